@@ -1,0 +1,71 @@
+"""Checks of what users pass in: each raises a ValueError that names the argument,
+says what came and what is allowed. Shapes: N anchors, M references, D dims.
+"""
+
+import torch
+from torch import Tensor
+
+
+def positive(name: str, value: float) -> None:
+    """Raise unless ``value`` is a finite number > 0."""
+    if not (_is_number(value) and 0 < value < float("inf")):
+        raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
+
+
+def non_negative(name: str, value: float) -> None:
+    """Raise unless ``value`` is a finite number >= 0."""
+    if not (_is_number(value) and 0 <= value < float("inf")):
+        raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
+
+
+def finite(name: str, value: float) -> None:
+    """Raise unless ``value`` is a finite number."""
+    if not (_is_number(value) and abs(value) < float("inf")):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def embedding_matrix(name: str, embeddings: Tensor) -> None:
+    """Raise unless ``embeddings`` is a floating-point (N, D) tensor without NaN or Inf."""
+    if not isinstance(embeddings, Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(embeddings).__name__}")
+    if embeddings.ndim != 2:
+        raise ValueError(f"{name} must have shape (N, D), got {tuple(embeddings.shape)}")
+    if not embeddings.is_floating_point():
+        raise ValueError(f"{name} must be floating point, got {embeddings.dtype}")
+    # A branch on values cannot be traced, and a compiled step has its inputs checked by no one.
+    if not torch.compiler.is_compiling():
+        bad = ~torch.isfinite(embeddings).all(dim=1)
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            raise ValueError(
+                f"{name} must be finite, got NaN or Inf in {int(bad.sum())} of "
+                f"{len(embeddings)} rows (first: row {first})"
+            )
+
+
+def integer_labels(name: str, labels: Tensor, length: int) -> Tensor:
+    """``labels`` as a (length,) int64 tensor.
+
+    Floating-point labels pass when they hold integers that their dtype represents exactly.
+    """
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(labels).__name__}")
+    if labels.shape != (length,):
+        raise ValueError(
+            f"{name} must have shape ({length},), one label per embedding, "
+            f"got {tuple(labels.shape)}"
+        )
+    if labels.is_complex():
+        raise ValueError(f"{name} must be integers, got {labels.dtype}")
+    if labels.is_floating_point() and not torch.compiler.is_compiling():
+        exact_below = 2.0 / torch.finfo(labels.dtype).eps
+        if not bool(((labels == labels.round()) & (labels.abs() < exact_below)).all()):
+            raise ValueError(
+                f"{name} must be integers, got {labels.dtype} values that are not integers "
+                f"or too large for {labels.dtype} to tell apart"
+            )
+    return labels.long()

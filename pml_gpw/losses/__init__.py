@@ -1,0 +1,17 @@
+"""Losses with PML's interface."""
+
+from .gpw_loss import GPWLoss
+from .ms_loss import MSLoss, MSWeightedLoss
+from .pair_similarity_loss import PairSimilarityLoss
+from .self_supervised_loss import SelfSupervisedLoss
+from .variants import VARIANTS, ms_variant
+
+__all__ = [
+    "VARIANTS",
+    "GPWLoss",
+    "MSLoss",
+    "MSWeightedLoss",
+    "PairSimilarityLoss",
+    "SelfSupervisedLoss",
+    "ms_variant",
+]

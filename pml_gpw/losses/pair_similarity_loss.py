@@ -1,0 +1,84 @@
+"""The plainest pair loss, for reducers that do the weighting."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
+from pytorch_metric_learning.losses import BaseMetricLossFunction
+from torch import Tensor
+
+from ..inputs import checked_inputs, full_precision
+from ..similarity import similarity_matrix
+from .candidates import candidate_masks
+
+
+class PairSimilarityLoss(BaseMetricLossFunction):
+    """−S_ij for each positive pair and +S_ij for each negative pair.
+
+    Equation (3) with w_ij = 1: F = Σ_neg S_ij − Σ_pos S_ij, term by term. Its reducer decides
+    how much each pair counts; with ``PairWeightReducer(MultiSimilarity())`` after ``MSMiner`` it
+    has the gradient of ``MSWeightedLoss``.
+
+    The call is that of PML's losses, with embeddings (N, D), labels (N,), references (M, D); the
+    terms are "pos_loss" and "neg_loss" with reduction types "pos_pair" and "neg_pair". Beside the
+    losses each term carries the similarities of its pairs, (K,), for reducers that read them. A
+    pair that a tuple names twice counts once.
+
+    Args:
+        **kwargs: as PML's ``BaseMetricLossFunction``.
+
+    Errors: ValueError as in :class:`GPWLoss`.
+    """
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None = None,
+        indices_tuple: Sequence[Tensor] | None = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+    ) -> Tensor:
+        """See the class."""
+        inputs = checked_inputs(embeddings, labels, ref_emb, ref_labels)
+        with full_precision(embeddings):
+            return super().forward(
+                inputs.embeddings, inputs.labels, indices_tuple, inputs.ref_emb, inputs.ref_labels
+            )
+
+    def compute_loss(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None,
+        indices_tuple: Sequence[Tensor] | None,
+        ref_emb: Tensor,
+        ref_labels: Tensor | None,
+    ) -> dict[str, dict[str, Any]]:
+        """See PML's ``BaseMetricLossFunction``."""
+        pos, neg = candidate_masks(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        if pos.numel() == 0:
+            return self.zero_losses()
+        sim = similarity_matrix(self.distance, embeddings, ref_emb)
+        return {
+            "pos_loss": self._term("pos_pair", sim, pos, sign=-1),
+            "neg_loss": self._term("neg_pair", sim, neg, sign=+1),
+        }
+
+    def _term(self, reduction_type: str, sim: Tensor, mask: Tensor, sign: int) -> dict[str, Any]:
+        pairs = mask.nonzero(as_tuple=True)
+        if len(pairs[0]) == 0:
+            return self.zero_loss()
+        similarities = sim[pairs]
+        return {
+            "losses": sign * similarities,
+            "indices": pairs,
+            "reduction_type": reduction_type,
+            "similarities": similarities.detach(),
+            "divisor": len(similarities),
+        }
+
+    def get_default_distance(self) -> BaseDistance:
+        """Cosine similarity."""
+        return CosineSimilarity()
+
+    def _sub_loss_names(self) -> list[str]:
+        return ["pos_loss", "neg_loss"]

@@ -1,0 +1,59 @@
+"""The ablation grid: every subset of the similarities S, N and P."""
+
+from typing import Any
+
+from ..miners import MSMiner
+from ..weightings import (
+    BinomialDeviance,
+    Constant,
+    LiftedStructure,
+    MultiSimilarity,
+    PairWeighting,
+)
+from .gpw_loss import GPWLoss
+
+VARIANTS = ("", "S", "N", "P", "SN", "SP", "NP", "SNP")
+"""All eight subsets, in the letters that ``ms_variant`` takes."""
+
+
+def ms_variant(
+    similarities: str,
+    *,
+    alpha: float = 2,
+    beta: float = 50,
+    base: float = 0.5,
+    epsilon: float = 0.1,
+    **kwargs: Any,
+) -> tuple[MSMiner | None, GPWLoss]:
+    """Miner and loss that use just the given similarities; the miner is None where P is absent.
+
+    Weighting: {} every pair 1; {S} binomial deviance (eq 9-10); {N} lifted structure (eq 6-8,
+    temperatures α and β, no hinge); {S, N} Multi-Similarity (eq 13-15). P adds the mining of
+    eq 11-12. Of α, β, λ and ε each variant takes those that its equations have.
+
+    Args:
+        similarities: letters out of "S", "N", "P" in any order; "" for none.
+        alpha: α > 0, sharpness for positives.
+        beta: β > 0, sharpness for negatives.
+        base: λ, the similarity around which pairs begin to count.
+        epsilon: ε ≥ 0 of the mining.
+        **kwargs: see :class:`GPWLoss`; a ``distance`` goes to the miner as well.
+
+    Errors: ValueError for other letters, α or β ≤ 0 and ε < 0.
+    """
+    if not isinstance(similarities, str) or set(similarities) - set("SNP"):
+        raise ValueError(
+            f'similarities must consist of the letters "S", "N", "P", got {similarities!r}'
+        )
+    weightings: dict[frozenset[str], PairWeighting] = {
+        weighting.similarities: weighting
+        for weighting in (
+            Constant(),
+            BinomialDeviance(alpha, beta, base),
+            LiftedStructure(alpha, beta, margin=None),
+            MultiSimilarity(alpha, beta, base),
+        )
+    }
+    shared = {key: kwargs[key] for key in ("distance", "collect_stats") if key in kwargs}
+    miner = MSMiner(epsilon, **shared) if "P" in similarities else None
+    return miner, GPWLoss(weightings[frozenset(similarities) - {"P"}], **kwargs)

@@ -1,0 +1,5 @@
+"""Reducers with PML's interface."""
+
+from .pair_weight_reducer import PairWeightReducer
+
+__all__ = ["PairWeightReducer"]

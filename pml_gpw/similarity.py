@@ -1,0 +1,18 @@
+"""Any PML distance read as a similarity: a distance D is S = −D."""
+
+from typing import Any
+
+from torch import Tensor
+
+from .weightings import PairWeighting
+
+
+def similarity_matrix(distance: Any, embeddings: Tensor, references: Tensor) -> Tensor:
+    """Similarities (N, M) of a PML distance module; larger is closer."""
+    matrix = distance(embeddings, references)
+    return matrix if distance.is_inverted else -matrix
+
+
+def on_scale_of(distance: Any, weighting: PairWeighting) -> PairWeighting:
+    """The weighting for the similarities of a PML distance module."""
+    return weighting if distance.is_inverted else weighting.for_negated_distances()

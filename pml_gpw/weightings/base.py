@@ -1,0 +1,73 @@
+"""What a pair weighting is: a formula for the weight of each pair, as an immutable value."""
+
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+from typing_extensions import Self
+
+from .rows import DenseRows, Rows
+
+
+class PairWeights(NamedTuple):
+    """The weights of positive and of negative pairs, both ≥ 0."""
+
+    pos: Tensor
+    neg: Tensor
+
+
+class PairWeighting:
+    """The weight w_ij = |∂L/∂S_ij| of each pair (General Pair Weighting, eq 1-3).
+
+    Subclass it as a frozen dataclass whose fields are the hyper-parameters and override one of
+
+    - :meth:`weigh`: the weights alone. The loss value is then eq 3,
+      Σ_neg w_ij S_ij − Σ_pos w_ij S_ij with w held constant; its gradient is exactly w.
+    - :meth:`evaluate`: each anchor's loss and the weights together, for formulas whose loss is
+      known in closed form and shares its sums with the weights.
+
+    The formula sees the pairs of each anchor as :class:`~pml_gpw.weightings.rows.Rows`. Rows are
+    independent, so an engine may hand over any chunk of C anchors.
+
+    Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric
+    Learning, CVPR 2019.
+    """
+
+    similarities: ClassVar[frozenset[str]] = frozenset()
+    """Which similarities the weights use: "S" the pair's own, "N" relative to the anchor's
+    negatives (positives for a positive pair), "P" relative to its positives."""
+
+    needs_dense: ClassVar[bool] = False
+    """Whether the formula reads ``DenseRows`` only."""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.weigh is PairWeighting.weigh and cls.evaluate is PairWeighting.evaluate:
+            raise TypeError(f"{cls.__name__} must override weigh or evaluate")
+
+    def weigh(self, pos: Rows, neg: Rows) -> PairWeights:
+        """The weights of the pairs of ``pos`` and ``neg``, as pair values of their layouts."""
+        return self.evaluate(pos, neg)[1]
+
+    def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
+        """Each anchor's loss (C,), with |∂loss/∂S| equal to the weights, and the weights."""
+        weights = self.weigh(pos, neg)
+        losses = neg.sum(weights.neg.detach() * neg.sim) - pos.sum(weights.pos.detach() * pos.sim)
+        return losses, weights
+
+    def for_negated_distances(self) -> Self:
+        """The same weighting for S = −D: a level on the similarity axis changes its sign."""
+        return self
+
+    def weights(self, sim: Tensor, pos: Tensor, neg: Tensor) -> PairWeights:
+        """Pair weights of a similarity matrix.
+
+        Shapes: ``sim`` (C, M) float, masks ``pos`` and ``neg`` (C, M) bool; returns (C, M) each,
+        ≥ 0 and exactly 0 off the masks.
+        """
+        pos_rows, neg_rows = DenseRows(sim, pos), DenseRows(sim, neg)
+        weights = self.weigh(pos_rows, neg_rows)
+        return PairWeights(pos_rows.matrix(weights.pos), neg_rows.matrix(weights.neg))
+
+    def losses(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+        """Per-anchor losses (C,), differentiable: |∂losses/∂sim| is :meth:`weights`."""
+        return self.evaluate(DenseRows(sim, pos), DenseRows(sim, neg))[0]

@@ -1,0 +1,54 @@
+"""Binomial deviance, eq 9-10."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from .. import checks
+from .base import PairWeighting, PairWeights
+from .rows import Rows
+
+
+@dataclass(frozen=True)
+class BinomialDeviance(PairWeighting):
+    """Binomial deviance: a pair weighs by its own similarity, through a sigmoid.
+
+    Equation (9): L_i = (1/|P_i|) Σ_pos log[1 + e^{α(λ − S_ij)}]
+    + (1/|N_i|) Σ_neg log[1 + e^{β(S_ij − λ)}], λ = ``base``;
+    eq (10): w⁺ = (α/|P_i|) σ(α(λ − S_ij)), w⁻ = (β/|N_i|) σ(β(S_ij − λ)). Uses S.
+
+    |P_i| and |N_i| count the pairs that are weighed, so after mining the mined ones.
+    Errors: ValueError for α or β ≤ 0 and for a base that is not a finite number.
+    """
+
+    alpha: float = 2.0
+    beta: float = 50.0
+    base: float = 0.5
+    similarities: ClassVar[frozenset[str]] = frozenset("S")
+
+    def __post_init__(self) -> None:
+        checks.positive("alpha", self.alpha)
+        checks.positive("beta", self.beta)
+        checks.finite("base", self.base)
+
+    def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
+        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
+        pos_losses, pos_weights = _mean_softplus(pos, self.alpha * (self.base - pos.sim))
+        neg_losses, neg_weights = _mean_softplus(neg, self.beta * (neg.sim - self.base))
+        weights = PairWeights(self.alpha * pos_weights, self.beta * neg_weights)
+        return pos_losses + neg_losses, weights
+
+    def for_negated_distances(self) -> Self:
+        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
+        return replace(self, base=-self.base)
+
+
+def _mean_softplus(rows: Rows, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Row means (C,) of log(1 + e^logit) and their derivatives with respect to each logit."""
+    count = rows.count().clamp(min=1)
+    # logaddexp and not softplus, which drops the 1 above a threshold and so loses digits.
+    losses = rows.sum(torch.logaddexp(logits, torch.zeros_like(logits))) / count
+    return losses, torch.sigmoid(logits) / rows.spread(count)

@@ -1,0 +1,40 @@
+"""Contrastive loss, eq 4."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from .. import checks
+from .base import PairWeighting, PairWeights
+from .rows import Rows
+
+
+@dataclass(frozen=True)
+class Contrastive(PairWeighting):
+    """Contrastive loss: positives weigh 1, negatives 1 while more similar than the margin.
+
+    Equation (4): L_i = Σ_neg [S_ij − λ]_+ − Σ_pos S_ij, λ = ``margin``;
+    w⁺ = 1, w⁻ = 1 where S_ij > λ, else 0. Uses S.
+
+    Constant dropped: some implementations write 1 − S_ij for a positive.
+    Errors: ValueError for a margin that is not a finite number.
+    """
+
+    margin: float = 0.5
+    similarities: ClassVar[frozenset[str]] = frozenset("S")
+
+    def __post_init__(self) -> None:
+        checks.finite("margin", self.margin)
+
+    def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
+        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
+        excess = neg.sim - self.margin
+        losses = neg.sum(excess.clamp(min=0)) - pos.sum(pos.sim)
+        return losses, PairWeights(torch.ones_like(pos.sim), (excess > 0).to(excess.dtype))
+
+    def for_negated_distances(self) -> Self:
+        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
+        return replace(self, margin=-self.margin)

@@ -1,0 +1,70 @@
+"""Multi-Similarity loss, eq 13-15."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from .. import checks
+from .base import PairWeighting, PairWeights
+from .rows import Rows
+
+_PRESETS = {
+    "paper": {"alpha": 2.0, "beta": 50.0, "base": 1.0},
+    "official": {"alpha": 2.0, "beta": 40.0, "base": 0.5},
+    "pml": {"alpha": 2.0, "beta": 50.0, "base": 0.5},
+}
+
+
+@dataclass(frozen=True)
+class MultiSimilarity(PairWeighting):
+    """Multi-Similarity weighting: by the pair's own similarity and relative to its like.
+
+    Equation (15) of one anchor, without 1/m:
+    L_i = (1/α) log[1 + Σ_pos e^{−α(S_ik − λ)}] + (1/β) log[1 + Σ_neg e^{β(S_ik − λ)}],
+    λ = ``base``;
+    eq (13): w⁻_ij = 1 / (e^{β(λ − S_ij)} + Σ_{k ∈ N_i} e^{β(S_ik − S_ij)}),
+    eq (14): w⁺_ij = 1 / (e^{−α(λ − S_ij)} + Σ_{k ∈ P_i} e^{−α(S_ik − S_ij)}). Uses S and N; with
+    :class:`~pml_gpw.mining.MSMining` before it, P as well.
+
+    Limits: without the 1 (λ → ∞ for positives, −∞ for negatives) it is
+    :class:`~pml_gpw.weightings.LiftedStructure` without its hinge.
+    Errors: ValueError for α or β ≤ 0 and for a base that is not a finite number.
+    """
+
+    alpha: float = 2.0
+    beta: float = 50.0
+    base: float = 0.5
+    similarities: ClassVar[frozenset[str]] = frozenset("SN")
+
+    def __post_init__(self) -> None:
+        checks.positive("alpha", self.alpha)
+        checks.positive("beta", self.beta)
+        checks.finite("base", self.base)
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """α, β, λ as in the "paper", the "official" code or as the defaults of "pml"."""
+        if name not in _PRESETS:
+            raise ValueError(f"name must be one of {', '.join(_PRESETS)}, got {name!r}")
+        return cls(**_PRESETS[name])
+
+    def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
+        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
+        pos_losses, pos_weights = _log_one_plus_sum(pos, -self.alpha * (pos.sim - self.base))
+        neg_losses, neg_weights = _log_one_plus_sum(neg, self.beta * (neg.sim - self.base))
+        losses = pos_losses / self.alpha + neg_losses / self.beta
+        return losses, PairWeights(pos_weights, neg_weights)
+
+    def for_negated_distances(self) -> Self:
+        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
+        return replace(self, base=-self.base)
+
+
+def _log_one_plus_sum(rows: Rows, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """log(1 + Σ e^logit) of each row (C,) and its derivative with respect to each logit."""
+    sums = rows.logsumexp(logits)
+    losses = torch.logaddexp(sums, torch.zeros_like(sums))
+    return losses, torch.exp(logits - rows.spread(losses))

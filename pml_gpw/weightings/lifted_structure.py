@@ -39,15 +39,13 @@ class LiftedStructure(PairWeighting):
 
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
         """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
-        pos_lse = pos.logsumexp(-self.alpha * pos.sim)
-        neg_lse = neg.logsumexp(self.beta * neg.sim)
-        losses = pos_lse / self.alpha + neg_lse / self.beta
+        pos_sums, pos_weights = pos.logsumexp(-self.alpha * pos.sim)
+        neg_sums, neg_weights = neg.logsumexp(self.beta * neg.sim)
+        losses = pos_sums / self.alpha + neg_sums / self.beta
         active = (pos.count() > 0) & (neg.count() > 0)
         if self.margin is not None:
             losses = losses + self.margin
             active = active & (losses > 0)
-        pos_weights = torch.exp(-self.alpha * pos.sim - pos.spread(pos_lse))
-        neg_weights = torch.exp(self.beta * neg.sim - neg.spread(neg_lse))
         return torch.where(active, losses, 0.0), PairWeights(
             torch.where(pos.spread(active), pos_weights, 0.0),
             torch.where(neg.spread(active), neg_weights, 0.0),

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from typing_extensions import Self
 
@@ -53,18 +52,13 @@ class MultiSimilarity(PairWeighting):
 
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
         """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
-        pos_losses, pos_weights = _log_one_plus_sum(pos, -self.alpha * (pos.sim - self.base))
-        neg_losses, neg_weights = _log_one_plus_sum(neg, self.beta * (neg.sim - self.base))
+        pos_logits = -self.alpha * (pos.sim - self.base)
+        neg_logits = self.beta * (neg.sim - self.base)
+        pos_losses, pos_weights = pos.logsumexp(pos_logits, plus_one=True)
+        neg_losses, neg_weights = neg.logsumexp(neg_logits, plus_one=True)
         losses = pos_losses / self.alpha + neg_losses / self.beta
         return losses, PairWeights(pos_weights, neg_weights)
 
     def for_negated_distances(self) -> Self:
         """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
         return replace(self, base=-self.base)
-
-
-def _log_one_plus_sum(rows: Rows, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """log(1 + Σ e^logit) of each row (C,) and its derivative with respect to each logit."""
-    sums = rows.logsumexp(logits)
-    losses = torch.logaddexp(sums, torch.zeros_like(sums))
-    return losses, torch.exp(logits - rows.spread(losses))

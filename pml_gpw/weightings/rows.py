@@ -35,8 +35,8 @@ class Rows(ABC):
         """Row maxima of pair values, (C,); -inf for an empty row."""
 
     @abstractmethod
-    def logsumexp(self, values: Tensor) -> Tensor:
-        """log Σ exp over each row, (C,), without overflow; -inf for an empty row."""
+    def only(self, values: Tensor) -> Tensor:
+        """Pair values with -inf wherever the layout has no pair."""
 
     @abstractmethod
     def spread(self, row_values: Tensor) -> Tensor:
@@ -45,6 +45,24 @@ class Rows(ABC):
     @abstractmethod
     def matrix(self, values: Tensor) -> Tensor:
         """Pair values as a (C, M) matrix that is exactly 0 off the pairs."""
+
+    def logsumexp(self, values: Tensor, plus_one: bool = False) -> tuple[Tensor, Tensor]:
+        """log Σ e^v of each row, (C,), and each pair's share of the sum, its derivative.
+
+        ``plus_one`` adds a 1 to each sum: log(1 + Σ e^v). An empty row gives -inf (0 with the 1).
+        The exponentials are taken once, relative to the largest: nothing overflows, and shares
+        keep full precision however large the values.
+        """
+        shift = self.max(values.detach()).clamp(
+            min=0.0 if plus_one else torch.finfo(values.dtype).min
+        )
+        exponentials = torch.exp(self.only(values) - self.spread(shift))
+        sums = self.sum(exponentials)
+        result = sums.log() + shift
+        if plus_one:
+            sums = sums + torch.exp(-shift)
+            result = torch.logaddexp(result, torch.zeros_like(result))
+        return result, exponentials / self.spread(sums)
 
 
 class DenseRows(Rows):
@@ -63,11 +81,11 @@ class DenseRows(Rows):
 
     def max(self, values: Tensor) -> Tensor:
         """See :class:`Rows`."""
-        return torch.where(self.mask, values, -torch.inf).amax(dim=1)
+        return self.only(values).amax(dim=1)
 
-    def logsumexp(self, values: Tensor) -> Tensor:
+    def only(self, values: Tensor) -> Tensor:
         """See :class:`Rows`."""
-        return torch.where(self.mask, values, -torch.inf).logsumexp(dim=1)
+        return torch.where(self.mask, values, -torch.inf)
 
     def spread(self, row_values: Tensor) -> Tensor:
         """See :class:`Rows`."""
@@ -103,11 +121,9 @@ class KeptRows(Rows):
         lowest = values.new_full((self.shape[0],), -torch.inf)
         return lowest.scatter_reduce(0, self.row, values, "amax")
 
-    def logsumexp(self, values: Tensor) -> Tensor:
+    def only(self, values: Tensor) -> Tensor:
         """See :class:`Rows`."""
-        # The shift cancels in the value and in the gradient; 0 keeps empty rows free of inf - inf.
-        shift = torch.nan_to_num(self.max(values.detach()), neginf=0.0)
-        return self.sum(torch.exp(values - self.spread(shift))).log() + shift
+        return values
 
     def spread(self, row_values: Tensor) -> Tensor:
         """See :class:`Rows`."""

@@ -1,0 +1,71 @@
+"""The font faces that matplotlib ships, and which letters each of them can draw.
+
+DejaVu (Bitstream Vera licence; the DejaVu changes are public domain) and STIX (STIX Font
+Licence): both licence texts lie beside the font files in matplotlib. Nothing is downloaded.
+"""
+
+import importlib
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+# The two "Display" faces and the mathematical sizes draw a few dozen characters only, and
+# LastResort draws a box for everything.
+FACES = (
+    *(
+        f"DejaVu{family}{style}"
+        for family, slanted in (("Sans", "Oblique"), ("SansMono", "Oblique"), ("Serif", "Italic"))
+        for style in ("", "-Bold", f"-{slanted}", f"-Bold{slanted}")
+    ),
+    *(f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")),
+)
+
+
+def optional(module: str) -> Any:
+    """Import a module of matplotlib or Pillow, or say which extra brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"Glyphs needs {module.partition('.')[0]}, with which it draws letters: "
+            'pip install "pml-gpw[glyphs]"'
+        ) from error
+
+
+def paths() -> list[Path]:
+    """The font file of each face, in the order of ``FACES``."""
+    folder = Path(optional("matplotlib").get_data_path(), "fonts", "ttf")
+    files = [folder / f"{face}.ttf" for face in FACES]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise FileNotFoundError(
+            f"matplotlib's font folder {folder} lacks {', '.join(missing)}: "
+            "Glyphs needs the fonts of an unmodified matplotlib"
+        )
+    return files
+
+
+def script(letter: str) -> str:
+    """The writing system of a letter: the first word of its Unicode name, like ``"GREEK"``."""
+    return unicodedata.name(letter, "UNNAMED").partition(" ")[0]
+
+
+def letters(scripts: tuple[str, ...], min_faces: int) -> dict[str, list[int]]:
+    """The letters of ``scripts`` -> the faces, as indices into ``FACES``, that draw them.
+
+    Ordered by script, as given, then by code point; letters in fewer than ``min_faces`` faces
+    are left out. Digits, marks, symbols and punctuation are not letters.
+    """
+    ft2font = optional("matplotlib.ft2font")
+    faces: dict[str, list[int]] = {}
+    for face, path in enumerate(paths()):
+        for code in ft2font.FT2Font(str(path)).get_charmap():
+            faces.setdefault(chr(code), []).append(face)
+    wanted = [
+        letter
+        for letter in faces
+        if unicodedata.category(letter).startswith("L")
+        and script(letter) in scripts
+        and len(faces[letter]) >= min_faces
+    ]
+    wanted.sort(key=lambda letter: (scripts.index(script(letter)), letter))
+    return {letter: faces[letter] for letter in wanted}

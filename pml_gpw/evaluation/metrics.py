@@ -1,0 +1,74 @@
+"""Each metric as an inner product of vectors of norm at most 1, in float64.
+
+A search by inner product then serves every metric, and one error bound holds for all of them.
+Scales differ from query to query, which changes no order of references.
+Shapes: N queries, M references, D dims, E = D or D + 1 dims of the vectors.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Vectors = Callable[[Tensor], Tensor]  # float64 rows (C, D) -> float64 vectors (C, E)
+
+
+def cosine(reference: Tensor) -> tuple[Vectors, Vectors]:
+    """``q·r / (|q| |r|)``, 0 for a zero vector."""
+    return unit, unit
+
+
+def dot(reference: Tensor) -> tuple[Vectors, Vectors]:
+    """``q·r``, as ``(q/|q|)·(r/R)`` with R the largest norm of the references (M, D)."""
+    largest = _largest_norm(reference)
+    return unit, lambda rows: rows / largest
+
+
+def l2(reference: Tensor) -> tuple[Vectors, Vectors]:
+    """``-|q - r|²``, as ``[q, 1]·[r, -|r|²/2]``.
+
+    Both are seen from the mean of the references, in units of the largest distance to it: a
+    common offset would otherwise use up the digits.
+    """
+    centre = reference.mean(dim=0, dtype=torch.float64)
+    largest = max(_largest_norm(part.double() - centre) for part in reference.split(CHUNK))
+
+    def query_vectors(rows: Tensor) -> Tensor:
+        rows = (rows - centre) / largest
+        return unit(torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1))
+
+    def reference_vectors(rows: Tensor) -> Tensor:
+        rows = (rows - centre) / largest
+        half_squares = rows.square().sum(dim=1, keepdim=True) / 2
+        return torch.cat([rows, -half_squares], dim=1) / 1.25**0.5
+
+    return query_vectors, reference_vectors
+
+
+METRICS = {"cosine": cosine, "dot": dot, "l2": l2}
+
+CHUNK = 4096  # rows converted at a time, so that float64 is never more than passing
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Rows of norm 1; a zero row stays zero. The first division keeps squares in range."""
+    rows = rows / _or_one(rows.abs().amax(dim=1, keepdim=True))
+    return rows / _or_one(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
+
+
+def as_vectors(vectors: Vectors, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """The vectors (N, E) of all rows (N, D), computed in float64 and kept in ``dtype``."""
+    dims = vectors(rows[:1].double()).shape[1]
+    out = rows.new_empty((len(rows), dims), dtype=dtype)
+    for part, source in zip(out.split(CHUNK), rows.split(CHUNK), strict=True):
+        part.copy_(vectors(source.double()))
+    return out
+
+
+def _largest_norm(rows: Tensor) -> float:
+    norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    return float(norms.amax()) or 1.0
+
+
+def _or_one(values: Tensor) -> Tensor:
+    return torch.where(values > 0, values, 1.0)

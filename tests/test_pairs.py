@@ -1,0 +1,56 @@
+import re
+
+import pytest
+import torch
+from pml_gpw.pairs import label_masks, same_embeddings, tuple_masks
+
+from . import oracles
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1], [5], [2, 2, 2, 2], [0, 1, 2], [-3, 2**40, -3]])
+def test_label_masks(labels):
+    labels = torch.tensor(labels)
+    for actual, expected in zip(
+        label_masks(labels, labels, True), oracles.pairs_of(labels), strict=True
+    ):
+        assert actual.equal(expected)
+    others = labels.flip(0)
+    for actual, expected in zip(
+        label_masks(labels, others, False), oracles.pairs_of(labels, others), strict=True
+    ):
+        assert actual.equal(expected)
+
+
+def test_tuple_masks_of_pairs_and_triplets():
+    a, p, n = torch.tensor([0, 0, 2]), torch.tensor([1, 1, 3]), torch.tensor([2, 3, 0])
+    for indices_tuple in ((a, p, n), (a, p, a, n)):
+        pos, neg = tuple_masks(indices_tuple, (3, 4), torch.device("cpu"))
+        assert pos.nonzero().tolist() == [[0, 1], [2, 3]]
+        assert neg.nonzero().tolist() == [[0, 2], [0, 3], [2, 0]]
+
+
+def test_same_embeddings():
+    x = torch.randn(3, 2)
+    assert same_embeddings(x, x)
+    assert same_embeddings(x, x.clone().detach())
+    assert not same_embeddings(x, x.flip(0))
+    assert not same_embeddings(x, x[:2])
+
+
+LONG = torch.tensor([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("indices_tuple", "message"),
+    [
+        ((LONG, LONG), "got 2 tensors"),
+        ((LONG, LONG[:1], LONG, LONG), "2 anchors and 1 positives"),
+        ((LONG, LONG, LONG, LONG + 2), r"negative indices in \[0, 3\), got 2 to 3"),
+        ((LONG - 1, LONG, LONG, LONG), r"anchor indices in \[0, 3\), got -1 to 0"),
+        ((LONG, LONG, LONG, LONG), "both positive and negative"),
+    ],
+)
+def test_bad_tuples(indices_tuple, message):
+    with pytest.raises(ValueError, match="indices_tuple") as error:
+        tuple_masks(indices_tuple, (3, 3), torch.device("cpu"))
+    assert re.search(message, str(error.value))

@@ -1,0 +1,139 @@
+from dataclasses import dataclass, replace
+
+import pml_gpw.weightings
+import pytest
+import torch
+from pml_gpw.weightings import LiftedStructure, MultiSimilarity, PairWeighting, PairWeights
+
+from .. import contract
+from ..cases import CASES
+
+
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_contract(case, check):
+    check(case)
+
+
+def test_every_public_weighting_has_a_case():
+    public = {
+        value
+        for value in vars(pml_gpw.weightings).values()
+        if isinstance(value, type) and issubclass(value, PairWeighting)
+    } - {PairWeighting}
+    assert public == {type(case.weighting) for case in CASES}
+
+
+@dataclass(frozen=True)
+class NoOne(MultiSimilarity):
+    """Wrong: Multi-Similarity that forgets the 1 in its sums (it is lifted structure then)."""
+
+    def evaluate(self, pos, neg):
+        return LiftedStructure(self.alpha, self.beta, margin=None).evaluate(pos, neg)
+
+
+@dataclass(frozen=True)
+class HalfWeights(MultiSimilarity):
+    """Wrong: weights that are not the gradient of the loss beside them."""
+
+    def evaluate(self, pos, neg):
+        losses, weights = super().evaluate(pos, neg)
+        return losses, PairWeights(weights.pos / 2, weights.neg)
+
+
+@dataclass(frozen=True)
+class Swapped(MultiSimilarity):
+    """Wrong: positives weighed as negatives and the other way round."""
+
+    def evaluate(self, pos, neg):
+        losses, weights = super().evaluate(neg, pos)
+        return losses, PairWeights(weights.neg, weights.pos)
+
+
+@dataclass(frozen=True)
+class Overflowing(MultiSimilarity):
+    """Wrong: exponentials without the log-sum-exp shift."""
+
+    def evaluate(self, pos, neg):
+        pos_exp = torch.exp(-self.alpha * (pos.sim - self.base))
+        neg_exp = torch.exp(self.beta * (neg.sim - self.base))
+        pos_sum, neg_sum = 1 + pos.sum(pos_exp), 1 + neg.sum(neg_exp)
+        losses = pos_sum.log() / self.alpha + neg_sum.log() / self.beta
+        weights = PairWeights(pos_exp / pos.spread(pos_sum), neg_exp / neg.spread(neg_sum))
+        return losses, weights
+
+
+@dataclass(frozen=True)
+class ReadsOffTheMask(MultiSimilarity):
+    """Wrong: sums over the whole row, masked pairs included."""
+
+    def evaluate(self, pos, neg):
+        losses, weights = super().evaluate(pos, neg)
+        return losses + neg.sim.mean(), weights
+
+
+WRONG = {
+    NoOne: "check_hand_written_value check_equals_oracle",
+    HalfWeights: "check_weights_are_the_gradient check_numerical_gradient check_equals_oracle",
+    Swapped: "check_hand_written_value check_equals_oracle",
+    Overflowing: "check_extreme_similarities",
+    ReadsOffTheMask: "check_weights_are_the_gradient check_equals_oracle",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda c: c.__name__)
+def test_a_wrong_formula_fails_the_contract(wrong):
+    right = CASES[-1]
+    assert type(right.weighting) is MultiSimilarity
+    case = replace(right, weighting=wrong())
+    for name in WRONG[wrong].split():
+        with pytest.raises((AssertionError, RuntimeError)):
+            getattr(contract, name)(case)
+
+
+def test_weights_alone_are_enough():
+    @dataclass(frozen=True)
+    class ByHardness(PairWeighting):
+        power: float = 2.0
+
+        def weigh(self, pos, neg):
+            return PairWeights((1 - pos.sim) ** self.power, (1 + neg.sim) ** self.power)
+
+    x, labels = contract.random_batch()
+    sim, (pos, neg) = x @ x.T, contract.oracles.pairs_of(labels)
+    weights = ByHardness().weights(sim, pos, neg)
+    losses, signed = contract.signed_gradient(
+        lambda s: contract.matrix_losses(s, pos, neg, ByHardness()), sim
+    )
+    contract.close(signed, weights.neg - weights.pos)
+    contract.close(losses, ((weights.neg - weights.pos) * sim).sum(dim=1))  # eq 3
+    contract.close(
+        signed, contract.signed_gradient(lambda s: ByHardness().losses(s, pos, neg), sim)[1]
+    )
+
+
+def test_a_weighting_without_a_formula_is_refused():
+    with pytest.raises(TypeError, match="must override weigh or evaluate"):
+
+        class Nothing(PairWeighting):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("paper", (2, 50, 1)), ("official", (2, 40, 0.5)), ("pml", (2, 50, 0.5))]
+)
+def test_presets(name, values):
+    preset = MultiSimilarity.preset(name)
+    assert (preset.alpha, preset.beta, preset.base) == values
+
+
+def test_multi_similarity_tends_to_lifted_structure():
+    """Far from λ the 1 does not count: both losses differ by a constant, the weights agree."""
+    x, labels = contract.random_batch()
+    sim, (pos, neg) = x @ x.T, contract.oracles.pairs_of(labels)
+    lifted = LiftedStructure(2, 50, margin=None).weights(sim, pos, neg)
+    complete = pos.any(dim=1) & neg.any(dim=1)
+    far_above = MultiSimilarity(2, 50, base=20).weights(sim, pos, neg)
+    far_below = MultiSimilarity(2, 50, base=-20).weights(sim, pos, neg)
+    contract.close(far_above.pos[complete], lifted.pos[complete])
+    contract.close(far_below.neg[complete], lifted.neg[complete])

@@ -15,17 +15,15 @@ class Hyperparameters:
     def hold(self, holder: str, value: Any) -> None:
         """Keep ``value`` (a frozen dataclass or None) as attribute ``holder``."""
         setattr(self, holder, value)
-        holders = self.__dict__.setdefault("_holders", {})
-        holders[holder] = ()
-        if value is not None:
-            # A field whose name the module already uses stays reachable through its holder only.
-            names = tuple(f.name for f in fields(value) if not hasattr(self, f.name))
-            holders[holder] = names
-            self.add_to_recordable_attributes(list_of_names=list(names), is_stat=False)
+        # A field whose name the module already uses stays reachable through its holder only.
+        names = tuple(f.name for f in fields(value) if not hasattr(self, f.name)) if value else ()
+        # Pairs and not a dict: PML's record keeper walks into every dict of a module.
+        self._holders = (*self.__dict__.get("_holders", ()), (holder, names))
+        self.add_to_recordable_attributes(list_of_names=list(names), is_stat=False)
 
     def _holder_of(self, name: str) -> str | None:
-        holders = self.__dict__.get("_holders", {})
-        return next((holder for holder, names in holders.items() if name in names), None)
+        holders = self.__dict__.get("_holders", ())
+        return next((holder for holder, names in holders if name in names), None)
 
     def __getattr__(self, name: str) -> Any:
         holder = self._holder_of(name)
@@ -42,7 +40,7 @@ class Hyperparameters:
 
     def get_extra_state(self) -> dict[str, dict[str, Any] | None]:
         """The values as plain data, so that ``torch.load(weights_only=True)`` reads it."""
-        return {holder: _as_plain(self.__dict__[holder]) for holder in self.__dict__["_holders"]}
+        return {holder: _as_plain(self.__dict__[holder]) for holder, _ in self._holders}
 
     def set_extra_state(self, state: dict[str, dict[str, Any] | None]) -> None:
         """Restore the hyper-parameters; ValueError if they are of another weighting or mining."""

@@ -9,6 +9,7 @@ from math import exp, log
 from typing import Any
 
 import torch
+
 from pml_gpw.weightings import (
     BinomialDeviance,
     Constant,

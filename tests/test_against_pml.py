@@ -4,9 +4,10 @@ import random
 
 import pytest
 import torch
-from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pytorch_metric_learning.losses import MultiSimilarityLoss
 from pytorch_metric_learning.miners import MultiSimilarityMiner
+
+from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 
 from . import oracles
 from .tolerances import close
@@ -97,7 +98,7 @@ def test_random_batches(block):
 
 def test_the_comparison_can_fail():
     rng = random.Random(1)
-    batch, references, epsilon, (alpha, beta, base) = random_case(rng)
+    batch, references, _, (alpha, beta, base) = random_case(rng)
     right = value_and_gradients(MSWeightedLoss(alpha, beta, base), None, batch, references)
     wrong = value_and_gradients(MSWeightedLoss(alpha, beta + 0.01, base), None, batch, references)
     with pytest.raises(AssertionError):

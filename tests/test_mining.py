@@ -1,6 +1,7 @@
 import hypothesis.strategies as st
 import torch
 from hypothesis import given
+
 from pml_gpw.mining import MSMining
 
 from . import oracles

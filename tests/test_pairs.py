@@ -2,6 +2,7 @@ import re
 
 import pytest
 import torch
+
 from pml_gpw.pairs import label_masks, same_embeddings, tuple_masks
 
 from . import oracles

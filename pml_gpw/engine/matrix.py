@@ -4,30 +4,50 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..weightings import PairWeighting
 from ..weightings.rows import DenseRows, rows_of
 
 
+class _OnceOnly(torch.autograd.Function):
+    """A gradient whose own gradient is refused; ``link`` ties it to what it was taken from.
+
+    ``once_differentiable`` would let a second derivative pass as 0 where the upstream gradient
+    is a constant, as it is below a mean.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, link: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> None:
+        raise RuntimeError(
+            "double backward is not supported: pair weights are held constant in backward "
+            "(eq 2-3), so a second derivative would be wrong"
+        )
+
+
 class _MatrixLosses(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting
+        ctx: Any, sim: Tensor, link: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting
     ) -> Tensor:
         view = DenseRows if weighting.needs_dense else rows_of
         pos_rows, neg_rows = view(sim, pos), view(sim, neg)
         losses, weights = weighting.evaluate(pos_rows, neg_rows)
         # Eq 1-3: the signed weights are the gradient, + for negatives and − for positives.
         signed = neg_rows.matrix(weights.neg) - pos_rows.matrix(weights.pos)
-        ctx.save_for_backward(signed)
+        ctx.save_for_backward(signed, link)
         return losses
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
-        (signed,) = ctx.saved_tensors
-        return upstream.unsqueeze(1) * signed, None, None, None
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
+        signed, link = ctx.saved_tensors
+        gradient = upstream.unsqueeze(1) * signed
+        if torch.is_grad_enabled():  # create_graph=True
+            gradient = _OnceOnly.apply(gradient, link)
+        return gradient, None, None, None, None
 
 
 def matrix_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting) -> Tensor:
@@ -36,4 +56,5 @@ def matrix_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeightin
     Shapes: ``sim`` (N, M) similarities, ``pos`` and ``neg`` (N, M) masks of the pairs to weigh.
     Errors: RuntimeError on double backward; the weights are held constant in backward.
     """
-    return _MatrixLosses.apply(sim, pos, neg, weighting)
+    # The link is a copy of one entry, so that the graph does not keep all of ``sim`` alive.
+    return _MatrixLosses.apply(sim, sim[:1, :1].clone(), pos, neg, weighting)

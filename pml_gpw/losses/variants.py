@@ -55,5 +55,6 @@ def ms_variant(
         )
     }
     shared = {key: kwargs[key] for key in ("distance", "collect_stats") if key in kwargs}
-    miner = MSMiner(epsilon, **shared) if "P" in similarities else None
-    return miner, GPWLoss(weightings[frozenset(similarities) - {"P"}], **kwargs)
+    miner = MSMiner(epsilon, **shared)
+    loss = GPWLoss(weightings[frozenset(similarities) - {"P"}], **kwargs)
+    return (miner if "P" in similarities else None), loss

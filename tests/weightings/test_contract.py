@@ -1,8 +1,9 @@
 from dataclasses import dataclass, replace
 
-import pml_gpw.weightings
 import pytest
 import torch
+
+import pml_gpw.weightings
 from pml_gpw.weightings import LiftedStructure, MultiSimilarity, PairWeighting, PairWeights
 
 from .. import contract

@@ -1,0 +1,112 @@
+"""Defects of PML 2.9 that users must not meet again through our classes."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from pytorch_metric_learning.losses import MultiSimilarityLoss
+from pytorch_metric_learning.miners import MultiSimilarityMiner
+
+from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
+
+from ..tolerances import close
+
+
+def test_one_positive_and_one_negative_pair_is_a_loss():
+    x = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]], requires_grad=True)
+    lone = tuple(torch.tensor([i]) for i in (0, 1, 0, 2))
+    loss = MSWeightedLoss(reducer=None)(x, None, lone)
+    expected = torch.tensor(
+        [torch.tensor(-0.6).exp().log1p() / 2 + torch.tensor(5.0).exp().log1p() / 50, 0, 0]
+    ).mean()
+    close(loss, expected)
+    loss.backward()
+    assert x.grad.abs().sum() > 0
+    assert MultiSimilarityLoss()(x, None, lone) == 0, "PML has mended it: drop this line"
+
+
+def test_mining_and_loss_under_autocast_are_those_of_float32():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 32, generator=generator)
+    labels = torch.arange(200) // 5
+    expected = MSMiner()(x, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mined, theirs = MSMiner()(x, labels), MultiSimilarityMiner()(x, labels)
+        loss = MSWeightedLoss()(x, labels, mined)
+    assert all(a.equal(b) for a, b in zip(mined, expected, strict=True))
+    assert len(theirs[2]) != len(expected[2]), "the case no longer shows PML's rounding"
+    assert loss.dtype == torch.float32
+    close(loss, MSWeightedLoss()(x, labels, expected))
+
+
+def test_a_clone_of_the_embeddings_has_no_self_pairs(batch):
+    x, labels = batch
+    for twin in (x.clone(), x.detach()):
+        mined = MSMiner(5.0)(x, labels, twin, labels.clone())
+        assert (mined[0] != mined[1]).all()
+        close(MSLoss()(x, labels, ref_emb=twin, ref_labels=labels.clone()), MSLoss()(x, labels))
+    theirs = MultiSimilarityMiner(5.0)(x, labels, x.clone(), labels.clone())
+    assert (theirs[0] == theirs[1]).any(), "PML has mended it: drop this line"
+
+
+def test_nan_embeddings_are_named(batch):
+    x, labels = batch
+    x[3, 1] = float("nan")
+    for module in (MSMiner(), MSLoss()):
+        with pytest.raises(ValueError, match=r"embeddings must be finite, got NaN.*row 3"):
+            module(x, labels)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_full_graph_compilation(batch):
+    x, labels = batch
+    miner, loss, whole = MSMiner(), MSWeightedLoss(), MSLoss()
+
+    def compiled(function):
+        torch._dynamo.reset()
+        return torch.compile(function, fullgraph=True, backend="aot_eager")
+
+    def gradient(function):
+        leaf = x.clone().requires_grad_()
+        value = function(leaf, labels)
+        value.backward()
+        return value, leaf.grad
+
+    for function in (whole, lambda e, y: loss(e, y, miner(e, y))):
+        for a, b in zip(gradient(compiled(function)), gradient(function), strict=True):
+            close(a, b)
+    for a, b in zip(compiled(miner)(x, labels), miner(x, labels), strict=True):
+        assert a.equal(b)
+
+
+def test_hyper_parameters_are_state():
+    saved = MSLoss(alpha=3, beta=30, base=0.3, epsilon=0.3).state_dict()
+    other = MSLoss()
+    other.load_state_dict(saved)
+    assert (other.alpha, other.beta, other.base, other.epsilon) == (3, 30, 0.3, 0.3)
+    with pytest.raises(ValueError, match="mining"):
+        MSWeightedLoss().load_state_dict(saved)
+
+
+def test_statistics_follow_collect_stats_as_it_is_now(batch):
+    for module, name in ((MSMiner(), "num_pos_pairs"), (MSLoss(), "num_neg_pairs")):
+        module(*batch)
+        assert module._record_these_stats == []
+        module.collect_stats = True
+        module(*batch)
+        assert name in module._record_these_stats
+        assert getattr(module, name) > 0
+        assert copy.deepcopy(module)._record_these_stats == module._record_these_stats
+
+
+def test_labels_beyond_float_precision_stay_apart():
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    big = 2**24 + torch.tensor([0, 0, 1, 1])
+    close(MSLoss()(x, big), MSLoss()(x, torch.tensor([0, 0, 1, 1])))
+
+
+def test_nothing_warns_in_ordinary_use(batch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MSWeightedLoss()(*batch, MSMiner()(*batch))

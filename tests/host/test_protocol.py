@@ -1,0 +1,268 @@
+"""PML's calling conventions: reducers, regularisers, distances, references and tuples."""
+
+import copy
+import pickle
+import warnings
+
+import pytest
+import torch
+from pytorch_metric_learning import distances, losses, miners, reducers, regularizers
+
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw.losses import PairSimilarityLoss
+from pml_gpw.mining import MSMining
+from pml_gpw.reducers import PairWeightReducer
+from pml_gpw.weightings import BinomialDeviance, Contrastive, LiftedStructure, MultiSimilarity
+
+from .. import oracles
+from ..tolerances import close
+
+
+def run(loss, x, *args, **kwargs):
+    x = x.clone().requires_grad_()
+    value = loss(x, *args, **kwargs)
+    value.backward()
+    return value.detach(), x.grad
+
+
+def close_runs(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        close(a, b)
+
+
+REDUCERS = {
+    "mean": (reducers.MeanReducer(), lambda v, y: v.mean()),
+    "sum": (reducers.SumReducer(), lambda v, y: v.sum()),
+    "avg_non_zero": (reducers.AvgNonZeroReducer(), lambda v, y: v[v > 0].mean()),
+    "threshold": (reducers.ThresholdReducer(low=0.2), lambda v, y: v[v > 0.2].mean()),
+    "class_weighted": (
+        reducers.ClassWeightedReducer(torch.tensor([1.0, 2.0, 3.0, 4.0])),
+        lambda v, y: (v * (1.0 + y)).mean(),
+    ),
+    "divisor": (reducers.DivisorReducer(), lambda v, y: v.sum() / (v > 0).sum()),
+    "per_anchor": (reducers.PerAnchorReducer(), lambda v, y: v.mean()),
+    "multiple": (
+        reducers.MultipleReducers({"loss": reducers.SumReducer()}),
+        lambda v, y: v.sum(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REDUCERS)
+@pytest.mark.parametrize("collect_stats", [False, True])
+def test_every_reducer(batch, name, collect_stats):
+    x, labels = batch[0].double(), batch[1]
+    reducer, expected = REDUCERS[name]
+    reducer.collect_stats = collect_stats
+    unit = torch.nn.functional.normalize(x)
+    pos, neg = MSMining(0.1)(unit @ unit.T, *oracles.pairs_of(labels))
+    per_anchor = MultiSimilarity().losses(unit @ unit.T, pos, neg)
+    loss = MSLoss(reducer=reducer, collect_stats=collect_stats)
+    close(loss(x, labels), expected(per_anchor, labels))
+
+
+def test_no_reduction(batch):
+    terms = MSLoss(reducer=reducers.DoNothingReducer())(*batch)
+    assert terms["loss"]["losses"].shape == (12,)
+    assert terms["loss"]["reduction_type"] == "element"
+    assert terms["loss"]["indices"].tolist() == list(range(12))
+
+
+def test_embedding_regularizer(batch):
+    kwargs = {"embedding_regularizer": regularizers.LpRegularizer(), "embedding_reg_weight": 0.3}
+    close_runs(
+        run(MSWeightedLoss(**kwargs), *batch), run(losses.MultiSimilarityLoss(**kwargs), *batch)
+    )
+
+
+DISTANCES = {
+    "cosine": distances.CosineSimilarity(),
+    "dot": distances.DotProductSimilarity(normalize_embeddings=False),
+    "euclidean": distances.LpDistance(),
+    "squared": distances.LpDistance(power=2),
+    "manhattan": distances.LpDistance(p=1, normalize_embeddings=False),
+    "snr": distances.SNRDistance(),
+}
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_every_distance(batch, name):
+    distance = DISTANCES[name]
+    mine, theirs = MSMiner(distance=distance), miners.MultiSimilarityMiner(distance=distance)
+    assert _pairs(mine(*batch)) == _pairs(theirs(*batch))
+    expected = run(losses.MultiSimilarityLoss(distance=distance), *batch, theirs(*batch))
+    close_runs(run(MSWeightedLoss(distance=distance), *batch, mine(*batch)), expected)
+    close_runs(run(MSLoss(distance=distance), *batch), expected)
+
+
+def _pairs(indices):
+    a1, p, a2, n = (i.tolist() for i in indices)
+    return set(zip(a1, p, strict=True)), set(zip(a2, n, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("weighting", "theirs"),
+    [
+        (LiftedStructure(margin=1.0), losses.GeneralizedLiftedStructureLoss),
+        (Contrastive(margin=1.0), losses.ContrastiveLoss),
+    ],
+)
+def test_other_weightings_read_distances_as_pml_does(batch, weighting, theirs):
+    """Relative margins stay, levels change sign: the gradient is that of PML's own loss."""
+    kwargs = {"neg_margin": 1, "pos_margin": 0, "distance": distances.LpDistance()}
+    ours = run(
+        GPWLoss(weighting, distance=distances.LpDistance(), reducer=reducers.SumReducer()), *batch
+    )
+    pml = run(theirs(reducer=reducers.SumReducer(), **kwargs), *batch)
+    close(ours[1], pml[1])
+
+
+def test_levels_change_sign_on_distances():
+    assert MultiSimilarity(base=0.3).for_negated_distances().base == -0.3
+    assert BinomialDeviance(base=0.3).for_negated_distances().base == -0.3
+    assert Contrastive(margin=0.3).for_negated_distances().margin == -0.3
+    assert LiftedStructure(margin=0.3).for_negated_distances().margin == 0.3
+
+
+@pytest.fixture
+def references():
+    generator = torch.Generator().manual_seed(5)
+    return torch.randn(9, 6, generator=generator), torch.arange(9) % 4
+
+
+def test_references(batch, references):
+    ours = run(MSLoss(), *batch, ref_emb=references[0], ref_labels=references[1])
+    indices = miners.MultiSimilarityMiner()(*batch, *references)
+    close_runs(ours, run(losses.MultiSimilarityLoss(), *batch, indices, *references))
+    assert _pairs(MSMiner()(*batch, *references)) == _pairs(indices)
+
+
+@pytest.mark.parametrize("as_triplets", [False, True])
+@pytest.mark.parametrize("with_labels", [False, True])
+@pytest.mark.parametrize("with_references", [False, True])
+def test_tuples(batch, references, as_triplets, with_labels, with_references):
+    x, labels = batch
+    refs = references if with_references else (None, None)
+    miner = miners.TripletMarginMiner() if as_triplets else miners.PairMarginMiner(0.2, 0.8)
+    indices = miner(x, labels, *refs)
+    args = (labels if with_labels else None, indices, refs[0])  # references without their labels
+    close_runs(run(MSWeightedLoss(), x, *args), run(losses.MultiSimilarityLoss(), x, *args))
+
+
+def test_own_mining_refines_a_tuple(batch):
+    indices = miners.PairMarginMiner(0.2, 0.8)(*batch)
+    both = run(MSLoss(), *batch, indices)
+    pos, neg = (torch.zeros(12, 12, dtype=torch.bool) for _ in range(2))
+    pos[indices[0], indices[1]], neg[indices[2], indices[3]] = True, True
+    unit = torch.nn.functional.normalize(batch[0])
+    pos, neg = MSMining(0.1)(unit @ unit.T, pos, neg)
+    refined = (*pos.nonzero(as_tuple=True), *neg.nonzero(as_tuple=True))
+    close_runs(both, run(MSWeightedLoss(), *batch, refined))
+
+
+def test_references_without_labels_carry_those_of_the_anchors(batch):
+    x, labels = batch
+    other = x + 1
+    close(MSLoss()(x, labels, ref_emb=other), MSLoss()(x, labels, ref_emb=other, ref_labels=labels))
+
+
+MODULES = [
+    MSMiner(0.3),
+    MSWeightedLoss(3, 40, 0.4, collect_stats=True),
+    MSLoss(3, 40, 0.4, 0.2, distance=distances.LpDistance()),
+    GPWLoss(LiftedStructure(2, 50, None), MSMining(0.2)),
+    PairSimilarityLoss(reducer=PairWeightReducer(MultiSimilarity())),
+]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: type(m).__name__)
+def test_pickle_copy_and_state(batch, module, tmp_path):
+    def outcome(m):
+        result = m(*batch)
+        return torch.cat(result).tolist() if isinstance(result, tuple) else result.tolist()
+
+    expected = outcome(module)
+    for twin in (pickle.loads(pickle.dumps(module)), copy.deepcopy(module)):
+        assert outcome(twin) == expected
+    torch.save(module.state_dict(), tmp_path / "state.pth")
+    module.load_state_dict(torch.load(tmp_path / "state.pth", weights_only=True))
+    assert outcome(module) == expected
+
+
+def test_hyper_parameters_read_and_set_as_attributes(batch):
+    loss = MSLoss(alpha=2, epsilon=0.1)
+    assert (loss.alpha, loss.beta, loss.base, loss.epsilon) == (2, 50, 0.5, 0.1)
+    loss.alpha, loss.epsilon = 7, 0.4
+    close(loss(*batch), MSLoss(alpha=7, epsilon=0.4)(*batch))
+    with pytest.raises(ValueError, match="alpha must be a finite number > 0, got -1"):
+        loss.alpha = -1
+    with pytest.raises(AttributeError, match="gamma"):
+        _ = loss.gamma
+
+
+def test_half_embeddings_under_autocast(batch):
+    x, labels = batch
+    for dtype in (torch.bfloat16, torch.float16):
+        half = x.to(dtype).requires_grad_()
+        expected = run(
+            MSWeightedLoss(),
+            half.detach().float(),
+            labels,
+            MSMiner()(half.detach().float(), labels),
+        )
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            value = MSWeightedLoss()(half, labels, MSMiner()(half, labels))
+        value.backward()
+        assert value.dtype == torch.float32
+        assert half.grad.dtype == dtype
+        close(value, expected[0])
+        close(half.grad.float(), expected[1].to(dtype).float(), torch.finfo(dtype).eps)
+        regular = MSLoss(embedding_regularizer=regularizers.LpRegularizer())
+        assert regular(half, labels).dtype == torch.float32
+
+
+def test_float64_stays_float64(batch):
+    assert MSLoss()(batch[0].double(), batch[1]).dtype == torch.float64
+
+
+def test_double_backward_is_refused(batch):
+    x = batch[0].requires_grad_()
+    (gradient,) = torch.autograd.grad(MSLoss()(x, batch[1]), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="double backward is not supported"):
+        gradient.sum().backward()
+
+
+def test_same_bits_every_time(batch):
+    first, second = run(MSLoss(), *batch), run(MSLoss(), *batch)
+    assert all(a.equal(b) for a, b in zip(first, second, strict=True))
+
+
+NOTHING = (torch.tensor([], dtype=torch.long),) * 4
+
+
+@pytest.mark.parametrize(
+    ("loss", "args", "reason"),
+    [
+        (MSWeightedLoss(), (3, torch.arange(3) * 0, NOTHING, None), "the indices_tuple names none"),
+        (MSLoss(), (3, torch.zeros(3).long(), None, None), "the mining keeps none"),
+        (MSWeightedLoss(), (1, torch.arange(1), None, None), "the labels give none"),
+        (MSWeightedLoss(), (0, torch.arange(0), None, None), "0 embeddings"),
+        (MSWeightedLoss(), (3, torch.arange(3), None, torch.zeros(0, 5)), "0 references"),
+    ],
+)
+def test_a_batch_without_pairs_is_zero_and_says_so_once(loss, args, reason):
+    n, labels, indices, references = args
+    x = torch.randn(n, 5, requires_grad=True)
+    ref_labels = None if references is None else labels[: len(references)]
+
+    def step():
+        value = loss(x, labels, indices, references, ref_labels)
+        value.backward()
+        assert value == 0
+        assert x.grad.eq(0).all()
+
+    with pytest.warns(UserWarning, match=reason):
+        step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        step()

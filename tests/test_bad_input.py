@@ -1,0 +1,107 @@
+"""Bad input: a ValueError that names the argument, what came and what is allowed."""
+
+import pytest
+import torch
+
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, ms_variant
+from pml_gpw.losses import PairSimilarityLoss
+from pml_gpw.reducers import PairWeightReducer
+from pml_gpw.weightings import (
+    BinomialDeviance,
+    Contrastive,
+    LiftedStructure,
+    MultiSimilarity,
+    Triplet,
+)
+
+X, Y = torch.randn(4, 3), torch.tensor([0, 0, 1, 1])
+NAN, INF = float("nan"), float("inf")
+
+
+def spoiled(value):
+    x = X.clone()
+    x[2, 0] = value
+    return x
+
+
+CONSTRUCTORS = [
+    (lambda: MSMiner(epsilon=-0.1), "epsilon must be a finite number >= 0, got -0.1"),
+    (lambda: MSMiner(epsilon=NAN), "epsilon must be .*, got nan"),
+    (lambda: MSLoss(epsilon=-1), "epsilon must be .*, got -1"),
+    (lambda: MSLoss(alpha=0), "alpha must be a finite number > 0, got 0"),
+    (lambda: MSWeightedLoss(beta=-2), "beta must be a finite number > 0, got -2"),
+    (lambda: MSWeightedLoss(base=INF), "base must be a finite number, got inf"),
+    (lambda: MSWeightedLoss(alpha="2"), "alpha must be .*, got '2'"),
+    (lambda: BinomialDeviance(alpha=0), "alpha must be .*, got 0"),
+    (lambda: LiftedStructure(beta=0), "beta must be .*, got 0"),
+    (lambda: LiftedStructure(margin=INF), "margin must be .*, got inf"),
+    (lambda: Contrastive(margin=NAN), "margin must be .*, got nan"),
+    (lambda: Triplet(margin=NAN), "margin must be .*, got nan"),
+    (
+        lambda: MultiSimilarity.preset("best"),
+        "name must be one of paper, official, pml, got 'best'",
+    ),
+    (
+        lambda: ms_variant("SX"),
+        'similarities must consist of the letters "S", "N", "P", got \'SX\'',
+    ),
+    (lambda: ms_variant("sn"), "similarities must .*, got 'sn'"),
+    (lambda: ms_variant(None), "similarities must .*, got None"),
+    (lambda: ms_variant("SN", alpha=-1), "alpha must be .*, got -1"),
+    (lambda: ms_variant("", beta=-1), "beta must be .*, got -1"),
+    (lambda: ms_variant("S", epsilon=-1), "epsilon must be .*, got -1"),
+    (lambda: GPWLoss("ms"), "weighting must be a PairWeighting, got 'ms'"),
+    (lambda: GPWLoss(MultiSimilarity(), 0.1), "mining must be an MSMining or None, got 0.1"),
+    (lambda: PairWeightReducer(None), "weighting must be a PairWeighting, got None"),
+]
+
+CALLS = [
+    ((spoiled(NAN), Y), {}, "embeddings must be finite, got NaN or Inf in 1 of 4 .*row 2"),
+    ((spoiled(INF), Y), {}, "embeddings must be finite"),
+    ((X[0], Y), {}, r"embeddings must have shape \(N, D\), got \(3,\)"),
+    ((X.long(), Y), {}, "embeddings must be floating point, got torch.int64"),
+    ((X.tolist(), Y), {}, "embeddings must be a torch.Tensor, got list"),
+    ((X, Y[:3]), {}, r"labels must have shape \(4,\), .*got \(3,\)"),
+    ((X, Y[:, None]), {}, r"labels must have shape \(4,\), .*got \(4, 1\)"),
+    ((X, Y.tolist()), {}, "labels must be a torch.Tensor, got list"),
+    ((X, Y + 0.5), {}, "labels must be integers, got torch.float32"),
+    ((X, Y + 2.0**24), {}, "labels must be integers, .*too large"),
+    ((X, Y), {"ref_emb": spoiled(NAN), "ref_labels": Y}, "ref_emb must be finite"),
+    ((X, Y), {"ref_emb": X[:, :2], "ref_labels": Y}, "ref_emb must have the 3 dimensions .*got 2"),
+    ((X, Y), {"ref_emb": X, "ref_labels": Y[:2]}, r"ref_labels must have shape \(4,\)"),
+    ((X, Y), {"ref_labels": Y}, "ref_labels must come with ref_emb"),
+    ((X, Y), {"ref_emb": X[:2]}, "ref_labels must be given for 2 references and 4 labels"),
+]
+
+
+@pytest.mark.parametrize(("construct", "message"), CONSTRUCTORS, ids=[m for _, m in CONSTRUCTORS])
+def test_constructors(construct, message):
+    with pytest.raises(ValueError, match=message):
+        construct()
+
+
+@pytest.mark.parametrize(
+    "module", [MSMiner(), MSWeightedLoss(), MSLoss(), PairSimilarityLoss()], ids=repr
+)
+@pytest.mark.parametrize(("args", "kwargs", "message"), CALLS, ids=[m for *_, m in CALLS])
+def test_calls(module, args, kwargs, message):
+    if kwargs.get("ref_labels") is Y and "ref_emb" not in kwargs:
+        kwargs = {"ref_labels": Y.clone()}
+    with pytest.raises(ValueError, match=message):
+        module(*args, **kwargs)
+
+
+@pytest.mark.parametrize("loss", [MSWeightedLoss(), PairSimilarityLoss()], ids=repr)
+def test_losses_need_labels_or_a_tuple(loss):
+    with pytest.raises(ValueError, match="labels or indices_tuple must be given"):
+        loss(X)
+
+
+def test_miners_need_labels():
+    with pytest.raises(ValueError, match="labels must be given"):
+        MSMiner()(X, None)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool, torch.float32])
+def test_any_dtype_of_integers_is_a_label(dtype):
+    assert MSLoss()(X, Y.to(dtype)) == MSLoss()(X, Y)

@@ -1,0 +1,89 @@
+"""The architecture: imports run downward, and optional packages stay optional."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pml_gpw
+
+PACKAGE = Path(pml_gpw.__file__).parent
+GROUND = {"weightings", "mining", "checks"}
+ALLOWED = {  # room → rooms of the package that it may import
+    "checks": set(),
+    "weightings": {"checks"},
+    "mining": {"checks"},
+    "pairs": set(),
+    "hyperparameters": set(),
+    "inputs": {"checks"},
+    "similarity": {"weightings"},
+    "engine": GROUND,
+    "miners": {*GROUND, "hyperparameters", "inputs", "pairs", "similarity"},
+    "losses": {*GROUND, "engine", "hyperparameters", "inputs", "miners", "pairs", "similarity"},
+    "reducers": {*GROUND, "hyperparameters", "inputs", "similarity"},
+    "evaluation": {"checks"},
+    "datasets": {"checks"},
+    "__init__": {"losses", "miners"},
+}
+PURE_TORCH = {
+    "checks",
+    "weightings",
+    "mining",
+    "pairs",
+    "engine",
+    "hyperparameters",
+    "inputs",
+    "similarity",
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path):
+    """Absolute module names that a file of the package imports."""
+    package = ["pml_gpw", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ([module] if node.module else [f"{module}.{a.name}" for a in node.names])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downward(path):
+    room = room_of(path)
+    for module in imports_of(path):
+        top, *rest = module.split(".")
+        if top == "pml_gpw":
+            assert rest[0] == room or rest[0] in ALLOWED[room], f"{room} imports {module}"
+        if room in PURE_TORCH:
+            assert top != "pytorch_metric_learning", f"{room} imports {module}"
+
+
+def test_the_walk_sees_imports():
+    assert "pml_gpw.weightings" in set(imports_of(PACKAGE / "engine" / "matrix.py"))
+    assert "pml_gpw.checks" in set(imports_of(PACKAGE / "mining.py"))
+
+
+def test_optional_packages_are_not_imported():
+    modules = [
+        ".".join(["pml_gpw", *p.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(
+            ".__init__"
+        )
+        for p in FILES
+    ]
+    code = f"""
+import importlib, sys
+for name in ("torchvision", "faiss", "matplotlib", "PIL", "pandas", "record_keeper"):
+    sys.modules[name] = None
+for name in {modules!r}:
+    importlib.import_module(name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

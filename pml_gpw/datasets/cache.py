@@ -1,10 +1,13 @@
-"""Arrays computed once and kept in a file that is either whole and current or replaced."""
+"""Arrays computed once and kept in a file that is either whole and current or replaced.
 
+The file is a SHA-256 digest followed by what it is the digest of, a NumPy ``.npz`` archive.
+"""
+
+import hashlib
+import io
 import os
 import uuid
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]
 
 RECIPE = "recipe"  # the file's own entry that says how its arrays were made
+_DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 def user_folder() -> Path:
@@ -40,44 +44,36 @@ def load_or_build(path: Path, recipe: str, build: Callable[[], Arrays]) -> Array
     return arrays
 
 
-# What reading a damaged file raises, depending on where the damage is. (A file that is one bare
-# array has no entries: AttributeError.)
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    AttributeError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
-
 class _Unusable(Exception):
     """Why a cache file cannot be used, as the end of a sentence about it."""
 
 
 def _read(path: Path, recipe: str) -> Arrays:
     try:
-        # Every entry of the zip file carries a checksum, and reading it all checks it.
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-            made_by = str(arrays.pop(RECIPE))
-    except _DAMAGE as error:
-        raise _Unusable(f"is damaged ({error})") from error
-    if made_by != recipe:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _Unusable(f"cannot be read ({error})") from error
+    digest, payload = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+    # Of the whole payload: the checksums inside a zip file leave out the names of its entries.
+    if digest != hashlib.sha256(payload).digest():
+        raise _Unusable("is damaged")
+    with np.load(io.BytesIO(payload), allow_pickle=False) as file:
+        arrays = dict(file)
+    if str(arrays.pop(RECIPE)) != recipe:
         raise _Unusable("was made by another version of this package, its fonts or its libraries")
     return arrays
 
 
 def _write(path: Path, arrays: Arrays) -> None:
+    payload = io.BytesIO()
+    np.savez(payload, **arrays)  # type: ignore[arg-type]
     path.parent.mkdir(parents=True, exist_ok=True)
     # The same folder, because a file can be moved in one step only within a file system.
     mine = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with mine.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            file.write(hashlib.sha256(payload.getbuffer()).digest())
+            file.write(payload.getbuffer())
         os.replace(mine, path)
     finally:
         mine.unlink(missing_ok=True)

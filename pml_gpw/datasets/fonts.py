@@ -53,7 +53,8 @@ def letters(scripts: tuple[str, ...], min_faces: int) -> dict[str, list[int]]:
     """The letters of ``scripts`` -> the faces, as indices into ``FACES``, that draw them.
 
     Ordered by script, as given, then by code point; letters in fewer than ``min_faces`` faces
-    are left out. Digits, marks, symbols and punctuation are not letters.
+    are left out. Digits, marks, symbols and punctuation are not letters, and modifier letters (ͺ,
+    ₒ) are small copies of others.
     """
     ft2font = optional("matplotlib.ft2font")
     faces: dict[str, list[int]] = {}
@@ -63,7 +64,7 @@ def letters(scripts: tuple[str, ...], min_faces: int) -> dict[str, list[int]]:
     wanted = [
         letter
         for letter in faces
-        if unicodedata.category(letter).startswith("L")
+        if unicodedata.category(letter) in ("Lu", "Ll", "Lt", "Lo")
         and script(letter) in scripts
         and len(faces[letter]) >= min_faces
     ]

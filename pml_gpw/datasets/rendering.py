@@ -1,4 +1,4 @@
-"""From a letter and a font face to a picture: drawn cleanly, then seen through a bad camera.
+"""From a letter and a font face to a picture: drawn cleanly, then distorted.
 
 Pictures are white ink on black, uint8.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .fonts import optional
 
 SIDE = 32  # pixels of a finished picture
-MARGIN = 4  # pixels around the letter, and the farthest a corner moves: so nothing is cut off
+MARGIN = 4  # pixels around the letter: corners that move no farther cut off a pixel at most
 CLEAN_SIDE = 48  # pixels of a clean drawing: enough to shrink from, cheap to draw
 SCALE = CLEAN_SIDE / SIDE  # clean pixels per finished pixel
 
@@ -48,14 +48,15 @@ def clean(font: Any, letter: str) -> Picture | None:
     return np.asarray(square)
 
 
-def photographed(
+def distorted(
     drawing: Picture,
     generator: np.random.Generator,
+    *,
     max_shift: float,
     max_fade: float,
     noise: float,
 ) -> Picture:
-    """One distorted picture (32, 32) of a clean drawing (48, 48).
+    """The finished picture (32, 32) of a clean drawing (48, 48).
 
     Each corner of the drawing moves by up to ``max_shift`` pixels (so the letter turns, leans,
     stretches and shifts), the ink loses up to the fraction ``max_fade`` of its brightness, and

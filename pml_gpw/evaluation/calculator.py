@@ -151,7 +151,7 @@ class RecallCalculator(AccuracyCalculator):
         """PML's means over queries or classes, without its (N, classes) matrix."""
         if not (self.avg_of_avgs or self.return_per_class):
             return hits.double().mean().item()
-        classes = labels.unique(return_inverse=True)[1]
+        _, classes = labels.unique(return_inverse=True)
         of_classes = classes.bincount(weights=hits.double()) / classes.bincount()
         return of_classes.tolist() if self.return_per_class else of_classes.mean().item()
 
@@ -159,10 +159,9 @@ class RecallCalculator(AccuracyCalculator):
         if not metrics:
             return {}
         # PML casts labels to float32; ranks among the labels survive that where labels may not.
-        labels = torch.cat([task.query_labels, task.reference_labels]).unique(return_inverse=True)[
-            1
-        ]
-        query_labels, reference_labels = labels.split([len(task.query), len(task.reference)])
+        labels = torch.cat([task.query_labels, task.reference_labels])
+        _, ranks = labels.unique(return_inverse=True)
+        query_labels, reference_labels = ranks.split([len(task.query), len(task.reference)])
         self.device = task.query.device
         return super().get_accuracy(
             task.query,

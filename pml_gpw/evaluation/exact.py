@@ -6,11 +6,13 @@ Shapes: N queries, C queries of a block, M references, E dims.
 import torch
 from torch import Tensor
 
-from .neighbors import BLOCK, blocks
+from .neighbors import blocks
 
 # Similarities of vectors of norm at most 1 that differ by less are equal: the rounding of a
 # float64 product is below, so that no kernel's order of summation decides a tie.
 TIE = 1e-12
+
+BLOCK = 2**21  # similarities at a time: 16 MiB, which allocators hand out again and again
 
 
 def exact_ranks(
@@ -23,7 +25,7 @@ def exact_ranks(
     """
     columns = torch.arange(len(reference), device=reference.device)
     ranks = torch.empty_like(query_labels)
-    for rows in blocks(len(query), len(reference), BLOCK // 4):
+    for rows in blocks(len(query), len(reference), BLOCK):
         similarities = query[rows] @ reference.T
         similarities.masked_fill_(columns == own[rows, None], -torch.inf)
         relevant = query_labels[rows, None] == reference_labels

@@ -20,7 +20,7 @@ def cosine(reference: Tensor) -> tuple[Vectors, Vectors]:
 
 def dot(reference: Tensor) -> tuple[Vectors, Vectors]:
     """``q·r``, as ``(q/|q|)·(r/R)`` with R the largest norm of the references (M, D)."""
-    largest = _largest_norm(reference)
+    largest = _largest_norm(reference, centre=0.0)
     return unit, lambda rows: rows / largest
 
 
@@ -31,7 +31,7 @@ def l2(reference: Tensor) -> tuple[Vectors, Vectors]:
     common offset would otherwise use up the digits.
     """
     centre = reference.mean(dim=0, dtype=torch.float64)
-    largest = max(_largest_norm(part.double() - centre) for part in reference.split(CHUNK))
+    largest = _largest_norm(reference, centre)
 
     def query_vectors(rows: Tensor) -> Tensor:
         rows = (rows - centre) / largest
@@ -65,9 +65,14 @@ def as_vectors(vectors: Vectors, rows: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def _largest_norm(rows: Tensor) -> float:
-    norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
-    return float(norms.amax()) or 1.0
+def _largest_norm(rows: Tensor, centre: Tensor | float) -> float:
+    largest = 0.0
+    for part in rows.split(CHUNK):
+        part = part.double() - centre
+        size = part.abs().amax()  # keeps squares in range, as in unit
+        norms = torch.linalg.vector_norm(part / _or_one(size), dim=1)
+        largest = max(largest, float(norms.amax() * size))
+    return largest or 1.0
 
 
 def _or_one(values: Tensor) -> Tensor:

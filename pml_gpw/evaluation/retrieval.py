@@ -122,7 +122,8 @@ def _tensor(name: str, values: Any) -> Any:
 
 
 def _labels(name: str, values: Any, of: Tensor) -> Tensor:
-    return checks.integer_labels(name, _tensor(name, values), len(of)).to(of.device)
+    labels = checks.integer_labels(name, _tensor(name, values), len(of))
+    return labels.to(of.device).contiguous()
 
 
 def _begins_with(

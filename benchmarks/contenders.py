@@ -1,0 +1,55 @@
+"""Who takes part: the eight subsets of S, N, P and the usual losses of PML, by name."""
+
+from collections.abc import Callable
+
+from pytorch_metric_learning import distances, losses, miners
+from torch import nn
+
+from pml_gpw import ms_variant
+from pml_gpw.losses import VARIANTS
+
+MinerAndLoss = tuple[nn.Module | None, nn.Module]
+
+
+def _variant(similarities: str) -> Callable[[], MinerAndLoss]:
+    return lambda: ms_variant(similarities, collect_stats=True)
+
+
+def _contrastive() -> MinerAndLoss:
+    cosine = distances.CosineSimilarity()
+    return None, losses.ContrastiveLoss(pos_margin=1, neg_margin=0.5, distance=cosine)
+
+
+def _triplet_semihard() -> MinerAndLoss:
+    cosine = distances.CosineSimilarity()
+    miner = miners.TripletMarginMiner(margin=0.2, type_of_triplets="semihard", distance=cosine)
+    return miner, losses.TripletMarginLoss(margin=0.2, distance=cosine)
+
+
+def _ntxent() -> MinerAndLoss:
+    return None, losses.NTXentLoss(temperature=0.07)
+
+
+def _pml_ms() -> MinerAndLoss:
+    return miners.MultiSimilarityMiner(epsilon=0.1), losses.MultiSimilarityLoss(2, 50, 0.5)
+
+
+CONTENDERS: dict[str, Callable[[], MinerAndLoss]] = {
+    **{letters or "none": _variant(letters) for letters in VARIANTS},
+    "contrastive": _contrastive,
+    "triplet-semihard": _triplet_semihard,
+    "ntxent": _ntxent,
+    "pml-ms": _pml_ms,
+}
+"""Name → a fresh (miner or None, loss). "none", "S", … "SNP" are this package's variants with the
+defaults α 2, β 50, λ 0.5, ε 0.1; the others are PML's. "pml-ms" is the control of "SNP"."""
+
+RAW_PIXELS = "raw pixels"
+"""The row without a network: cosine similarity of the images themselves."""
+
+
+def similarities_of(name: str) -> str:
+    """The letters of a variant, spaced for a table; empty for the losses of PML."""
+    if name == "none":
+        return "–"
+    return " ".join(name) if name in VARIANTS else ""

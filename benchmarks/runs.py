@@ -1,0 +1,62 @@
+"""All runs of a comparison: what is finished is kept, what is missing is trained."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+import pml_gpw
+
+from .contenders import RAW_PIXELS
+from .files import write_atomically
+from .training import Settings, Splits, raw_pixel_recall, train_and_test
+
+
+def all_runs(
+    names: list[str], seeds: int, settings: Settings, splits: Splits, work: Path, fresh: bool
+) -> pd.DataFrame:
+    """One row per loss and seed (and one for the raw pixels): loss, seed, recalls, seconds.
+
+    Each finished run is a file below ``work``; ``fresh`` trains it again. Goes seed by seed, so
+    that an early stop leaves whole seeds.
+    """
+    work = work / _fingerprint(settings)
+    recalls = raw_pixel_recall(splits)
+    rows: list[dict[str, object]] = [
+        {"loss": RAW_PIXELS, "seed": 0} | {f"recall_at_{k}": v for k, v in recalls.items()}
+    ]
+    total = seeds * len(names) * settings.iterations
+    with tqdm(total=total, unit="it", disable=False, mininterval=1) as bar:
+        for seed in range(seeds):
+            for name in names:
+                bar.set_description(f"{name}, seed {seed}")
+                done = work / f"{name}-{seed}.json"
+                if fresh or not done.exists():
+                    folder = done.with_suffix("")
+                    result = train_and_test(name, seed, settings, splits, folder, bar.update)
+                    _save(done, result)
+                else:
+                    bar.update(settings.iterations)
+                    result = json.loads(done.read_text())
+                bar.set_postfix_str(f"R@1 {100 * result['recall_at_1']:.1f}")
+                rows.append({"loss": name, "seed": seed, **result})
+    runs = pd.DataFrame(rows)
+    runs["loss"] = pd.Categorical(runs["loss"], [RAW_PIXELS, *names], ordered=True)
+    return runs.sort_values(["loss", "seed"]).astype({"loss": str}).reset_index(drop=True)
+
+
+def _save(path: Path, result: dict[str, float]) -> None:
+    text = json.dumps(result)
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def _fingerprint(settings: Settings) -> str:
+    """Names the runs by settings and code, so that no stale result is taken for a new one."""
+    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+    for package in (Path(pml_gpw.__file__).parent, Path(__file__).parent):
+        for source in sorted(package.rglob("*.py")):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,128 @@
+"""One training run through PML's trainer, tester and hooks, ending in Recall@K."""
+
+import random
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pytorch_metric_learning.samplers import MPerClassSampler
+from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
+from pytorch_metric_learning.trainers import MetricLossOnly
+from pytorch_metric_learning.utils import logging_presets
+from torch import nn
+from torch.utils.data import Dataset
+
+from pml_gpw.evaluation import RecallCalculator, recall_at_k
+
+from .contenders import CONTENDERS
+from .networks import small_cnn
+
+KS = (1, 2, 4, 8)
+PER_CLASS = 5
+SPLIT = "val"  # the name under which PML's hooks look for what they evaluate
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What defines a run beside its loss and seed."""
+
+    dataset: str
+    iterations: int
+    batch: int
+    dims: int
+    learning_rate: float
+    device: str
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Images and labels of disjoint train and test classes."""
+
+    train: Dataset
+    test: Dataset
+
+
+def raw_pixel_recall(splits: Splits) -> dict[int, float]:
+    """Recall@K of the test images themselves, flattened, by cosine similarity."""
+    images = torch.stack([splits.test[i][0] for i in range(len(splits.test))])  # type: ignore[arg-type]
+    return recall_at_k(images.flatten(1), splits.test.labels, ks=KS)  # type: ignore[attr-defined]
+
+
+def train_and_test(
+    name: str,
+    seed: int,
+    settings: Settings,
+    splits: Splits,
+    folder: Path,
+    on_iteration: Callable[[], object],
+) -> dict[str, float]:
+    """Train one contender with one seed; Recall@K after the last iteration and the seconds taken.
+
+    Logs go to ``folder`` (emptied first): CSV, SQLite and TensorBoard by record-keeper.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    _seed_everything(seed)
+    miner, loss = CONTENDERS[name]()
+    models = _models(settings)
+    keeper, _, tensorboard = logging_presets.get_record_keeper(
+        str(folder / "logs"), str(folder / "tensorboard")
+    )
+    hooks = logging_presets.get_hook_container(keeper, primary_metric="recall_at_1")
+    tester = GlobalEmbeddingSpaceTester(
+        batch_size=512,
+        dataloader_num_workers=0,
+        data_device=torch.device(settings.device),
+        end_of_testing_hook=hooks.end_of_testing_hook,
+        accuracy_calculator=RecallCalculator(ks=KS),
+    )
+
+    def end_of_iteration(trainer: MetricLossOnly) -> None:
+        hooks.end_of_iteration_hook(trainer)
+        on_iteration()
+
+    trainer = MetricLossOnly(
+        models=models,
+        optimizers={
+            f"{part}_optimizer": torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+            for part, model in models.items()
+        },
+        batch_size=settings.batch,
+        loss_funcs={"metric_loss": loss},
+        mining_funcs={} if miner is None else {"tuple_miner": miner},
+        dataset=splits.train,
+        sampler=MPerClassSampler(splits.train.labels, PER_CLASS, settings.batch),  # type: ignore[attr-defined]
+        iterations_per_epoch=settings.iterations,
+        dataloader_num_workers=0,
+        data_device=torch.device(settings.device),
+        end_of_iteration_hook=end_of_iteration,
+        end_of_epoch_hook=hooks.end_of_epoch_hook(
+            tester, {SPLIT: splits.test}, str(folder / "models")
+        ),
+    )
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        # PML formats its loss for a progress bar without detaching it.
+        warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True to a scalar")
+        trainer.train(num_epochs=1)
+    seconds = time.perf_counter() - started
+    tensorboard.close()
+    accuracies = tester.all_accuracies[SPLIT]
+    recalls = {f"recall_at_{k}": float(accuracies[f"recall_at_{k}_level0"]) for k in KS}
+    return {**recalls, "seconds": seconds}
+
+
+def _models(settings: Settings) -> dict[str, nn.Module]:
+    trunk, features = small_cnn()
+    models = {"trunk": trunk, "embedder": nn.Linear(features, settings.dims)}
+    return {part: model.to(settings.device) for part, model in models.items()}
+
+
+def _seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  # PML's samplers draw from the global generator
+    torch.manual_seed(seed)

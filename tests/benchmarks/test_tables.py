@@ -1,0 +1,39 @@
+import math
+
+import pandas as pd
+import pytest
+
+from benchmarks.tables import confidence_half_width, control_lines, summarize, to_markdown
+
+
+def runs_of(**recalls):
+    rows = [
+        {"loss": loss.replace("_", "-"), "seed": seed, "recall_at_1": r, "seconds": 2.0}
+        for loss, values in recalls.items()
+        for seed, r in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_confidence_interval_by_hand():
+    # s = 1, n = 3, t(0.975, 2) = 4.302653
+    assert confidence_half_width(pd.Series([1.0, 2.0, 3.0])) == pytest.approx(4.302653 / 3**0.5)
+    assert math.isnan(confidence_half_width(pd.Series([1.0])))
+
+
+def test_table_keeps_the_order_and_shows_mean_and_interval():
+    table = to_markdown(summarize(runs_of(SNP=[0.8, 0.9], none=[0.5], ntxent=[0.7, 0.7])))
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
+    assert rows[0] == ["loss", "uses", "R@1", "s/run"]
+    assert rows[2] == ["SNP", "S N P", "85.0 ± 63.5", "2.0"]  # t(0.975, 1) = 12.7062, sem = 5
+    assert rows[3] == ["none", "–", "50.0", "2.0"]
+    assert rows[4] == ["ntxent", "", "70.0 ± 0.0", "2.0"]
+
+
+def test_control_compares_seed_by_seed():
+    same = runs_of(SNP=[0.80, 0.90, 0.85], pml_ms=[0.81, 0.89, 0.85])
+    assert "inside the 95 % interval" in control_lines(same)[0]
+    shifted = runs_of(SNP=[0.80, 0.90, 0.85], pml_ms=[0.70, 0.80, 0.7501])
+    assert "OUTSIDE the 95 % interval" in control_lines(shifted)[0]
+    assert "no interval" in control_lines(runs_of(SNP=[0.8], pml_ms=[0.8]))[0]
+    assert control_lines(runs_of(SNP=[0.8])) == []

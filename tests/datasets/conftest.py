@@ -1,0 +1,38 @@
+import functools
+import os
+
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("PIL")
+
+from pml_gpw.datasets import Glyphs, drawing
+
+draw_once = functools.cache(drawing.clean_drawings)
+
+
+@pytest.fixture(scope="session")
+def drawings():
+    """Every candidate before look-alikes are left out: letters (C,), drawings, labels, faces."""
+    return draw_once()
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory):
+    """A folder with the data set in it, drawn once in a session, and the same for its workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "glyphs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "clean_drawings", draw_once)
+        Glyphs(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def train(root):
+    return Glyphs(root, "train")
+
+
+@pytest.fixture(scope="session")
+def test(root):
+    return Glyphs(root, "test")

@@ -1,0 +1,128 @@
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from pml_gpw.datasets import cache
+
+ARRAYS = {"numbers": np.arange(1000, dtype=np.uint8), "names": np.array(["a", "б"])}
+
+
+def build():
+    return dict(ARRAYS)
+
+
+def never():
+    raise AssertionError("the file was whole and current, and was built again")
+
+
+def same(arrays):
+    assert arrays.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(arrays[name], array, strict=True)
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "deep" / "er" / "arrays.cache"
+    cache.load_or_build(file, "recipe", build)
+    return file
+
+
+@pytest.mark.usefixtures("no_warnings")
+def test_a_second_time_the_file_is_read(path):
+    same(cache.load_or_build(path, "recipe", never))
+
+
+def test_the_bytes_depend_on_the_arrays_alone(path, tmp_path):
+    cache.load_or_build(tmp_path / "other.name", "recipe", build)
+    assert (tmp_path / "other.name").read_bytes() == path.read_bytes()
+
+
+def test_another_recipe_is_out_of_date(path):
+    with pytest.warns(UserWarning, match="another version"):
+        arrays = cache.load_or_build(path, "new recipe", lambda: {"x": np.zeros(1)})
+    assert arrays.keys() == {"x"}
+    assert cache.load_or_build(path, "new recipe", never).keys() == {"x"}
+
+
+def flipped(content, at):
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"not a cache file",
+        lambda content: content[: len(content) // 2],
+        lambda content: content + b"0",
+        *(
+            lambda content, part=part: flipped(content, len(content) * part // 10)
+            for part in range(10)
+        ),
+        # The last entry's name in the table of the zip file, which no checksum of its own covers.
+        lambda content: flipped(content, content.rindex(b"names.npy")),
+    ],
+)
+def test_a_damaged_file_is_replaced(path, damage):
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    with pytest.warns(UserWarning, match="damaged"):
+        same(cache.load_or_build(path, "recipe", build))
+    assert path.read_bytes() == whole
+
+
+def test_a_write_that_is_interrupted_leaves_the_old_file_and_no_other(path, monkeypatch):
+    whole = path.read_bytes()
+
+    def interrupted(source, target):
+        assert os.path.dirname(source) == os.path.dirname(target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.warns(UserWarning, match="another"), pytest.raises(KeyboardInterrupt):
+        cache.load_or_build(path, "new recipe", build)
+    assert path.read_bytes() == whole
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_build_that_fails_leaves_no_file(tmp_path):
+    def fails():
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        cache.load_or_build(tmp_path / "arrays.cache", "recipe", fails)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_warnings")
+def test_two_that_build_at_once_both_get_it(tmp_path):
+    """Both find no file, both build, both write: none reads or leaves half a file."""
+    path, together, results = tmp_path / "arrays.cache", threading.Barrier(2), []
+
+    def build_together():
+        together.wait(timeout=10)  # passes only when both are building
+        return build()
+
+    def work():
+        results.append(cache.load_or_build(path, "recipe", build_together))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 2
+    for arrays in [*results, cache.load_or_build(path, "recipe", never)]:
+        same({name: array for name, array in arrays.items() if name != cache.RECIPE})
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("variable", "base"), [("/caches", "/caches"), ("", "~/.cache"), ("not/absolute", "~/.cache")]
+)
+def test_the_users_folder(monkeypatch, variable, base):
+    monkeypatch.setenv("XDG_CACHE_HOME", variable)
+    assert str(cache.user_folder()) == os.path.join(os.path.expanduser(base), "pml-gpw")

@@ -1,0 +1,41 @@
+"""Recall@K from its definition: rational arithmetic, python loops and a stable sort."""
+
+from fractions import Fraction
+from math import nan
+
+
+def similarity(query, reference, metric):
+    """A number that orders references for one query as the metric does, without rounding."""
+    product = sum(q * r for q, r in zip(query, reference, strict=True))
+    if metric == "dot":
+        return product
+    if metric == "l2":
+        return -sum((q - r) ** 2 for q, r in zip(query, reference, strict=True))
+    squares = sum(r * r for r in reference)
+    return product * abs(product) / squares if squares else Fraction(0)
+
+
+def rows(tensor):
+    return [[Fraction(value) for value in row] for row in tensor.double().tolist()]
+
+
+def nearest(query, reference, metric, own=None):
+    """Indices of references, most similar first, the lower index first where similarities tie."""
+    order = sorted(range(len(reference)), key=lambda j: -similarity(query, reference[j], metric))
+    return [j for j in order if j != own]
+
+
+def recall(query, query_labels, reference=None, reference_labels=None, *, ks, metric="cosine"):
+    alone = reference is None
+    if alone:
+        reference, reference_labels = query, query_labels
+    query, reference = rows(query), rows(reference)
+    query_labels, reference_labels = query_labels.tolist(), reference_labels.tolist()
+    hits = {k: [] for k in ks}
+    for i, label in enumerate(query_labels):
+        order = nearest(query[i], reference, metric, own=i if alone else None)
+        relevant = [reference_labels[j] == label for j in order]
+        if any(relevant):
+            for k in ks:
+                hits[k].append(any(relevant[:k]))
+    return {k: sum(found) / len(found) if found else nan for k, found in hits.items()}

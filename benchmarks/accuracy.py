@@ -32,7 +32,7 @@ def main(
         str, typer.Option(help=f"Comma-separated, out of: {', '.join(CONTENDERS)}.")
     ] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="Runs per loss, with seeds 0, 1, ….")] = 3,
-    iterations: Annotated[int, typer.Option(min=1, help="Training steps per run.")] = 200,
+    iterations: Annotated[int, typer.Option(min=1, help="Training steps per run.")] = 150,
     batch: Annotated[
         int, typer.Option(min=PER_CLASS, help=f"Images per step, {PER_CLASS} of each class.")
     ] = 80,

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 import pml_gpw
 
+from . import contenders, networks, training
 from .contenders import RAW_PIXELS
 from .files import write_atomically
 from .training import Settings, Splits, raw_pixel_recall, train_and_test
@@ -32,7 +33,7 @@ def all_runs(
     with tqdm(total=total, unit="it", disable=False, mininterval=1) as bar:
         for seed in range(seeds):
             for name in names:
-                bar.set_description(f"{name}, seed {seed}")
+                bar.set_description(f"{name}, seed {seed}", refresh=False)
                 done = work / f"{name}-{seed}.json"
                 if fresh or not done.exists():
                     folder = done.with_suffix("")
@@ -41,7 +42,7 @@ def all_runs(
                 else:
                     bar.update(settings.iterations)
                     result = json.loads(done.read_text())
-                bar.set_postfix_str(f"R@1 {100 * result['recall_at_1']:.1f}")
+                bar.set_postfix_str(f"R@1 {100 * result['recall_at_1']:.1f}", refresh=False)
                 rows.append({"loss": name, "seed": seed, **result})
     runs = pd.DataFrame(rows)
     runs["loss"] = pd.Categorical(runs["loss"], [RAW_PIXELS, *names], ordered=True)
@@ -54,9 +55,9 @@ def _save(path: Path, result: dict[str, float]) -> None:
 
 
 def _fingerprint(settings: Settings) -> str:
-    """Names the runs by settings and code, so that no stale result is taken for a new one."""
+    """Names the runs by settings and by the code that trains, so that no result is stale."""
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
-    for package in (Path(pml_gpw.__file__).parent, Path(__file__).parent):
-        for source in sorted(package.rglob("*.py")):
-            digest.update(source.read_bytes())
+    here = [Path(str(module.__file__)) for module in (contenders, networks, training)]
+    for source in [*sorted(Path(pml_gpw.__file__).parent.rglob("*.py")), *here]:
+        digest.update(source.read_bytes())
     return digest.hexdigest()[:12]

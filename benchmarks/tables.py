@@ -44,7 +44,6 @@ def to_markdown(summary: pd.DataFrame) -> str:
             _mean_and_width(100 * mean, 100 * width)
             for mean, width in zip(summary[metric], summary[f"{metric}_ci"], strict=True)
         ]
-    table["s/run"] = ["" if s != s else f"{s:.1f}" for s in summary["seconds"]]
     return table.to_markdown(index=False, disable_numparse=True)
 
 

@@ -1,0 +1,65 @@
+"""What README.md shows must run, and its table must be the committed result."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
+
+from pml_gpw import MSMiner
+from pml_gpw.pairs import label_masks
+from pml_gpw.weightings import MultiSimilarity
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda b: b.strip().splitlines()[-1][:40])
+def test_examples_run(block):
+    generator = torch.Generator().manual_seed(0)
+    model = torch.nn.Linear(6, 4)
+    images, labels = torch.randn(20, 6, generator=generator), torch.arange(20) // 5
+    embeddings = torch.nn.functional.normalize(model(images)).detach()
+    gallery = torch.randn(30, 4, generator=generator)
+    positives, negatives = label_masks(labels, labels, leave_self_out=True)
+    exec(
+        block,
+        {
+            "__name__": "readme",
+            "loader": [(images, labels)] * 2,
+            "model": model,
+            "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+            "embeddings": embeddings,
+            "labels": labels,
+            "miner": MSMiner(),
+            "MultiSimilarity": MultiSimilarity,
+            "similarities": embeddings @ embeddings.T,
+            "positives": positives,
+            "negatives": negatives,
+            "query": embeddings,
+            "query_labels": labels,
+            "gallery": gallery,
+            "gallery_labels": torch.arange(30) % 4,
+            "GlobalEmbeddingSpaceTester": GlobalEmbeddingSpaceTester,
+        },
+    )
+
+
+def test_there_are_examples():
+    assert len(BLOCKS) >= 5
+
+
+def test_the_table_is_the_committed_result():
+    (picture,) = re.findall(r"\((benchmarks/results/accuracy-[^)]*)\.png\)", README)
+    result = (ROOT / picture).with_suffix(".md").read_text(encoding="utf-8")
+    rows = [line for line in result.splitlines() if line.startswith(("|", "Control"))]
+    assert len(rows) > 12
+    for row in rows:
+        assert row in README
+
+
+def test_linked_files_exist():
+    for link in re.findall(r"\]\(([^):#]+)\)", README):
+        assert (ROOT / link).exists(), link

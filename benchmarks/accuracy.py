@@ -19,6 +19,7 @@ from .runs import all_runs
 from .tables import control_lines, environment, summarize, to_markdown
 from .training import PER_CLASS, Settings, Splits
 
+BATCH, DIMS, LEARNING_RATE = 80, 128, 2e-3
 RESULTS = Path(__file__).parent / "results"
 DATASETS = {"glyphs": Glyphs}
 
@@ -29,15 +30,15 @@ def main(
         Path | None, typer.Option(help="Folder of the data set.", show_default="the user's cache")
     ] = None,
     losses: Annotated[
-        str, typer.Option(help=f"Comma-separated, out of: {', '.join(CONTENDERS)}.")
+        str, typer.Option(help=f"all, or comma-separated out of: {', '.join(CONTENDERS)}.")
     ] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="Runs per loss, with seeds 0, 1, ….")] = 3,
     iterations: Annotated[int, typer.Option(min=1, help="Training steps per run.")] = 150,
     batch: Annotated[
         int, typer.Option(min=PER_CLASS, help=f"Images per step, {PER_CLASS} of each class.")
-    ] = 80,
-    dims: Annotated[int, typer.Option(min=1, help="Embedding dimensions.")] = 128,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, help="Of Adam.")] = 2e-3,
+    ] = BATCH,
+    dims: Annotated[int, typer.Option(min=1, help="Embedding dimensions.")] = DIMS,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, max=1, help="Of Adam.")] = LEARNING_RATE,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
     output: Annotated[Path, typer.Option(help="Folder for tables, plot and logs.")] = RESULTS,
     fresh: Annotated[
@@ -50,54 +51,69 @@ def main(
     al., CVPR 2019): S the pair's own, N relative to the anchor's negatives, P relative to its
     positives. An interrupted call goes on where it stopped when it is given again.
     """
-    settings = Settings(dataset, iterations, batch, dims, learning_rate, device)
+    folder = None if root is None else str(root)
+    settings = Settings(dataset, folder, iterations, batch, dims, learning_rate, device)
     names = _checked(settings, losses)
-    splits = Splits(*(DATASETS[dataset](root, split) for split in ("train", "test")))
-    _check_batch(batch, splits)
+    splits = _splits(settings)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _bad("--output", f"must be a folder to write to, got {str(output)!r}") from error
     runs = all_runs(names, seeds, settings, splits, output / "runs", fresh)
-    _report(runs, settings, seeds, output)
+    _report(runs, settings, seeds, output / _stem(settings, names, seeds))
+
+
+def _bad(option: str, message: str) -> typer.BadParameter:
+    return typer.BadParameter(message, param_hint=option)
 
 
 def _checked(settings: Settings, losses: str) -> list[str]:
     """The names of the losses, after a look at the options that typer cannot check."""
     if settings.dataset not in DATASETS:
-        raise typer.BadParameter(
-            f"must be one of {', '.join(DATASETS)}, got {settings.dataset!r}",
-            param_hint="--dataset",
-        )
+        raise _bad("--dataset", f"must be one of {', '.join(DATASETS)}, got {settings.dataset!r}")
     if settings.batch % PER_CLASS:
-        raise typer.BadParameter(
-            f"must be a multiple of {PER_CLASS}, got {settings.batch}", param_hint="--batch"
-        )
+        raise _bad("--batch", f"must be a multiple of {PER_CLASS}, got {settings.batch}")
     try:
         torch.empty(0, device=settings.device)
     except (RuntimeError, AssertionError) as error:
-        raise typer.BadParameter(
-            f"must be a device that torch has here, got {settings.device!r} "
-            f"({str(error).splitlines()[0]})",
-            param_hint="--device",
+        reason = str(error).splitlines()[0]
+        raise _bad(
+            "--device", f"must be a device that torch has here, got {settings.device!r} ({reason})"
         ) from None
     names = list(CONTENDERS) if losses == "all" else [n.strip() for n in losses.split(",")]
     unknown = [name for name in names if name not in CONTENDERS]
     if unknown:
-        raise typer.BadParameter(
-            f"must be out of {', '.join(CONTENDERS)}, got {', '.join(unknown)}",
-            param_hint="--losses",
-        )
+        got = ", ".join(map(repr, unknown))
+        raise _bad("--losses", f"must be all, or out of {', '.join(CONTENDERS)}, got {got}")
     return list(dict.fromkeys(names))
 
 
-def _check_batch(batch: int, splits: Splits) -> None:
+def _splits(settings: Settings) -> Splits:
+    """Train and test split, after a look at whether the batch fits."""
+    try:
+        splits = Splits(*(DATASETS[settings.dataset](settings.root, s) for s in ("train", "test")))
+    except (ValueError, OSError) as error:
+        raise _bad("--root", str(error)) from error
     classes = len(splits.train.classes)  # type: ignore[attr-defined]
-    if batch > classes * PER_CLASS:
-        raise typer.BadParameter(
+    if settings.batch > classes * PER_CLASS:
+        raise _bad(
+            "--batch",
             f"must be at most {classes * PER_CLASS} ({classes} training classes x {PER_CLASS}), "
-            f"got {batch}",
-            param_hint="--batch",
+            f"got {settings.batch}",
         )
+    return splits
 
 
-def _report(runs: pd.DataFrame, settings: Settings, seeds: int, output: Path) -> None:
+def _stem(settings: Settings, names: list[str], seeds: int) -> str:
+    """The name of the files, so that no run with other settings overwrites this one's."""
+    parts = [f"accuracy-{settings.dataset}-{settings.iterations}it-{seeds}seeds"]
+    parts += [f"batch{settings.batch}"] * (settings.batch != BATCH)
+    parts += [f"{settings.dims}d"] * (settings.dims != DIMS)
+    parts += [f"lr{settings.learning_rate:g}"] * (settings.learning_rate != LEARNING_RATE)
+    return "-".join(parts if names == list(CONTENDERS) else [*parts, "only", *names])
+
+
+def _report(runs: pd.DataFrame, settings: Settings, seeds: int, stem: Path) -> None:
     """Print the table, save it as Markdown and CSV, and draw it."""
     summary = summarize(runs)
     title = (
@@ -117,13 +133,15 @@ def _report(runs: pd.DataFrame, settings: Settings, seeds: int, output: Path) ->
         "",
     ]
     text = "\n".join(lines)
-    stem = f"accuracy-{settings.dataset}-{settings.iterations}it-{seeds}seeds"
-    write_atomically(output / f"{stem}.md", lambda path: path.write_text(text, encoding="utf-8"))
-    write_atomically(output / f"{stem}.csv", lambda path: summary.to_csv(path, index=False))
-    write_atomically(output / f"{stem}-runs.csv", lambda path: runs.to_csv(path, index=False))
-    write_atomically(output / f"{stem}.png", lambda path: plot_recall(summary, title, path))
+    for ending, write in {
+        ".md": lambda path: path.write_text(text, encoding="utf-8"),
+        ".csv": lambda path: summary.to_csv(path, index=False),
+        "-runs.csv": lambda path: runs.to_csv(path, index=False),
+        ".png": lambda path: plot_recall(summary, title, path),
+    }.items():
+        write_atomically(stem.with_name(stem.name + ending), write)
     typer.echo(f"\n{text}")
-    typer.echo(f"Saved {output / stem}.md, .csv, -runs.csv and .png")
+    typer.echo(f"Saved {stem}.md, .csv, -runs.csv and .png")
 
 
 if __name__ == "__main__":

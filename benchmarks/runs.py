@@ -13,6 +13,7 @@ import pml_gpw
 from . import contenders, networks, training
 from .contenders import RAW_PIXELS
 from .files import write_atomically
+from .tables import environment
 from .training import Settings, Splits, raw_pixel_recall, train_and_test
 
 
@@ -55,8 +56,9 @@ def _save(path: Path, result: dict[str, float]) -> None:
 
 
 def _fingerprint(settings: Settings) -> str:
-    """Names the runs by settings and by the code that trains, so that no result is stale."""
+    """Names the runs by settings, versions and the code that trains: no result is stale."""
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+    digest.update(environment().encode())
     here = [Path(str(module.__file__)) for module in (contenders, networks, training)]
     for source in [*sorted(Path(pml_gpw.__file__).parent.rglob("*.py")), *here]:
         digest.update(source.read_bytes())

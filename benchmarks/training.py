@@ -32,6 +32,7 @@ class Settings:
     """What defines a run beside its loss and seed."""
 
     dataset: str
+    root: str | None
     iterations: int
     batch: int
     dims: int

@@ -2,6 +2,8 @@
 says what came and what is allowed. Shapes: N anchors, M references, D dims.
 """
 
+from numbers import Real
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ def finite(name: str, value: float) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def embedding_matrix(name: str, embeddings: Tensor) -> None:

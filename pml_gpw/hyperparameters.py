@@ -1,75 +1,88 @@
 """Hyper-parameters of immutable values (a weighting, a mining) as attributes of a PML module."""
 
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, ClassVar
 
 
 class Hyperparameters:
     """Mixin for PML modules that hold frozen dataclasses; put it before the PML base class.
 
-    Each field reads and sets as an attribute of the module (``loss.alpha = 3`` replaces the
-    weighting), is recorded by PML's logging as such, and is part of ``state_dict``. Statistics
-    follow ``collect_stats`` as it is now and not as it was at construction.
+    ``held`` names the attributes that hold such a value and the types each may have. Their fields
+    read and set as attributes of the module (``loss.alpha = 3`` replaces the weighting), are
+    recorded by PML's logging as such, and are part of ``state_dict``. Statistics follow
+    ``collect_stats`` as it is now and not as it was at construction.
     """
 
-    def hold(self, holder: str, value: Any) -> None:
-        """Keep ``value`` (a frozen dataclass or None) as attribute ``holder``."""
-        setattr(self, holder, value)
-        # A field whose name the module already uses stays reachable through its holder only.
-        names = tuple(f.name for f in fields(value) if not hasattr(self, f.name)) if value else ()
-        # Pairs and not a dict: PML's record keeper walks into every dict of a module.
-        self._holders = (*self.__dict__.get("_holders", ()), (holder, names))
-        self.add_to_recordable_attributes(list_of_names=list(names), is_stat=False)
+    held: ClassVar[dict[str, tuple[type, ...]]] = {}
 
-    def _holder_of(self, name: str) -> str | None:
-        holders = self.__dict__.get("_holders", ())
-        return next((holder for holder, names in holders if name in names), None)
+    def _hyperparameters(self) -> dict[str, str]:
+        """The name of each field and of the attribute that holds it."""
+        own = self.__dict__
+        return {
+            field.name: holder
+            for holder in self.held
+            if own.get(holder) is not None
+            for field in fields(own[holder])
+            # A field whose name the module uses otherwise stays reachable through its holder.
+            if not hasattr(type(self), field.name)
+            and field.name not in own
+            and field.name not in own["_modules"]
+        }
 
     def __getattr__(self, name: str) -> Any:
-        holder = self._holder_of(name)
+        holder = self._hyperparameters().get(name)
         if holder is None:
             return super().__getattr__(name)  # type: ignore[misc]
         return getattr(self.__dict__[holder], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        holder = self._holder_of(name)
-        if holder is None:
-            super().__setattr__(name, value)
-        else:
-            super().__setattr__(holder, replace(self.__dict__[holder], **{name: value}))
+        if name in self.held:
+            self._check(name, value)
+        elif name not in self.__dict__ and (holder := self._hyperparameters().get(name)):
+            name, value = holder, replace(self.__dict__[holder], **{name: value})
+        super().__setattr__(name, value)
+
+    def _check(self, holder: str, value: Any) -> None:
+        types = self.held[holder]
+        if not isinstance(value, types) or not (value is None or is_dataclass(value)):
+            names = " or ".join("None" if t is type(None) else t.__name__ for t in types)
+            raise ValueError(f"{holder} must be a {names} (a frozen dataclass), got {value!r}")
+
+    def extra_repr(self) -> str:
+        """The held values, for ``repr``."""
+        return ", ".join(str(self.__dict__[holder]) for holder in self.held)
 
     def get_extra_state(self) -> dict[str, dict[str, Any] | None]:
         """The values as plain data, so that ``torch.load(weights_only=True)`` reads it."""
-        return {holder: _as_plain(self.__dict__[holder]) for holder, _ in self._holders}
+        return {holder: _as_plain(self.__dict__[holder]) for holder in self.held}
 
     def set_extra_state(self, state: dict[str, dict[str, Any] | None]) -> None:
         """Restore the hyper-parameters; ValueError if they are of another weighting or mining."""
         for holder, saved in state.items():
-            value = self.__dict__.get(holder)
-            own = _as_plain(value)
-            if (own or {}).keys() != (saved or {}).keys() or (
-                own and saved and own["name"] != saved["name"]
-            ):
+            own = _as_plain(self.__dict__.get(holder))
+            if _kind(own) != _kind(saved):
                 raise ValueError(
-                    f"state_dict must hold the {holder} {own and own['name']}, "
-                    f"got {saved and saved['name']}"
+                    f"state_dict must hold the {holder} {own and own['type']}, "
+                    f"got {saved and saved['type']}"
                 )
+        for holder, saved in state.items():
             if saved is not None:
-                changes = {name: v for name, v in saved.items() if name != "name"}
-                super().__setattr__(holder, replace(value, **changes))  # type: ignore[type-var]
+                setattr(self, holder, replace(self.__dict__[holder], **saved["fields"]))
 
     def add_to_recordable_attributes(
         self, name: str | None = None, list_of_names: list[str] | None = None, is_stat: bool = False
     ) -> None:
         """See PML's ``ModuleWithRecords``; statistics are remembered even while not collected."""
-        if not is_stat:
-            super().add_to_recordable_attributes(name, list_of_names, is_stat)  # type: ignore[misc]
-            return
-        stats = self.__dict__.setdefault("_stat_names", [])
-        for stat in ([] if name is None else [name]) + list(list_of_names or ()):
-            if stat not in stats:
-                stats.append(stat)
-                setattr(self, stat, 0)
+        remembered = self.__dict__.setdefault("_stat_names" if is_stat else "_attribute_names", [])
+        for new in ([] if name is None else [name]) + list(list_of_names or ()):
+            if new not in remembered:
+                remembered.append(new)
+            if not hasattr(self, new):
+                setattr(self, new, 0)
+
+    @property
+    def _record_these(self) -> list[str]:
+        return [*self.__dict__.get("_attribute_names", []), *self._hyperparameters()]
 
     @property
     def _record_these_stats(self) -> list[str]:
@@ -79,4 +92,9 @@ class Hyperparameters:
 def _as_plain(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
-    return {"name": type(value).__name__} | {f.name: getattr(value, f.name) for f in fields(value)}
+    plain = {field.name: getattr(value, field.name) for field in fields(value)}
+    return {"type": type(value).__name__, "fields": plain}
+
+
+def _kind(plain: dict[str, Any] | None) -> tuple[str, set[str]] | None:
+    return None if plain is None else (plain["type"], set(plain["fields"]))

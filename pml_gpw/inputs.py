@@ -35,8 +35,6 @@ def checked_inputs(
         labels = checks.integer_labels("labels", labels, len(embeddings)).to(embeddings.device)
     wide = _at_least_float32(embeddings)
     if ref_emb is None:
-        if ref_labels is not None and ref_labels is not labels:
-            raise ValueError("ref_labels must come with ref_emb, got ref_labels alone")
         return Inputs(wide, labels, None, None)
     if ref_emb is embeddings:
         wide_ref = wide

@@ -13,7 +13,8 @@ def same_embeddings(embeddings: Tensor, references: Tensor) -> bool:
     """Whether the references are the anchors themselves: the same object or equal values.
 
     Equal values count because a clone (or ``detach()``) has the same pairs of an embedding with
-    itself as the original.
+    itself as the original. Where row i of two equal views is meant as a positive, say so with an
+    index tuple.
     """
     if references is embeddings:
         return True
@@ -74,6 +75,10 @@ def tuple_masks(
 def _scatter(
     kind: str, anchor: Tensor, other: Tensor, shape: tuple[int, int], device: torch.device
 ) -> Tensor:
+    for index in (anchor, other):
+        if not isinstance(index, Tensor) or index.is_floating_point() or index.is_complex():
+            what = index.dtype if isinstance(index, Tensor) else type(index).__name__
+            raise ValueError(f"indices_tuple must hold tensors of integers, got {what}")
     anchor, other = anchor.to(device).long(), other.to(device).long()
     if anchor.shape != other.shape:
         raise ValueError(

@@ -1,4 +1,5 @@
 import os
+import warnings
 
 # The suite runs in one process per core; more threads each would only fight for them. Before the
 # first import of torch or faiss, which read it once.
@@ -19,3 +20,10 @@ def batch():
     """Twelve embeddings of four classes of three, in float32."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(12, 6, generator=generator), torch.arange(12) // 3
+
+
+@pytest.fixture
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield

@@ -130,8 +130,14 @@ def check_extreme_similarities(case):
     """S = ±1 at scales of 1000: no overflow in any dtype, and still the right value."""
     scales = {f.name: 1000.0 for f in fields(case.weighting) if f.name in ("alpha", "beta")}
     weighting = replace(case.weighting, **scales)
-    signs = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0])
-    sim, (pos, neg) = signs * signs[:, None], oracles.pairs_of(torch.tensor([0, 0, 0, 1, 1, 2, 2]))
+    mixed = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0])
+    apart = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0])  # easy rows: all underflows
+    for signs, labels in ((mixed, [0, 0, 0, 1, 1, 2, 2]), (apart, [0, 0, 0, 1, 1, 1, 1])):
+        _check_extremes(case, weighting, signs * signs[:, None], torch.tensor(labels))
+
+
+def _check_extremes(case, weighting, sim, labels):
+    pos, neg = oracles.pairs_of(labels)
     losses, signed = oracles.row_by_row(case.oracle, weighting, sim, pos, neg, m=mpmath)
     for dtype in (torch.float32, torch.float64):
         actual = signed_gradient(lambda s: matrix_losses(s, pos, neg, weighting), sim.to(dtype))

@@ -1,8 +1,7 @@
 """Any pair weighting as a PML loss."""
 
-import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
@@ -16,11 +15,12 @@ from ..mining import MSMining
 from ..similarity import on_scale_of, similarity_matrix
 from ..weightings import PairWeighting
 from .candidates import candidate_masks
+from .no_pairs import WarnsOfNoPairs
 
 LossDict = dict[str, dict[str, Any]]
 
 
-class GPWLoss(Hyperparameters, BaseMetricLossFunction):
+class GPWLoss(WarnsOfNoPairs, Hyperparameters, BaseMetricLossFunction):
     """The loss whose gradient is a pair weighting (General Pair Weighting, eq 1-3).
 
     Call it as ``loss(embeddings, labels=None, indices_tuple=None, ref_emb=None,
@@ -33,7 +33,9 @@ class GPWLoss(Hyperparameters, BaseMetricLossFunction):
     Any PML distance works; a distance D is read as S = −D and levels such as ``base`` as −base.
     Similarities, weights and sums are computed in at least float32, also under autocast.
     ``DivisorReducer`` divides by the number of anchors that have pairs. A batch without pairs
-    gives a zero loss with a zero gradient and, once per loss object, a warning.
+    gives a zero loss with a zero gradient and, once per loss object, a warning. Reducers that go
+    by the sign of a loss (``AvgNonZeroReducer``, ``ThresholdReducer``) suit weightings whose
+    losses are ≥ 0; those of ``Constant``, ``Contrastive`` and eq 3 can be negative.
 
     Args:
         weighting: the weight of each pair.
@@ -47,20 +49,20 @@ class GPWLoss(Hyperparameters, BaseMetricLossFunction):
     Reference: Wang et al., CVPR 2019, section 3.
     """
 
+    held: ClassVar[dict[str, tuple[type, ...]]] = {
+        "weighting": (PairWeighting,),
+        "mining": (MSMining, type(None)),
+    }
+
     def __init__(
         self, weighting: PairWeighting, mining: MSMining | None = None, **kwargs: Any
     ) -> None:
-        if not isinstance(weighting, PairWeighting):
-            raise ValueError(f"weighting must be a PairWeighting, got {weighting!r}")
-        if mining is not None and not isinstance(mining, MSMining):
-            raise ValueError(f"mining must be an MSMining or None, got {mining!r}")
         super().__init__(**kwargs)
-        self.hold("weighting", weighting)
-        self.hold("mining", mining)
+        self.weighting = weighting
+        self.mining = mining
         self.add_to_recordable_attributes(
             list_of_names=["num_pos_pairs", "num_neg_pairs"], is_stat=True
         )
-        self._warned_of_no_pairs = False
 
     def forward(
         self,
@@ -88,7 +90,7 @@ class GPWLoss(Hyperparameters, BaseMetricLossFunction):
         """See PML's ``BaseMetricLossFunction``."""
         pos, neg = candidate_masks(embeddings, labels, indices_tuple, ref_emb, ref_labels)
         if pos.numel() == 0:
-            self._warn_of_no_pairs(f"{len(embeddings)} embeddings, {len(ref_emb)} references")
+            self.warn_of_no_pairs(f"{len(embeddings)} embeddings, {len(ref_emb)} references")
             return self.zero_losses()
         sim = similarity_matrix(self.distance, embeddings, ref_emb)
         if self.mining is not None:
@@ -115,15 +117,6 @@ class GPWLoss(Hyperparameters, BaseMetricLossFunction):
             self.num_pos_pairs, self.num_neg_pairs = int(pos.sum()), int(neg.sum())
         if not self._warned_of_no_pairs and not (pos.any() or neg.any()):
             source = "the indices_tuple names none" if from_tuple else "the labels give none"
-            self._warn_of_no_pairs(
+            self.warn_of_no_pairs(
                 source if self.mining is None else f"{source} or the mining keeps none"
-            )
-
-    def _warn_of_no_pairs(self, reason: str) -> None:
-        if not self._warned_of_no_pairs:
-            self._warned_of_no_pairs = True
-            warnings.warn(
-                f"{type(self).__name__}: no pairs to weigh ({reason}); the loss and its gradient "
-                "are zero. Further such batches of this loss pass silently.",
-                stacklevel=2,
             )

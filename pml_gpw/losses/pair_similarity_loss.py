@@ -10,9 +10,10 @@ from torch import Tensor
 from ..inputs import checked_inputs, full_precision
 from ..similarity import similarity_matrix
 from .candidates import candidate_masks
+from .no_pairs import WarnsOfNoPairs
 
 
-class PairSimilarityLoss(BaseMetricLossFunction):
+class PairSimilarityLoss(WarnsOfNoPairs, BaseMetricLossFunction):
     """−S_ij for each positive pair and +S_ij for each negative pair.
 
     Equation (3) with w_ij = 1: F = Σ_neg S_ij − Σ_pos S_ij, term by term. Its reducer decides
@@ -21,8 +22,8 @@ class PairSimilarityLoss(BaseMetricLossFunction):
 
     The call is that of PML's losses, with embeddings (N, D), labels (N,), references (M, D); the
     terms are "pos_loss" and "neg_loss" with reduction types "pos_pair" and "neg_pair". Beside the
-    losses each term carries the similarities of its pairs, (K,), for reducers that read them. A
-    pair that a tuple names twice counts once.
+    losses each term carries the similarities of its pairs, (K,), and the distance they come from,
+    for reducers that read them. A pair that a tuple names twice counts once.
 
     Args:
         **kwargs: as PML's ``BaseMetricLossFunction``.
@@ -55,7 +56,8 @@ class PairSimilarityLoss(BaseMetricLossFunction):
     ) -> dict[str, dict[str, Any]]:
         """See PML's ``BaseMetricLossFunction``."""
         pos, neg = candidate_masks(embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        if pos.numel() == 0:
+        if not (pos.any() or neg.any()):
+            self.warn_of_no_pairs("neither labels nor indices_tuple give any")
             return self.zero_losses()
         sim = similarity_matrix(self.distance, embeddings, ref_emb)
         return {
@@ -73,6 +75,7 @@ class PairSimilarityLoss(BaseMetricLossFunction):
             "indices": pairs,
             "reduction_type": reduction_type,
             "similarities": similarities.detach(),
+            "distance": self.distance,
             "divisor": len(similarities),
         }
 

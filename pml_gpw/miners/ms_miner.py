@@ -1,6 +1,6 @@
 """Multi-Similarity mining as a PML miner."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
 from pytorch_metric_learning.miners import BaseMiner
@@ -35,9 +35,11 @@ class MSMiner(Hyperparameters, BaseMiner):
     Reference: Wang et al., CVPR 2019, section 4.1.
     """
 
+    held: ClassVar[dict[str, tuple[type, ...]]] = {"mining": (MSMining,)}
+
     def __init__(self, epsilon: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.hold("mining", MSMining(epsilon))
+        self.mining = MSMining(epsilon)
 
     def forward(
         self,
@@ -60,7 +62,8 @@ class MSMiner(Hyperparameters, BaseMiner):
         ref_labels = reference_labels(labels, ref_emb, ref_labels)
         pos, neg = label_masks(labels, ref_labels, same_embeddings(embeddings, ref_emb))
         pos, neg = self.mining(similarity_matrix(self.distance, embeddings, ref_emb), pos, neg)
-        return (*pos.nonzero(as_tuple=True), *neg.nonzero(as_tuple=True))
+        (a1, p), (a2, n) = pos.nonzero(as_tuple=True), neg.nonzero(as_tuple=True)
+        return a1, p, a2, n
 
     def get_default_distance(self) -> BaseDistance:
         """Cosine similarity."""

@@ -58,11 +58,11 @@ class Rows(ABC):
         )
         exponentials = torch.exp(self.only(values) - self.spread(shift))
         sums = self.sum(exponentials)
-        result = sums.log() + shift
-        if plus_one:
-            sums = sums + torch.exp(-shift)
-            result = torch.logaddexp(result, torch.zeros_like(result))
-        return result, exponentials / self.spread(sums)
+        if not plus_one:
+            return sums.log() + shift, exponentials / self.spread(sums)
+        # log1p, because all exponentials of a row may underflow or be small beside the 1.
+        result = torch.log1p(sums + torch.expm1(-shift)) + shift
+        return result, exponentials / self.spread(sums + torch.exp(-shift))
 
 
 class DenseRows(Rows):

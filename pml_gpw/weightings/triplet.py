@@ -32,8 +32,12 @@ class Triplet(PairWeighting):
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
         """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
         weights = self.weigh(pos, neg)
-        losses = neg.sum(weights.neg * neg.sim) - pos.sum(weights.pos * (pos.sim - self.margin))
-        return losses, weights
+        # Both kinds weigh the same in total, so similarities may be taken relative to any level
+        # of the row; near the anchor's own keeps the difference of two large sums exact.
+        level = pos.max(pos.sim.detach()).nan_to_num(neginf=0.0)
+        neg_part = neg.sum(weights.neg * (neg.sim - neg.spread(level)))
+        pos_part = pos.sum(weights.pos * (pos.sim - pos.spread(level) - self.margin))
+        return neg_part - pos_part, weights
 
     def weigh(self, pos: Rows, neg: Rows) -> PairWeights:
         """See :class:`~pml_gpw.weightings.base.PairWeighting`."""

@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -46,7 +47,8 @@ def invoke(monkeypatch, tmp_path):
 def test_writes_tables_plot_and_logs(invoke, tmp_path):
     result = invoke("--losses", "SNP,pml-ms,ntxent", "--seeds", "2", "--iterations", "3")
     assert result.exit_code == 0, result.output
-    stem = tmp_path / "accuracy-glyphs-3it-2seeds"
+    name = "accuracy-glyphs-3it-2seeds-batch20-8d-only-SNP-pml-ms-ntxent"
+    stem = tmp_path / name
     table = stem.with_suffix(".md").read_text()
     assert table in result.output
     for part in ("| raw pixels", "| SNP", "S N P", "| ntxent", "Control: R@1 of SNP", "torch "):
@@ -105,7 +107,8 @@ def test_the_same_seed_gives_the_same_result(invoke, tmp_path):
     results = []
     for _ in range(2):
         assert invoke(*options).exit_code == 0
-        results.append(pd.read_csv(tmp_path / "accuracy-glyphs-3it-1seeds-runs.csv")[columns])
+        (table,) = tmp_path.glob("accuracy-*-runs.csv")
+        results.append(pd.read_csv(table)[columns])
     pd.testing.assert_frame_equal(*results)
 
 
@@ -121,11 +124,14 @@ def test_every_contender_gives_a_gradient(name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--losses", "SNP,best"], "--losses: must be out of none, S, N"),
+        (["--losses", "SNP,best"], "--losses: must be all, or out of none, S, N"),
         (["--dataset", "cub"], "--dataset: must be one of glyphs, got 'cub'"),
         (["--batch", "21"], "--batch: must be a multiple of 5, got 21"),
         (["--batch", "500"], "--batch: must be at most 30 (6 training classes x 5), got 500"),
         (["--device", "toaster"], "--device: must be a device that torch has here, got 'toaster'"),
+        (["--losses", ","], "got '', ''"),
+        (["--learning-rate", "inf"], "--learning-rate"),
+        (["--output", "/dev/null"], "--output: must be a folder to write to, got '/dev/null'"),
         (["--seeds", "0"], "--seeds"),
         (["--iterations", "x"], "--iterations"),
     ],
@@ -135,6 +141,23 @@ def test_bad_options_are_named(invoke, options, message):
     assert result.exit_code == 2
     words = " ".join(result.output.replace("│", " ").split())
     assert message in words
+
+
+def test_a_bad_root_is_named(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    result = CliRunner().invoke(app, ["--root", str(file)])
+    assert result.exit_code == 2
+    assert "--root: root must be a folder" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_only_the_full_comparison_has_the_plain_name():
+    settings = accuracy.Settings("glyphs", None, 500, 80, 128, 2e-3, "cpu")
+    plain = accuracy._stem(settings, list(CONTENDERS), 5)
+    assert plain == "accuracy-glyphs-500it-5seeds"
+    assert accuracy._stem(settings, ["SNP"], 5) == f"{plain}-only-SNP"
+    other = replace(settings, batch=160, dims=64, learning_rate=0.001)
+    assert accuracy._stem(other, list(CONTENDERS), 5) == f"{plain}-batch160-64d-lr0.001"
 
 
 def test_help_reads_well():

@@ -85,8 +85,10 @@ def test_hyper_parameters_are_state():
     other = MSLoss()
     other.load_state_dict(saved)
     assert (other.alpha, other.beta, other.base, other.epsilon) == (3, 30, 0.3, 0.3)
-    with pytest.raises(ValueError, match="mining"):
-        MSWeightedLoss().load_state_dict(saved)
+    refusing = MSWeightedLoss()
+    with pytest.raises(ValueError, match="must hold the mining None, got MSMining"):
+        refusing.load_state_dict(saved)
+    assert refusing.alpha == 2, "a refused state changes nothing"
 
 
 def test_statistics_follow_collect_stats_as_it_is_now(batch):

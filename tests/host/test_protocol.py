@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,7 +13,14 @@ from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.losses import PairSimilarityLoss
 from pml_gpw.mining import MSMining
 from pml_gpw.reducers import PairWeightReducer
-from pml_gpw.weightings import BinomialDeviance, Contrastive, LiftedStructure, MultiSimilarity
+from pml_gpw.weightings import (
+    BinomialDeviance,
+    Contrastive,
+    LiftedStructure,
+    MultiSimilarity,
+    PairWeighting,
+    PairWeights,
+)
 
 from .. import oracles
 from ..tolerances import close
@@ -198,6 +206,36 @@ def test_hyper_parameters_read_and_set_as_attributes(batch):
         loss.alpha = -1
     with pytest.raises(AttributeError, match="gamma"):
         _ = loss.gamma
+    assert "MultiSimilarity(alpha=7, beta=50, base=0.5), MSMining(epsilon=0.4)" in repr(loss)
+
+
+def test_another_weighting_or_mining_can_be_assigned(batch):
+    loss = MSLoss()
+    loss.weighting, loss.mining = BinomialDeviance(alpha=3), None
+    close(loss(*batch), GPWLoss(BinomialDeviance(alpha=3))(*batch))
+    assert loss.alpha == 3
+    assert loss._record_these == ["alpha", "beta", "base"]
+    with pytest.raises(ValueError, match="mining must be a MSMining or None"):
+        loss.mining = 0.1
+    assert loss.mining is None
+
+
+def test_fields_may_have_any_name(batch):
+    @dataclass(frozen=True)
+    class Awkward(PairWeighting):
+        distance: float = 2.0
+        type: str = "a"
+        fields: int = 3
+
+        def weigh(self, pos, neg):
+            return PairWeights(pos.sim + self.distance, neg.sim + self.distance)
+
+    loss = GPWLoss(Awkward(distance=4.0))
+    assert isinstance(loss.distance, distances.CosineSimilarity)
+    assert torch.isfinite(loss(*batch))
+    other = GPWLoss(Awkward(type="b"))
+    other.load_state_dict(loss.state_dict())
+    assert other.weighting == Awkward(distance=4.0)
 
 
 def test_half_embeddings_under_autocast(batch):
@@ -237,12 +275,18 @@ def test_same_bits_every_time(batch):
     assert all(a.equal(b) for a, b in zip(first, second, strict=True))
 
 
+def test_labels_of_references_that_are_not_given_are_ignored(batch):
+    """As PML does."""
+    close(MSLoss()(*batch, ref_labels=batch[1].int()), MSLoss()(*batch))
+
+
 NOTHING = (torch.tensor([], dtype=torch.long),) * 4
 
 
 @pytest.mark.parametrize(
     ("loss", "args", "reason"),
     [
+        (PairSimilarityLoss(), (1, torch.arange(1), None, None), "neither labels nor"),
         (MSWeightedLoss(), (3, torch.arange(3) * 0, NOTHING, None), "the indices_tuple names none"),
         (MSLoss(), (3, torch.zeros(3).long(), None, None), "the mining keeps none"),
         (MSWeightedLoss(), (1, torch.arange(1), None, None), "the labels give none"),
@@ -266,3 +310,13 @@ def test_a_batch_without_pairs_is_zero_and_says_so_once(loss, args, reason):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         step()
+
+
+def test_each_loss_object_warns_for_itself():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")  # Python's own choice: once per place
+        for _ in range(2):
+            loss = MSLoss()
+            loss(torch.randn(1, 3), torch.tensor([0]))
+            loss(torch.randn(1, 3), torch.tensor([0]))
+    assert len(caught) == 2

@@ -125,6 +125,12 @@ def test_self_supervised(loss, symmetric):
         close(actual, theirs)
 
 
+def test_equal_views_are_still_each_others_positives():
+    a = torch.randn(6, 4)
+    ours = SelfSupervisedLoss(MSWeightedLoss(), symmetric=False)(a, a.clone())
+    close(ours, SelfSupervisedLoss(MultiSimilarityLoss(), symmetric=False)(a, a.clone()))
+
+
 def test_self_supervised_takes_any_subclass_and_refuses_other_classes():
     class Mine(MSLoss):
         pass

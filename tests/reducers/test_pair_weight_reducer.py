@@ -1,6 +1,6 @@
 import pytest
 import torch
-from pytorch_metric_learning import distances, losses, reducers, regularizers
+from pytorch_metric_learning import distances, losses, miners, reducers, regularizers
 
 from pml_gpw import GPWLoss, MSMiner, MSWeightedLoss
 from pml_gpw.losses import PairSimilarityLoss
@@ -25,9 +25,7 @@ WEIGHTINGS = [MultiSimilarity(), LiftedStructure(), Triplet(margin=0.5), Constan
 def test_which_what_how_much_is_the_loss(batch, weighting, distance):
     x, labels = batch[0].double(), batch[1]
     indices = MSMiner(0.3, distance=distance)(x, labels)
-    composed = PairSimilarityLoss(
-        distance=distance, reducer=PairWeightReducer(weighting, distance=distance)
-    )
+    composed = PairSimilarityLoss(distance=distance, reducer=PairWeightReducer(weighting))
     expected = gradient(GPWLoss(weighting, distance=distance), x, labels, indices)
     close(gradient(composed, x, labels, indices), expected)
     assert expected.abs().sum() > 0
@@ -73,6 +71,7 @@ def test_one_term_alone_and_regularisers(batch):
     assert torch.isfinite(PairSimilarityLoss(reducer=split)(x, labels))
 
 
+@pytest.mark.filterwarnings("ignore:.*no pairs to weigh")
 def test_zero_losses(batch):
     x, _ = batch
     x.requires_grad_()
@@ -91,10 +90,18 @@ def test_other_terms_are_refused(batch):
         losses.TripletMarginLoss(reducer=reducer)(*batch)
     with pytest.raises(ValueError, match="got the term 'loss' of type 'element'"):
         losses.MultiSimilarityLoss(reducer=reducer)(*batch)
-    with pytest.raises(ValueError, match="a pair with reference 29 in a batch of 12"):
-        losses.ContrastiveLoss(reducer=reducer)(
-            *batch, ref_emb=torch.randn(30, 6), ref_labels=torch.arange(30) % 4
-        )
+    for m in (30, 12):
+        with pytest.raises(ValueError, match="must compare the batch with itself"):
+            losses.ContrastiveLoss(reducer=reducer)(
+                *batch, ref_emb=torch.randn(m, 6), ref_labels=batch[1].repeat(3)[:m]
+            )
+
+
+def test_pairs_listed_twice_count_once(batch):
+    """Triplets list each of their pairs many times."""
+    contrastive = losses.ContrastiveLoss(reducer=PairWeightReducer(MultiSimilarity()))
+    triplets = miners.TripletMarginMiner(type_of_triplets="all", margin=5)(*batch)
+    close(contrastive(*batch, triplets), contrastive(*batch))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pytorch_metric_learning.distances import CosineSimilarity, DotProductSimilarity
 from torch import Tensor
 
 from .weightings import PairWeighting
@@ -11,6 +12,14 @@ def similarity_matrix(distance: Any, embeddings: Tensor, references: Tensor) -> 
     """Similarities (N, M) of a PML distance module; larger is closer."""
     matrix = distance(embeddings, references)
     return matrix if distance.is_inverted else -matrix
+
+
+def is_inner_product(distance: Any) -> bool:
+    """Whether the similarities are inner products of (perhaps normalised) embeddings.
+
+    By exact type: a subclass may compute anything.
+    """
+    return type(distance) in (CosineSimilarity, DotProductSimilarity) and distance.power == 1
 
 
 def on_scale_of(distance: Any, weighting: PairWeighting) -> PairWeighting:

@@ -35,7 +35,6 @@ PURE_TORCH = {
     "engine",
     "hyperparameters",
     "inputs",
-    "similarity",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -2,5 +2,12 @@
 
 from .matrix import matrix_losses
 from .reference import reference_losses
+from .streamed import Pairing, default_chunk_size, streamed_losses
 
-__all__ = ["matrix_losses", "reference_losses"]
+__all__ = [
+    "Pairing",
+    "default_chunk_size",
+    "matrix_losses",
+    "reference_losses",
+    "streamed_losses",
+]

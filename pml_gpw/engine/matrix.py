@@ -7,25 +7,7 @@ from torch import Tensor
 
 from ..weightings import PairWeighting
 from ..weightings.rows import DenseRows, rows_of
-
-
-class _OnceOnly(torch.autograd.Function):
-    """A gradient whose own gradient is refused; ``link`` ties it to what it was taken from.
-
-    ``once_differentiable`` would let a second derivative pass as 0 where the upstream gradient
-    is a constant, as it is below a mean.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, link: Tensor) -> Tensor:
-        return gradient.view_as(gradient)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> None:
-        raise RuntimeError(
-            "double backward is not supported: pair weights are held constant in backward "
-            "(eq 2-3), so a second derivative would be wrong"
-        )
+from .once import OnceOnly
 
 
 class _MatrixLosses(torch.autograd.Function):
@@ -46,7 +28,7 @@ class _MatrixLosses(torch.autograd.Function):
         signed, link = ctx.saved_tensors
         gradient = upstream.unsqueeze(1) * signed
         if torch.is_grad_enabled():  # create_graph=True
-            gradient = _OnceOnly.apply(gradient, link)
+            gradient = OnceOnly.apply(gradient, link)
         return gradient, None, None, None, None
 
 

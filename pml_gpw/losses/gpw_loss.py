@@ -8,11 +8,13 @@ from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
 from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 
-from ..engine import matrix_losses
+from .. import checks
+from ..engine import Pairing, default_chunk_size, matrix_losses, streamed_losses
 from ..hyperparameters import Hyperparameters
 from ..inputs import checked_inputs, full_precision
 from ..mining import MSMining
-from ..similarity import on_scale_of, similarity_matrix
+from ..pairs import reference_labels, same_embeddings
+from ..similarity import is_inner_product, on_scale_of, similarity_matrix
 from ..weightings import PairWeighting
 from .candidates import candidate_masks
 from .no_pairs import WarnsOfNoPairs
@@ -31,6 +33,9 @@ class GPWLoss(WarnsOfNoPairs, Hyperparameters, BaseMetricLossFunction):
     itself. The loss's own ``mining``, if any, refines the candidates.
 
     Any PML distance works; a distance D is read as S = −D and levels such as ``base`` as −base.
+    Without a tuple, and with cosine or dot product similarity, the loss streams: it walks the
+    anchors in chunks and never holds the N×M matrix. The value and gradient are the same.
+
     Similarities, weights and sums are computed in at least float32, also under autocast.
     ``DivisorReducer`` divides by the number of anchors that have pairs. A batch without pairs
     gives a zero loss with a zero gradient and, once per loss object, a warning. Reducers that go
@@ -40,6 +45,7 @@ class GPWLoss(WarnsOfNoPairs, Hyperparameters, BaseMetricLossFunction):
     Args:
         weighting: the weight of each pair.
         mining: which candidate pairs are weighed at all; None: every one.
+        chunk_size: anchors per chunk when streaming; None: as many as suit the cache.
         **kwargs: as PML's ``BaseMetricLossFunction``: ``distance`` (default cosine), ``reducer``,
             ``embedding_regularizer``, ``embedding_reg_weight``, ``collect_stats``.
 
@@ -55,9 +61,16 @@ class GPWLoss(WarnsOfNoPairs, Hyperparameters, BaseMetricLossFunction):
     }
 
     def __init__(
-        self, weighting: PairWeighting, mining: MSMining | None = None, **kwargs: Any
+        self,
+        weighting: PairWeighting,
+        mining: MSMining | None = None,
+        chunk_size: int | None = None,
+        **kwargs: Any,
     ) -> None:
+        if chunk_size is not None:
+            checks.positive_integer("chunk_size", chunk_size)
         super().__init__(**kwargs)
+        self.chunk_size = chunk_size
         self.weighting = weighting
         self.mining = mining
         self.add_to_recordable_attributes(
@@ -88,34 +101,58 @@ class GPWLoss(WarnsOfNoPairs, Hyperparameters, BaseMetricLossFunction):
         ref_labels: Tensor | None,
     ) -> LossDict:
         """See PML's ``BaseMetricLossFunction``."""
-        pos, neg = candidate_masks(embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        if pos.numel() == 0:
+        if len(embeddings) == 0 or len(ref_emb) == 0:
             self.warn_of_no_pairs(f"{len(embeddings)} embeddings, {len(ref_emb)} references")
             return self.zero_losses()
-        sim = similarity_matrix(self.distance, embeddings, ref_emb)
-        if self.mining is not None:
-            pos, neg = self.mining(sim.detach(), pos, neg)
-        self._look_at(pos, neg, indices_tuple is not None)
-        losses = matrix_losses(sim, pos, neg, on_scale_of(self.distance, self.weighting))
+        # Which pairs are kept is known only from values, which a traced graph cannot follow.
+        streams = is_inner_product(self.distance) and not torch.compiler.is_compiling()
+        if streams and indices_tuple is None and labels is not None:
+            losses, num_pos, num_neg = self._stream(embeddings, labels, ref_emb, ref_labels)
+        else:
+            pos, neg = candidate_masks(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+            sim = similarity_matrix(self.distance, embeddings, ref_emb)
+            if self.mining is not None:
+                pos, neg = self.mining(sim.detach(), pos, neg)
+            losses = matrix_losses(sim, pos, neg, on_scale_of(self.distance, self.weighting))
+            num_pos, num_neg = pos.sum(dim=1), neg.sum(dim=1)
+        self._look_at(num_pos, num_neg, indices_tuple is not None)
         return {
             "loss": {
                 "losses": losses,
                 "indices": torch.arange(len(embeddings), device=embeddings.device),
                 "reduction_type": "element",
-                "divisor": (pos.any(dim=1) | neg.any(dim=1)).sum(),
+                "divisor": ((num_pos > 0) | (num_neg > 0)).sum(),
             }
         }
+
+    def _stream(
+        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Per-anchor losses and numbers of positive and negative pairs, (N,) each."""
+        x = self.distance.maybe_normalize(embeddings)
+        y = x if ref_emb is embeddings else self.distance.maybe_normalize(ref_emb)
+        self.distance.reset_stats()
+        self.distance.set_default_stats(embeddings, ref_emb, x, y)
+        pairing = Pairing(
+            labels,
+            reference_labels(labels, ref_emb, ref_labels),
+            same_embeddings(embeddings, ref_emb),
+            self.weighting,
+            self.mining,
+            self.chunk_size or default_chunk_size(len(ref_emb)),
+        )
+        return streamed_losses(x, y, pairing)
 
     def get_default_distance(self) -> BaseDistance:
         """Cosine similarity."""
         return CosineSimilarity()
 
-    def _look_at(self, pos: Tensor, neg: Tensor, from_tuple: bool) -> None:
+    def _look_at(self, num_pos: Tensor, num_neg: Tensor, from_tuple: bool) -> None:
         if torch.compiler.is_compiling():
             return
         if self.collect_stats:
-            self.num_pos_pairs, self.num_neg_pairs = int(pos.sum()), int(neg.sum())
-        if not self._warned_of_no_pairs and not (pos.any() or neg.any()):
+            self.num_pos_pairs, self.num_neg_pairs = int(num_pos.sum()), int(num_neg.sum())
+        if not self._warned_of_no_pairs and not (num_pos.any() or num_neg.any()):
             source = "the indices_tuple names none" if from_tuple else "the labels give none"
             self.warn_of_no_pairs(
                 source if self.mining is None else f"{source} or the mining keeps none"

@@ -46,6 +46,10 @@ class Rows(ABC):
     def matrix(self, values: Tensor) -> Tensor:
         """Pair values as a (C, M) matrix that is exactly 0 off the pairs."""
 
+    @abstractmethod
+    def select(self, keep: Tensor) -> "Rows":
+        """The rows with only those pairs for which ``keep`` (bool pair values) holds."""
+
     def logsumexp(self, values: Tensor, plus_one: bool = False) -> tuple[Tensor, Tensor]:
         """log Σ e^v of each row, (C,), and each pair's share of the sum, its derivative.
 
@@ -95,6 +99,10 @@ class DenseRows(Rows):
         """See :class:`Rows`."""
         return torch.where(self.mask, values, 0.0)
 
+    def select(self, keep: Tensor) -> "DenseRows":
+        """See :class:`Rows`."""
+        return DenseRows(self.sim, self.mask & keep)
+
 
 class KeptRows(Rows):
     """Only the pairs that count. ``sim``, ``row``, ``column``: (K,); ``shape``: (C, M)."""
@@ -132,6 +140,10 @@ class KeptRows(Rows):
     def matrix(self, values: Tensor) -> Tensor:
         """See :class:`Rows`."""
         return values.new_zeros(self.shape).index_put((self.row, self.column), values)
+
+    def select(self, keep: Tensor) -> "KeptRows":
+        """See :class:`Rows`."""
+        return KeptRows(self.sim[keep], self.row[keep], self.column[keep], self.shape)
 
 
 def rows_of(sim: Tensor, mask: Tensor) -> Rows:

@@ -1,0 +1,135 @@
+"""The streamed engine against the dense autograd twin, and that it never holds the matrix."""
+
+import pytest
+import torch
+from pytorch_metric_learning.distances import DotProductSimilarity
+from pytorch_metric_learning.reducers import DoNothingReducer
+from torch.nn.functional import normalize
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pml_gpw import GPWLoss, MSLoss
+from pml_gpw.engine import Pairing, reference_losses, streamed_losses
+from pml_gpw.mining import MSMining
+from pml_gpw.pairs import label_masks
+from pml_gpw.weightings import MultiSimilarity
+
+from ..cases import CASES
+from ..tolerances import close
+
+MININGS = [None, MSMining(0.0), MSMining(0.1), MSMining(0.7)]
+UPSTREAMS = {
+    "mean": lambda n: torch.full((n,), 1 / n),
+    "sum": torch.ones,
+    "per_anchor": lambda n: torch.linspace(-1, 2, n),
+}
+
+
+def embed(n, seed, dtype, per_class=4):
+    """Loose clusters, so that mining keeps some pairs of some anchors; the last label is alone."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) // per_class
+    centres = torch.randn(n, 6, generator=generator, dtype=torch.float64)[labels]
+    x = centres + 0.6 * torch.randn(n, 6, generator=generator, dtype=torch.float64)
+    order = torch.randperm(n, generator=generator)
+    return normalize(x, dim=1).to(dtype)[order], labels[order]
+
+
+def gradients(losses, leaves, upstream):
+    return losses.detach(), *torch.autograd.grad(losses, leaves, upstream.to(losses.dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("own", [True, False], ids=["self", "references"])
+@pytest.mark.parametrize("mining", MININGS, ids=repr)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_equals_the_dense_reference(case, mining, own, dtype):
+    x, labels = embed(33, 0, dtype)
+    y, ref_labels = (x, labels) if own else embed(50, 1, dtype)
+    x.requires_grad_()
+    y = x if own else y.requires_grad_()
+    leaves = [x] if own else [x, y]
+    pos, neg = label_masks(labels, ref_labels, leave_self_out=own)
+    expected = reference_losses(x @ y.T, pos, neg, case.weighting, mining)
+    tolerance = None if dtype == torch.float64 else 2e-5
+    for chunk_size in (1, 7, 33, 40):
+        pairing = Pairing(labels, ref_labels, own, case.weighting, mining, chunk_size)
+        for name, make in UPSTREAMS.items():
+            upstream = make(len(x))
+            losses, num_pos, num_neg = streamed_losses(x, y, pairing)
+            actual = gradients(losses, leaves, upstream)
+            wanted = gradients(
+                reference_losses(x @ y.T, pos, neg, case.weighting, mining), leaves, upstream
+            )
+            for a, b in zip(actual, wanted, strict=True):
+                close(a, b, tolerance)
+            kept = (pos, neg) if mining is None else mining((x @ y.T).detach(), pos, neg)
+            if dtype == torch.float64:
+                assert num_pos.tolist() == kept[0].sum(dim=1).tolist(), name
+                assert num_neg.tolist() == kept[1].sum(dim=1).tolist(), name
+    assert expected.shape == (33,)
+
+
+def test_references_without_gradient():
+    x, labels = embed(20, 0, torch.float64)
+    y, ref_labels = embed(30, 1, torch.float64)
+    x.requires_grad_()
+    with_both = Pairing(labels, ref_labels, False, MultiSimilarity(), None, 8)
+    free = y.clone().requires_grad_()
+    expected = torch.autograd.grad(streamed_losses(x, free, with_both)[0].sum(), x)[0]
+    close(torch.autograd.grad(streamed_losses(x, y, with_both)[0].sum(), x)[0], expected)
+
+
+def test_detached_references_get_no_gradient():
+    """They share their memory with the anchors, and are still not the anchors."""
+    distance = DotProductSimilarity(normalize_embeddings=False)
+    x, labels = embed(20, 0, torch.float64)
+    x.requires_grad_()
+    own = label_masks(labels, labels, leave_self_out=True)
+    expected = reference_losses(x @ x.detach().T, *own, MultiSimilarity()).mean()
+    loss = GPWLoss(MultiSimilarity(), distance=distance)(x, labels, ref_emb=x.detach())
+    close(*(torch.autograd.grad(value, x)[0] for value in (loss, expected)))
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the largest number of elements that any operation returned."""
+
+    def __init__(self):
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(value, torch.Tensor):
+                self.numel = max(self.numel, value.numel())
+        return result
+
+
+@pytest.mark.parametrize("mining", [None, MSMining(0.1)], ids=repr)
+@pytest.mark.parametrize("uniform", [True, False])
+def test_the_matrix_is_never_held(mining, uniform):
+    n, chunk_size = 400, 10
+    x, labels = embed(n, 0, torch.float32)
+    x.requires_grad_()
+    loss = GPWLoss(MultiSimilarity(), mining, chunk_size=chunk_size, reducer=DoNothingReducer())
+    with LargestTensor() as seen:
+        losses = loss(x, labels)["loss"]["losses"]
+        losses.backward(torch.ones(n) if uniform else torch.rand(n))
+    assert seen.numel <= 2 * chunk_size * n
+    with LargestTensor() as seen:
+        MSLoss(chunk_size=n)(x, labels)
+    assert seen.numel >= n * n, "the probe sees nothing"
+
+
+def test_chunk_size_is_checked():
+    for wrong in (0, -3, 2.5, True):
+        with pytest.raises(ValueError, match=f"chunk_size must be an integer > 0, got {wrong}"):
+            MSLoss(chunk_size=wrong)
+
+
+def test_double_backward_is_refused():
+    x, labels = embed(12, 0, torch.float64)
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(MSLoss()(x, labels), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="double backward is not supported"):
+        gradient.sum().backward()

@@ -83,17 +83,27 @@ class _StreamedLosses(torch.autograd.Function):
             scale = upstream[0]
             grad_x, grad_y = grad_x * scale, None if grad_y is None else grad_y * scale
         else:
-            y = x if other is None else other
-            products = GradientProducts(x, y, grad_y is not None)
-            for start, pos, neg in _walk(x, y, ctx.pairing):
-                weights = ctx.pairing.weighting.weigh(pos, neg)
-                scale = upstream[start : start + ctx.pairing.chunk_size]
-                products.add(start, pos, neg, weights, scale)
-            grad_x, grad_y = products.finish()
+            # Whoever calls backward may do so under autocast.
+            with torch.autocast(x.device.type, enabled=False):
+                grad_x, grad_y = _weighted_gradients(
+                    x, other, grad_y is not None, ctx.pairing, upstream
+                )
         if torch.is_grad_enabled():  # create_graph=True
             grad_x = OnceOnly.apply(grad_x, link)
             grad_y = None if grad_y is None else OnceOnly.apply(grad_y, link)
         return grad_x, grad_y, None, None
+
+
+def _weighted_gradients(
+    x: Tensor, other: Tensor | None, needs_y: bool, pairing: Pairing, upstream: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients for upstream gradients (N,) that differ: the chunks are walked again."""
+    y = x if other is None else other
+    products = GradientProducts(x, y, needs_y)
+    for start, pos, neg in _walk(x, y, pairing):
+        weights = pairing.weighting.weigh(pos, neg)
+        products.add(start, pos, neg, weights, upstream[start : start + pairing.chunk_size])
+    return products.finish()
 
 
 def _walk(x: Tensor, y: Tensor, pairing: Pairing) -> Iterator[tuple[int, Rows, Rows]]:

@@ -90,6 +90,20 @@ def test_detached_references_get_no_gradient():
     close(*(torch.autograd.grad(value, x)[0] for value in (loss, expected)))
 
 
+@pytest.mark.parametrize("mining", MININGS, ids=repr)
+def test_backward_under_autocast(mining):
+    x, labels = embed(24, 0, torch.float32)
+    x.requires_grad_()
+    loss = GPWLoss(MultiSimilarity(), mining, reducer=DoNothingReducer())
+
+    def gradient(autocast):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            losses = loss(x, labels)["loss"]["losses"]
+            return torch.autograd.grad((losses * torch.linspace(0, 1, 24)).sum(), x)[0]
+
+    assert gradient(True).equal(gradient(False))
+
+
 class LargestTensor(TorchDispatchMode):
     """Remembers the largest number of elements that any operation returned."""
 

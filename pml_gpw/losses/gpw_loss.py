@@ -4,25 +4,20 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
-from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 
 from .. import checks
 from ..engine import Pairing, default_chunk_size, matrix_losses, streamed_losses
 from ..hyperparameters import Hyperparameters
-from ..inputs import checked_inputs, full_precision
 from ..mining import MSMining
 from ..pairs import reference_labels, same_embeddings
 from ..similarity import is_inner_product, on_scale_of, similarity_matrix
 from ..weightings import PairWeighting
 from .candidates import candidate_masks
-from .no_pairs import WarnsOfNoPairs
-
-LossDict = dict[str, dict[str, Any]]
+from .pair_loss import LossDict, PairLoss
 
 
-class GPWLoss(WarnsOfNoPairs, Hyperparameters, BaseMetricLossFunction):
+class GPWLoss(Hyperparameters, PairLoss):
     """The loss whose gradient is a pair weighting (General Pair Weighting, eq 1-3).
 
     Call it as ``loss(embeddings, labels=None, indices_tuple=None, ref_emb=None,
@@ -77,21 +72,6 @@ class GPWLoss(WarnsOfNoPairs, Hyperparameters, BaseMetricLossFunction):
             list_of_names=["num_pos_pairs", "num_neg_pairs"], is_stat=True
         )
 
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor | None = None,
-        indices_tuple: Sequence[Tensor] | None = None,
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,
-    ) -> Tensor:
-        """See the class."""
-        inputs = checked_inputs(embeddings, labels, ref_emb, ref_labels)
-        with full_precision(embeddings):
-            return super().forward(
-                inputs.embeddings, inputs.labels, indices_tuple, inputs.ref_emb, inputs.ref_labels
-            )
-
     def compute_loss(
         self,
         embeddings: Tensor,
@@ -142,10 +122,6 @@ class GPWLoss(WarnsOfNoPairs, Hyperparameters, BaseMetricLossFunction):
             self.chunk_size or default_chunk_size(len(ref_emb)),
         )
         return streamed_losses(x, y, pairing)
-
-    def get_default_distance(self) -> BaseDistance:
-        """Cosine similarity."""
-        return CosineSimilarity()
 
     def _look_at(self, num_pos: Tensor, num_neg: Tensor, from_tuple: bool) -> None:
         if torch.compiler.is_compiling():

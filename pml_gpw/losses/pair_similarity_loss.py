@@ -3,17 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
-from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 
-from ..inputs import checked_inputs, full_precision
 from ..similarity import similarity_matrix
 from .candidates import candidate_masks
-from .no_pairs import WarnsOfNoPairs
+from .pair_loss import LossDict, PairLoss
 
 
-class PairSimilarityLoss(WarnsOfNoPairs, BaseMetricLossFunction):
+class PairSimilarityLoss(PairLoss):
     """−S_ij for each positive pair and +S_ij for each negative pair.
 
     Equation (3) with w_ij = 1: F = Σ_neg S_ij − Σ_pos S_ij, term by term. Its reducer decides
@@ -31,21 +28,6 @@ class PairSimilarityLoss(WarnsOfNoPairs, BaseMetricLossFunction):
     Errors: ValueError as in :class:`GPWLoss`.
     """
 
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor | None = None,
-        indices_tuple: Sequence[Tensor] | None = None,
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,
-    ) -> Tensor:
-        """See the class."""
-        inputs = checked_inputs(embeddings, labels, ref_emb, ref_labels)
-        with full_precision(embeddings):
-            return super().forward(
-                inputs.embeddings, inputs.labels, indices_tuple, inputs.ref_emb, inputs.ref_labels
-            )
-
     def compute_loss(
         self,
         embeddings: Tensor,
@@ -53,7 +35,7 @@ class PairSimilarityLoss(WarnsOfNoPairs, BaseMetricLossFunction):
         indices_tuple: Sequence[Tensor] | None,
         ref_emb: Tensor,
         ref_labels: Tensor | None,
-    ) -> dict[str, dict[str, Any]]:
+    ) -> LossDict:
         """See PML's ``BaseMetricLossFunction``."""
         pos, neg = candidate_masks(embeddings, labels, indices_tuple, ref_emb, ref_labels)
         if not (pos.any() or neg.any()):
@@ -78,10 +60,6 @@ class PairSimilarityLoss(WarnsOfNoPairs, BaseMetricLossFunction):
             "distance": self.distance,
             "divisor": len(similarities),
         }
-
-    def get_default_distance(self) -> BaseDistance:
-        """Cosine similarity."""
-        return CosineSimilarity()
 
     def _sub_loss_names(self) -> list[str]:
         return ["pos_loss", "neg_loss"]

@@ -33,7 +33,7 @@ def checked_inputs(
     checks.embedding_matrix("embeddings", embeddings)
     if labels is not None:
         labels = checks.integer_labels("labels", labels, len(embeddings)).to(embeddings.device)
-    wide = _at_least_float32(embeddings)
+    wide = at_least_float32(embeddings)
     if ref_emb is None:
         return Inputs(wide, labels, None, None)
     if ref_emb is embeddings:
@@ -45,14 +45,15 @@ def checked_inputs(
                 f"ref_emb must have the {embeddings.shape[1]} dimensions of embeddings, "
                 f"got {ref_emb.shape[1]}"
             )
-        wide_ref = _at_least_float32(ref_emb).to(wide.dtype)
+        wide_ref = at_least_float32(ref_emb).to(wide.dtype)
     if ref_labels is not None:
         ref_labels = checks.integer_labels("ref_labels", ref_labels, len(ref_emb))
         ref_labels = ref_labels.to(ref_emb.device)
     return Inputs(wide, labels, wide_ref, ref_labels)
 
 
-def _at_least_float32(embeddings: Tensor) -> Tensor:
+def at_least_float32(embeddings: Tensor) -> Tensor:
+    """bfloat16 and float16 embeddings as float32; float32 and float64 as they are."""
     return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
 
 

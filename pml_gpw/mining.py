@@ -31,6 +31,15 @@ class MSMining:
             return pos, neg
         hardest_pos = torch.where(pos, sim, torch.inf).amin(dim=1, keepdim=True)
         hardest_neg = torch.where(neg, sim, -torch.inf).amax(dim=1, keepdim=True)
-        # ε beside S_ij and not beside the extremum: rounding then falls as it does in the host,
-        # and both mine the same pairs to the last one.
-        return pos & (sim - self.epsilon < hardest_neg), neg & (sim + self.epsilon > hardest_pos)
+        return pos & self.keeps_pos(sim, hardest_neg), neg & self.keeps_neg(sim, hardest_pos)
+
+    # ε stands beside S_ij and not beside the extremum: rounding then falls as it does in the host,
+    # and both mine the same pairs to the last one.
+
+    def keeps_pos(self, sim: Tensor, hardest_neg: Tensor) -> Tensor:
+        """Eq (12) for positives of similarity ``sim``, given max_{k ∈ N_i} S_ik of their rows."""
+        return sim - self.epsilon < hardest_neg
+
+    def keeps_neg(self, sim: Tensor, hardest_pos: Tensor) -> Tensor:
+        """Eq (11) for negatives of similarity ``sim``, given min_{k ∈ P_i} S_ik of their rows."""
+        return sim + self.epsilon > hardest_pos

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..mining import MSMining
-from ..weightings.rows import KEPT_SHARE, DenseRows, KeptRows, Rows
+from ..weightings.rows import DenseRows, KeptRows, Rows, rows_of
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ def chunk_rows(
     if mining is None:
         return pos, _rows_above(sim, None)
     hardest_pos = -pos.max(-pos.sim)
-    # The candidates for mining, with room for rounding: MSMining itself decides on each of them.
+    # A first cut with room for rounding; the mining itself then decides on each pair left.
     room = 1e-5 * (1 + mining.epsilon + hardest_pos.abs().nan_to_num(posinf=0.0))
     neg = _rows_above(sim, hardest_pos - mining.epsilon - room)
     hardest_neg = neg.max(neg.sim)
-    keep_pos = pos.sim - mining.epsilon < pos.spread(hardest_neg)
-    keep_neg = neg.sim + mining.epsilon > neg.spread(hardest_pos)
+    keep_pos = mining.keeps_pos(pos.sim, pos.spread(hardest_neg))
+    keep_neg = mining.keeps_neg(neg.sim, neg.spread(hardest_pos))
     return pos.select(keep_pos), neg.select(keep_neg)
 
 
@@ -72,7 +72,4 @@ def _rows_above(sim: Tensor, threshold: Tensor | None) -> Rows:
     """The entries of each row above its threshold (C,), in the layout that suits their number."""
     if threshold is None:
         return DenseRows(sim, sim > -torch.inf)
-    mask = sim > threshold.unsqueeze(1)
-    if mask.sum() > KEPT_SHARE * mask.numel():
-        return DenseRows(sim, mask)
-    return KeptRows.of(sim, mask)
+    return rows_of(sim, sim > threshold.unsqueeze(1))

@@ -60,21 +60,20 @@ class _StreamedLosses(torch.autograd.Function):
         y = x if other is None else other
         needs_x, needs_y = ctx.needs_input_grad[:2]
         products = GradientProducts(x, y, needs_y) if needs_x or needs_y else None
-        losses = x.new_empty(len(x))
-        counts = x.new_empty((2, len(x)))
+        losses, num_pos, num_neg = (x.new_empty(len(x)) for _ in range(3))
         for start, pos, neg in _walk(x, y, pairing):
             losses_of_rows, weights = pairing.weighting.evaluate(pos, neg)
             rows = slice(start, start + len(losses_of_rows))
             losses[rows] = losses_of_rows
-            counts[0, rows], counts[1, rows] = pos.count(), neg.count()
+            num_pos[rows], num_neg[rows] = pos.count(), neg.count()
             if products is not None:
                 products.add(start, pos, neg, weights, scale=None)
         if products is not None:
             grad_x, grad_y = products.finish()
             ctx.pairing = pairing
             ctx.save_for_backward(x, other, link, grad_x, grad_y)
-        ctx.mark_non_differentiable(counts)
-        return losses, *counts
+        ctx.mark_non_differentiable(num_pos, num_neg)
+        return losses, num_pos, num_neg
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:

@@ -8,7 +8,7 @@ from pytorch_metric_learning.reducers import MultipleReducers
 from torch import Tensor
 
 from ..hyperparameters import Hyperparameters
-from ..inputs import full_precision
+from ..inputs import at_least_float32, full_precision
 from ..similarity import on_scale_of, similarity_matrix
 from ..weightings import PairWeighting
 
@@ -111,5 +111,5 @@ class PairWeightReducer(Hyperparameters, MultipleReducers):
                 f"other references (the last is {int(other.max())}, the batch has "
                 f"{len(embeddings)})"
             )
-        wide = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+        wide = at_least_float32(embeddings)
         return similarity_matrix(self.distance, wide, wide)[anchor, other]

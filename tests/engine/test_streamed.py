@@ -56,6 +56,8 @@ def test_equals_the_dense_reference(case, mining, own, dtype):
         for name, make in UPSTREAMS.items():
             upstream = make(len(x))
             losses, num_pos, num_neg = streamed_losses(x, y, pairing)
+            assert not num_pos.requires_grad
+            assert not num_neg.requires_grad
             actual = gradients(losses, leaves, upstream)
             wanted = gradients(
                 reference_losses(x @ y.T, pos, neg, case.weighting, mining), leaves, upstream

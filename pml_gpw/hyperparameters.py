@@ -30,15 +30,22 @@ class Hyperparameters:
         }
 
     def __getattr__(self, name: str) -> Any:
-        holder = self._hyperparameters().get(name)
-        if holder is None:
+        try:
             return super().__getattr__(name)  # type: ignore[misc]
-        return getattr(self.__dict__[holder], name)
+        except AttributeError:
+            holder = self._hyperparameters().get(name)
+            if holder is None:
+                raise
+            return getattr(self.__dict__[holder], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.held:
             self._check(name, value)
-        elif name not in self.__dict__ and (holder := self._hyperparameters().get(name)):
+        elif (
+            name not in self.__dict__
+            and not hasattr(type(self), name)
+            and (holder := self._hyperparameters().get(name))
+        ):
             name, value = holder, replace(self.__dict__[holder], **{name: value})
         super().__setattr__(name, value)
 

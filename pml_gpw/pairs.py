@@ -38,25 +38,61 @@ def reference_labels(labels: Tensor, references: Tensor, ref_labels: Tensor | No
     return labels
 
 
-def label_masks(labels: Tensor, ref_labels: Tensor, leave_self_out: bool) -> tuple[Tensor, Tensor]:
+def own_columns(
+    embeddings: Tensor, labels: Tensor, references: Tensor, ref_labels: Tensor, own: Tensor | None
+) -> Tensor | None:
+    """The column (N,) of each anchor's own copy among the references, −1 where there is none.
+
+    ``own`` where the caller knows them; else all columns in order where the references are the
+    anchors themselves, and None where they are others.
+    Errors: ValueError for ``own`` that is no (N,) tensor of integers in [−1, M), or that names a
+    reference of another label than its anchor's.
+    """
+    if own is None:
+        if not same_embeddings(embeddings, references):
+            return None
+        return torch.arange(len(embeddings), device=embeddings.device)
+    if not isinstance(own, Tensor) or own.shape != labels.shape or own.is_floating_point():
+        what = f"{own.dtype} {tuple(own.shape)}" if isinstance(own, Tensor) else type(own).__name__
+        raise ValueError(f"own must be ({len(labels)},) integers, one per embedding, got {what}")
+    own = own.to(labels.device).long()
+    if not torch.compiler.is_compiling():
+        if ((own < -1) | (own >= len(references))).any():
+            raise ValueError(
+                f"own must lie in [-1, {len(references)}), got {int(own.min())} to {int(own.max())}"
+            )
+        if (ref_labels[own] != labels)[own >= 0].any():
+            raise ValueError("own must name a copy of each anchor, got references of other labels")
+    return own
+
+
+def label_masks(
+    labels: Tensor, ref_labels: Tensor, own: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Masks (N, M) of positives (equal labels) and negatives; ``labels`` (N,), ``ref_labels`` (M,).
 
-    ``leave_self_out``: reference i is anchor i, and its pair with itself is no positive.
+    ``own``: the column of each anchor's own copy, −1 for none; their pair is no positive.
     """
     neg = labels.unsqueeze(1) != ref_labels.unsqueeze(0)
     pos = ~neg
-    if leave_self_out:
-        pos.fill_diagonal_(False)
+    if own is not None:
+        pos &= torch.arange(len(ref_labels), device=pos.device) != own.unsqueeze(1)
     return pos, neg
 
 
-def tuple_masks(
-    indices_tuple: Sequence[Tensor], shape: tuple[int, int], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Masks (N, M) of the pairs of a (a1, p, a2, n) or (a, p, n) tuple of index tensors.
+IndexPairs = tuple[Tensor, Tensor]
+"""Anchors (K,) and the references (K,) they are paired with."""
 
-    Errors: ValueError for another number of tensors, lengths that differ, indices out of range
-    and a pair that is both positive and negative.
+BOTH_KINDS = "indices_tuple must not name a pair as both positive and negative"
+
+
+def tuple_pairs(
+    indices_tuple: Sequence[Tensor], shape: tuple[int, int], device: torch.device
+) -> tuple[IndexPairs, IndexPairs]:
+    """Positive and negative pairs of a (a1, p, a2, n) or (a, p, n) tuple of index tensors.
+
+    ``shape``: (N, M). Errors: ValueError for another number of tensors, lengths that differ and
+    indices out of range.
     """
     if len(indices_tuple) not in (3, 4):
         raise ValueError(
@@ -65,16 +101,33 @@ def tuple_masks(
         )
     pos_anchor, positive = indices_tuple[:2]
     neg_anchor, negative = indices_tuple[-2:] if len(indices_tuple) == 4 else indices_tuple[::2]
-    pos = _scatter("positive", pos_anchor, positive, shape, device)
-    neg = _scatter("negative", neg_anchor, negative, shape, device)
+    return (
+        _checked("positive", pos_anchor, positive, shape, device),
+        _checked("negative", neg_anchor, negative, shape, device),
+    )
+
+
+def tuple_masks(
+    indices_tuple: Sequence[Tensor], shape: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Masks (N, M) of the pairs of an index tuple.
+
+    Errors: ValueError as ``tuple_pairs``, and for a pair that is both positive and negative.
+    """
+    pos, neg = (
+        torch.zeros(shape, dtype=torch.bool, device=device).index_put(
+            pairs, torch.tensor(True, device=device)
+        )
+        for pairs in tuple_pairs(indices_tuple, shape, device)
+    )
     if not torch.compiler.is_compiling() and (pos & neg).any():
-        raise ValueError("indices_tuple must not name a pair as both positive and negative")
+        raise ValueError(BOTH_KINDS)
     return pos, neg
 
 
-def _scatter(
+def _checked(
     kind: str, anchor: Tensor, other: Tensor, shape: tuple[int, int], device: torch.device
-) -> Tensor:
+) -> IndexPairs:
     for index in (anchor, other):
         if not isinstance(index, Tensor) or index.is_floating_point() or index.is_complex():
             what = index.dtype if isinstance(index, Tensor) else type(index).__name__
@@ -92,6 +145,4 @@ def _scatter(
                     f"indices_tuple must hold {name} indices in [0, {limit}), "
                     f"got {int(index.min())} to {int(index.max())}"
                 )
-    mask = torch.zeros(shape, dtype=torch.bool, device=device)
-    mask[anchor, other] = True
-    return mask
+    return anchor, other

@@ -22,6 +22,18 @@ def is_inner_product(distance: Any) -> bool:
     return type(distance) in (CosineSimilarity, DotProductSimilarity) and distance.power == 1
 
 
+def normalized(distance: Any, embeddings: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    """Anchors (N, D) and references (M, D) whose inner products are the distance's similarities.
+
+    One object where the arguments are one; the distance's statistics are as after a call of it.
+    """
+    x = distance.maybe_normalize(embeddings)
+    y = x if references is embeddings else distance.maybe_normalize(references)
+    distance.reset_stats()
+    distance.set_default_stats(embeddings, references, x, y)
+    return x, y
+
+
 def on_scale_of(distance: Any, weighting: PairWeighting) -> PairWeighting:
     """The weighting for the similarities of a PML distance module."""
     return weighting if distance.is_inverted else weighting.for_negated_distances()

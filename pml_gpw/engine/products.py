@@ -32,13 +32,13 @@ class GradientProducts:
         self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def add(
-        self, start: int, pos: Rows, neg: Rows, weights: PairWeights, scale: Tensor | None
+        self, anchors: slice, pos: Rows, neg: Rows, weights: PairWeights, scale: Tensor | None
     ) -> None:
-        """Weights of the anchors from ``start`` on, times ``scale`` (C,) where given."""
+        """Weights of the pairs of a chunk of anchors, times ``scale`` (C,) where given."""
         if isinstance(pos, KeptRows) and isinstance(neg, KeptRows):
             for rows, values in ((pos, -weights.pos), (neg, weights.neg)):
                 values = values if scale is None else values * scale[rows.row]
-                self._pending.append((rows.row + start, rows.column, values))
+                self._pending.append((rows.row + anchors.start, rows.column, values))
             if sum(len(values) for _, _, values in self._pending) > PENDING:
                 self._multiply_pending()
         else:
@@ -49,10 +49,12 @@ class GradientProducts:
                 signed -= pos.matrix(weights.pos)
             if scale is not None:
                 signed *= scale.unsqueeze(1)
-            rows_x = slice(start, start + len(signed))
-            self.grad_x[rows_x].addmm_(signed, self.y)
+            if self.y is self.x and len(signed) == len(self.x):
+                self.grad_x.addmm_(signed + signed.T, self.x)
+                return
+            self.grad_x[anchors].addmm_(signed, self.y)
             if self._transposed is not None:
-                self._transposed.addmm_(signed.T, self.x[rows_x])
+                self._transposed.addmm_(signed.T, self.x[anchors])
 
     def finish(self) -> tuple[Tensor, Tensor | None]:
         """``grad_x`` and ``grad_y`` of all that was added."""

@@ -1,27 +1,48 @@
 """The candidate pairs of a PML loss: those of its index tuple, or all that the labels give."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..pairs import label_masks, reference_labels, same_embeddings, tuple_masks
+from ..engine import Candidates, Labelled, Listed
+from ..pairs import label_masks, own_columns, reference_labels, tuple_masks, tuple_pairs
 
 
-def candidate_masks(
-    embeddings: Tensor,
-    labels: Tensor | None,
-    indices_tuple: Sequence[Tensor] | None,
-    ref_emb: Tensor,
-    ref_labels: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Masks (N, M) of positives and negatives from the arguments of PML's ``compute_loss``.
+@dataclass(frozen=True)
+class Given:
+    """What a PML loss is given in ``compute_loss``, and the columns of the anchors' own copies.
 
-    Errors: ValueError without labels and tuple, and for what ``tuple_masks`` refuses.
+    Errors of its methods: ValueError without labels and tuple, and for what ``pairs`` refuses.
     """
-    if indices_tuple is not None:
-        shape = (len(embeddings), len(ref_emb))
-        return tuple_masks(indices_tuple, shape, embeddings.device)
-    if labels is None:
-        raise ValueError("labels or indices_tuple must be given, got neither")
-    ref_labels = reference_labels(labels, ref_emb, ref_labels)
-    return label_masks(labels, ref_labels, same_embeddings(embeddings, ref_emb))
+
+    embeddings: Tensor
+    labels: Tensor | None
+    indices_tuple: Sequence[Tensor] | None
+    ref_emb: Tensor
+    ref_labels: Tensor | None
+    own: Tensor | None
+
+    def masks(self) -> tuple[Tensor, Tensor]:
+        """Positives and negatives, (N, M) each."""
+        if self.indices_tuple is not None:
+            return tuple_masks(self.indices_tuple, self._shape, self.embeddings.device)
+        return label_masks(*self._labels())
+
+    def candidates(self) -> Candidates:
+        """The same pairs, for an engine that walks them."""
+        if self.indices_tuple is not None:
+            pairs = tuple_pairs(self.indices_tuple, self._shape, self.embeddings.device)
+            return Listed(*pairs, self._shape)
+        return Labelled(*self._labels())
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return len(self.embeddings), len(self.ref_emb)
+
+    def _labels(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        if self.labels is None:
+            raise ValueError("labels or indices_tuple must be given, got neither")
+        ref_labels = reference_labels(self.labels, self.ref_emb, self.ref_labels)
+        own = own_columns(self.embeddings, self.labels, self.ref_emb, ref_labels, self.own)
+        return self.labels, ref_labels, own

@@ -10,26 +10,27 @@ from .. import checks
 from ..engine import Pairing, default_chunk_size, matrix_losses, streamed_losses
 from ..hyperparameters import Hyperparameters
 from ..mining import MSMining
-from ..pairs import reference_labels, same_embeddings
-from ..similarity import is_inner_product, on_scale_of, similarity_matrix
+from ..similarity import is_inner_product, normalized, on_scale_of, similarity_matrix
 from ..weightings import PairWeighting
-from .candidates import candidate_masks
+from .candidates import Given
 from .pair_loss import LossDict, PairLoss
 
 
 class GPWLoss(Hyperparameters, PairLoss):
     """The loss whose gradient is a pair weighting (General Pair Weighting, eq 1-3).
 
-    Call it as ``loss(embeddings, labels=None, indices_tuple=None, ref_emb=None,
-    ref_labels=None)`` with embeddings (N, D), integer labels (N,), references (M, D) and their
-    labels (M,). The N losses of the anchors go to the reducer with reduction type "element"; the
-    default mean is the 1/m of eq 15. An index tuple (pairs or triplets, counted once each) names
-    the candidate pairs; without one all pairs are candidates, but that of an embedding with
-    itself. The loss's own ``mining``, if any, refines the candidates.
+    Call it as ``loss(embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None,
+    own=None)`` with embeddings (N, D), integer labels (N,), references (M, D) and their labels
+    (M,). ``own`` (N,) says at which place among the references each anchor has a copy of itself
+    (−1: nowhere), as in a memory; their pair is left out. The N losses of the anchors go to the
+    reducer with reduction type "element"; the default mean is the 1/m of eq 15. An index tuple
+    (pairs or triplets, counted once each) names the candidate pairs; without one all pairs are
+    candidates, but that of an embedding with itself. The loss's own ``mining``, if any, refines
+    the candidates.
 
     Any PML distance works; a distance D is read as S = −D and levels such as ``base`` as −base.
-    Without a tuple, and with cosine or dot product similarity, the loss streams: it walks the
-    anchors in chunks and never holds the N×M matrix. The value and gradient are the same.
+    With cosine or dot product similarity the loss streams: it walks the anchors in chunks and
+    never holds the N×M matrix. The value and gradient are the same.
 
     Similarities, weights and sums are computed in at least float32, also under autocast.
     ``DivisorReducer`` divides by the number of anchors that have pairs. A batch without pairs
@@ -85,11 +86,14 @@ class GPWLoss(Hyperparameters, PairLoss):
             self.warn_of_no_pairs(f"{len(embeddings)} embeddings, {len(ref_emb)} references")
             return self.zero_losses()
         # Which pairs are kept is known only from values, which a traced graph cannot follow.
-        streams = is_inner_product(self.distance) and not torch.compiler.is_compiling()
-        if streams and indices_tuple is None and labels is not None:
-            losses, num_pos, num_neg = self._stream(embeddings, labels, ref_emb, ref_labels)
+        given = Given(embeddings, labels, indices_tuple, ref_emb, ref_labels, self._own)
+        if is_inner_product(self.distance) and not torch.compiler.is_compiling():
+            chunk_size = self.chunk_size or default_chunk_size(ref_emb)
+            pairing = Pairing(given.candidates(), self.mining, chunk_size)
+            x, y = normalized(self.distance, embeddings, ref_emb)
+            losses, num_pos, num_neg = streamed_losses(x, y, pairing, self.weighting)
         else:
-            pos, neg = candidate_masks(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+            pos, neg = given.masks()
             sim = similarity_matrix(self.distance, embeddings, ref_emb)
             if self.mining is not None:
                 pos, neg = self.mining(sim.detach(), pos, neg)
@@ -104,24 +108,6 @@ class GPWLoss(Hyperparameters, PairLoss):
                 "divisor": ((num_pos > 0) | (num_neg > 0)).sum(),
             }
         }
-
-    def _stream(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Per-anchor losses and numbers of positive and negative pairs, (N,) each."""
-        x = self.distance.maybe_normalize(embeddings)
-        y = x if ref_emb is embeddings else self.distance.maybe_normalize(ref_emb)
-        self.distance.reset_stats()
-        self.distance.set_default_stats(embeddings, ref_emb, x, y)
-        pairing = Pairing(
-            labels,
-            reference_labels(labels, ref_emb, ref_labels),
-            same_embeddings(embeddings, ref_emb),
-            self.weighting,
-            self.mining,
-            self.chunk_size or default_chunk_size(len(ref_emb)),
-        )
-        return streamed_losses(x, y, pairing)
 
     def _look_at(self, num_pos: Tensor, num_neg: Tensor, from_tuple: bool) -> None:
         if torch.compiler.is_compiling():

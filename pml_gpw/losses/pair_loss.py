@@ -20,6 +20,7 @@ class PairLoss(BaseMetricLossFunction):
     """
 
     _warned_of_no_pairs = False
+    _own: Tensor | None = None  # for the time of a call
 
     def forward(
         self,
@@ -28,13 +29,24 @@ class PairLoss(BaseMetricLossFunction):
         indices_tuple: Sequence[Tensor] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
+        own: Tensor | None = None,
     ) -> Tensor:
         """The loss, as the class says. Embeddings (N, D), labels (N,), references (M, D)."""
+        if own is not None and indices_tuple is not None:
+            raise ValueError("own must be None where an indices_tuple names the pairs")
         inputs = checked_inputs(embeddings, labels, ref_emb, ref_labels)
-        with full_precision(embeddings):
-            return super().forward(
-                inputs.embeddings, inputs.labels, indices_tuple, inputs.ref_emb, inputs.ref_labels
-            )
+        self._own = own
+        try:
+            with full_precision(embeddings):
+                return super().forward(
+                    inputs.embeddings,
+                    inputs.labels,
+                    indices_tuple,
+                    inputs.ref_emb,
+                    inputs.ref_labels,
+                )
+        finally:
+            self._own = None
 
     def get_default_distance(self) -> BaseDistance:
         """Cosine similarity."""

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ..similarity import similarity_matrix
-from .candidates import candidate_masks
+from .candidates import Given
 from .pair_loss import LossDict, PairLoss
 
 
@@ -37,7 +37,7 @@ class PairSimilarityLoss(PairLoss):
         ref_labels: Tensor | None,
     ) -> LossDict:
         """See PML's ``BaseMetricLossFunction``."""
-        pos, neg = candidate_masks(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        pos, neg = Given(embeddings, labels, indices_tuple, ref_emb, ref_labels, self._own).masks()
         if not (pos.any() or neg.any()):
             self.warn_of_no_pairs("neither labels nor indices_tuple give any")
             return self.zero_losses()

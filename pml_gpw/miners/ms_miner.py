@@ -2,17 +2,19 @@
 
 from typing import Any, ClassVar
 
+import torch
 from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
 from pytorch_metric_learning.miners import BaseMiner
 from torch import Tensor
 
+from ..engine import Labelled, Pairing, default_chunk_size, mined_pairs
 from ..hyperparameters import Hyperparameters
 from ..inputs import checked_inputs, full_precision
 from ..mining import MSMining
-from ..pairs import label_masks, reference_labels, same_embeddings
-from ..similarity import similarity_matrix
+from ..pairs import label_masks, own_columns, reference_labels
+from ..similarity import is_inner_product, normalized, similarity_matrix
 
-IndexPairs = tuple[Tensor, Tensor, Tensor, Tensor]
+IndexTuple = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class MSMiner(Hyperparameters, BaseMiner):
@@ -21,10 +23,12 @@ class MSMiner(Hyperparameters, BaseMiner):
     Equation (11): keep negative ij if S_ij > min_{k ∈ P_i} S_ik − ε;
     eq (12): keep positive ij if S_ij < max_{k ∈ N_i} S_ik + ε. A larger ε keeps more pairs.
 
-    Call it as ``miner(embeddings, labels, ref_emb=None, ref_labels=None)`` with embeddings (N, D)
-    and integer labels (N,); it returns PML's index tuple (a1, p, a2, n). Any PML distance works:
-    a distance D is read as S = −D. The pairs are those of PML's ``MultiSimilarityMiner``, chosen
-    in at least float32 also under autocast.
+    Call it as ``miner(embeddings, labels, ref_emb=None, ref_labels=None, own=None)`` with
+    embeddings (N, D) and integer labels (N,); it returns PML's index tuple (a1, p, a2, n).
+    ``own`` (N,) says at which place among the references each anchor has a copy of itself (−1:
+    nowhere), which then is no positive. Any PML distance works: a distance D is read as S = −D.
+    The pairs are those of PML's ``MultiSimilarityMiner``, chosen in at least float32 also under
+    autocast. With cosine or dot product similarity no N×M matrix is held.
 
     Args:
         epsilon: ε ≥ 0, in units of the distance's similarity.
@@ -36,6 +40,7 @@ class MSMiner(Hyperparameters, BaseMiner):
     """
 
     held: ClassVar[dict[str, tuple[type, ...]]] = {"mining": (MSMining,)}
+    _own: Tensor | None = None  # for the time of a call
 
     def __init__(self, epsilon: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -47,20 +52,30 @@ class MSMiner(Hyperparameters, BaseMiner):
         labels: Tensor,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> IndexPairs:
+        own: Tensor | None = None,
+    ) -> IndexTuple:
         """See the class."""
         if labels is None:
             raise ValueError("labels must be given to mine pairs, got None")
         inputs = checked_inputs(embeddings, labels, ref_emb, ref_labels)
-        with full_precision(embeddings):
-            return super().forward(*inputs)
+        self._own = own
+        try:
+            with full_precision(embeddings):
+                return super().forward(*inputs)
+        finally:
+            self._own = None
 
     def mine(
         self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor | None
-    ) -> IndexPairs:
+    ) -> IndexTuple:
         """See PML's ``BaseMiner``."""
         ref_labels = reference_labels(labels, ref_emb, ref_labels)
-        pos, neg = label_masks(labels, ref_labels, same_embeddings(embeddings, ref_emb))
+        pairs = labels, ref_labels, own_columns(embeddings, labels, ref_emb, ref_labels, self._own)
+        # Which pairs are kept is known only from values, which a traced graph cannot follow.
+        if is_inner_product(self.distance) and not torch.compiler.is_compiling():
+            pairing = Pairing(Labelled(*pairs), self.mining, default_chunk_size(ref_emb))
+            return mined_pairs(*normalized(self.distance, embeddings, ref_emb), pairing)
+        pos, neg = label_masks(*pairs)
         pos, neg = self.mining(similarity_matrix(self.distance, embeddings, ref_emb), pos, neg)
         (a1, p), (a2, n) = pos.nonzero(as_tuple=True), neg.nonzero(as_tuple=True)
         return a1, p, a2, n

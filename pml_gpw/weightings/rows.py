@@ -50,6 +50,18 @@ class Rows(ABC):
     def select(self, keep: Tensor) -> "Rows":
         """The rows with only those pairs for which ``keep`` (bool pair values) holds."""
 
+    @abstractmethod
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Rows and columns (K,) of the pairs, row by row."""
+
+    # The same reductions for values that are -inf, or 0, already wherever there is no pair.
+
+    @abstractmethod
+    def _max_of_only(self, values: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _sum_of_zeroed(self, values: Tensor) -> Tensor: ...
+
     def logsumexp(self, values: Tensor, plus_one: bool = False) -> tuple[Tensor, Tensor]:
         """log Σ e^v of each row, (C,), and each pair's share of the sum, its derivative.
 
@@ -57,11 +69,12 @@ class Rows(ABC):
         The exponentials are taken once, relative to the largest: nothing overflows, and shares
         keep full precision however large the values.
         """
-        shift = self.max(values.detach()).clamp(
+        values = self.only(values)
+        shift = self._max_of_only(values.detach()).clamp(
             min=0.0 if plus_one else torch.finfo(values.dtype).min
         )
-        exponentials = torch.exp(self.only(values) - self.spread(shift))
-        sums = self.sum(exponentials)
+        exponentials = torch.exp(values - self.spread(shift))
+        sums = self._sum_of_zeroed(exponentials)
         if not plus_one:
             return sums.log() + shift, exponentials / self.spread(sums)
         # log1p, because all exponentials of a row may underflow or be small beside the 1.
@@ -81,11 +94,11 @@ class DenseRows(Rows):
 
     def sum(self, values: Tensor) -> Tensor:
         """See :class:`Rows`."""
-        return self.matrix(values).sum(dim=1)
+        return self._sum_of_zeroed(self.matrix(values))
 
     def max(self, values: Tensor) -> Tensor:
         """See :class:`Rows`."""
-        return self.only(values).amax(dim=1)
+        return self._max_of_only(self.only(values))
 
     def only(self, values: Tensor) -> Tensor:
         """See :class:`Rows`."""
@@ -102,6 +115,17 @@ class DenseRows(Rows):
     def select(self, keep: Tensor) -> "DenseRows":
         """See :class:`Rows`."""
         return DenseRows(self.sim, self.mask & keep)
+
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """See :class:`Rows`."""
+        row, column = self.mask.nonzero(as_tuple=True)
+        return row, column
+
+    def _max_of_only(self, values: Tensor) -> Tensor:
+        return values.amax(dim=1)
+
+    def _sum_of_zeroed(self, values: Tensor) -> Tensor:
+        return values.sum(dim=1)
 
 
 class KeptRows(Rows):
@@ -122,12 +146,11 @@ class KeptRows(Rows):
 
     def sum(self, values: Tensor) -> Tensor:
         """See :class:`Rows`."""
-        return values.new_zeros(self.shape[0]).index_add(0, self.row, values)
+        return self._sum_of_zeroed(values)
 
     def max(self, values: Tensor) -> Tensor:
         """See :class:`Rows`."""
-        lowest = values.new_full((self.shape[0],), -torch.inf)
-        return lowest.scatter_reduce(0, self.row, values, "amax")
+        return self._max_of_only(values)
 
     def only(self, values: Tensor) -> Tensor:
         """See :class:`Rows`."""
@@ -145,10 +168,22 @@ class KeptRows(Rows):
         """See :class:`Rows`."""
         return KeptRows(self.sim[keep], self.row[keep], self.column[keep], self.shape)
 
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """See :class:`Rows`."""
+        places = (self.row * self.shape[1] + self.column).sort().values
+        return places // self.shape[1], places % self.shape[1]
+
+    def _max_of_only(self, values: Tensor) -> Tensor:
+        lowest = values.new_full((self.shape[0],), -torch.inf)
+        return lowest.scatter_reduce(0, self.row, values, "amax")
+
+    def _sum_of_zeroed(self, values: Tensor) -> Tensor:
+        return values.new_zeros(self.shape[0]).index_add(0, self.row, values)
+
 
 def rows_of(sim: Tensor, mask: Tensor) -> Rows:
     """The pairs of ``sim`` (C, M) where ``mask`` holds, in the layout that suits their number."""
     # How many are kept is known only from values, which a traced graph must not branch on.
-    if torch.compiler.is_compiling() or mask.sum() > KEPT_SHARE * mask.numel():
+    if torch.compiler.is_compiling() or mask.count_nonzero() > KEPT_SHARE * mask.numel():
         return DenseRows(sim, mask)
     return KeptRows.of(sim, mask)

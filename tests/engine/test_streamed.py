@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pml_gpw import GPWLoss, MSLoss
-from pml_gpw.engine import Pairing, reference_losses, streamed_losses
+from pml_gpw.engine import Labelled, Listed, Pairing, reference_losses, streamed_losses
 from pml_gpw.mining import MSMining
 from pml_gpw.pairs import label_masks
 from pml_gpw.weightings import MultiSimilarity
@@ -34,51 +34,79 @@ def embed(n, seed, dtype, per_class=4):
     return normalize(x, dim=1).to(dtype)[order], labels[order]
 
 
+@pytest.fixture(params=["masked", "searched", "few"])
+def layout(request, monkeypatch):
+    """Matrices of every size are masked; searched chunk by chunk; or all pairs had at once."""
+    monkeypatch.setattr("pml_gpw.engine.walk.SMALL", 10**9 if request.param == "masked" else 0)
+    monkeypatch.setattr("pml_gpw.engine.few.KEPT_SHARE", 1.0 if request.param == "few" else 0.0)
+    return request.param
+
+
 def gradients(losses, leaves, upstream):
     return losses.detach(), *torch.autograd.grad(losses, leaves, upstream.to(losses.dtype))
 
 
+def pairs_and_masks(labels, ref_labels, own, listed):
+    """Candidates, and their masks; listed ones are every other pair, in disorder, some twice."""
+    columns = torch.arange(len(labels)) if own else None
+    masks = label_masks(labels, ref_labels, columns)
+    if not listed:
+        return Labelled(labels, ref_labels, columns), masks
+    some = (torch.arange(masks[0].numel()) % 2 == 0).view_as(masks[0])
+    masks = tuple(mask & some for mask in masks)
+    pairs = []
+    for mask in masks:
+        row, column = mask.nonzero(as_tuple=True)
+        pairs.append((torch.cat([row.flip(0), row[:5]]), torch.cat([column.flip(0), column[:5]])))
+    return Listed(*pairs, tuple(masks[0].shape)), masks
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("own", [True, False], ids=["self", "references"])
+@pytest.mark.parametrize("listed", [False, True], ids=["labelled", "listed"])
 @pytest.mark.parametrize("mining", MININGS, ids=repr)
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
-def test_equals_the_dense_reference(case, mining, own, dtype):
+def test_equals_the_dense_reference(case, mining, own, listed, dtype, layout):
     x, labels = embed(33, 0, dtype)
     y, ref_labels = (x, labels) if own else embed(50, 1, dtype)
     x.requires_grad_()
     y = x if own else y.requires_grad_()
     leaves = [x] if own else [x, y]
-    pos, neg = label_masks(labels, ref_labels, leave_self_out=own)
-    expected = reference_losses(x @ y.T, pos, neg, case.weighting, mining)
+    candidates, masks = pairs_and_masks(labels, ref_labels, own, listed)
     tolerance = None if dtype == torch.float64 else 2e-5
-    for chunk_size in (1, 7, 33, 40):
-        pairing = Pairing(labels, ref_labels, own, case.weighting, mining, chunk_size)
-        for name, make in UPSTREAMS.items():
-            upstream = make(len(x))
-            losses, num_pos, num_neg = streamed_losses(x, y, pairing)
+    sim = x @ y.T
+    kept = masks if mining is None else mining(sim.detach(), *masks)
+    expected = reference_losses(sim, *masks, case.weighting, mining)
+    for name, make in UPSTREAMS.items():
+        upstream = make(len(x))
+        wanted = (
+            expected.detach(),
+            *torch.autograd.grad(expected, leaves, upstream.to(dtype), retain_graph=True),
+        )
+        for chunk_size in (1, 7, 33, 40):
+            pairing = Pairing(candidates, mining, chunk_size)
+            losses, num_pos, num_neg = streamed_losses(x, y, pairing, case.weighting)
             assert not num_pos.requires_grad
             assert not num_neg.requires_grad
-            actual = gradients(losses, leaves, upstream)
-            wanted = gradients(
-                reference_losses(x @ y.T, pos, neg, case.weighting, mining), leaves, upstream
-            )
-            for a, b in zip(actual, wanted, strict=True):
+            for a, b in zip(gradients(losses, leaves, upstream), wanted, strict=True):
                 close(a, b, tolerance)
-            kept = (pos, neg) if mining is None else mining((x @ y.T).detach(), pos, neg)
             if dtype == torch.float64:
                 assert num_pos.tolist() == kept[0].sum(dim=1).tolist(), name
                 assert num_neg.tolist() == kept[1].sum(dim=1).tolist(), name
-    assert expected.shape == (33,)
 
 
 def test_references_without_gradient():
     x, labels = embed(20, 0, torch.float64)
     y, ref_labels = embed(30, 1, torch.float64)
     x.requires_grad_()
-    with_both = Pairing(labels, ref_labels, False, MultiSimilarity(), None, 8)
+    pairing = Pairing(Labelled(labels, ref_labels), None, 8)
     free = y.clone().requires_grad_()
-    expected = torch.autograd.grad(streamed_losses(x, free, with_both)[0].sum(), x)[0]
-    close(torch.autograd.grad(streamed_losses(x, y, with_both)[0].sum(), x)[0], expected)
+
+    def gradient(references):
+        losses, _, _ = streamed_losses(x, references, pairing, MultiSimilarity())
+        return torch.autograd.grad(losses.sum(), x)[0]
+
+    close(gradient(y), gradient(free))
 
 
 def test_detached_references_get_no_gradient():
@@ -86,7 +114,7 @@ def test_detached_references_get_no_gradient():
     distance = DotProductSimilarity(normalize_embeddings=False)
     x, labels = embed(20, 0, torch.float64)
     x.requires_grad_()
-    own = label_masks(labels, labels, leave_self_out=True)
+    own = label_masks(labels, labels, torch.arange(20))
     expected = reference_losses(x @ x.detach().T, *own, MultiSimilarity()).mean()
     loss = GPWLoss(MultiSimilarity(), distance=distance)(x, labels, ref_emb=x.detach())
     close(*(torch.autograd.grad(value, x)[0] for value in (loss, expected)))
@@ -107,7 +135,7 @@ def test_backward_under_autocast(mining):
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers the largest number of elements that any operation returned."""
+    """Remembers the largest number of elements that any operation returned and holds."""
 
     def __init__(self):
         super().__init__()
@@ -117,7 +145,8 @@ class LargestTensor(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for value in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(value, torch.Tensor):
-                self.numel = max(self.numel, value.numel())
+                held = value._nnz() if value.layout == torch.sparse_csr else value.numel()
+                self.numel = max(self.numel, held)
         return result
 
 

@@ -1,5 +1,6 @@
 """Losses with PML's interface."""
 
+from .cross_batch_memory import CrossBatchMemory
 from .gpw_loss import GPWLoss
 from .ms_loss import MSLoss, MSWeightedLoss
 from .pair_similarity_loss import PairSimilarityLoss
@@ -8,6 +9,7 @@ from .variants import VARIANTS, ms_variant
 
 __all__ = [
     "VARIANTS",
+    "CrossBatchMemory",
     "GPWLoss",
     "MSLoss",
     "MSWeightedLoss",

@@ -1,0 +1,287 @@
+"""The memory against a queue written as a Python list, and PML's defects in it."""
+
+import pytest
+import torch
+from pytorch_metric_learning import losses, miners
+from pytorch_metric_learning.reducers import SumReducer
+from torch.nn.functional import normalize
+
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw.engine import reference_losses
+from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
+from pml_gpw.mining import MSMining
+from pml_gpw.weightings import LiftedStructure, MultiSimilarity
+
+from ..host.runs import close_runs, run
+from ..tolerances import close
+
+DIMS, SIZE = 5, 20
+
+
+def batches(number, n=8, dtype=torch.float64, seed=0):
+    """Batches of 8 from four classes around their centres; one embedding of each has a class of
+    its own, so that its only positive would be its copy."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(4, DIMS, generator=generator, dtype=torch.float64)
+    for step in range(number):
+        labels = torch.randint(4, (n,), generator=generator)
+        noise = torch.randn(n, DIMS, generator=generator, dtype=torch.float64)
+        x = centres[labels] + 0.6 * noise
+        labels[-1] = 100 + step
+        yield x.to(dtype), labels
+
+
+class ListedQueue:
+    """What the memory must do, one embedding at a time."""
+
+    def __init__(self, weighting, mining):
+        self.weighting, self.mining, self.items = weighting, mining, []
+
+    def __call__(self, x, labels):
+        first = self.items[-1][0] + 1 if self.items else 0
+        for i in range(len(x)):
+            self.items.append((first + i, x[i].detach(), int(labels[i])))
+        self.items = self.items[-SIZE:]
+        y = normalize(torch.stack([e for _, e, _ in self.items]), dim=1)
+        pos = torch.zeros(len(x), len(y)).bool()
+        neg = pos.clone()
+        for i in range(len(x)):
+            for j, (number, _, label) in enumerate(self.items):
+                pos[i, j] = label == labels[i] and number != first + i
+                neg[i, j] = label != labels[i]
+        sim = normalize(x, dim=1) @ y.T
+        return reference_losses(sim, pos, neg, self.weighting, self.mining).mean()
+
+
+LOSSES = {
+    "weighted": (lambda: (MSWeightedLoss(), None), None),
+    "mined inside": (lambda: (MSLoss(epsilon=0.3), None), MSMining(0.3)),
+    "composed": (lambda: (MSWeightedLoss(), MSMiner(0.3)), MSMining(0.3)),
+    "lifted": (lambda: (GPWLoss(LiftedStructure(2, 50, None), MSMining(0.3)), None), MSMining(0.3)),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("small", [0, 10**6], ids=["searched", "masked"])
+def test_equals_a_queue_kept_as_a_list(name, small, monkeypatch):
+    monkeypatch.setattr("pml_gpw.engine.walk.SMALL", small)
+    make, mining = LOSSES[name]
+    loss, miner = make()
+    weighting = LiftedStructure(2, 50, None) if name == "lifted" else MultiSimilarity()
+    memory = CrossBatchMemory(loss, DIMS, SIZE, miner)
+    expected = ListedQueue(weighting, mining)
+    for x, labels in batches(6):
+        close_runs(run(memory, x, labels), run(expected, x, labels))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_save_and_restore_in_the_middle(name, tmp_path):
+    for stop in (1, 3, 5):  # before and after the queue has come round
+
+        def make(name=name):
+            loss, miner = LOSSES[name][0]()
+            return CrossBatchMemory(loss, DIMS, SIZE, miner, warm_up=2, add_batch_loss=True)
+
+        straight = make()
+        for x, labels in list(batches(8))[:stop]:
+            straight(x, labels)
+        torch.save(straight.state_dict(), tmp_path / "state.pth")
+        resumed = make()
+        resumed.load_state_dict(torch.load(tmp_path / "state.pth", weights_only=True))
+        for x, labels in list(batches(8))[stop:]:
+            for a, b in zip(run(straight, x, labels), run(resumed, x, labels), strict=True):
+                assert a.equal(b)
+
+
+def test_pml_forgets_where_its_queue_stands():
+    theirs = losses.CrossBatchMemory(losses.ContrastiveLoss(), DIMS, SIZE)
+    for x, labels in batches(2, dtype=torch.float32):
+        theirs(x, labels)
+    twin = losses.CrossBatchMemory(losses.ContrastiveLoss(), DIMS, SIZE)
+    twin.load_state_dict(theirs.state_dict())
+    assert twin.queue_idx != theirs.queue_idx, "PML has mended it: drop this line"
+
+
+@pytest.mark.parametrize(
+    "loss", [losses.ContrastiveLoss(), losses.TripletMarginLoss(), losses.NTXentLoss()]
+)
+@pytest.mark.parametrize("miner", [None, miners.TripletMarginMiner(), miners.BatchHardMiner()])
+def test_losses_of_pml_behave_as_in_pmls_memory(loss, miner):
+    ours, theirs = (
+        cls(loss, DIMS, SIZE, miner) for cls in (CrossBatchMemory, losses.CrossBatchMemory)
+    )
+    for x, labels in batches(5):
+        close_runs(run(ours, x, labels), run(theirs, x, labels))
+
+
+def test_an_anchor_does_not_mine_its_own_copy():
+    """The lone anchor has no positive but its copy, so nothing of it is kept."""
+    *_, (x, labels) = batches(3)
+    ours = CrossBatchMemory(MSLoss(5.0, collect_stats=True), DIMS, SIZE)
+    theirs = losses.CrossBatchMemory(
+        losses.MultiSimilarityLoss(), DIMS, SIZE, miners.MultiSimilarityMiner(5.0)
+    )
+    lone = x[-1:], labels[-1:]
+    for memory in (ours, theirs):
+        for earlier in batches(2):
+            memory(*earlier)
+    with pytest.warns(UserWarning, match="no pairs"):
+        assert ours(*lone) == 0
+    assert theirs(*lone) > 0, "PML has mended it: drop this line"
+
+
+@pytest.mark.parametrize("miner", [MSMiner(0.3), miners.TripletMarginMiner(type_of_triplets="all")])
+@pytest.mark.parametrize("triplets", [True, False])
+def test_tuples_of_the_batch_are_shifted(miner, triplets):
+    """What the tuple names in the batch is found at its place in the memory."""
+    memory = CrossBatchMemory(PairSimilarityLoss(reducer=SumReducer()), DIMS, SIZE, miner)
+    seen = []
+    memory.loss.register_forward_pre_hook(lambda _, args: seen.append(args))
+    for x, labels in batches(5):
+        a, p = (labels[:, None] == labels).triu(1).nonzero()[:1].T
+        n = (labels != labels[a]).nonzero()[0]
+        given = (a, p, n) if triplets else (a, p, a, n)
+        memory(x, labels, given)
+        embeddings, _, pairs, refs, _ = seen.pop()
+        alone = miner(embeddings, labels, refs, memory.label_memory[: len(refs)])
+        assert len(pairs) == len(alone)
+        added = [index[-1] for index in pairs]
+        assert added[0] == a
+        assert refs[added[1]].equal(x[p[0]])
+        assert refs[added[-1]].equal(x[n[0]])
+
+
+def test_pml_does_not_shift_them():
+    theirs = losses.CrossBatchMemory(losses.ContrastiveLoss(), DIMS, SIZE, MSMiner())
+    seen = []
+    theirs.loss.register_forward_pre_hook(lambda _, args: seen.append(args))
+    for x, labels in batches(2):
+        theirs(x, labels, tuple(torch.tensor([i]) for i in (0, 1, 0, 7)))
+    added = seen[-1][2][3][-1]
+    assert not seen[-1][3][added].equal(x[7]), "PML has mended it: drop this line"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("loss", "miner"),
+    [(MSLoss(), None), (MSWeightedLoss(), MSMiner()), (losses.ContrastiveLoss(), None)],
+)
+def test_half_embeddings_under_autocast(dtype, loss, miner):
+    memory, exact = (CrossBatchMemory(loss, DIMS, SIZE, miner) for _ in range(2))
+    for x, labels in batches(4, dtype=dtype):
+        with torch.autocast("cpu", dtype=dtype):
+            value, gradient = run(memory, x, labels)
+        assert value.dtype == torch.float32
+        assert gradient.dtype == dtype
+        if isinstance(loss, GPWLoss):
+            expected = run(exact, x.float(), labels)
+            close(value, expected[0])
+            close(gradient, expected[1], 2 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.filterwarnings("ignore:.*no pairs")
+def test_enqueue_mask():
+    """Those under the mask are references only, the others anchors only, with none of their own."""
+    memory = CrossBatchMemory(MSLoss(), DIMS, SIZE)
+    refs, ref_labels = torch.empty(0, DIMS).double(), torch.empty(0).long()
+    mask = torch.tensor([True, False] * 4)
+    for x, labels in batches(4):
+        refs, ref_labels = torch.cat([refs, x[mask]]), torch.cat([ref_labels, labels[mask]])
+        expected = MSLoss()(x[~mask], labels[~mask], ref_emb=refs, ref_labels=ref_labels)
+        close(memory(x, labels, enqueue_mask=mask), expected)
+    nothing = torch.zeros(8).bool()
+    before = memory.embedding_memory.clone(), memory.queue_idx, memory.has_been_filled
+    memory(x, labels, enqueue_mask=nothing)
+    assert (before[1], before[2]) == (memory.queue_idx, memory.has_been_filled)
+    assert before[0].equal(memory.embedding_memory)
+
+
+def test_nothing_enqueued_does_not_fill_the_memory():
+    for cls, filled in ((CrossBatchMemory, False), (losses.CrossBatchMemory, True)):
+        memory = cls(losses.ContrastiveLoss(), DIMS, SIZE)
+        ((x, labels),) = batches(1, dtype=torch.float32)
+        memory(x, labels, enqueue_mask=torch.zeros(8).bool())
+        assert memory.has_been_filled == filled
+
+
+@pytest.mark.parametrize("miner", [None, MSMiner()])
+def test_warm_up_and_the_loss_within_the_batch(miner):
+    warm = CrossBatchMemory(MSWeightedLoss(), DIMS, SIZE, miner, warm_up=2)
+    both = CrossBatchMemory(MSWeightedLoss(), DIMS, SIZE, miner, warm_up=2, add_batch_loss=True)
+    cold = CrossBatchMemory(MSWeightedLoss(), DIMS, SIZE, miner)
+
+    def within(x, labels):
+        return MSWeightedLoss()(x, labels, miner and miner(x, labels))
+
+    for step, (x, labels) in enumerate(batches(5)):
+        alone = run(within, x, labels)
+        if step < 2:
+            close_runs(run(warm, x, labels), alone)
+            close_runs(run(both, x, labels), alone)
+            continue
+        expected = run(cold, x, labels)
+        close_runs(run(warm, x, labels), expected)
+        total = (a + b for a, b in zip(expected, alone, strict=True))
+        close_runs(run(both, x, labels), total)
+    warm.reset_queue()
+    close_runs(run(warm, x, labels), alone)
+
+
+def test_memory_follows_the_dtype_of_its_embeddings():
+    memory = CrossBatchMemory(MSLoss(), DIMS, SIZE)
+    for x, labels in batches(2, dtype=torch.float64):
+        memory(x, labels)
+    assert memory.embedding_memory[8:16].equal(x)
+    twin = CrossBatchMemory(MSLoss(), DIMS, SIZE)
+    twin.load_state_dict(memory.state_dict())
+    assert twin.embedding_memory.equal(memory.embedding_memory)
+
+
+X, LABELS = next(batches(1))
+ONE = torch.tensor([0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((X[:, :3], LABELS), "embeddings must have the 5 dimensions of the memory, got 3"),
+        ((X.repeat(3, 1), LABELS.repeat(3)), "at most 20, got 24"),
+        ((X * torch.nan, LABELS), "embeddings must be finite"),
+        ((X, LABELS[:5]), r"labels must have shape \(8,\)"),
+        ((X, LABELS, (ONE, ONE, ONE), LABELS > 2), "None where an enqueue_mask is given"),
+        ((X, LABELS, None, LABELS), r"enqueue_mask must be \(8,\) booleans, got torch.int64"),
+        ((X, LABELS, (ONE, ONE + 7, ONE, ONE + 7)), "indices_tuple must agree with the labels"),
+        ((X, LABELS, (ONE, ONE, ONE, ONE + 8)), r"negative indices in \[0, 8\)"),
+    ],
+)
+def test_bad_input_leaves_the_memory_as_it_was(arguments, message):
+    memory = CrossBatchMemory(MSLoss(), DIMS, SIZE)
+    with pytest.raises(ValueError, match=message):
+        memory(*arguments)
+    assert memory.queue_idx == memory.calls == 0
+    assert memory.embedding_memory.eq(0).all()
+
+
+def test_bad_settings():
+    for setting in ({"memory_size": 0}, {"embedding_size": 2.5}, {"warm_up": -1}):
+        name = next(iter(setting))
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            CrossBatchMemory(MSLoss(), **{"embedding_size": DIMS, **setting})
+    with pytest.raises(Exception, match="not supported for ProxyAnchorLoss"):
+        CrossBatchMemory(losses.ProxyAnchorLoss(4, DIMS), DIMS)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ([0, 1, 2, 3], "got list"),
+        (torch.tensor([0.0] * 8), r"own must be \(8,\) integers"),
+        (torch.tensor([8] * 8), r"own must lie in \[-1, 8\), got 8 to 8"),
+        (torch.full((8,), 7), "own must name a copy of each anchor"),
+    ],
+)
+def test_bad_own(own, message):
+    for module in (MSLoss(), MSMiner()):
+        with pytest.raises(ValueError, match=message):
+            module(X, LABELS, ref_emb=X.flip(0), ref_labels=LABELS, own=own)
+    assert module._own is None

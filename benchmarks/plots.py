@@ -26,3 +26,37 @@ def plot_recall(summary: pd.DataFrame, title: str, path: Path) -> None:
     axes.grid(axis="x", color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
+
+
+def plot_speed(rows: pd.DataFrame, path: Path) -> None:
+    """Time of mined loss steps against batch size, and their peak memory; log-log, as PNG."""
+    steps = rows[(rows["task"] == "loss") & rows["mined"].astype(bool)]
+    panels = {
+        "Loss step, trained-like": ("trained-like", "ms", "milliseconds"),
+        "Loss step, random": ("random", "ms", "milliseconds"),
+        "Peak memory, trained-like": ("trained-like", "peak_mb", "MB beyond the inputs"),
+    }
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    for axes, (title, (kind, column, label)) in zip(
+        figure.subplots(1, len(panels)), panels.items(), strict=True
+    ):
+        table = steps[steps["kind"] == kind].reindex(columns=["contender", "N", column]).dropna()
+        contenders = steps["contender"].unique()
+        for style, name in zip(_styles(), contenders, strict=False):
+            line = table[table["contender"] == name]
+            axes.plot(line["N"], line[column], label=name, **style)
+        if len(table):
+            axes.set(xscale="log", yscale="log")
+        axes.set(xlabel="batch size N", ylabel=label)
+        axes.set_title(title, loc="left", fontsize="medium")
+        axes.grid(color="0.9", which="both")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].legend(fontsize="small", frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def _styles() -> list[dict[str, str]]:
+    """Lines that are told apart in grey."""
+    kinds = [("0.0", "o", "-"), ("0.0", "s", "--"), ("0.45", "^", "-"), ("0.45", "v", "--")]
+    kinds += [("0.7", "D", ":"), ("0.7", "", "-.")]
+    return [{"color": c, "marker": m, "linestyle": line} for c, m, line in kinds]

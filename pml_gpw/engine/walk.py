@@ -19,7 +19,7 @@ CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**25}
 """Similarities held at a time, by device: in float32 8 MB, as a CPU's cache holds, or 128 MB."""
 
 LEAST_ROWS = 64
-"""Anchors per chunk at least: each chunk adds to the gradients of all references."""
+"""Anchors per chunk at least, where each chunk adds to the gradients of all references."""
 
 SMALL = 2**15
 """Matrices up to this size are faster masked than searched for the pairs that count."""
@@ -39,7 +39,8 @@ class Pairing:
 def default_chunk_size(references: Tensor) -> int:
     """Anchors per chunk for references (M, D)."""
     elements = CHUNK_ELEMENTS.get(references.device.type, CHUNK_ELEMENTS["cuda"])
-    return max(LEAST_ROWS, elements // max(1, len(references)))
+    least = LEAST_ROWS if references.requires_grad else 16
+    return max(least, elements // max(1, len(references)))
 
 
 def walk(x: Tensor, y: Tensor, pairing: Pairing, dense: bool = False) -> Iterator[Chunk]:

@@ -95,6 +95,41 @@ def test_equals_the_dense_reference(case, mining, own, listed, dtype, layout):
                 assert num_neg.tolist() == kept[1].sum(dim=1).tolist(), name
 
 
+HALVES = [torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("own", [True, False], ids=["self", "references"])
+@pytest.mark.parametrize("mining", MININGS, ids=repr)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_half_precision(case, mining, own, dtype, layout):
+    """The loss of half-precision embeddings is that of float64 to float32's rounding; gradients
+    come back in half precision and are off by its last digit."""
+    x, labels = embed(33, 0, dtype)
+    y, ref_labels = (x, labels) if own else embed(50, 1, dtype)
+    x.requires_grad_()
+    columns = torch.arange(33) if own else None
+    masks = label_masks(labels, ref_labels, columns)
+    leaf = x.detach().double().requires_grad_()
+    wide = normalize(leaf, dim=1)
+    other = wide if own else normalize(y.double(), dim=1)
+    expected = reference_losses(wide @ other.T, *masks, case.weighting, mining)
+    references = {} if own else {"ref_emb": y, "ref_labels": ref_labels}
+    for name, make in UPSTREAMS.items():
+        upstream = make(33)
+        for chunk_size in (1, 7, 33, 40):
+            loss = GPWLoss(case.weighting, mining, chunk_size, reducer=DoNothingReducer())
+            losses = loss(x, labels, **references)["loss"]["losses"]
+            assert losses.dtype == torch.float32, name
+            close(losses, expected, 2e-5)
+            actual, wanted = (
+                torch.autograd.grad(value, e, upstream.to(value.dtype), retain_graph=True)[0]
+                for value, e in ((losses, x), (expected, leaf))
+            )
+            assert actual.dtype == dtype
+            close(actual, wanted, torch.finfo(dtype).eps)
+
+
 def test_references_without_gradient():
     x, labels = embed(20, 0, torch.float64)
     y, ref_labels = embed(30, 1, torch.float64)

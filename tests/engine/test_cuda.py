@@ -1,0 +1,60 @@
+"""The engine on CUDA gives what it gives on the CPU. Skips where there is no GPU."""
+
+import pytest
+import torch
+
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw.losses import CrossBatchMemory
+from pml_gpw.mining import MSMining
+
+from ..cases import CASES
+from ..tolerances import close
+from .test_streamed import embed
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def outcome(loss, x, labels, device):
+    x = x.to(device).requires_grad_()
+    value = loss(x, labels.to(device))
+    value.backward()
+    assert value.device.type == device
+    return value.cpu(), x.grad.float().cpu()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("mining", [None, MSMining(0.1)], ids=repr)
+@pytest.mark.parametrize("n", [33, 600], ids=["masked", "searched or few"])
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_losses(case, n, mining, dtype):
+    x, labels = embed(n, 0, dtype)
+    loss = GPWLoss(case.weighting, mining, chunk_size=64)
+    tolerance = max(2e-5, 2 * torch.finfo(dtype).eps)
+    for a, b in zip(*(outcome(loss, x, labels, d) for d in ("cuda", "cpu")), strict=True):
+        close(a, b, tolerance)
+
+
+def test_tuples_and_memory():
+    x, labels = embed(400, 0, torch.float32)
+    miner, loss = MSMiner(), MSWeightedLoss()
+    memory = {d: CrossBatchMemory(MSLoss(), 6, 900) for d in ("cuda", "cpu")}
+    for step in (
+        lambda e, y: loss(e, y, miner(e, y)),
+        lambda e, y: memory[e.device.type](e, y),
+        lambda e, y: memory[e.device.type](e.flip(0), y.flip(0)),
+    ):
+        for a, b in zip(*(outcome(step, x, labels, d) for d in ("cuda", "cpu")), strict=True):
+            close(a, b, 2e-5)
+
+
+def test_tf32_changes_the_products_and_nothing_else():
+    x, labels = embed(600, 0, torch.float32)
+    exact = outcome(MSLoss(), x, labels, "cpu")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        rounded = outcome(MSLoss(), x, labels, "cuda")
+    finally:
+        torch.set_float32_matmul_precision(before)
+    for a, b in zip(rounded, exact, strict=True):
+        close(a, b, 2e-2)

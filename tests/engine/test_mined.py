@@ -1,0 +1,92 @@
+"""Mined pairs of batches beyond one chunk: the pair set of PML, row by row, and no matrix."""
+
+import pytest
+import torch
+from pytorch_metric_learning.distances import DotProductSimilarity
+from pytorch_metric_learning.miners import MultiSimilarityMiner
+
+from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw.engine import walk
+from pml_gpw.losses import CrossBatchMemory
+
+from ..tolerances import close
+from .test_streamed import LargestTensor
+
+
+def clusters(n, noise, dims=16, dtype=torch.float64):
+    """Five of each class around its centre; every 50th has a class of its own."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) // 5
+    x = torch.randn(n // 5, dims, generator=generator, dtype=dtype)[labels]
+    x = x + noise * torch.randn(n, dims, generator=generator, dtype=dtype)
+    labels[::50] = n + torch.arange(len(labels[::50]))
+    order = torch.randperm(n, generator=generator)
+    return x[order], labels[order]
+
+
+def in_order(pairs, columns):
+    places = pairs[0] * columns + pairs[1]
+    return bool((places[1:] > places[:-1]).all())
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.3, 3.0], ids=["few", "some", "most kept"])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+@pytest.mark.parametrize("normalize", [True, False], ids=["cosine", "dot"])
+def test_pairs_are_those_of_pml(noise, epsilon, normalize, monkeypatch):
+    monkeypatch.setitem(walk.CHUNK_ELEMENTS, "cpu", 2**15)  # chunks of 64 anchors
+    x, labels = clusters(500, noise)
+    distance = DotProductSimilarity(normalize_embeddings=normalize)
+    refs, ref_labels = clusters(700, noise)
+    for references in ({}, {"ref_emb": refs, "ref_labels": ref_labels}):
+        actual = MSMiner(epsilon, distance=distance)(x, labels, **references)
+        theirs = MultiSimilarityMiner(epsilon, distance=distance)(x, labels, **references)
+        columns = len(references.get("ref_emb", x))
+        for ours, expected in ((actual[:2], theirs[:2]), (actual[2:], theirs[2:])):
+            assert in_order(ours, columns)
+            mine, host = (set(zip(*(i.tolist() for i in p), strict=True)) for p in (ours, expected))
+            assert mine == host
+
+
+@pytest.mark.parametrize("noise", [0.1, 3.0], ids=["few", "most kept"])
+def test_streamed_composed_and_one_chunk_agree(noise):
+    x, labels = clusters(1000, noise)
+
+    def outcome(value, leaf):
+        return value.detach(), torch.autograd.grad(value, leaf)[0]
+
+    x.requires_grad_()
+    expected = outcome(MSLoss(chunk_size=1000)(x, labels), x)
+    for value in (
+        MSLoss(chunk_size=64)(x, labels),
+        MSWeightedLoss(chunk_size=64)(x, labels, MSMiner()(x, labels)),
+    ):
+        for a, b in zip(outcome(value, x), expected, strict=True):
+            close(a, b)
+
+
+def test_neither_tuples_nor_memories_hold_the_matrix(monkeypatch):
+    monkeypatch.setitem(walk.CHUNK_ELEMENTS, "cpu", 2**15)
+    x, labels = clusters(1000, 0.1, dtype=torch.float32)
+    x.requires_grad_()
+    miner, loss = MSMiner(), MSWeightedLoss()
+    memory = CrossBatchMemory(MSLoss(), 16, 4000)
+    memory.embedding_memory.copy_(x.detach().repeat(4, 1))
+    memory.label_memory.copy_(labels.repeat(4))
+    memory.has_been_filled = True
+    for step, largest in (
+        (lambda: loss(x, labels, miner(x, labels)), 64 * 1000),
+        (lambda: memory(x, labels), 64 * 4000),
+    ):
+        with LargestTensor() as seen:
+            step().backward()
+        assert seen.numel <= 2 * largest
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_pairs_named_both_positive_and_negative(flip):
+    x, labels = clusters(500, 0.3)
+    one, other = torch.tensor([3]), torch.tensor([7])
+    many = torch.arange(100)
+    pairs = (torch.cat([many, one]), torch.cat([many + 100, other]), one, other)
+    with pytest.raises(ValueError, match="both positive and negative"):
+        MSWeightedLoss()(x, labels, pairs[2:] + pairs[:2] if flip else pairs)

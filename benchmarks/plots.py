@@ -36,7 +36,7 @@ def plot_speed(rows: pd.DataFrame, path: Path) -> None:
         "Loss step, random": ("random", "ms", "milliseconds"),
         "Peak memory, trained-like": ("trained-like", "peak_mb", "MB beyond the inputs"),
     }
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
     for axes, (title, (kind, column, label)) in zip(
         figure.subplots(1, len(panels)), panels.items(), strict=True
     ):
@@ -51,7 +51,8 @@ def plot_speed(rows: pd.DataFrame, path: Path) -> None:
         axes.set_title(title, loc="left", fontsize="medium")
         axes.grid(color="0.9", which="both")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(fontsize="small", frameon=False)
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=150)
 
 

@@ -50,7 +50,7 @@ def main(
     sizes = _sizes(batches)
     tasks = _tasks(sizes, huge, memory, retrieval, deep_retrieval, seconds, device)
     rows: list[dict[str, Any]] = []
-    for task in tqdm(tasks, unit="table"):
+    for task in tqdm(tasks, unit="table", disable=False):
         rows += task()
     _report(pd.DataFrame(rows), output / f"speed-{device.replace(':', '')}", device)
 

@@ -60,6 +60,14 @@ def test_the_table_is_the_committed_result():
         assert row in README
 
 
+def test_the_speed_tables_are_committed_results():
+    result = (ROOT / "benchmarks/results/speed-cpu.md").read_text(encoding="utf-8").splitlines()
+    section = README.split("## Speed and memory")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith(("|", "**Loss", "**Cross"))]
+    assert len(rows) > 15
+    assert set(rows) <= set(result)
+
+
 def test_linked_files_exist():
     for link in re.findall(r"\]\(([^):#]+)\)", README):
         assert (ROOT / link).exists(), link

@@ -14,7 +14,8 @@ def mined_pairs(x: Tensor, y: Tensor, pairing: Pairing) -> tuple[Tensor, Tensor,
 
     Shapes: anchors ``x`` (N, D), references ``y`` (M, D); ``y is x`` in self-comparison.
     """
-    parts = []
+    nothing = torch.empty(0, dtype=torch.int64, device=x.device)
+    parts = [(nothing,) * 4]
     for anchors, *both in walk(x, y, pairing):
         (a1, p), (a2, n) = (rows.pairs() for rows in both)
         parts.append((a1 + anchors.start, p, a2 + anchors.start, n))

@@ -49,11 +49,12 @@ def walk(x: Tensor, y: Tensor, pairing: Pairing, dense: bool = False) -> Iterato
     Shapes: anchors ``x`` (N, D), references ``y`` (M, D); ``y is x`` in self-comparison.
     ``dense``: rows come masked, whatever their number of pairs.
     """
-    dense = dense or len(x) * len(y) <= SMALL
+    # Other devices have no sparse products.
+    dense = dense or len(x) * len(y) <= SMALL or x.device.type not in CHUNK_ELEMENTS
     if not dense and (rows := _all_at_once(x, y, pairing)) is not None:
         yield slice(0, len(x)), *rows
         return
-    size = min(pairing.chunk_size, len(x))
+    size = max(1, min(pairing.chunk_size, len(x)))
     buffer = x.new_empty((size, len(y)))
     for start in range(0, len(x), size):
         anchors = slice(start, min(start + size, len(x)))

@@ -155,7 +155,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
                 raise ValueError("indices_tuple must be None where an enqueue_mask is given")
             if enqueue_mask.dtype != torch.bool or enqueue_mask.shape != labels.shape:
                 raise ValueError(
-                    f"enqueue_mask must be ({len(labels)},) booleans, "
+                    f"enqueue_mask must be a tensor of ({len(labels)},) booleans, "
                     f"got {enqueue_mask.dtype} {tuple(enqueue_mask.shape)}"
                 )
             num_new = int(enqueue_mask.sum())

@@ -90,3 +90,9 @@ def test_pairs_named_both_positive_and_negative(flip):
     pairs = (torch.cat([many, one]), torch.cat([many + 100, other]), one, other)
     with pytest.raises(ValueError, match="both positive and negative"):
         MSWeightedLoss()(x, labels, pairs[2:] + pairs[:2] if flip else pairs)
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 5), (5, 0)])
+def test_nothing_to_mine(n, m):
+    pairs = MSMiner()(torch.rand(n, 3), torch.arange(n), torch.rand(m, 3), torch.arange(m))
+    assert [len(index) for index in pairs] == [0] * 4

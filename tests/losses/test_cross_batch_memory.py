@@ -249,7 +249,7 @@ ONE = torch.tensor([0])
         ((X * torch.nan, LABELS), "embeddings must be finite"),
         ((X, LABELS[:5]), r"labels must have shape \(8,\)"),
         ((X, LABELS, (ONE, ONE, ONE), LABELS > 2), "None where an enqueue_mask is given"),
-        ((X, LABELS, None, LABELS), r"enqueue_mask must be \(8,\) booleans, got torch.int64"),
+        ((X, LABELS, None, LABELS), r"must be a tensor of \(8,\) booleans, got torch.int64"),
         ((X, LABELS, (ONE, ONE + 7, ONE, ONE + 7)), "indices_tuple must agree with the labels"),
         ((X, LABELS, (ONE, ONE, ONE, ONE + 8)), r"negative indices in \[0, 8\)"),
     ],

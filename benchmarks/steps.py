@@ -159,6 +159,7 @@ def memory_step(name: str, kind: str, n: int, size: int, dims: int, device: str 
 
     def step() -> Marks:
         batch.grad = None
+        memory.queue_idx = 0  # where the batch's own copies are: all repetitions see the same
         begin = now(device)
         value = memory(normalize(batch), batch_labels)
         middle = now(device)

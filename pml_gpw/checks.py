@@ -20,6 +20,12 @@ def positive_integer(name: str, value: int) -> None:
         raise ValueError(f"{name} must be an integer > 0, got {value!r}")
 
 
+def non_negative_integer(name: str, value: int) -> None:
+    """Raise unless ``value`` is an integer >= 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{name} must be an integer >= 0, got {value!r}")
+
+
 def non_negative(name: str, value: float) -> None:
     """Raise unless ``value`` is a finite number >= 0."""
     if not (_is_number(value) and 0 <= value < float("inf")):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 
 def same_embeddings(embeddings: Tensor, references: Tensor) -> bool:
     """Whether the references are the anchors themselves: the same object or equal values.
@@ -52,7 +54,8 @@ def own_columns(
         if not same_embeddings(embeddings, references):
             return None
         return torch.arange(len(embeddings), device=embeddings.device)
-    if not isinstance(own, Tensor) or own.shape != labels.shape or own.is_floating_point():
+    integral = isinstance(own, Tensor) and own.dtype in _INTEGERS
+    if not integral or own.shape != labels.shape:
         what = f"{own.dtype} {tuple(own.shape)}" if isinstance(own, Tensor) else type(own).__name__
         raise ValueError(f"own must be ({len(labels)},) integers, one per embedding, got {what}")
     own = own.to(labels.device).long()
@@ -61,7 +64,8 @@ def own_columns(
             raise ValueError(
                 f"own must lie in [-1, {len(references)}), got {int(own.min())} to {int(own.max())}"
             )
-        if (ref_labels[own] != labels)[own >= 0].any():
+        copied = own >= 0
+        if (ref_labels[own[copied]] != labels[copied]).any():
             raise ValueError("own must name a copy of each anchor, got references of other labels")
     return own
 

@@ -23,6 +23,7 @@ ALLOWED = {  # room → rooms of the package that it may import
     "miners": {*GROUND, "engine", "hyperparameters", "inputs", "pairs", "similarity"},
     "losses": {*GROUND, "engine", "hyperparameters", "inputs", "miners", "pairs", "similarity"},
     "reducers": {*GROUND, "hyperparameters", "inputs", "similarity"},
+    "analysis": {"checks", "inputs", "pairs", "similarity"},
     "evaluation": {"checks"},
     "datasets": {"checks"},
     "__init__": {"losses", "miners"},

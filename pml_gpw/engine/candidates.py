@@ -55,6 +55,13 @@ class Labelled:
         return order, first, torch.searchsorted(ordered, self.labels, right=True) - first
 
     @property
+    def within_batch(self) -> bool:
+        """Whether anchors and references are the same: the relation of a pair is symmetric."""
+        if self.own is None or not torch.equal(self.labels, self.ref_labels):
+            return False
+        return torch.equal(self.own, torch.arange(len(self.labels), device=self.own.device))
+
+    @property
     def num_equal_labels(self) -> int:
         """How many pairs have equal labels, an anchor with its own copy included."""
         return int(self._by_label[2].sum())

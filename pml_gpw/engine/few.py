@@ -12,7 +12,7 @@ from ..weightings.rows import KEPT_SHARE, KeptRows, Rows
 from .candidates import Listed
 
 MOST_PAIRS = 2**21
-"""Pairs that are held at a time, at most: some 100 MB with what is computed from them."""
+"""Positives, and negatives, that are held at a time: some 200 MB with what they are made into."""
 
 
 def limit(anchors: int, references: int) -> int:

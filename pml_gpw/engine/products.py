@@ -37,6 +37,7 @@ class GradientProducts:
         """Weights of the pairs of a chunk of anchors, times ``scale`` (C,) where given."""
         if isinstance(pos, KeptRows) and isinstance(neg, KeptRows):
             for rows, values in ((pos, -weights.pos), (neg, weights.neg)):
+                values = values.expand_as(rows.sim)
                 values = values if scale is None else values * scale[rows.row]
                 self._pending.append((rows.row + anchors.start, rows.column, values))
             if sum(len(values) for _, _, values in self._pending) > PENDING:

@@ -24,7 +24,10 @@ def streamed_losses(
     gradients are equal they are formed in forward; else backward walks the chunks again.
     Errors: RuntimeError on double backward.
     """
-    return _StreamedLosses.apply(x, None if y is x else y, x[:1].clone(), pairing, weighting)
+    other = None if y is x else y
+    if not torch.is_grad_enabled():  # no gradient is formed for what asks for none
+        x, other = x.detach(), None if other is None else other.detach()
+    return _StreamedLosses.apply(x, other, x[:1].clone(), pairing, weighting)
 
 
 class _StreamedLosses(torch.autograd.Function):

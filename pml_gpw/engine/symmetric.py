@@ -23,7 +23,8 @@ def mined_among_themselves(
     order of rising thresholds: the lower one is then that of the earlier anchor, so that one
     comparison per pair of the upper triangle finds all candidates.
     """
-    n, most = len(x), limit(len(x), len(x))
+    n = len(x)
+    most = limit(n, n) // 2  # each pair is found once and then stands for two
     if candidates.num_equal_labels > most:
         return None
     row, column = candidates.equal_labels(0, n)

@@ -72,6 +72,8 @@ def _all_at_once(x: Tensor, y: Tensor, pairing: Pairing) -> tuple[Rows, Rows] | 
         return (pos, neg) if mining is None else mined(pos, neg, mining)
     if mining is None or y is not x or len(x) <= pairing.chunk_size:
         return None
+    if not candidates.within_batch:
+        return None
     return mined_among_themselves(x, candidates, mining, pairing.chunk_size)
 
 

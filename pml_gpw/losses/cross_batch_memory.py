@@ -64,7 +64,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
     ) -> None:
         checks.positive_integer("embedding_size", embedding_size)
         checks.positive_integer("memory_size", memory_size)
-        checks.non_negative("warm_up", warm_up)
+        checks.non_negative_integer("warm_up", warm_up)
         super().__init__(loss, embedding_size, memory_size, miner, **kwargs)
         self.warm_up = warm_up
         self.add_batch_loss = add_batch_loss
@@ -88,14 +88,17 @@ class CrossBatchMemory(PMLCrossBatchMemory):
             enqueue_mask = enqueue_mask.to(embeddings.device)
             batch = embeddings[enqueue_mask].detach(), labels[enqueue_mask]
             embeddings, labels = embeddings[~enqueue_mask], labels[~enqueue_mask]
-            own = None
+            own = torch.full_like(labels, -1)
         if self.calls <= self.warm_up:
             return self._against(*batch, own, embeddings, labels, indices_tuple)
         self.add_to_memory(*batch, len(batch[0]))
         held = len(self.label_memory) if self.has_been_filled else self.queue_idx
-        memory = self.embedding_memory[:held].to(embeddings.dtype), self.label_memory[:held]
-        column = None if own is None else self.curr_batch_idx
-        loss = self._against(*memory, column, embeddings, labels, indices_tuple)
+        references = self.embedding_memory[:held].to(embeddings.dtype)
+        if not self.loss.distance.normalize_embeddings:
+            references = references.clone()  # the next call may write before backward has read
+        places = self.curr_batch_idx if enqueue_mask is None else own
+        memory = references, self.label_memory[:held], places
+        loss = self._against(*memory, embeddings, labels, indices_tuple)
         if self.add_batch_loss:
             loss = loss + self._against(*batch, own, embeddings, labels, indices_tuple)
         return loss
@@ -103,21 +106,25 @@ class CrossBatchMemory(PMLCrossBatchMemory):
     def add_to_memory(self, embeddings: Tensor, labels: Tensor, batch_size: int) -> None:
         """Put ``embeddings`` (K, D) and ``labels`` (K,) in the place of the oldest."""
         dtype = torch.promote_types(self.embedding_memory.dtype, embeddings.dtype)
-        self.embedding_memory = self.embedding_memory.to(embeddings.device, dtype)
-        self.label_memory = self.label_memory.to(embeddings.device)
-        if batch_size:  # PML would take a memory that nothing is added to for a full one
-            super().add_to_memory(embeddings.to(dtype), labels, batch_size)
+        with torch.inference_mode(False), torch.no_grad():
+            self.embedding_memory = self.embedding_memory.to(embeddings.device, dtype)
+            self.label_memory = self.label_memory.to(embeddings.device)
+            if batch_size:
+                super().add_to_memory(embeddings.to(dtype), labels, batch_size)
+            else:  # PML would take a memory that nothing is added to for a full one
+                self.curr_batch_idx = torch.empty_like(labels)
 
     def _against(
         self,
         references: Tensor,
         ref_labels: Tensor,
-        own: Tensor | None,
+        own: Tensor,
         embeddings: Tensor,
         labels: Tensor,
         indices_tuple: Sequence[Tensor] | None,
     ) -> Tensor:
-        """The loss against references (M, D), of which ``own`` (N,) are the anchors' copies."""
+        """The loss against references (M, D), of which ``own`` (N,) are the anchors' copies; −1
+        where an anchor has none."""
         given = embeddings, labels, references, ref_labels
         if self.miner is None and isinstance(self.loss, PairLoss):
             # All pairs there are, those of the tuple among them.
@@ -153,10 +160,15 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         if enqueue_mask is not None:
             if indices_tuple is not None:
                 raise ValueError("indices_tuple must be None where an enqueue_mask is given")
-            if enqueue_mask.dtype != torch.bool or enqueue_mask.shape != labels.shape:
+            is_tensor = isinstance(enqueue_mask, Tensor)
+            if (
+                not is_tensor
+                or enqueue_mask.dtype != torch.bool
+                or enqueue_mask.shape != (labels.shape)
+            ):
+                got = enqueue_mask.dtype if is_tensor else type(enqueue_mask).__name__
                 raise ValueError(
-                    f"enqueue_mask must be a tensor of ({len(labels)},) booleans, "
-                    f"got {enqueue_mask.dtype} {tuple(enqueue_mask.shape)}"
+                    f"enqueue_mask must be a tensor of ({len(labels)},) booleans, got {got}"
                 )
             num_new = int(enqueue_mask.sum())
         if num_new > self.memory_size:
@@ -207,19 +219,14 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         ]
 
 
-def _shifted(own: Tensor | None, indices_tuple: Sequence[Tensor]) -> Sequence[Tensor]:
+def _shifted(own: Tensor, indices_tuple: Sequence[Tensor]) -> Sequence[Tensor]:
     """An index tuple of the batch with others than anchors at their places in the memory."""
     anchors = (0, 2) if len(indices_tuple) == 4 else (0,)
-    return [
-        index if own is None or place in anchors else own[index]
-        for place, index in enumerate(indices_tuple)
-    ]
+    return [index if place in anchors else own[index] for place, index in enumerate(indices_tuple)]
 
 
-def _without(own: Tensor | None, indices_tuple: Sequence[Tensor]) -> Sequence[Tensor]:
+def _without(own: Tensor, indices_tuple: Sequence[Tensor]) -> Sequence[Tensor]:
     """An index tuple without the pairs of an anchor and its own copy."""
-    if own is None:
-        return indices_tuple
     anchor, positive, *rest = indices_tuple
     other = own[anchor] != positive
     if len(rest) == 1:  # triplets

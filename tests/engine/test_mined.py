@@ -8,6 +8,8 @@ from pytorch_metric_learning.miners import MultiSimilarityMiner
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.engine import walk
 from pml_gpw.losses import CrossBatchMemory
+from pml_gpw.mining import MSMining
+from pml_gpw.pairs import label_masks
 
 from ..tolerances import close
 from .test_streamed import LargestTensor
@@ -96,3 +98,50 @@ def test_pairs_named_both_positive_and_negative(flip):
 def test_nothing_to_mine(n, m):
     pairs = MSMiner()(torch.rand(n, 3), torch.arange(n), torch.rand(m, 3), torch.arange(m))
     assert [len(index) for index in pairs] == [0] * 4
+
+
+@pytest.mark.parametrize("chunk", [2**14, 2**22], ids=["chunks", "one chunk"])
+def test_the_same_references_with_other_labels_or_copies(chunk, monkeypatch):
+    """Then the relation of a pair is not symmetric, and half the product is not enough."""
+    monkeypatch.setitem(walk.CHUNK_ELEMENTS, "cpu", chunk)
+    x, labels = clusters(500, 0.1)
+    other = labels.clone()
+    other[:50] = labels[50:100]
+    nowhere = torch.full((500,), -1)
+    for arguments in (
+        {"ref_emb": x, "ref_labels": other},
+        {"own": nowhere},
+        {"own": torch.where(torch.arange(500) < 250, torch.arange(500), -1)},
+    ):
+        mined = MSMiner(0.05)(x, labels, **arguments)
+        unit = torch.nn.functional.normalize(x)
+        ref_labels = arguments.get("ref_labels", labels)
+        own = arguments.get("own", torch.arange(500))
+        pos, neg = MSMining(0.05)(unit @ unit.T, *label_masks(labels, ref_labels, own))
+        assert (len(mined[0]), len(mined[2])) == (pos.sum(), neg.sum())
+        assert pos[mined[0], mined[1]].all()
+        assert neg[mined[2], mined[3]].all()
+        close(MSLoss(epsilon=0.05)(x, labels, **arguments), MSWeightedLoss()(x, labels, mined, x))
+
+
+def test_own_of_no_references():
+    pairs = MSMiner()(
+        torch.rand(3, 2),
+        torch.arange(3),
+        torch.rand(0, 2),
+        torch.arange(0),
+        own=torch.full((3,), -1),
+    )
+    assert [len(index) for index in pairs] == [0] * 4
+
+
+def test_no_gradient_is_formed_where_none_is_asked_for(monkeypatch):
+    x, labels = clusters(300, 0.1)
+    formed = []
+    monkeypatch.setattr(
+        "pml_gpw.engine.streamed.GradientProducts", lambda *args: formed.append(args)
+    )
+    with torch.no_grad():
+        distance = DotProductSimilarity(normalize_embeddings=False)
+        MSLoss(distance=distance)(x.requires_grad_(), labels)
+    assert not formed

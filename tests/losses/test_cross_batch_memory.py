@@ -3,6 +3,7 @@
 import pytest
 import torch
 from pytorch_metric_learning import losses, miners
+from pytorch_metric_learning.distances import DotProductSimilarity
 from pytorch_metric_learning.reducers import SumReducer
 from torch.nn.functional import normalize
 
@@ -250,6 +251,7 @@ ONE = torch.tensor([0])
         ((X, LABELS[:5]), r"labels must have shape \(8,\)"),
         ((X, LABELS, (ONE, ONE, ONE), LABELS > 2), "None where an enqueue_mask is given"),
         ((X, LABELS, None, LABELS), r"must be a tensor of \(8,\) booleans, got torch.int64"),
+        ((X, LABELS, None, [True] * 8), r"must be a tensor of \(8,\) booleans, got list"),
         ((X, LABELS, (ONE, ONE + 7, ONE, ONE + 7)), "indices_tuple must agree with the labels"),
         ((X, LABELS, (ONE, ONE, ONE, ONE + 8)), r"negative indices in \[0, 8\)"),
     ],
@@ -263,7 +265,8 @@ def test_bad_input_leaves_the_memory_as_it_was(arguments, message):
 
 
 def test_bad_settings():
-    for setting in ({"memory_size": 0}, {"embedding_size": 2.5}, {"warm_up": -1}):
+    wrong = ({"memory_size": 0}, {"embedding_size": 2.5}, {"warm_up": -1}, {"warm_up": 2.5})
+    for setting in wrong:
         name = next(iter(setting))
         with pytest.raises(ValueError, match=f"{name} must be"):
             CrossBatchMemory(MSLoss(), **{"embedding_size": DIMS, **setting})
@@ -276,6 +279,7 @@ def test_bad_settings():
     [
         ([0, 1, 2, 3], "got list"),
         (torch.tensor([0.0] * 8), r"own must be \(8,\) integers"),
+        (torch.tensor([True] * 8), r"own must be \(8,\) integers"),
         (torch.tensor([8] * 8), r"own must lie in \[-1, 8\), got 8 to 8"),
         (torch.full((8,), 7), "own must name a copy of each anchor"),
     ],
@@ -285,3 +289,53 @@ def test_bad_own(own, message):
         with pytest.raises(ValueError, match=message):
             module(X, LABELS, ref_emb=X.flip(0), ref_labels=LABELS, own=own)
     assert module._own is None
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("loss", [MSLoss, losses.ContrastiveLoss])
+def test_gradient_accumulation(loss, normalize):
+    """Two calls before one backward give what they give one by one."""
+
+    def make():
+        distance = DotProductSimilarity(normalize_embeddings=normalize)
+        return CrossBatchMemory(loss(distance=distance), DIMS, SIZE)
+
+    (x, labels), (y, other) = batches(2)
+    together, alone = make(), make()
+    x.requires_grad_(), y.requires_grad_()
+    (together(x, labels) + together(y, other)).backward()
+    for e, own_labels in ((x, labels), (y, other)):
+        close(e.grad, run(alone, e.detach(), own_labels)[1])
+
+
+@pytest.mark.filterwarnings("ignore:.*no pairs")
+def test_empty_batches():
+    memory = CrossBatchMemory(MSLoss(), DIMS, SIZE)
+    ((x, labels),) = batches(1)
+    assert memory(x[:0], labels[:0]) == 0
+    memory(x, labels)
+    assert memory(x[:0], labels[:0]) == 0
+    twin = CrossBatchMemory(MSLoss(), DIMS, SIZE)
+    twin.load_state_dict(memory.state_dict())
+    assert twin(x[:0], labels[:0]) == 0
+
+
+@pytest.mark.parametrize("warm_up", [0, 1])
+def test_keys_equal_to_queries_are_positives(warm_up):
+    """Under a mask nothing is an anchor's own copy, however equal."""
+    ((x, labels),) = batches(1)
+    mask = torch.arange(16) >= 8
+    both = torch.cat([x, x]), torch.cat([labels, labels])
+    ours = CrossBatchMemory(MSWeightedLoss(), DIMS, SIZE, warm_up=warm_up)
+    theirs = losses.CrossBatchMemory(losses.MultiSimilarityLoss(), DIMS, SIZE)
+    close(ours(*both, enqueue_mask=mask), theirs(*both, enqueue_mask=mask))
+
+
+def test_first_used_in_inference_mode():
+    memory = CrossBatchMemory(MSLoss(), DIMS, SIZE)
+    (x, labels), (y, other) = batches(2)
+    with torch.inference_mode():
+        memory(x, labels)
+    value, gradient = run(memory, y, other)
+    assert value > 0
+    assert gradient.abs().sum() > 0

@@ -1,0 +1,179 @@
+"""Pictures of pair weights. Each takes a matplotlib ``Axes`` or makes one, and returns it.
+
+They need matplotlib: ``pip install "pml-gpw[plots]"``. Lines differ by dashes and markers as well
+as by shade, so that they read in grey.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .pair_weights import PairWeightTable, pair_weights
+from .recorded import check_loss, similarity_gradient
+from .usage import sum_of_terms
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BINS = 24
+
+
+def plot_weight_against_similarity(
+    losses: Mapping[str, Any],
+    embeddings: Tensor,
+    labels: Tensor,
+    relation: str = "negative",
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Mean weight of pairs against their similarity, for several losses on the same batch.
+
+    Each loss is scaled to a highest mean of 1. ``losses``: name → loss, or name → (loss, miner).
+    ``relation``: "negative" or "positive".
+    Errors: ValueError for another relation, and as :func:`pair_weights`.
+    """
+    if relation not in ("negative", "positive"):
+        raise ValueError(f"relation must be 'negative' or 'positive', got {relation!r}")
+    ax = _axes(ax)
+    for style, (name, given) in zip(_styles(), losses.items(), strict=False):
+        loss, miner = given if isinstance(given, tuple) else (given, None)
+        table = pair_weights(loss, embeddings, labels, miner)
+        mask = table.negatives if relation == "negative" else table.positives
+        centres, means = _binned(table.similarity[mask], table.weights[mask])
+        ax.plot(centres, means / means.max().clamp(min=1e-30), label=name, **style)
+    ax.set(
+        xlabel=f"similarity $S_{{ij}}$ of a {relation} pair",
+        ylabel="mean weight $w_{ij}$ (highest = 1)",
+    )
+    ax.legend(frameon=False)
+    return _tidy(ax)
+
+
+def plot_weight_field(loss: Any, ax: "Axes | None" = None, base: float = 0.5) -> "Axes":
+    """The weight of one negative pair as similarities move: the three cases of the paper's Fig. 2.
+
+    An anchor has three positives and four negatives around the similarity ``base``. Moved by what
+    the x axis says: all of the row (S), the other negatives (N), or the positives (P). A line that
+    stays level is a similarity the loss does not use.
+    """
+    check_loss(loss)
+    ax = _axes(ax)
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    sim = torch.full((8, 8), base, dtype=torch.float64).fill_diagonal_(1)
+    sim[0] = base + torch.tensor([1 - base, 0.15, 0.05, -0.05, 0.1, 0.0, -0.1, -0.2])
+    dummy = torch.rand(8, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    positives, others = labels == 0, labels == 1
+    positives[0], others[4] = False, False
+    probe = sum_of_terms(loss)
+    shifts = torch.linspace(-0.4, 0.4, 81, dtype=torch.float64)
+    cases = {
+        "all of the row (S)": labels >= 0,
+        "the other negatives (N)": others,
+        "the positives (P)": positives,
+    }
+    for style, (name, moved) in zip(_styles(markers=False), cases.items(), strict=False):
+        weights = []
+        for shift in shifts:
+            row = sim.clone()
+            row[0, moved] += shift
+            row[0, 0] = 1
+            weights.append(float(similarity_gradient(probe, row, dummy, labels)[1][0, 4].abs()))
+        ax.plot(shifts, weights, label=name, **style)
+    ax.set(xlabel="shift of similarity", ylabel="weight of one negative pair")
+    ax.set_title(type(loss).__name__, loc="left", fontsize="medium")
+    ax.legend(title="moved", frameon=False)
+    return _tidy(ax)
+
+
+def plot_batch(table: PairWeightTable, what: str = "weight", ax: "Axes | None" = None) -> "Axes":
+    """A batch as a heat map of "weight" or "similarity", sorted by class.
+
+    Errors: ValueError for anything else to show.
+    """
+    shown = {"weight": table.weights, "similarity": table.similarity}
+    if what not in shown:
+        raise ValueError(f"what must be 'weight' or 'similarity', got {what!r}")
+    ax = _axes(ax)
+    rows, columns = table.labels.argsort(stable=True), table.ref_labels.argsort(stable=True)
+    image = ax.imshow(shown[what][rows][:, columns].cpu(), cmap="Greys", interpolation="nearest")
+    ax.figure.colorbar(image, ax=ax, shrink=0.8, label=what)
+    ax.set(xlabel="other, by class", ylabel="anchor, by class")
+    return ax
+
+
+def plot_histogram(
+    table: PairWeightTable, weighted: bool = True, ax: "Axes | None" = None
+) -> "Axes":
+    """Similarities of positive and negative pairs; ``weighted``: by how much the loss cares."""
+    ax = _axes(ax)
+    edges = torch.linspace(
+        float(table.similarity.min()), float(table.similarity.max()) + 1e-6, BINS + 1
+    )
+    shades = {"positive": (table.positives, "0.75", ""), "negative": (table.negatives, "0.25", "")}
+    for name, (mask, shade, hatch) in shades.items():
+        weights = table.weights[mask] if weighted else torch.ones_like(table.weights[mask])
+        total = float(weights.sum())
+        ax.hist(
+            table.similarity[mask].cpu(),
+            bins=edges.tolist(),
+            weights=(weights / total if total > 0 else weights).cpu(),
+            color=shade,
+            alpha=0.7,
+            hatch=hatch,
+            label=name,
+        )
+    ax.set(
+        xlabel="similarity $S_{ij}$",
+        ylabel="share of the weight" if weighted else "share of the pairs",
+    )
+    ax.legend(frameon=False)
+    return _tidy(ax)
+
+
+def plot_training(
+    history: Sequence[Mapping[str, float]],
+    figures: Sequence[str] = ("effective_share", "hardest_1", "zero_share", "positive_share"),
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Figures of the summary over training, from ``PairWeightRecorder.history``."""
+    ax = _axes(ax)
+    iterations = [record["iteration"] for record in history]
+    for style, figure in zip(_styles(), figures, strict=False):
+        ax.plot(iterations, [record[figure] for record in history], label=figure, **style)
+    ax.set(xlabel="iteration", ylabel="share")
+    ax.legend(frameon=False)
+    return _tidy(ax)
+
+
+def _binned(similarity: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Centres of the bins that have pairs, and the mean weight in each."""
+    similarity, weights = similarity.cpu().double(), weights.cpu().double()
+    low, high = similarity.min(), similarity.max()
+    index = ((similarity - low) / (high - low + 1e-12) * BINS).long().clamp(max=BINS - 1)
+    counts = torch.bincount(index, minlength=BINS)
+    sums = torch.bincount(index, weights, minlength=BINS)
+    centres = low + (torch.arange(BINS) + 0.5) * (high - low) / BINS
+    return centres[counts > 0], sums[counts > 0] / counts[counts > 0]
+
+
+def _axes(ax: "Axes | None") -> "Axes":
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(5.5, 3.6), layout="constrained")[1]
+
+
+def _tidy(ax: "Axes") -> "Axes":
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(color="0.92")
+    ax.set_axisbelow(True)
+    return ax
+
+
+def _styles(markers: bool = True) -> Iterator[dict[str, Any]]:
+    shades, dashes, points = ("0.0", "0.45", "0.7"), ("-", "--", ":", "-."), "os^Dv<>P"
+    for i in range(24):
+        style = {"color": shades[i % 3], "linestyle": dashes[i % 4], "linewidth": 1.6}
+        yield {**style, "marker": points[i % 8], "markersize": 4} if markers else style

@@ -1,0 +1,75 @@
+"""Pair weights during training, logged at the end of iterations."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pytorch_metric_learning.losses import BaseMetricLossFunction
+from torch import Tensor
+
+from .. import checks
+from .pair_weights import pair_weights
+from .recorded import check_loss
+
+
+class PairWeightRecorder:
+    """An ``end_of_iteration_hook`` of PML's trainers that logs where a loss puts its weight.
+
+    Every ``every`` iterations it takes the batch that the loss has just seen, with what was mined
+    from it, and records the summary of its pair weights. In your own loop, call it with the
+    number of the iteration. The records are also kept in ``history``.
+
+    Args:
+        loss: the loss in training, one that :func:`pair_weights` takes.
+        every: iterations from one record to the next.
+        record_keeper: of record-keeper, which PML's ``logging_presets`` make; None: history only.
+        also: another hook to call as well, such as ``hooks.end_of_iteration_hook`` of PML's
+            ``HookContainer``.
+        name: of the table of records.
+
+    Errors: ValueError for ``every`` < 1 and for a wrapper of losses.
+    """
+
+    def __init__(
+        self,
+        loss: BaseMetricLossFunction,
+        every: int = 50,
+        record_keeper: Any = None,
+        also: Callable[[Any], Any] | None = None,
+        name: str = "pair_weights",
+    ) -> None:
+        check_loss(loss)
+        checks.positive_integer("every", every)
+        self.loss, self.every, self.record_keeper = loss, every, record_keeper
+        self.also, self.name = also, name
+        self.history: list[dict[str, float]] = []
+        self._seen: dict[str, Any] = {}
+        self._handle = loss.register_forward_pre_hook(self._remember, with_kwargs=True)
+
+    def __call__(self, trainer: Any) -> None:
+        """The hook; ``trainer`` of PML, or the number of the iteration."""
+        if self.also is not None:
+            self.also(trainer)
+        iteration = trainer if isinstance(trainer, int) else trainer.get_global_iteration()
+        if iteration % self.every or not self._seen:
+            return
+        summary = pair_weights(self.loss, **self._seen).summary()
+        self.history.append({"iteration": iteration, **summary})
+        if self.record_keeper is not None:
+            self.record_keeper.update_records(
+                summary, iteration, input_group_name_for_non_objects=self.name
+            )
+
+    def close(self) -> None:
+        """Stop listening to the loss."""
+        self._handle.remove()
+        self._seen = {}
+
+    def _remember(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        names = ("embeddings", "labels", "indices_tuple", "ref_emb", "ref_labels")
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        self._seen = {key: _detached(given.get(key)) for key in names}
+
+
+def _detached(value: Any) -> Any:
+    """A tensor without its graph, which would otherwise be kept until the next call."""
+    return value.detach() if isinstance(value, Tensor) else value

@@ -1,0 +1,53 @@
+"""Pair weights in a few figures.
+
+Shapes: N anchors, M references, K pairs.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+HARDEST = (0.01, 0.1)
+
+
+def summarize(
+    similarity: Tensor, weights: Tensor, positives: Tensor, negatives: Tensor
+) -> dict[str, float]:
+    """Where the weight of a batch lies; all arguments (N, M).
+
+    - ``effective_pairs``: exp of the entropy of the weights' distribution over pairs; as many
+      pairs of equal weight would be as concentrated.
+    - ``effective_share``: the same as a share of all pairs.
+    - ``hardest_1``, ``hardest_10``: share of the weight that lies on the hardest 1 % and 10 % of
+      the positives (lowest S) and of the negatives (highest S).
+    - ``zero_share``: share of the pairs without weight.
+    - ``positive_share``: share of the weight on positives; 0.5 is balanced.
+    - ``total``: sum of the weights.
+
+    NaN where there is no weight to share out.
+    """
+    pairs = positives | negatives
+    w = weights[pairs].double()
+    total, count = float(w.sum()), len(w)
+    share = w / total if total > 0 else w * math.nan
+    effective = math.exp(float(torch.special.entr(share).sum())) if total > 0 else math.nan
+    figures = {"effective_pairs": effective, "effective_share": effective / max(count, 1)}
+    for part in HARDEST:
+        on_hardest = sum(
+            float(_of_hardest(hardness[mask], weights[mask], part))
+            for hardness, mask in ((-similarity, positives), (similarity, negatives))
+        )
+        figures[f"hardest_{round(100 * part)}"] = on_hardest / total if total > 0 else math.nan
+    figures["zero_share"] = float((w == 0).double().mean()) if count else math.nan
+    on_positives = float(weights[positives].double().sum())
+    figures["positive_share"] = on_positives / total if total > 0 else math.nan
+    return {**figures, "total": total}
+
+
+def _of_hardest(hardness: Tensor, weights: Tensor, part: float) -> Tensor:
+    """The weight of the hardest ``part`` of K pairs, at least of one."""
+    if len(weights) == 0:
+        return weights.sum()
+    hardest = hardness.topk(math.ceil(part * len(weights))).indices
+    return weights[hardest].double().sum()

@@ -1,0 +1,120 @@
+"""Pair weights of five points, written out from the losses' equations in Python floats."""
+
+from math import exp, log, sqrt
+
+LABELS = [0, 0, 1, 1, 1]
+POINTS = [[0.9, 0.3, 0.1], [0.7, -0.2, 0.5], [-0.1, 0.8, 0.4], [0.5, 0.6, -0.3], [0.2, 0.9, 0.7]]
+
+
+def unit(v):
+    norm = sqrt(sum(c * c for c in v))
+    return [c / norm for c in v]
+
+
+X = [unit(v) for v in POINTS]
+S = [[sum(a * b for a, b in zip(u, v, strict=True)) for v in X] for u in X]
+ALL = range(5)
+POS = [[j for j in ALL if j != i and LABELS[j] == LABELS[i]] for i in ALL]
+NEG = [[j for j in ALL if LABELS[j] != LABELS[i]] for i in ALL]
+
+
+def distance(i, j):
+    return sqrt(2 - 2 * S[i][j])
+
+
+def table(entries):
+    w = [[0.0] * 5 for _ in ALL]
+    for i, j, value in entries:
+        w[i][j] += value
+    return w
+
+
+def contrastive(pos_margin=0.0, neg_margin=1.0):
+    """[D − m⁺]₊ and [m⁻ − D]₊, each averaged over its pairs above 0; dD/dS = −1/D."""
+    pos = [(i, j) for i in ALL for j in POS[i] if distance(i, j) > pos_margin]
+    neg = [(i, j) for i in ALL for j in NEG[i] if distance(i, j) < neg_margin]
+    return table((i, j, 1 / distance(i, j) / len(pairs)) for pairs in (pos, neg) for i, j in pairs)
+
+
+def triplet(margin=0.05):
+    """[S_an − S_ap + m]₊, averaged over the triplets above 0."""
+    active = [
+        (a, p, n) for a in ALL for p in POS[a] for n in NEG[a] if S[a][n] - S[a][p] + margin > 0
+    ]
+    share = 1 / len(active)
+    return table([(a, j, share) for a, p, n in active for j in (p, n)])
+
+
+def generalized_lifted(hinge=True):
+    """[log Σ e^{−S⁺} + log Σ e^{S⁻ − 1}]₊, averaged over anchors."""
+    entries = []
+    for i in ALL:
+        pos, neg = sum(exp(-S[i][k]) for k in POS[i]), sum(exp(S[i][k]) for k in NEG[i])
+        if hinge and log(pos) + log(neg) - 1 <= 0:
+            continue
+        entries += [(i, j, exp(-S[i][j]) / pos / 5) for j in POS[i]]
+        entries += [(i, j, exp(S[i][j]) / neg / 5) for j in NEG[i]]
+    return table(entries)
+
+
+def ntxent(temperature=0.07):
+    """−log softmax of S_ap / t against all negatives, averaged over positive pairs."""
+    count, entries = sum(map(len, POS)), []
+    for a in ALL:
+        for p in POS[a]:
+            e = {j: exp(S[a][j] / temperature) for j in (p, *NEG[a])}
+            total = sum(e.values())
+            entries.append((a, p, (1 - e[p] / total) / temperature / count))
+            entries += [(a, n, e[n] / total / temperature / count) for n in NEG[a]]
+    return table(entries)
+
+
+def nca():
+    """−log Σ_pos softmax(−D²), D² = 2 − 2S, averaged over anchors."""
+    entries = []
+    for i in ALL:
+        e = {j: exp(2 * S[i][j] - 2) for j in (*POS[i], *NEG[i])}
+        total, pos = sum(e.values()), sum(e[j] for j in POS[i])
+        entries += [(i, j, 2 * (e[j] / pos - e[j] / total) / 5) for j in POS[i]]
+        entries += [(i, j, 2 * e[j] / total / 5) for j in NEG[i]]
+    return table(entries)
+
+
+def circle(m=0.4, gamma=80):
+    """softplus(lse γα⁺(Δ⁺ − S) + lse γα⁻(S − Δ⁻)), α constant, averaged over anchors above 0."""
+    entries = []
+    for i in ALL:
+        alpha = {j: max(1 + m - S[i][j], 0) if j in POS[i] else max(S[i][j] + m, 0) for j in ALL}
+        pos = {j: exp(-gamma * alpha[j] * (S[i][j] - (1 - m))) for j in POS[i]}
+        neg = {j: exp(gamma * alpha[j] * (S[i][j] - m)) for j in NEG[i]}
+        z = sum(pos.values()) * sum(neg.values())
+        for e in (pos, neg):
+            total = sum(e.values())
+            entries += [(i, j, z / (1 + z) * e[j] / total * gamma * alpha[j] / 5) for j in e]
+    return table(entries)
+
+
+def multi_similarity(alpha=2, beta=50, base=0.5):
+    """Eq 13 and 14, averaged over anchors."""
+    entries = []
+    for i in ALL:
+        for kind, sign, scale in ((POS[i], -1, alpha), (NEG[i], 1, beta)):
+            e = {j: exp(sign * scale * (S[i][j] - base)) for j in kind}
+            entries += [(i, j, e[j] / (1 + sum(e.values())) / 5) for j in kind]
+    return table(entries)
+
+
+def binomial(alpha=2, beta=50, base=0.5):
+    """Eq 10, averaged over anchors."""
+    entries = []
+    for i in ALL:
+        for kind, sign, scale in ((POS[i], -1, alpha), (NEG[i], 1, beta)):
+            for j in kind:
+                e = exp(sign * scale * (S[i][j] - base))
+                entries.append((i, j, scale / len(kind) * e / (1 + e) / 5))
+    return table(entries)
+
+
+def lifted_structure():
+    """Eq 7 and 8 without the hinge, averaged over anchors."""
+    return generalized_lifted(hinge=False)

@@ -1,0 +1,269 @@
+"""Pair weights of PML's losses and ours: by hand, by the chain rule, and nothing is disturbed."""
+
+import copy
+import math
+
+import pytest
+import torch
+from pytorch_metric_learning import distances, losses, miners, reducers, regularizers
+
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw.analysis import pair_weights
+from pml_gpw.analysis.summary import summarize
+from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
+from pml_gpw.weightings import BinomialDeviance, LiftedStructure, MultiSimilarity
+
+from ..cases import CASES
+from ..tolerances import close
+from . import by_hand
+
+COSINE = {"distance": distances.CosineSimilarity()}
+BY_HAND = {
+    "contrastive": (losses.ContrastiveLoss(), by_hand.contrastive),
+    "triplet": (losses.TripletMarginLoss(**COSINE), by_hand.triplet),
+    "lifted": (losses.GeneralizedLiftedStructureLoss(**COSINE), by_hand.generalized_lifted),
+    "lifted, ours": (
+        GPWLoss(LiftedStructure(alpha=1, beta=1, margin=None)),
+        by_hand.lifted_structure,
+    ),
+    "binomial, ours": (GPWLoss(BinomialDeviance(2, 50, 0.5)), by_hand.binomial),
+    "NT-Xent": (losses.NTXentLoss(), by_hand.ntxent),
+    "NCA": (losses.NCALoss(), by_hand.nca),
+    "circle": (losses.CircleLoss(), by_hand.circle),
+    "MS": (losses.MultiSimilarityLoss(), by_hand.multi_similarity),
+    "MS, ours": (MSWeightedLoss(), by_hand.multi_similarity),
+}
+POINTS = torch.tensor(by_hand.POINTS, dtype=torch.float64)
+LABELS = torch.tensor(by_hand.LABELS)
+
+# Losses of PML that act through pairs; with them the gradient of the embeddings follows by the
+# chain rule from that of the similarities.
+THROUGH_PAIRS = [
+    losses.CircleLoss(),
+    losses.ContrastiveLoss(),
+    losses.ContrastiveLoss(1, 0, **COSINE),
+    losses.DynamicSoftMarginLoss(),
+    losses.FastAPLoss(),
+    losses.GeneralizedLiftedStructureLoss(),
+    losses.HistogramLoss(),
+    losses.InstanceLoss(),
+    losses.IntraPairVarianceLoss(),
+    losses.LiftedStructureLoss(),
+    losses.MarginLoss(),
+    losses.MultiSimilarityLoss(),
+    losses.NCALoss(),
+    losses.NPairsLoss(),
+    losses.NPairsLoss(**COSINE),
+    losses.NTXentLoss(),
+    losses.PNPLoss(),
+    losses.RankedListLoss(0.4, 10.0),
+    losses.SmoothAPLoss(),
+    losses.SupConLoss(),
+    losses.ThresholdConsistentMarginLoss(),
+    losses.TripletMarginLoss(),
+    losses.TripletMarginLoss(swap=True, smooth_loss=True),
+    losses.TripletMarginLoss(distance=distances.LpDistance(power=2)),
+    losses.TupletMarginLoss(),
+    PairSimilarityLoss(),
+    MSLoss(),
+    *(GPWLoss(case.weighting) for case in CASES),
+]
+NOT_THROUGH_PAIRS = [
+    losses.AngularLoss(),
+    losses.ArcFaceLoss(4, 6),
+    losses.CosFaceLoss(4, 6),
+    losses.LargeMarginSoftmaxLoss(4, 6),
+    losses.NormalizedSoftmaxLoss(4, 6),
+    losses.P2SGradLoss(6, 4),
+    losses.ProxyAnchorLoss(4, 6),
+    losses.ProxyNCALoss(4, 6),
+    losses.SoftTripleLoss(4, 6),
+    losses.SphereFaceLoss(4, 6),
+    losses.SubCenterArcFaceLoss(num_classes=4, embedding_size=6),
+]
+
+
+def name(value):
+    return type(value).__name__
+
+
+@pytest.fixture
+def sixteen():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(16, 6, generator=generator, dtype=torch.float64)
+    return x, torch.arange(16) // 4
+
+
+@pytest.mark.parametrize("loss", BY_HAND)
+def test_five_points_by_hand(loss):
+    module, expected = BY_HAND[loss]
+    table = pair_weights(module, POINTS, LABELS)
+    close(table.similarity, torch.tensor(by_hand.S, dtype=torch.float64))
+    close(table.weights, torch.tensor(expected(), dtype=torch.float64))
+    assert (table.gradient[table.positives] <= 0).all()
+    assert (table.gradient[table.negatives] >= 0).all()
+
+
+@pytest.mark.parametrize("loss", THROUGH_PAIRS, ids=name)
+def test_the_chain_rule_leads_to_the_gradient_of_the_embeddings(loss, sixteen):
+    x, labels = sixteen
+    x = x.requires_grad_()
+    table = pair_weights(loss, x, labels)
+    unit = torch.nn.functional.normalize(x) if loss.distance.normalize_embeddings else x
+    wanted = torch.autograd.grad(copy.deepcopy(loss)(x, labels), x)[0]
+    through = torch.autograd.grad(unit @ unit.T, x, table.gradient)[0]
+    assert wanted.abs().sum() > 0
+    close(through, wanted, 1e-8)
+    close(table.loss, float(copy.deepcopy(loss)(x, labels).detach()), 1e-8)
+
+
+@pytest.mark.parametrize("loss", NOT_THROUGH_PAIRS, ids=name)
+def test_other_losses_are_refused(loss, sixteen):
+    with pytest.raises(ValueError, match=f"similarities of pairs alone, got {name(loss)}"):
+        pair_weights(loss, *(t.float() if t.is_floating_point() else t for t in sixteen))
+
+
+def test_every_loss_of_pml_is_one_or_the_other():
+    wrappers = {"BaseLossWrapper", "CrossBatchMemory", "MultipleLosses", "SelfSupervisedLoss"}
+    bases = {"BaseMetricLossFunction", "GenericPairLoss"}
+    mixins = {"EmbeddingRegularizerMixin", "WeightRegularizerMixin"}
+    other = {"SignalToNoiseRatioContrastiveLoss", "ManifoldLoss", "VICRegLoss"}  # tested below
+    seen = {name(loss) for loss in THROUGH_PAIRS + NOT_THROUGH_PAIRS}
+    every = {key for key, value in vars(losses).items() if isinstance(value, type)}
+    assert every <= seen | wrappers | bases | mixins | other
+
+
+def test_losses_without_labels_say_so_themselves(sixteen):
+    for loss in (losses.ManifoldLoss(6), losses.VICRegLoss()):
+        with pytest.raises(ValueError, match="not supported for this loss function"):
+            pair_weights(loss, *sixteen)
+
+
+def test_a_distance_that_is_no_function_of_the_similarity_is_negated(sixteen):
+    loss = losses.SignalToNoiseRatioContrastiveLoss()
+    table = pair_weights(loss, *sixteen)
+    close(table.similarity, -loss.distance(sixteen[0]))
+    assert table.weights.sum() > 0
+
+
+def test_wrappers_are_refused(sixteen):
+    for wrapper in (
+        losses.SelfSupervisedLoss(losses.NTXentLoss()),
+        CrossBatchMemory(MSLoss(), 6),
+        torch.nn.Linear(2, 2),
+    ):
+        with pytest.raises(ValueError, match=f"the loss inside it\\), got {name(wrapper)}"):
+            pair_weights(wrapper, *sixteen)
+
+
+@pytest.mark.parametrize("loss", [losses.MultiSimilarityLoss(), MSWeightedLoss()], ids=name)
+def test_miner_tuple_and_references(loss, sixteen):
+    x, labels = sixteen
+    miner = MSMiner(0.2)
+    table = pair_weights(loss, x, labels, miner)
+    mined = miner(x, labels)
+    assert table.mined.sum() == len(mined[0]) + len(mined[2])
+    assert table.weights[~table.mined].eq(0).all()
+    assert table.weights[table.mined].gt(0).all()
+    close(pair_weights(loss, x, labels, indices_tuple=mined).gradient, table.gradient)
+    same = pair_weights(MSLoss(epsilon=0.2), x, labels)
+    close(same.weights, table.weights)
+    refs, ref_labels = x[:6].flip(1), labels[:6]
+    against = pair_weights(loss, x, labels, ref_emb=refs, ref_labels=ref_labels)
+    assert against.similarity.shape == (16, 6)
+    leaf = x.clone().requires_grad_()
+    wanted = torch.autograd.grad(loss(leaf, labels, None, refs, ref_labels), leaf)[0]
+    product = torch.nn.functional.normalize(leaf) @ torch.nn.functional.normalize(refs).T
+    close(torch.autograd.grad(product, leaf, against.gradient)[0], wanted)
+    with pytest.raises(ValueError, match="indices_tuple must be None"):
+        pair_weights(loss, x, labels, miner, indices_tuple=mined)
+
+
+def test_nothing_is_disturbed(sixteen):
+    x, labels = sixteen
+    fired = []
+    loss = losses.DynamicSoftMarginLoss(
+        collect_stats=True, embedding_regularizer=regularizers.LpRegularizer()
+    )
+    miner = miners.DistanceWeightedMiner(collect_stats=True)  # draws at random
+    for module in (loss, miner, loss.distance):
+        module.register_forward_hook(lambda *_: fired.append(1))
+        module.register_forward_pre_hook(lambda *_: fired.append(1))
+    before = [copy.deepcopy(vars(module)) for module in (loss, miner, loss.distance)]
+    random, x_before = torch.get_rng_state(), x.clone()
+    pair_weights(loss, x.requires_grad_(), labels, miner)
+    assert not fired
+    assert torch.get_rng_state().equal(random)
+    assert x.equal(x_before)
+    assert x.grad is None
+    for module, state in zip((loss, miner, loss.distance), before, strict=True):
+        assert vars(module).keys() == state.keys()
+        assert str({k: v for k, v in vars(module).items() if "hook" not in k}) == str(
+            {k: v for k, v in state.items() if "hook" not in k}
+        )
+    assert type(loss.distance) is distances.LpDistance
+
+
+def test_regularizers_do_not_count(sixteen):
+    plain, regular = (
+        losses.ContrastiveLoss(embedding_regularizer=r)
+        for r in (None, regularizers.LpRegularizer())
+    )
+    close(pair_weights(regular, *sixteen).gradient, pair_weights(plain, *sixteen).gradient)
+
+
+def test_frame(sixteen):
+    x, labels = sixteen
+    table = pair_weights(losses.ContrastiveLoss(), x, labels, MSMiner())
+    frame = table.to_frame()
+    assert list(frame) == ["anchor", "other", "relation", "similarity", "weight", "mined"]
+    assert len(frame) == 16 * 15
+    assert (frame["anchor"] != frame["other"]).all()
+    row = frame.iloc[37]
+    i, j = row["anchor"], row["other"]
+    assert row["relation"] == ("positive" if labels[i] == labels[j] else "negative")
+    assert row["weight"] == table.weights[i, j]
+    assert row["similarity"] == table.similarity[i, j]
+    assert row["mined"] == table.mined[i, j]
+    assert frame["weight"].sum() == pytest.approx(table.summary()["total"])
+
+
+def test_summary_of_known_weights():
+    similarity = torch.arange(100.0).view(10, 10) / 100
+    neg = torch.ones(10, 10).bool()
+    pos = torch.zeros_like(neg)
+    equal = summarize(similarity, torch.full((10, 10), 3.0), pos, neg)
+    assert equal["effective_pairs"] == pytest.approx(100)
+    assert equal["hardest_1"] == pytest.approx(0.01)
+    assert equal["hardest_10"] == pytest.approx(0.1)
+    assert (equal["zero_share"], equal["positive_share"], equal["total"]) == (0, 0, 300)
+    one = torch.zeros(10, 10)
+    one[9, 9] = 2.0  # the hardest negative
+    alone = summarize(similarity, one, pos, neg)
+    assert (alone["effective_pairs"], alone["hardest_1"]) == (1, 1)
+    assert alone["zero_share"] == pytest.approx(0.99)
+    assert summarize(similarity, one, neg, pos)["hardest_10"] == 0  # the easiest positive
+    half = one.clone()
+    half[0, 0] = 2.0
+    pos[0, 0], neg[0, 0] = True, False
+    mixed = summarize(similarity, half, pos, neg)
+    assert (mixed["positive_share"], mixed["effective_pairs"]) == (0.5, pytest.approx(2))
+    nothing = summarize(similarity, torch.zeros(10, 10), pos, neg)
+    assert math.isnan(nothing["effective_pairs"])
+    assert nothing["total"] == 0
+
+
+def test_a_reducer_must_give_a_number(sixteen):
+    loss = losses.ContrastiveLoss(reducer=reducers.DoNothingReducer())
+    with pytest.raises(ValueError, match="reducer that gives one number"):
+        pair_weights(loss, *sixteen)
+
+
+def test_weighting_of_ones_own_reducer_counts(sixteen):
+    total = pair_weights(MSWeightedLoss(reducer=reducers.SumReducer()), *sixteen)
+    mean = pair_weights(MSWeightedLoss(), *sixteen)
+    close(total.weights, 16 * mean.weights)
+    weighting = MultiSimilarity()
+    x = torch.nn.functional.normalize(sixteen[0])
+    closed = weighting.weights(x @ x.T, total.positives, total.negatives)
+    close(total.weights, closed.pos + closed.neg)

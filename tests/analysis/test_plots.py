@@ -1,0 +1,83 @@
+"""Each plot shows the numbers it is given, on the axes it is given."""
+
+import matplotlib as mpl
+import pytest
+import torch
+from pytorch_metric_learning import losses
+
+from pml_gpw import GPWLoss, MSMiner, MSWeightedLoss
+from pml_gpw.analysis import pair_weights, plots
+from pml_gpw.weightings import LiftedStructure
+
+mpl.use("agg")
+import matplotlib.pyplot as plt
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    figure.canvas.draw()
+    plt.close(figure)
+
+
+def lines_of(ax):
+    return {line.get_label(): line for line in ax.get_lines()}
+
+
+@pytest.mark.parametrize("relation", ["negative", "positive"])
+def test_weight_against_similarity(batch, ax, relation):
+    given = {"MS": (MSWeightedLoss(), MSMiner(5.0)), "contrastive": losses.ContrastiveLoss()}
+    assert plots.plot_weight_against_similarity(given, *batch, relation, ax) is ax
+    assert set(lines_of(ax)) == set(given)
+    for line in ax.get_lines():
+        assert max(line.get_ydata()) == pytest.approx(1)
+    assert relation in ax.get_xlabel()
+    with pytest.raises(ValueError, match="relation must be"):
+        plots.plot_weight_against_similarity(given, *batch, "hard", ax)
+
+
+def test_weight_field_is_level_where_a_similarity_is_not_used(ax):
+    assert plots.plot_weight_field(GPWLoss(LiftedStructure(2, 50, margin=None)), ax) is ax
+    spread = {
+        name: max(y) - min(y) for name, y in ((n, li.get_ydata()) for n, li in lines_of(ax).items())
+    }
+    assert spread["all of the row (S)"] < 1e-9
+    assert spread["the positives (P)"] < 1e-9
+    assert spread["the other negatives (N)"] > 0.1
+
+
+@pytest.mark.parametrize("what", ["weight", "similarity"])
+def test_batch_is_sorted_by_class(batch, ax, what):
+    x, labels = batch
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    table = pair_weights(MSWeightedLoss(), x, labels)
+    shuffled = pair_weights(MSWeightedLoss(), x[order], labels[order])
+    assert plots.plot_batch(shuffled, what, ax) is ax
+    shown = torch.as_tensor(ax.get_images()[0].get_array())
+    expected = table.weights if what == "weight" else table.similarity
+    torch.testing.assert_close(shown.sum().float(), expected.sum())
+    assert (shown - shown.T).abs().max() < 1e-6 or what == "weight"
+    with pytest.raises(ValueError, match="what must be"):
+        plots.plot_batch(table, "loss", ax)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_histogram_shares_add_up(batch, ax, weighted):
+    table = pair_weights(MSWeightedLoss(), *batch)
+    assert plots.plot_histogram(table, weighted, ax) is ax
+    for bars in ax.containers:
+        total = sum(bar.get_height() for bar in bars)
+        assert total == pytest.approx(1) if weighted else total > 1
+
+
+def test_training_curves(ax):
+    history = [{"iteration": i, "hardest_1": i / 10, "zero_share": 0.5} for i in (1, 2)]
+    assert plots.plot_training(history, ("hardest_1", "zero_share"), ax) is ax
+    assert list(lines_of(ax)["hardest_1"].get_ydata()) == [0.1, 0.2]
+
+
+def test_axes_are_made_where_none_are_given(batch):
+    ax = plots.plot_histogram(pair_weights(MSWeightedLoss(), *batch))
+    assert ax.get_xlabel()
+    plt.close(ax.figure)

@@ -1,0 +1,76 @@
+"""Recording inside PML's trainers and in a loop of one's own."""
+
+import pytest
+import torch
+from pytorch_metric_learning import losses, samplers, trainers
+from pytorch_metric_learning.utils import logging_presets
+
+from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw.analysis import PairWeightRecorder, pair_weights
+from pml_gpw.losses import CrossBatchMemory
+
+from ..host.tiny import TinyDataset, tiny_network
+
+
+def test_beside_the_hooks_of_pml(tmp_path):
+    record_keeper, _, _ = logging_presets.get_record_keeper(
+        str(tmp_path / "csv"), str(tmp_path / "tensorboard")
+    )
+    hooks = logging_presets.get_hook_container(record_keeper)
+    loss = MSWeightedLoss()
+    recorder = PairWeightRecorder(
+        loss, every=3, record_keeper=record_keeper, also=hooks.end_of_iteration_hook
+    )
+    network, dataset = tiny_network(), TinyDataset()
+    trainer = trainers.MetricLossOnly(
+        models={"trunk": network},
+        optimizers={"trunk_optimizer": torch.optim.Adam(network.parameters())},
+        batch_size=16,
+        loss_funcs={"metric_loss": loss},
+        dataset=dataset,
+        mining_funcs={"tuple_miner": MSMiner()},
+        sampler=samplers.MPerClassSampler(dataset.labels, 4, 16, length_before_new_iter=112),
+        dataloader_num_workers=0,
+        end_of_iteration_hook=recorder,
+    )
+    trainer.train(num_epochs=1)
+    assert [record["iteration"] for record in recorder.history] == [3, 6]
+    record_keeper.save_records()
+    logged = record_keeper.query("SELECT * FROM pair_weights")
+    assert [row["effective_pairs"] for row in logged] == [
+        record["effective_pairs"] for record in recorder.history
+    ]
+    assert record_keeper.query("SELECT * FROM loss_histories"), "PML's own hook went silent"
+
+
+def test_in_a_loop_of_ones_own(batch):
+    loss = MSLoss()
+    recorder = PairWeightRecorder(loss, every=2)
+    for iteration in range(1, 6):
+        x = batch[0] * iteration
+        loss(x.requires_grad_(), labels=batch[1])
+        recorder(iteration)
+    expected = pair_weights(MSLoss(), batch[0] * 4, batch[1]).summary()
+    assert recorder.history[-1] == {"iteration": 4, **expected}
+    assert len(recorder.history) == 2
+    assert not recorder._seen["embeddings"].requires_grad, "the graph would be kept"
+    recorder.close()
+    loss(*batch)
+    recorder(6)
+    assert len(recorder.history) == 2
+
+
+def test_bad_settings():
+    with pytest.raises(ValueError, match="every must be an integer > 0, got 0"):
+        PairWeightRecorder(MSLoss(), every=0)
+    with pytest.raises(ValueError, match="the loss inside it"):
+        PairWeightRecorder(CrossBatchMemory(MSLoss(), 6))
+
+
+def test_the_loss_is_that_without_the_recorder(batch):
+    loss = losses.ContrastiveLoss()
+    expected = loss(*batch)
+    recorder = PairWeightRecorder(loss, every=1)
+    assert loss(*batch).equal(expected)
+    recorder(1)
+    assert loss(*batch).equal(expected)

@@ -1,0 +1,83 @@
+"""Which similarities are used, measured: where the definition leaves no doubt."""
+
+import pytest
+import torch
+from pytorch_metric_learning import distances, losses
+from pytorch_metric_learning.reducers import SumReducer
+
+from pml_gpw import GPWLoss, MSLoss
+from pml_gpw.analysis import similarity_usage
+from pml_gpw.analysis.recorded import similarity_gradient
+from pml_gpw.weightings import (
+    BinomialDeviance,
+    Constant,
+    Contrastive,
+    LiftedStructure,
+    MultiSimilarity,
+    Triplet,
+)
+
+COSINE = {"distance": distances.CosineSimilarity()}
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (GPWLoss(Constant()), "– / –"),
+        (GPWLoss(Contrastive()), "S / –"),
+        (GPWLoss(BinomialDeviance()), "S / S"),
+        (GPWLoss(LiftedStructure(2, 50, margin=None)), "N / P"),
+        (GPWLoss(Triplet()), "P / N"),
+        (GPWLoss(MultiSimilarity()), "SN / SP"),
+        (MSLoss(), "SNP / SNP"),
+        (losses.MultiSimilarityLoss(), "SN / SP"),
+        (losses.ContrastiveLoss(1, 0.1, **COSINE), "S / –"),
+        (losses.TripletMarginLoss(**COSINE), "P / N"),
+        (losses.NCALoss(), "NP / NP"),
+        (losses.NTXentLoss(), "NP / N"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else type(v).__name__,
+)
+def test_usage(loss, expected):
+    assert str(similarity_usage(loss)) == expected
+
+
+@pytest.mark.parametrize(
+    ("loss", "moves"),
+    [
+        (GPWLoss(LiftedStructure(2, 50, margin=None)), False),
+        (GPWLoss(Triplet()), False),
+        (losses.NTXentLoss(), False),
+        (losses.NCALoss(), False),
+        (GPWLoss(BinomialDeviance()), True),
+        (GPWLoss(MultiSimilarity()), True),
+        (losses.CircleLoss(), True),
+    ],
+)
+def test_shifting_a_whole_row(loss, moves):
+    loss.reducer = SumReducer()
+    generator = torch.Generator().manual_seed(0)
+    sim = torch.rand(12, 12, generator=generator, dtype=torch.float64) - 0.5
+    x, labels = torch.rand(12, 3, dtype=torch.float64), torch.arange(12) // 3
+    shifted = sim.clone()
+    shifted[4] += 0.2
+    before, after = (similarity_gradient(loss, s, x, labels)[1][4] for s in (sim, shifted))
+    assert before.abs().sum() > 0
+    if moves:
+        assert (after - before).abs().max() > 1e-3
+    else:
+        assert (after - before).abs().max() < 1e-10
+
+
+def test_a_loss_is_left_as_it_was():
+    loss = losses.ContrastiveLoss()
+    reducer = loss.reducer
+    similarity_usage(loss)
+    assert loss.reducer is reducer
+    assert type(loss.distance) is distances.LpDistance
+
+
+def test_distances_that_are_no_similarity_are_refused():
+    loss = losses.SignalToNoiseRatioContrastiveLoss()
+    with pytest.raises(ValueError, match=r"function of the cosine similarity.*got SNRDistance"):
+        similarity_usage(loss)

@@ -1,0 +1,24 @@
+"""The table of similarities is that of the code as it stands."""
+
+import pandas as pd
+import pytest
+from pytorch_metric_learning import losses
+
+from benchmarks import usage
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_committed_table(tmp_path):
+    usage.main(tmp_path)
+    name = "similarity-usage.csv"
+    actual, committed = (pd.read_csv(folder / name) for folder in (tmp_path, usage.RESULTS))
+    pd.testing.assert_frame_equal(actual, committed)
+
+
+def test_every_loss_of_pml_is_in_the_table():
+    wrappers = {"BaseLossWrapper", "CrossBatchMemory", "MultipleLosses", "SelfSupervisedLoss"}
+    bases = {"BaseMetricLossFunction", "GenericPairLoss"}
+    mixins = {"EmbeddingRegularizerMixin", "WeightRegularizerMixin"}
+    every = {name for name, value in vars(losses).items() if isinstance(value, type)}
+    listed = {type(loss).__name__ for _, loss, _ in usage.contenders()}
+    assert every - wrappers - bases - mixins <= listed

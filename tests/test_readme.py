@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_metric_learning.losses import ContrastiveLoss, NTXentLoss
 from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 
 from pml_gpw import MSMiner
+from pml_gpw.analysis import pair_weights, plots, similarity_usage
 from pml_gpw.pairs import label_masks
 from pml_gpw.weightings import MultiSimilarity
 
@@ -35,6 +37,11 @@ def test_examples_run(block):
             "labels": labels,
             "miner": MSMiner(),
             "MultiSimilarity": MultiSimilarity,
+            "ContrastiveLoss": ContrastiveLoss,
+            "NTXentLoss": NTXentLoss,
+            "plots": plots,
+            "similarity_usage": similarity_usage,
+            "table": pair_weights(NTXentLoss(), embeddings, labels),
             "similarities": embeddings @ embeddings.T,
             "positives": positives,
             "negatives": negatives,

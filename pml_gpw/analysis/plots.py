@@ -96,7 +96,9 @@ def plot_batch(table: PairWeightTable, what: str = "weight", ax: "Axes | None" =
         raise ValueError(f"what must be 'weight' or 'similarity', got {what!r}")
     ax = _axes(ax)
     rows, columns = table.labels.argsort(stable=True), table.ref_labels.argsort(stable=True)
-    image = ax.imshow(shown[what][rows][:, columns].cpu(), cmap="Greys", interpolation="nearest")
+    image = ax.imshow(
+        shown[what][rows][:, columns].cpu().numpy(), cmap="Greys", interpolation="nearest"
+    )
     ax.figure.colorbar(image, ax=ax, shrink=0.8, label=what)
     ax.set(xlabel="other, by class", ylabel="anchor, by class")
     return ax
@@ -115,9 +117,9 @@ def plot_histogram(
         weights = table.weights[mask] if weighted else torch.ones_like(table.weights[mask])
         total = float(weights.sum())
         ax.hist(
-            table.similarity[mask].cpu(),
+            table.similarity[mask].cpu().numpy(),
             bins=edges.tolist(),
-            weights=(weights / total if total > 0 else weights).cpu(),
+            weights=(weights / total if total > 0 else weights).cpu().numpy(),
             color=shade,
             alpha=0.7,
             hatch=hatch,
@@ -142,7 +144,7 @@ def plot_training(
     for style, figure in zip(_styles(), figures, strict=False):
         ax.plot(iterations, [record[figure] for record in history], label=figure, **style)
     ax.set(xlabel="iteration", ylabel="share")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return _tidy(ax)
 
 

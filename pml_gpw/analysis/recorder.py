@@ -55,9 +55,7 @@ class PairWeightRecorder:
         summary = pair_weights(self.loss, **self._seen).summary()
         self.history.append({"iteration": iteration, **summary})
         if self.record_keeper is not None:
-            self.record_keeper.update_records(
-                summary, iteration, input_group_name_for_non_objects=self.name
-            )
+            self.record_keeper.update_records(summary, iteration, parent_name=self.name)
 
     def close(self) -> None:
         """Stop listening to the loss."""

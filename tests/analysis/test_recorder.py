@@ -34,7 +34,7 @@ def test_beside_the_hooks_of_pml(tmp_path):
         end_of_iteration_hook=recorder,
     )
     trainer.train(num_epochs=1)
-    assert [record["iteration"] for record in recorder.history] == [3, 6]
+    assert [record["iteration"] for record in recorder.history] == [0, 3, 6]
     record_keeper.save_records()
     logged = record_keeper.query("SELECT * FROM pair_weights")
     assert [row["effective_pairs"] for row in logged] == [

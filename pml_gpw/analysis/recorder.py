@@ -44,6 +44,9 @@ class PairWeightRecorder:
         self.history: list[dict[str, float]] = []
         self._seen: dict[str, Any] = {}
         self._handle = loss.register_forward_pre_hook(self._remember, with_kwargs=True)
+        # torch asks whether the hook is in this dict and not for its value; PML's logging records
+        # the values of all dicts of a loss, and fails on the number that is the key of a True.
+        loss._forward_pre_hooks_with_kwargs[self._handle.id] = None
 
     def __call__(self, trainer: Any) -> None:
         """The hook; ``trainer`` of PML, or the number of the iteration."""

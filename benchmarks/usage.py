@@ -41,8 +41,7 @@ beside those of the anchor, which do not shift with it (S); eq 6 of the paper as
 (`LiftedStructure`, and PML's generalised form) uses N alone. With the Euclidean distance, the
 default of contrastive and triplet losses in PML, each weight carries dD/dS = -1/D, the pair's own
 similarity (S). Losses that compare with the anchor's similarity to itself, which does not shift
-(SmoothAP, PNP, InstanceLoss), show S for that reason; the anchor itself holds nearly all of
-InstanceLoss's softmax, so that N and P stay below what is measured."""
+(SmoothAP, PNP, InstanceLoss), show S for that reason."""
 
 
 def _cosine() -> dict[str, Any]:

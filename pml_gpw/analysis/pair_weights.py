@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..inputs import checked_inputs, full_precision
 from ..pairs import label_masks, own_columns, reference_labels, tuple_masks
-from .recorded import check_loss, copy_of, similarities_of, similarity_gradient
+from .recorded import check_loss, copy_of, similarities_and_distances, similarity_gradient
 from .summary import summarize
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def pair_weights(
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
     indices_tuple: Any = None,
+    own: Tensor | None = None,
 ) -> PairWeightTable:
     """The weight w_ij = |∂L/∂S_ij| (eq 2) that a PML loss gives each pair.
 
@@ -90,6 +91,8 @@ def pair_weights(
         ref_emb: references (M, D); None: the embeddings themselves.
         ref_labels: their labels (M,).
         indices_tuple: pairs or triplets that were mined already, in place of ``miner``.
+        own: (N,) the place of each anchor's own copy among the references, −1 for none; for the
+            losses of this package.
 
     Errors: ValueError for a loss that does not act through the similarities of pairs alone, such
     as one with proxies, and for bad input.
@@ -106,15 +109,15 @@ def pair_weights(
     y = None if inputs.ref_emb is None else inputs.ref_emb.detach()
     others = x if y is None else y
     other_labels = reference_labels(labels, others, inputs.ref_labels)
-    own = own_columns(x, labels, others, other_labels, None)
-    positives, negatives = label_masks(labels, other_labels, own)
-    with full_precision(x):
+    columns = own_columns(x, labels, others, other_labels, own)
+    positives, negatives = label_masks(labels, other_labels, columns)
+    with torch.no_grad(), full_precision(x):
         if miner is not None:
             with torch.random.fork_rng([x.device] if x.is_cuda else []):
                 indices_tuple = copy_of(miner)(x, labels, y, inputs.ref_labels)
-        sim = similarities_of(loss.distance, x, others)
+        sim, matrix = similarities_and_distances(loss.distance, x, others)
         value, gradient = similarity_gradient(
-            loss, sim, x, labels, indices_tuple, y, inputs.ref_labels
+            loss, matrix, x, labels, indices_tuple, y, inputs.ref_labels, own
         )
     mined = positives | negatives
     if indices_tuple is not None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .pair_weights import PairWeightTable, pair_weights
-from .recorded import check_loss, similarity_gradient
+from .recorded import check_loss, distances_from, similarity_gradient
 from .usage import sum_of_terms
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def plot_weight_against_similarity(
         loss, miner = given if isinstance(given, tuple) else (given, None)
         table = pair_weights(loss, embeddings, labels, miner)
         mask = table.negatives if relation == "negative" else table.positives
+        if not mask.any():
+            continue
         centres, means = _binned(table.similarity[mask], table.weights[mask])
         ax.plot(centres, means / means.max().clamp(min=1e-30), label=name, **style)
     ax.set(
@@ -78,7 +80,8 @@ def plot_weight_field(loss: Any, ax: "Axes | None" = None, base: float = 0.5) ->
             row = sim.clone()
             row[0, moved] += shift
             row[0, 0] = 1
-            weights.append(float(similarity_gradient(probe, row, dummy, labels)[1][0, 4].abs()))
+            matrix = distances_from(loss.distance, row)
+            weights.append(float(similarity_gradient(probe, matrix, dummy, labels)[1][0, 4].abs()))
         ax.plot(shifts, weights, label=name, **style)
     ax.set(xlabel="shift of similarity", ylabel="weight of one negative pair")
     ax.set_title(type(loss).__name__, loc="left", fontsize="medium")

@@ -34,9 +34,10 @@ def check_loss(loss: Any) -> None:
 
 def copy_of(module: Any) -> Any:
     """A copy to experiment with: nothing that is done to it reaches the original or its hooks."""
+    parts = module.modules() if isinstance(module, torch.nn.Module) else ()
     no_hooks = {
         id(hooks): type(hooks)()
-        for part in module.modules()
+        for part in parts
         for name, hooks in vars(part).items()
         if name.endswith("_hooks") and isinstance(hooks, dict)
     }
@@ -52,55 +53,89 @@ def _is_euclidean(distance: BaseDistance) -> bool:
     return type(distance) is LpDistance and distance.p == 2 and distance.normalize_embeddings
 
 
-def similarities_of(distance: BaseDistance, x: Tensor, y: Tensor) -> Tensor:
-    """Similarities (N, M) that the distance is read as a function of.
+def similarities_and_distances(
+    distance: BaseDistance, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The similarities S (N, M) that a distance is read as a function of, and its own matrix.
 
-    Inner products for cosine and dot product similarity (of whatever power) and, normalised, for
-    the Euclidean distance D = √(2 − 2S); −D for others.
+    S is the inner product for the Euclidean distance of normalised embeddings, D = √(2 − 2S); the
+    matrix itself where larger is closer; −D for others.
     """
     x, y = distance.maybe_normalize(x), distance.maybe_normalize(y)
-    if distance.is_inverted or _is_euclidean(distance):
-        return x @ y.T
-    return -distance.compute_mat(x, y)
+    matrix = distance.compute_mat(x, y)
+    if _is_euclidean(distance):
+        return x @ y.T, matrix
+    return (matrix if distance.is_inverted else -matrix), matrix
+
+
+def distances_from(distance: BaseDistance, sim: Tensor) -> Tensor:
+    """The matrix of a distance that ``reads_similarity`` for similarities ``sim`` (N, M)."""
+    return (2 - 2 * sim).clamp(min=0).sqrt() if _is_euclidean(distance) else sim
 
 
 def similarity_gradient(
     loss: BaseMetricLossFunction,
-    sim: Tensor,
+    matrix: Tensor,
     embeddings: Tensor,
     labels: Tensor | None,
     indices_tuple: Any = None,
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
+    own: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The loss, and its gradient (N, M) with respect to ``sim`` (N, M).
+    """The loss, and its gradient (N, M) with respect to the similarities.
 
-    ``embeddings`` (N, D), and ``ref_emb`` (M, D) if the references are others, matter to a loss
-    only that looks at more than similarities. The loss is left as it was.
-    Errors: ValueError for such a loss.
+    ``matrix`` (N, M) is that of the loss's distance; ``embeddings`` (N, D), and ``ref_emb``
+    (M, D) if the references are others, matter to a loss only that looks at more than distances.
+    The loss is left as it was. Errors: ValueError for such a loss.
     """
     twin = copy_of(loss)
     twin.embedding_regularizer = None
-    leaf = sim.detach().clone().requires_grad_()
-    seen = [e.detach().clone().requires_grad_() for e in (embeddings, ref_emb) if e is not None]
-    tagged = _tagged(seen[0])
-    tagged_ref = None if ref_emb is None else _tagged(seen[1])
-    lookup = _Lookup(twin.distance, leaf, tagged, tagged if tagged_ref is None else tagged_ref)
-    lookup.replace(twin.distance)
-    devices = [leaf.device] if leaf.is_cuda else []
-    try:
-        with torch.random.fork_rng(devices), _PairwiseCosine(lookup), torch.enable_grad():
-            value = twin(tagged, labels, indices_tuple, tagged_ref, ref_labels)
-    except (NotThroughPairs, RuntimeError) as error:
-        raise _refused(loss, str(error).splitlines()[0]) from error
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        raise ValueError("loss must have a reducer that gives one number, as MeanReducer does")
-    if not value.requires_grad:
-        return value.detach(), torch.zeros_like(sim)
-    gradient, *others = torch.autograd.grad(value.sum(), [leaf, *seen], allow_unused=True)
+    devices = [matrix.device] if matrix.is_cuda else []
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
+        leaf = matrix.detach().clone().requires_grad_()
+        seen = [e.detach().clone().requires_grad_() for e in (embeddings, ref_emb) if e is not None]
+        tagged = _tagged(seen[0])
+        tagged_ref = None if ref_emb is None else _tagged(seen[1])
+        lookup = _Lookup(leaf, tagged, tagged if tagged_ref is None else tagged_ref)
+        lookup.replace(twin.distance)
+        labels, ref_labels, own = (_plain(t) for t in (labels, ref_labels, own))
+        if indices_tuple is not None:
+            indices_tuple = tuple(_plain(index) for index in indices_tuple)
+        # Only the losses of this package know own, and only they are given it.
+        extra = {} if own is None else {"own": own}
+        try:
+            with _PairwiseCosine(lookup):
+                value = twin(tagged, labels, indices_tuple, tagged_ref, ref_labels, **extra)
+        except NotImplementedError:  # of a reducer
+            raise
+        except (NotThroughPairs, RuntimeError, IndexError) as error:
+            raise _refused(loss, str(error).splitlines()[0]) from error
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise ValueError("loss must have a reducer that gives one number, as MeanReducer does")
+        if not value.requires_grad:
+            return value.detach(), torch.zeros_like(leaf).detach()
+        gradient, *others = torch.autograd.grad(value.sum(), [leaf, *seen], allow_unused=True)
     if any(other is not None and other.any() for other in others):
         raise _refused(loss, "its gradient reaches the embeddings beside them")
-    return value.detach(), torch.zeros_like(sim) if gradient is None else gradient
+    if gradient is None:
+        gradient = torch.zeros_like(leaf)
+    return value.detach(), _by_chain_rule(loss.distance, leaf.detach(), gradient)
+
+
+def _plain(value: Any) -> Any:
+    """A tensor that autograd may save, also where it comes from inference mode."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+
+
+def _by_chain_rule(distance: BaseDistance, matrix: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient with respect to S from that with respect to the distance's matrix."""
+    if distance.is_inverted:
+        return gradient
+    if not _is_euclidean(distance):
+        return -gradient
+    # dD/dS = −1/D; the distance of equal points has no gradient.
+    return torch.where(matrix > 0, -gradient / torch.where(matrix > 0, matrix, 1.0), 0.0)
 
 
 def _refused(loss: Any, why: str) -> ValueError:
@@ -116,28 +151,31 @@ def _tagged(embeddings: Tensor) -> Tensor:
 
 
 class _Lookup:
-    """Distances by index from a matrix of similarities."""
+    """Distances by index from a matrix."""
 
-    def __init__(self, distance: BaseDistance, sim: Tensor, x: Tensor, y: Tensor) -> None:
-        self.sim, self.x, self.y = sim, x, y  # x and y tagged
-        self.matrix = _as_distances(distance, sim)
+    def __init__(self, matrix: Tensor, x: Tensor, y: Tensor) -> None:
+        self.matrix, self.x, self.y = matrix, x, y  # x and y tagged
 
-    def rows(self, tagged: Tensor) -> Tensor:
-        """The row numbers of tagged embeddings (…, D + 1)."""
-        if tagged.shape[-1] != self.x.shape[-1]:
+    def rows(self, tagged: Tensor, all_of_them: Tensor) -> Tensor:
+        """The row numbers of tagged embeddings (…, D + 1) that were picked from all of them."""
+        if tagged.shape[-1] != all_of_them.shape[-1]:
             raise NotThroughPairs("it compares embeddings with other vectors, such as proxies")
-        return tagged[..., -1].detach().long()
+        tags = tagged[..., -1].detach()
+        index = tags.round().long().clamp(0, len(all_of_them) - 1)
+        if not torch.equal(all_of_them[index].detach(), tagged.detach()):
+            raise NotThroughPairs("it changes embeddings before it compares them")
+        return index
 
     def compute_mat(self, query: Tensor, reference: Tensor) -> Tensor:
         """The distances (…, N, M) of tagged embeddings; a copy, as losses write into it."""
         if query is self.x and reference is self.y:
             return self.matrix.clone()
-        i, j = self.rows(query), self.rows(reference)
+        i, j = self.rows(query, self.x), self.rows(reference, self.y)
         return self.matrix[i.unsqueeze(-1), j.unsqueeze(-2)]
 
     def pairwise_distance(self, query: Tensor, reference: Tensor) -> Tensor:
         """The distances (K,) of tagged embeddings, one by one."""
-        return self.matrix[self.rows(query), self.rows(reference)]
+        return self.matrix[self.rows(query, self.x), self.rows(reference, self.y)]
 
     def replace(self, distance: BaseDistance) -> None:
         """Let the distance look up. Its type becomes a subclass, so that no loss takes it for one
@@ -162,17 +200,5 @@ class _PairwiseCosine(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is cosine_similarity and not kwargs:
-            i, j = (self.lookup.rows(tagged) for tagged in args)
-            return self.lookup.sim[i, j]
+            return self.lookup.pairwise_distance(*args)
         return func(*args, **(kwargs or {}))
-
-
-def _as_distances(distance: BaseDistance, sim: Tensor) -> Tensor:
-    """What ``compute_mat`` of the distance gives for these similarities, differentiable."""
-    if distance.is_inverted:
-        return sim
-    if not _is_euclidean(distance):
-        return -sim
-    squared = (2 - 2 * sim).clamp(min=0)
-    apart = squared > 0  # the distance of equal points has no gradient
-    return torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)

@@ -1,5 +1,6 @@
 """Pair weights during training, logged at the end of iterations."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,8 @@ class PairWeightRecorder:
 
     Every ``every`` iterations it takes the batch that the loss has just seen, with what was mined
     from it, and records the summary of its pair weights. In your own loop, call it with the
-    number of the iteration. The records are also kept in ``history``.
+    number of the iteration. The records are also kept in ``history``. Calls of the loss without
+    labels are not recorded; a loss that draws triplets at random draws others for the record.
 
     Args:
         loss: the loss in training, one that :func:`pair_weights` takes.
@@ -42,8 +44,8 @@ class PairWeightRecorder:
         self.loss, self.every, self.record_keeper = loss, every, record_keeper
         self.also, self.name = also, name
         self.history: list[dict[str, float]] = []
-        self._seen: dict[str, Any] = {}
-        self._handle = loss.register_forward_pre_hook(self._remember, with_kwargs=True)
+        self._listener = _Listener()
+        self._handle = loss.register_forward_pre_hook(self._listener, with_kwargs=True)
         # torch asks whether the hook is in this dict and not for its value; PML's logging records
         # the values of all dicts of a loss, and fails on the number that is the key of a True.
         loss._forward_pre_hooks_with_kwargs[self._handle.id] = None
@@ -52,10 +54,14 @@ class PairWeightRecorder:
         """The hook; ``trainer`` of PML, or the number of the iteration."""
         if self.also is not None:
             self.also(trainer)
-        iteration = trainer if isinstance(trainer, int) else trainer.get_global_iteration()
-        if iteration % self.every or not self._seen:
+        try:
+            iteration = operator.index(trainer)
+        except TypeError:
+            iteration = trainer.get_global_iteration()
+        seen = self._listener.last.arguments
+        if iteration % self.every or seen.get("labels") is None:
             return
-        summary = pair_weights(self.loss, **self._seen).summary()
+        summary = pair_weights(self.loss, **seen).summary()
         self.history.append({"iteration": iteration, **summary})
         if self.record_keeper is not None:
             self.record_keeper.update_records(summary, iteration, parent_name=self.name)
@@ -63,12 +69,32 @@ class PairWeightRecorder:
     def close(self) -> None:
         """Stop listening to the loss."""
         self._handle.remove()
-        self._seen = {}
+        self._listener.last = _Call()
 
-    def _remember(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        names = ("embeddings", "labels", "indices_tuple", "ref_emb", "ref_labels")
+
+class _Call:
+    """The arguments of a call. Not a plain dict, into which PML's logging would look."""
+
+    def __init__(self, arguments: dict[str, Any] | None = None) -> None:
+        self.arguments = arguments or {}
+
+
+class _Listener:
+    """What a loss was last called with. In a copy of the loss it is deaf: nobody would ask it."""
+
+    def __init__(self, deaf: bool = False) -> None:
+        self.deaf = deaf
+        self.last = _Call()
+
+    def __call__(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.deaf:
+            return
+        names = ("embeddings", "labels", "indices_tuple", "ref_emb", "ref_labels", "own")
         given = {**dict(zip(names, args, strict=False)), **kwargs}
-        self._seen = {key: _detached(given.get(key)) for key in names}
+        self.last = _Call({key: _detached(given.get(key)) for key in names})
+
+    def __reduce__(self) -> tuple[type["_Listener"], tuple[bool]]:
+        return _Listener, (True,)
 
 
 def _detached(value: Any) -> Any:

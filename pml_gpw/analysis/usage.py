@@ -12,10 +12,19 @@ from pytorch_metric_learning.reducers import MultipleReducers, SumReducer
 from torch import Tensor
 
 from ..pairs import label_masks
-from .recorded import check_loss, copy_of, reads_similarity, similarity_gradient
+from .recorded import (
+    check_loss,
+    copy_of,
+    distances_from,
+    reads_similarity,
+    similarity_gradient,
+)
 
-CLASSES, PER_CLASS, BATCHES = 4, 4, 6
-SHIFTS = (-0.35, -0.1, 0.1, 0.35)
+CLASSES, PER_CLASS = 4, 4
+CENTRES = ((0.3, -0.3), (0, 0), (-0.3, 0.3), (0.7, 0), (0, 0.7), (0.7, 0.7), (-0.6, -0.6))
+"""Where the similarities of positives and of negatives lie, from easy to hard, high and low."""
+HALF_WIDTH, MOST = 0.24, 0.98
+SHIFTS = (-0.4, -0.15, -0.03, 0.03, 0.15, 0.4)
 CHANGED = 1e-9
 """Relative change of a weight above which it counts; rounding in float64 is far below."""
 
@@ -41,10 +50,11 @@ class SimilarityUsage:
 def similarity_usage(loss: BaseMetricLossFunction) -> SimilarityUsage:
     """Measure which of the similarities S, N and P (section 3 of the paper) a loss uses.
 
-    Random similarity matrices in float64, with anchors from easy to hard; the similarities of one
-    anchor are moved as the definition says, and a pair's weight is compared before and after. The
-    reducer is replaced by a sum: a mean over what is not zero would make all weights depend on
-    everything. A similarity is used if any weight of any anchor changes.
+    Random similarity matrices in float64, with anchors from easy to hard, between −0.84 and 0.94;
+    the similarities of one anchor are moved as the definition says, within ±0.98, and the weights
+    of the others compared before and after. The reducer is replaced by a sum: a mean over what is
+    not zero would make all weights depend on everything. A similarity is used if any weight
+    changes; a loss with a threshold outside that range shows nothing of it.
 
     Errors: ValueError as :func:`pair_weights`, and for a distance that is no function of the
     cosine similarity.
@@ -58,20 +68,28 @@ def similarity_usage(loss: BaseMetricLossFunction) -> SimilarityUsage:
     probe = sum_of_terms(loss)
     labels = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
     pos, neg = label_masks(labels, labels, torch.arange(len(labels)))
-    used: dict[str, set[str]] = {"negatives": set(), "positives": set()}
     dummy = torch.rand(len(labels), 2, generator=_generator(), dtype=torch.float64)
+
+    def weights(sim: Tensor) -> Tensor:
+        matrix = distances_from(loss.distance, sim)
+        return similarity_gradient(probe, matrix, dummy, labels)[1].abs()
+
+    used: dict[str, set[str]] = {"negatives": set(), "positives": set()}
     for sim in _matrices(pos):
-        before = _weights(probe, sim, dummy, labels)
+        before = weights(sim)
         for anchor in range(0, len(labels), PER_CLASS):
-            for letter, kind, pair, moved in _moves(pos, neg, anchor):
+            for letter, kind, moved, watched in _moves(pos[anchor], neg[anchor]):
                 if letter in used[kind]:
                     continue
                 for shift in SHIFTS:
                     after = sim.clone()
                     after[anchor, moved] += shift
-                    w = _weights(probe, after, dummy, labels)[anchor, pair]
-                    if (w - before[anchor, pair]).abs() > CHANGED * (1 + before[anchor].max()):
+                    if after[anchor, moved].abs().max() > MOST:
+                        continue
+                    change = (weights(after)[anchor] - before[anchor]).abs()[watched]
+                    if (change > CHANGED * (1 + before[anchor].max())).any():
                         used[kind].add(letter)
+                        break
     return SimilarityUsage(frozenset(used["negatives"]), frozenset(used["positives"]))
 
 
@@ -83,27 +101,30 @@ def sum_of_terms(loss: BaseMetricLossFunction) -> BaseMetricLossFunction:
     return twin
 
 
-def _weights(loss: BaseMetricLossFunction, sim: Tensor, dummy: Tensor, labels: Tensor) -> Tensor:
-    return similarity_gradient(loss, sim, dummy, labels)[1].abs()
-
-
 def _matrices(pos: Tensor) -> Iterator[Tensor]:
-    """Similarities within ±0.6, positives from far above the negatives to below them."""
+    """Similarities of easy and hard anchors, between −0.84 and 0.94; 1 of an anchor with itself."""
     generator = _generator()
-    for step in range(BATCHES):
-        sim = 0.8 * torch.rand(pos.shape, generator=generator, dtype=torch.float64) - 0.4
-        yield torch.where(pos, sim + 0.2 - 0.08 * step, sim - 0.2 + 0.08 * step).fill_diagonal_(1)
+    for centre_pos, centre_neg in CENTRES:
+        noise = 2 * torch.rand(pos.shape, generator=generator, dtype=torch.float64) - 1
+        yield (HALF_WIDTH * noise + torch.where(pos, centre_pos, centre_neg)).fill_diagonal_(1)
 
 
 def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _moves(pos: Tensor, neg: Tensor, anchor: int) -> Iterator[tuple[str, str, int, Tensor]]:
-    """Letter, kind of the pair, its column, and which columns of the anchor's row move."""
-    for kind, mask in (("negatives", neg), ("positives", pos)):
-        for pair in mask[anchor].nonzero().flatten()[:2].tolist():
-            others = torch.arange(len(pos)) != pair
-            yield "S", kind, pair, pos[anchor] | neg[anchor]
-            yield "N", kind, pair, neg[anchor] & others
-            yield "P", kind, pair, pos[anchor] & others
+def _moves(pos: Tensor, neg: Tensor) -> Iterator[tuple[str, str, Tensor, Tensor]]:
+    """Letter, kind of pairs, which columns of the anchor's row move and which are watched.
+
+    Where a kind is to move beside a pair of that kind, one half moves and the rest is watched, then
+    the other way round; halves are every other one, and every other class.
+    """
+    column = torch.arange(len(pos))
+    first = [column % 2 == 0, column // PER_CLASS % 2 == 0]
+    halves = [*first, *(~half for half in first)]
+    for kind, own, other, same in (("negatives", neg, pos, "N"), ("positives", pos, neg, "P")):
+        yield "S", kind, pos | neg, own
+        for half in halves:
+            if (own & half).any() and (own & ~half).any():
+                yield same, kind, own & half, own & ~half
+        yield "P" if same == "N" else "N", kind, other, own

@@ -267,3 +267,81 @@ def test_weighting_of_ones_own_reducer_counts(sixteen):
     x = torch.nn.functional.normalize(sixteen[0])
     closed = weighting.weights(x @ x.T, total.positives, total.negatives)
     close(total.weights, closed.pos + closed.neg)
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize(
+    "loss", [losses.ContrastiveLoss(), losses.NTXentLoss(), MSWeightedLoss()], ids=name
+)
+def test_where_gradients_are_off(loss, context, sixteen):
+    expected = pair_weights(loss, *sixteen)
+    with context():
+        x = sixteen[0] + 0
+        close(pair_weights(loss, x, sixteen[1]).weights, expected.weights)
+        mined = pair_weights(loss, x, sixteen[1], MSMiner(0.5))
+    close(mined.weights, pair_weights(loss, *sixteen, MSMiner(0.5)).weights)
+
+
+def test_duplicates_have_no_weight_through_the_euclidean_distance(sixteen):
+    x, labels = sixteen[0].float(), sixteen[1]
+    x[1] = x[0]
+    loss = losses.ContrastiveLoss()
+    table = pair_weights(loss, x, labels)
+    close(table.loss, float(loss(x, labels)))
+    assert table.weights[0, 1] == table.weights[1, 0] == 0
+    exact = pair_weights(loss, x.double(), labels)
+    close(table.weights, exact.weights, 1e-5)
+
+
+class Gaussian(distances.BaseDistance):
+    def __init__(self):
+        super().__init__(is_inverted=True)
+
+    def compute_mat(self, query, reference):
+        return torch.exp(-(torch.cdist(query, reference) ** 2))
+
+
+class Sharp(distances.CosineSimilarity):
+    def compute_mat(self, query, reference):
+        return 3 * super().compute_mat(query, reference)
+
+
+@pytest.mark.parametrize("distance", [Gaussian(), Sharp()], ids=name)
+@pytest.mark.parametrize("loss", [losses.MultiSimilarityLoss, MSWeightedLoss])
+def test_similarities_of_ones_own(loss, distance, sixteen):
+    table = pair_weights(loss(distance=distance), *sixteen)
+    close(table.similarity, distance(sixteen[0]))
+    close(table.loss, float(loss(distance=distance)(*sixteen)))
+
+
+class Preparing(losses.MultiSimilarityLoss):
+    """Changes the embeddings before it compares them."""
+
+    def __init__(self, prepare):
+        super().__init__()
+        self.prepare = prepare
+
+    def compute_loss(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
+        embeddings = self.prepare(embeddings)
+        return super().compute_loss(embeddings, labels, indices_tuple, embeddings, labels)
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        torch.nn.functional.normalize,
+        lambda e: e + 0.01,
+        lambda e: 2 * e,
+        lambda e: e[:, :4],
+        lambda e: e.roll(1, 0) + e,
+    ],
+)
+def test_losses_that_change_embeddings_first_are_refused(prepare, sixteen):
+    with pytest.raises(ValueError, match="similarities of pairs alone, got Preparing"):
+        pair_weights(Preparing(prepare), *sixteen)
+
+
+def test_losses_that_pick_embeddings_are_not(sixteen):
+    x, labels = sixteen
+    loss = Preparing(lambda e: e[torch.arange(16)])
+    close(pair_weights(loss, x, labels).loss, float(losses.MultiSimilarityLoss()(x, labels)))

@@ -81,3 +81,10 @@ def test_axes_are_made_where_none_are_given(batch):
     ax = plots.plot_histogram(pair_weights(MSWeightedLoss(), *batch))
     assert ax.get_xlabel()
     plt.close(ax.figure)
+
+
+def test_a_relation_without_pairs(batch, ax):
+    plots.plot_weight_against_similarity(
+        {"MS": MSWeightedLoss()}, batch[0], torch.arange(12), "positive", ax
+    )
+    assert not ax.get_lines()

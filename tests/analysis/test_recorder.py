@@ -1,5 +1,9 @@
 """Recording inside PML's trainers and in a loop of one's own."""
 
+import copy
+import pickle
+
+import numpy as np
 import pytest
 import torch
 from pytorch_metric_learning import losses, samplers, trainers
@@ -10,6 +14,7 @@ from pml_gpw.analysis import PairWeightRecorder, pair_weights
 from pml_gpw.losses import CrossBatchMemory
 
 from ..host.tiny import TinyDataset, tiny_network
+from ..tolerances import close
 
 
 def test_beside_the_hooks_of_pml(tmp_path):
@@ -53,11 +58,45 @@ def test_in_a_loop_of_ones_own(batch):
     expected = pair_weights(MSLoss(), batch[0] * 4, batch[1]).summary()
     assert recorder.history[-1] == {"iteration": 4, **expected}
     assert len(recorder.history) == 2
-    assert not recorder._seen["embeddings"].requires_grad, "the graph would be kept"
+    assert not recorder._listener.last.arguments["embeddings"].requires_grad, (
+        "the graph would be kept"
+    )
     recorder.close()
     loss(*batch)
     recorder(6)
     assert len(recorder.history) == 2
+
+
+def test_the_loss_can_be_copied_and_saved_while_listened_to(batch, tmp_path):
+    loss = MSLoss()
+    recorder = PairWeightRecorder(loss, every=1, also=lambda _: None)
+    loss(*batch)
+    twins = copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))
+    torch.save(loss, tmp_path / "loss.pth")
+    for twin in twins:
+        twin(batch[0] * 2, batch[1])
+    recorder(np.int64(1))
+    assert recorder.history == [{"iteration": 1, **pair_weights(MSLoss(), *batch).summary()}]
+
+
+def test_the_loss_inside_a_memory(batch):
+    memory = CrossBatchMemory(MSLoss(), 6, memory_size=48)
+    recorder = PairWeightRecorder(memory.loss, every=1)
+    with torch.no_grad():  # as in a validation
+        for step in range(1, 4):
+            value = memory(batch[0] + 0.1 * step, batch[1])
+            recorder(step)
+    table = pair_weights(memory.loss, **recorder._listener.last.arguments)
+    close(table.loss, float(value))
+    assert table.positives.sum() == 12 * (3 * 3 - 1), "own copies are no positives"
+
+
+def test_calls_without_labels_are_not_recorded(batch):
+    loss = MSWeightedLoss()
+    recorder = PairWeightRecorder(loss, every=1)
+    loss(batch[0], None, MSMiner(5.0)(*batch))
+    recorder(1)
+    assert recorder.history == []
 
 
 def test_bad_settings():

@@ -7,7 +7,7 @@ from pytorch_metric_learning.reducers import SumReducer
 
 from pml_gpw import GPWLoss, MSLoss
 from pml_gpw.analysis import similarity_usage
-from pml_gpw.analysis.recorded import similarity_gradient
+from pml_gpw.analysis.recorded import distances_from, similarity_gradient
 from pml_gpw.weightings import (
     BinomialDeviance,
     Constant,
@@ -35,6 +35,11 @@ COSINE = {"distance": distances.CosineSimilarity()}
         (losses.TripletMarginLoss(**COSINE), "P / N"),
         (losses.NCALoss(), "NP / NP"),
         (losses.NTXentLoss(), "NP / N"),
+        (losses.NPairsLoss(**COSINE), "NP / N"),
+        (GPWLoss(Contrastive(margin=0.9)), "S / –"),
+        (losses.ContrastiveLoss(0.9, 0.1, **COSINE), "S / S"),
+        (losses.MarginLoss(beta=0.9, margin=0.05, **COSINE), "S / S"),
+        (losses.ThresholdConsistentMarginLoss(), "SN / SP"),
     ],
     ids=lambda v: v if isinstance(v, str) else type(v).__name__,
 )
@@ -61,7 +66,10 @@ def test_shifting_a_whole_row(loss, moves):
     x, labels = torch.rand(12, 3, dtype=torch.float64), torch.arange(12) // 3
     shifted = sim.clone()
     shifted[4] += 0.2
-    before, after = (similarity_gradient(loss, s, x, labels)[1][4] for s in (sim, shifted))
+    before, after = (
+        similarity_gradient(loss, distances_from(loss.distance, s), x, labels)[1][4]
+        for s in (sim, shifted)
+    )
     assert before.abs().sum() > 0
     if moves:
         assert (after - before).abs().max() > 1e-3

@@ -85,8 +85,8 @@ class GPWLoss(Hyperparameters, PairLoss):
         if len(embeddings) == 0 or len(ref_emb) == 0:
             self.warn_of_no_pairs(f"{len(embeddings)} embeddings, {len(ref_emb)} references")
             return self.zero_losses()
-        # Which pairs are kept is known only from values, which a traced graph cannot follow.
         given = Given(embeddings, labels, indices_tuple, ref_emb, ref_labels, self._own)
+        # Which pairs are kept is known only from values, which a traced graph cannot follow.
         if is_inner_product(self.distance) and not torch.compiler.is_compiling():
             chunk_size = self.chunk_size or default_chunk_size(ref_emb)
             pairing = Pairing(given.candidates(), self.mining, chunk_size)

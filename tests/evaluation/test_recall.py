@@ -1,6 +1,7 @@
 """Recall@K equals the oracle exactly, for every backend, metric and kind of tie."""
 
 import math
+import sys
 import warnings
 
 import numpy as np
@@ -318,3 +319,20 @@ def test_blocks_are_of_bounded_size(columns, step):
     slices = [*neighbors.blocks(1000, columns, size=2**16)]
     assert torch.equal(torch.cat([torch.arange(1000)[rows] for rows in slices]), torch.arange(1000))
     assert max(rows.stop - rows.start for rows in slices) == step
+
+
+@pytest.mark.parametrize(
+    ("platform", "installed", "expected"),
+    [("linux", True, "faiss"), ("linux", False, "torch"), ("darwin", True, "torch")],
+)
+def test_auto_takes_the_quickest_that_is_there(platform, installed, expected, monkeypatch):
+    monkeypatch.setattr(sys, "platform", platform)
+    if not installed:
+        monkeypatch.setitem(sys.modules, "faiss", None)
+    taken = []
+    for name in ("faiss", "torch"):
+        monkeypatch.setattr(
+            neighbors, f"{name}_nearest", lambda reference, name=name: taken.append(name)
+        )
+    neighbors.quickest_nearest(torch.rand(3, 2))
+    assert taken == [expected]

@@ -92,9 +92,7 @@ def _tasks(
                 partial(_memory_rows, seconds, kind, MEMORY_BATCH, memory, MEMORY_DIMS, device)
             )
     if retrieval:
-        tasks.append(
-            partial(_retrieval_rows, seconds, ("torch", "faiss", "PML"), retrieval, KS, device)
-        )
+        tasks.append(partial(_retrieval_rows, seconds, steps.RETRIEVALS, retrieval, KS, device))
     if huge:
         for kind in ("trained-like", "random"):
             tasks.append(partial(_huge_rows, kind, huge, device))

@@ -113,16 +113,16 @@ def loss_step(name: str, mined: bool, kind: str, n: int, dims: int, device: str 
         return _floor(x, x)
     loss = (MINED if mined else UNMINED)[name]()
     x.requires_grad_()
+    return lambda: _forward_and_backward(x, lambda: loss(normalize(x), labels), device)
 
-    def step() -> Marks:
-        x.grad = None
-        begin = now(device)
-        value = loss(normalize(x), labels)
-        middle = now(device)
-        value.backward()
-        return [begin, middle, now(device)]
 
-    return step
+def _forward_and_backward(leaf: Tensor, forward: Callable[[], Tensor], device: str) -> Marks:
+    leaf.grad = None
+    begin = now(device)
+    value = forward()
+    middle = now(device)
+    value.backward()
+    return [begin, middle, now(device)]
 
 
 def loss_value(name: str, mined: bool, kind: str, n: int, dims: int, device: str = "cpu") -> float:
@@ -158,13 +158,8 @@ def memory_step(name: str, kind: str, n: int, size: int, dims: int, device: str 
     del x
 
     def step() -> Marks:
-        batch.grad = None
         memory.queue_idx = 0  # where the batch's own copies are: all repetitions see the same
-        begin = now(device)
-        value = memory(normalize(batch), batch_labels)
-        middle = now(device)
-        value.backward()
-        return [begin, middle, now(device)]
+        return _forward_and_backward(batch, lambda: memory(normalize(batch), batch_labels), device)
 
     return step
 

@@ -129,7 +129,7 @@ def _row(name: str, loss: Any, paper: str) -> dict[str, str]:
     try:
         usage = similarity_usage(loss)
     except ValueError as error:
-        negatives, positives, note = "", "", str(error).removeprefix("loss must ")
+        negatives, positives, note = "", "", f"refused: {error}"
     else:
         negatives, positives = _letters(usage)
         same = negatives.replace(" ", "") == paper

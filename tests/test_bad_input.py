@@ -114,3 +114,20 @@ def test_miners_need_labels():
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool, torch.float32])
 def test_any_dtype_of_integers_is_a_label(dtype):
     assert MSLoss()(X, Y.to(dtype)) == MSLoss()(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ([0, 1, 2, 3], "got list"),
+        (torch.tensor([0.0] * 4), r"own must be \(4,\) integers"),
+        (torch.tensor([True] * 4), r"own must be \(4,\) integers"),
+        (torch.tensor([4] * 4), r"own must lie in \[-1, 4\), got 4 to 4"),
+        (torch.full((4,), 3), "own must name a copy of each anchor"),
+    ],
+)
+def test_bad_own(own, message):
+    for module in (MSLoss(), MSMiner()):
+        with pytest.raises(ValueError, match=message):
+            module(X, Y, ref_emb=X.flip(0), ref_labels=Y, own=own)
+    assert module._own is None

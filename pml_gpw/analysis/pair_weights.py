@@ -11,7 +11,13 @@ from torch import Tensor
 
 from ..inputs import checked_inputs, full_precision
 from ..pairs import label_masks, own_columns, reference_labels, tuple_masks
-from .recorded import check_loss, copy_of, similarities_and_distances, similarity_gradient
+from .recorded import (
+    check_loss,
+    copy_of,
+    same_random_numbers,
+    similarities_and_distances,
+    similarity_gradient,
+)
 from .summary import summarize
 
 if TYPE_CHECKING:
@@ -78,10 +84,10 @@ def pair_weights(
 
     For the losses of this package these are the closed forms, for others autograd's gradient with
     respect to the similarity matrix. A Euclidean distance of normalised embeddings is read as
-    D = √(2 − 2S) and the chain rule goes on to S; any other distance is read as S = −D. The
-    reducer counts: a mean over N anchors makes each weight 1/N of that of its anchor alone.
-    Embedding regularisers do not, since they are not about pairs. Loss and miner are left as
-    they were, and so is the state of torch's random numbers.
+    D = √(2 − 2S) and the chain rule goes on to S; any other distance is read as S = −D, and a
+    similarity (``is_inverted``) as it is. The reducer counts: a mean over N anchors makes each
+    weight 1/N of that of its anchor alone. Embedding regularisers do not, since they are not about
+    pairs. Loss and miner are left as they were, and so is the state of torch's random numbers.
 
     Args:
         loss: a pair-, triplet- or tuple-based loss.
@@ -113,7 +119,7 @@ def pair_weights(
     positives, negatives = label_masks(labels, other_labels, columns)
     with torch.no_grad(), full_precision(x):
         if miner is not None:
-            with torch.random.fork_rng([x.device] if x.is_cuda else []):
+            with same_random_numbers(x):
                 indices_tuple = copy_of(miner)(x, labels, y, inputs.ref_labels)
         sim, matrix = similarities_and_distances(loss.distance, x, others)
         value, gradient = similarity_gradient(

@@ -115,8 +115,8 @@ def plot_histogram(
     edges = torch.linspace(
         float(table.similarity.min()), float(table.similarity.max()) + 1e-6, BINS + 1
     )
-    shades = {"positive": (table.positives, "0.75", ""), "negative": (table.negatives, "0.25", "")}
-    for name, (mask, shade, hatch) in shades.items():
+    shades = {"positive": (table.positives, "0.75"), "negative": (table.negatives, "0.25")}
+    for name, (mask, shade) in shades.items():
         weights = table.weights[mask] if weighted else torch.ones_like(table.weights[mask])
         total = float(weights.sum())
         ax.hist(
@@ -125,7 +125,6 @@ def plot_histogram(
             weights=(weights / total if total > 0 else weights).cpu().numpy(),
             color=shade,
             alpha=0.7,
-            hatch=hatch,
             label=name,
         )
     ax.set(

@@ -7,6 +7,7 @@ Shapes: N anchors, M references, D dims.
 """
 
 import copy
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -42,6 +43,11 @@ def copy_of(module: Any) -> Any:
         if name.endswith("_hooks") and isinstance(hooks, dict)
     }
     return copy.deepcopy(module, no_hooks)
+
+
+def same_random_numbers(tensor: Tensor) -> AbstractContextManager[None]:
+    """A context after which torch's random numbers go on as if nothing had been drawn in it."""
+    return torch.random.fork_rng([tensor.device] if tensor.is_cuda else [])
 
 
 def reads_similarity(distance: BaseDistance) -> bool:
@@ -91,8 +97,7 @@ def similarity_gradient(
     """
     twin = copy_of(loss)
     twin.embedding_regularizer = None
-    devices = [matrix.device] if matrix.is_cuda else []
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
+    with torch.inference_mode(False), torch.enable_grad(), same_random_numbers(matrix):
         leaf = matrix.detach().clone().requires_grad_()
         seen = [e.detach().clone().requires_grad_() for e in (embeddings, ref_emb) if e is not None]
         tagged = _tagged(seen[0])

@@ -274,23 +274,6 @@ def test_bad_settings():
         CrossBatchMemory(losses.ProxyAnchorLoss(4, DIMS), DIMS)
 
 
-@pytest.mark.parametrize(
-    ("own", "message"),
-    [
-        ([0, 1, 2, 3], "got list"),
-        (torch.tensor([0.0] * 8), r"own must be \(8,\) integers"),
-        (torch.tensor([True] * 8), r"own must be \(8,\) integers"),
-        (torch.tensor([8] * 8), r"own must lie in \[-1, 8\), got 8 to 8"),
-        (torch.full((8,), 7), "own must name a copy of each anchor"),
-    ],
-)
-def test_bad_own(own, message):
-    for module in (MSLoss(), MSMiner()):
-        with pytest.raises(ValueError, match=message):
-            module(X, LABELS, ref_emb=X.flip(0), ref_labels=LABELS, own=own)
-    assert module._own is None
-
-
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("loss", [MSLoss, losses.ContrastiveLoss])
 def test_gradient_accumulation(loss, normalize):

@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 
-from pml_gpw.datasets import cache
+from pml_gpw.datasets.glyphs import cache
 
 ARRAYS = {"numbers": np.arange(1000, dtype=np.uint8), "names": np.array(["a", "б"])}
 

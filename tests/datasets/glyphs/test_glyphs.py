@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pml_gpw.datasets import Glyphs, cache, drawing, fonts, lookalikes, rendering
+from pml_gpw.datasets.glyphs import Glyphs, cache, drawing, fonts, lookalikes, rendering
 
 
 def both(train, test):

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("PIL")
 
-from pml_gpw.datasets import Glyphs, drawing
+from pml_gpw.datasets.glyphs import Glyphs, drawing
 
 draw_once = functools.cache(drawing.clean_drawings)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pml_gpw.datasets import drawing, fonts, lookalikes
+from pml_gpw.datasets.glyphs import drawing, fonts, lookalikes
 
 
 def blot(*pixels):

@@ -1,5 +1,19 @@
 """Data sets for metric learning whose test classes are never seen in training."""
 
+from .cars196 import Cars196
+from .cub200 import CUB200
 from .glyphs import Glyphs
+from .image_folder import ImageFolder
+from .images import ImageDataset
+from .in_shop import InShop
+from .stanford_online_products import StanfordOnlineProducts
 
-__all__ = ["Glyphs"]
+__all__ = [
+    "CUB200",
+    "Cars196",
+    "Glyphs",
+    "ImageDataset",
+    "ImageFolder",
+    "InShop",
+    "StanfordOnlineProducts",
+]

@@ -1,0 +1,130 @@
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+import zipfile
+
+import pytest
+
+from pml_gpw.datasets import CUB200
+from pml_gpw.datasets.__main__ import main
+from pml_gpw.datasets.downloads import Archive, download
+
+from . import miniatures
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*published")
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder and the address under which this machine serves it to itself."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(folder))
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def tar_of(files):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return content.getvalue()
+
+
+def zip_of(files):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def serve(served, content, folder="Set"):
+    place, address = served
+    (place / "archive").write_bytes(content)
+    return Archive(f"{address}/archive", hashlib.md5(content).hexdigest(), folder)
+
+
+FILES = {"Set/list.txt": b"1 a.jpg\n", "Set/images/a.jpg": b"pixels"}
+
+
+@pytest.mark.parametrize("pack", [tar_of, zip_of])
+def test_the_folder_is_there_and_nothing_else(served, tmp_path, pack):
+    root = tmp_path / "new" / "root"
+    download(serve(served, pack(FILES)), root)
+    assert sorted(p.name for p in root.iterdir()) == ["Set"]
+    for name, data in FILES.items():
+        assert (root / name).read_bytes() == data
+
+
+def test_a_folder_that_is_there_is_left_alone(tmp_path):
+    (tmp_path / "Set").mkdir()
+    download(Archive("http://127.0.0.1:1/nobody", "0" * 32, "Set"), tmp_path)
+
+
+@pytest.mark.parametrize("pack", [tar_of, zip_of])
+@pytest.mark.parametrize("outside", ["../evil.txt", "Set/../../evil.txt", "/evil-absolute.txt"])
+def test_no_path_leaves_the_folder(served, tmp_path, pack, outside):
+    root = tmp_path / "root"
+    archive = serve(served, pack({**FILES, outside: b"evil"}))
+    if pack is tar_of and outside.startswith("/"):
+        download(archive, root)  # tarfile makes an absolute path a relative one
+    else:
+        with pytest.raises(ValueError, match=r"cannot be unpacked|outside of its folder"):
+            download(archive, root)
+        assert [*root.iterdir()] == []
+    assert not [p for p in tmp_path.parent.rglob("evil*") if root / "Set" not in p.parents]
+
+
+def test_another_file_than_published(served, tmp_path):
+    archive = serve(served, tar_of(FILES))._replace(md5="0" * 32)
+    with pytest.raises(ValueError, match="hash"):
+        download(archive, tmp_path / "root")
+    assert [*(tmp_path / "root").iterdir()] == []
+
+
+def test_a_download_cut_off(served, tmp_path):
+    content = tar_of(FILES)
+    archive = serve(served, content)
+    (served[0] / "archive").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="hash"):
+        download(archive, tmp_path / "root")
+    assert [*(tmp_path / "root").iterdir()] == []
+
+
+def test_an_archive_that_is_damaged_or_has_another_folder(served, tmp_path):
+    for content, said in ((b"no archive at all", "cannot be unpacked"), (tar_of(FILES), "folder")):
+        with pytest.raises(ValueError, match=said):
+            download(serve(served, content, folder="Other"), tmp_path / "root")
+        assert [*(tmp_path / "root").iterdir()] == []
+
+
+def test_a_data_set_from_its_archive_to_its_images(served, tmp_path, monkeypatch, capsys):
+    miniatures.cub200(tmp_path / "made")
+    files = {
+        str(path.relative_to(tmp_path / "made")): path.read_bytes()
+        for path in (tmp_path / "made").rglob("*")
+        if path.is_file()
+    }
+    monkeypatch.setattr(CUB200, "archive", serve(served, tar_of(files), "CUB_200_2011"))
+    data = CUB200(tmp_path / "root", "train", download=True)
+    assert data[0][0].mode == "RGB"
+    monkeypatch.setattr(CUB200, "published", {})
+    assert main(["download", "CUB200", str(tmp_path / "again")]) == 0
+    assert "no problem found" in capsys.readouterr().out
+    assert main(["download", "InShop", str(tmp_path / "again")]) == 2
+    assert "has no source to rely on" in capsys.readouterr().err

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pml_gpw.datasets import CUB200, InShop
+from pml_gpw.evaluation import dataset_recall, recall_at_k
+
+from ..datasets.miniatures import cub200, in_shop
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*published")
+
+
+class Tint(nn.Module):
+    """Pixels of a small picture, and a batch normalisation that evaluation must not move."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.seen = 0
+
+    def forward(self, images):
+        self.seen += len(images)
+        return self.norm(images)[:, 0, :2, :2].flatten(1)  # little enough to err
+
+
+def small(image):
+    return torch.from_numpy(np.array(image.resize((4, 4)))).permute(2, 0, 1).float() / 255
+
+
+@pytest.fixture(scope="module")
+def birds(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cub")
+    cub200(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def clothes(tmp_path_factory):
+    root = tmp_path_factory.mktemp("inshop")
+    in_shop(root)
+    return root
+
+
+def embeddings(model, dataset):
+    images = torch.stack([dataset[i][0] for i in range(len(dataset))])
+    with torch.no_grad():
+        return model.eval()(images), torch.tensor(dataset.labels)
+
+
+@pytest.mark.parametrize("backend", ["torch", "faiss"])
+def test_leave_one_out_on_the_test_classes(birds, backend):
+    model = Tint().train()
+    queries, references = CUB200.evaluation_splits(birds, small)
+    assert references is None
+    ks = (1, 2, 4, 8, 16)
+    found = dataset_recall(model, queries, references, ks=ks, backend=backend, batch_size=7)
+    assert found == recall_at_k(*embeddings(Tint(), queries), ks=ks)
+    assert 0.2 < found[1] < found[16]
+    assert model.seen == len(queries)
+    assert model.training
+    assert model.norm.training
+    assert model.norm.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("backend", ["torch", "faiss"])
+def test_in_shop_searches_its_gallery(clothes, backend):
+    queries, gallery = InShop.evaluation_splits(clothes, small)
+    model = Tint()
+    found = dataset_recall(model, queries, gallery, ks=(1, 10), backend=backend, workers=1)
+    q, g = embeddings(Tint(), queries), embeddings(Tint(), gallery)
+    assert found == recall_at_k(*q, *g, ks=(1, 10))
+    # a negative control: leave-one-out over all is another number
+    both = recall_at_k(torch.cat([q[0], g[0]]), torch.cat([q[1], g[1]]), ks=(1, 10))
+    assert found != both
+
+
+def test_the_ks_of_the_data_set(clothes, monkeypatch):
+    queries, gallery = InShop.evaluation_splits(clothes, small)
+    with pytest.raises(ValueError, match="ks must be at most 12"):
+        dataset_recall(Tint(), queries, gallery)  # K = 20 … of 12 references
+    monkeypatch.setattr(InShop, "ks", (1, 5))
+    assert {*dataset_recall(Tint(), queries, gallery)} == {1, 5}
+
+
+def test_bad_arguments(clothes):
+    queries, gallery = InShop.evaluation_splits(clothes, small)
+    for arguments, said in (
+        ({"batch_size": 0}, "batch_size must be an integer > 0"),
+        ({"workers": -1}, "workers must be an integer >= 0"),
+        ({"ks": (0,)}, "ks must be"),
+        ({"backend": "annoy"}, "backend must be one of"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            dataset_recall(Tint(), queries, gallery, **{"ks": (1,), **arguments})
+    with pytest.raises(ValueError, match="ks must be given"):
+        dataset_recall(Tint(), torch.utils.data.Subset(queries, [0, 1]))
+    with pytest.raises(ValueError, match="query data set must not be empty"):
+        dataset_recall(Tint(), torch.utils.data.Subset(queries, []), ks=(1,))

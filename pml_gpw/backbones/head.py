@@ -1,0 +1,28 @@
+"""From features to embeddings."""
+
+from torch import nn
+
+from .. import checks
+
+
+def embedding_head(features: int, dimensions: int) -> nn.Linear:
+    """A linear layer from features (B, D0) to embeddings (B, D), not normalised.
+
+    Weights are drawn from N(0, 2/D) (He et al. 2015, fan-out), biases are 0: the initialisation
+    of the released Multi-Similarity configuration. With a cosine similarity the scale of the
+    weights does not change the embeddings, but the gradient is inversely proportional to it, so
+    it decides how far a given learning rate goes; without a bias all of an embedding's direction
+    comes from its features.
+
+    Args:
+        features: D0, ``backbone.features``.
+        dimensions: D; the paper has 64, 128 and 512.
+
+    Errors: ValueError unless both are integers > 0.
+    """
+    checks.positive_integer("features", features)
+    checks.positive_integer("dimensions", dimensions)
+    head = nn.Linear(features, dimensions)
+    nn.init.kaiming_normal_(head.weight, mode="fan_out", nonlinearity="relu")
+    nn.init.zeros_(head.bias)
+    return head

@@ -16,7 +16,7 @@ from .contenders import CONTENDERS
 from .files import write_atomically
 from .plots import plot_recall
 from .runs import all_runs
-from .tables import control_lines, environment, summarize, to_markdown
+from .summaries import control_lines, environment, summarize, to_markdown
 from .training import PER_CLASS, Settings, Splits
 
 BATCH, DIMS, LEARNING_RATE = 80, 128, 2e-3

@@ -28,7 +28,7 @@ from .files import write_atomically
 from .networks import small_cnn
 from .steps import embeddings
 from .stopwatch import Marks, now, time_in_turns
-from .tables import environment
+from .summaries import environment
 from .training import PER_CLASS
 
 RESULTS = Path(__file__).parent / "results"

@@ -13,7 +13,7 @@ import pml_gpw
 from . import contenders, networks, training
 from .contenders import RAW_PIXELS
 from .files import write_atomically
-from .tables import environment
+from .summaries import environment
 from .training import Settings, Splits, raw_pixel_recall, train_and_test
 
 

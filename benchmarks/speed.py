@@ -17,7 +17,7 @@ from . import steps
 from .files import write_atomically
 from .plots import plot_speed
 from .stopwatch import peak_megabytes, time_in_turns
-from .tables import environment
+from .summaries import environment
 
 RESULTS = Path(__file__).parent / "results"
 DIMS, MEMORY_DIMS, MEMORY_BATCH = 512, 128, 256

@@ -22,7 +22,7 @@ from pml_gpw.weightings import (
 )
 
 from .files import write_atomically
-from .tables import environment
+from .summaries import environment
 
 RESULTS = Path(__file__).parent / "results"
 DIMS, CLASSES = 2, 4  # of the probe, for losses that want to know

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..optional import optional
 from .convention import InputConvention, imagenet
 from .network import Network
-from .optional import optional
 from .pooling import GlobalAverage
 from .weights import (
     PRETRAINED,
@@ -106,7 +106,9 @@ def architecture(pretrained: bool = False) -> Any:
     maximum instead of average in 5b, stride in the last 3x3 of a branch, and the same order of
     branches.
     """
-    return optional("pytorchcv.model_provider").get_model("bninception", pretrained=pretrained)
+    return optional("pytorchcv.model_provider", "backbones").get_model(
+        "bninception", pretrained=pretrained
+    )
 
 
 def _layers() -> Iterator[tuple[str, str]]:

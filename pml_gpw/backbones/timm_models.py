@@ -2,21 +2,21 @@
 
 from typing import Any
 
+from ..optional import optional
 from .convention import InputConvention
 from .network import Network, nearest, no_feature_map, output_shape
-from .optional import optional
 from .weights import PRETRAINED, Weights, checked_weights, fill, read_state_dict
 
 
 def network(name: str, pooling: str, weights: Weights) -> Network:
     """The model without classifier, and without its pooling unless that is to be its own."""
-    timm = optional("timm")
+    timm = optional("timm", "backbones")
     if not timm.is_model(name):
         raise ValueError(
             f"name must be a model of timm, got {name!r}{nearest(name, timm.list_models())}"
         )
     pretrained = weights == PRETRAINED
-    if pretrained and not optional("timm.models").is_model_pretrained(name):
+    if pretrained and not optional("timm.models", "backbones").is_model_pretrained(name):
         known = timm.list_pretrained(f"{name.partition('.')[0]}.*")
         raise ValueError(
             f"weights must be None or a path for timm's {name!r}, which has none of that name"
@@ -30,7 +30,7 @@ def network(name: str, pooling: str, weights: Weights) -> Network:
             raise
         raise no_feature_map(name, pooling) from error
 
-    config = optional("timm.data").resolve_model_data_config(body)
+    config = optional("timm.data", "backbones").resolve_model_data_config(body)
     shape = output_shape(body, *config["input_size"][1:])
     features = shape[1]
     # Tokens are (B, n, D0); maps with the channels last, (B, h, w, D0), are refused with them.

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import nn
 
+from ..optional import optional
 from .convention import InputConvention, imagenet
 from .network import Network, nearest, no_feature_map, output_shape
-from .optional import optional
 from .weights import PRETRAINED, Weights, checked_weights, fill, read_state_dict
 
 # Where a model's children, which torchvision defines in the order of use, are no longer features.
@@ -20,7 +20,7 @@ TENSORFLOW = ("googlenet", "inception_v3")
 
 def network(name: str, pooling: str, weights: Weights) -> Network:
     """The model without classifier, and without its pooling unless that is to be its own."""
-    models = optional("torchvision.models")
+    models = optional("torchvision.models", "backbones")
     known = models.list_models(module=models)
     if name not in known:
         raise ValueError(

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..optional import optional
 from .images import ImageDataset
-from .optional import optional
 from .rows import Row, Size
 
 LAST_TRAINED = 98

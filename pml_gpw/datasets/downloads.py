@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from .optional import optional
+from ..optional import optional
 
 
 class Archive(NamedTuple):

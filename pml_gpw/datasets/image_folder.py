@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..optional import optional
 from .images import ImageDataset
-from .optional import optional
 from .rows import Row
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .optional import optional
+from ..optional import optional
 
 
 def open_rgb(path: str) -> Any:

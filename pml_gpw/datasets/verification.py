@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from .optional import optional
+from ..optional import optional
 from .rgb import open_rgb
 from .rows import CHECKS, Row, Size, size_of
 

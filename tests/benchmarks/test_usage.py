@@ -13,6 +13,8 @@ def test_the_committed_table(tmp_path):
     usage.main(tmp_path)
     name = "similarity-usage.csv"
     actual, committed = (pd.read_csv(folder / name) for folder in (tmp_path, usage.RESULTS))
+    for table in (actual, committed):  # in brackets stand words of torch, which its versions change
+        table["note"] = table["note"].str.replace(r" \(.*", "", regex=True)
     pd.testing.assert_frame_equal(actual, committed)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ...optional import optional
 from . import fonts, lookalikes, rendering
 from .cache import Arrays
 
@@ -81,8 +82,8 @@ def recipe() -> str:
     return json.dumps(
         {
             "numpy": np.__version__,
-            "pillow": fonts.optional("PIL").__version__,
-            "freetype": fonts.optional("PIL.features").version("freetype2"),
+            "pillow": optional("PIL", "glyphs").__version__,
+            "freetype": optional("PIL.features", "glyphs").version("freetype2"),
             "unicode": unicodedata.unidata_version,
             **{file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
         }

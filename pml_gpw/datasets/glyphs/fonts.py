@@ -4,10 +4,10 @@ DejaVu (Bitstream Vera licence; the DejaVu changes are public domain) and STIX (
 Licence): both licence texts lie beside the font files in matplotlib. Nothing is downloaded.
 """
 
-import importlib
 import unicodedata
 from pathlib import Path
-from typing import Any
+
+from ...optional import optional
 
 # The two "Display" faces and the mathematical sizes draw a few dozen characters only, and
 # LastResort draws a box for everything.
@@ -21,20 +21,9 @@ FACES = (
 )
 
 
-def optional(module: str) -> Any:
-    """Import a module of matplotlib or Pillow, or say which extra brings it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"Glyphs needs {module.partition('.')[0]}, with which it draws letters: "
-            'pip install "pml-gpw[glyphs]"'
-        ) from error
-
-
 def paths() -> list[Path]:
     """The font file of each face, in the order of ``FACES``."""
-    folder = Path(optional("matplotlib").get_data_path(), "fonts", "ttf")
+    folder = Path(optional("matplotlib", "glyphs").get_data_path(), "fonts", "ttf")
     files = [folder / f"{face}.ttf" for face in FACES]
     if missing := [file.name for file in files if not file.is_file()]:
         raise FileNotFoundError(
@@ -56,7 +45,7 @@ def letters(scripts: tuple[str, ...], min_faces: int) -> dict[str, list[int]]:
     are left out. Digits, marks, symbols and punctuation are not letters, and modifier letters (ͺ,
     ₒ) are small copies of others.
     """
-    ft2font = optional("matplotlib.ft2font")
+    ft2font = optional("matplotlib.ft2font", "glyphs")
     faces: dict[str, list[int]] = {}
     for face, path in enumerate(paths()):
         for code in ft2font.FT2Font(str(path)).get_charmap():

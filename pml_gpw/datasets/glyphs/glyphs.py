@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from ...optional import optional
 from . import cache, drawing, fonts
 
 SPLITS = ("train", "test")
@@ -85,7 +86,7 @@ class Glyphs(Dataset[tuple[Any, int]]):
         image, label = self.images[index], int(self.labels[index])
         if self.transform is None:
             return image.float().div(255).unsqueeze(0), label
-        return self.transform(fonts.optional("PIL.Image").fromarray(image.numpy())), label
+        return self.transform(optional("PIL.Image", "glyphs").fromarray(image.numpy())), label
 
     def __repr__(self) -> str:
         return (

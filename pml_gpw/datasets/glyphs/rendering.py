@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .fonts import optional
+from ...optional import optional
 
 SIDE = 32  # pixels of a finished picture
 MARGIN = 4  # pixels around the letter: corners that move no farther cut off a pixel at most
@@ -21,7 +21,7 @@ Picture = NDArray[np.uint8]
 
 def pen(path: Path) -> Any:
     """A font file opened at the size of the clean drawings."""
-    fonts = optional("PIL.ImageFont")
+    fonts = optional("PIL.ImageFont", "glyphs")
     # The basic layout is compiled into every Pillow; the other needs a library of the system.
     return fonts.truetype(str(path), CLEAN_SIDE, layout_engine=fonts.Layout.BASIC)
 
@@ -32,7 +32,7 @@ def clean(font: Any, letter: str) -> Picture | None:
     The ink is cut out, scaled until its longer side fills the square up to the margin, and
     centred: neither size nor height on the line tells two letters apart.
     """
-    image = optional("PIL.Image")
+    image = optional("PIL.Image", "glyphs")
     mask = font.getmask(letter, mode="L")
     ink = mask.getbbox()
     if ink is None:
@@ -62,7 +62,7 @@ def distorted(
     stretches and shifts), the ink loses up to the fraction ``max_fade`` of its brightness, and
     each pixel gets Gaussian noise of standard deviation ``noise`` (in grey levels of 255).
     """
-    image = optional("PIL.Image")
+    image = optional("PIL.Image", "glyphs")
     corners = np.array([0, 0, 0, 1, 1, 1, 1, 0]) * CLEAN_SIDE
     corners = corners + generator.uniform(-max_shift, max_shift, 8) * SCALE
     warped = image.fromarray(drawing).transform(

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from benchmarks.tables import confidence_half_width, control_lines, summarize, to_markdown
+from benchmarks.summaries import confidence_half_width, control_lines, summarize, to_markdown
 
 
 def runs_of(**recalls):

@@ -11,30 +11,32 @@ from pml_gpw.losses import VARIANTS
 MinerAndLoss = tuple[nn.Module | None, nn.Module]
 
 
-def _variant(similarities: str) -> Callable[[], MinerAndLoss]:
-    return lambda: ms_variant(similarities, collect_stats=True)
+def _variant(similarities: str) -> Callable[..., MinerAndLoss]:
+    return lambda **parameters: ms_variant(similarities, collect_stats=True, **parameters)
 
 
-def _contrastive() -> MinerAndLoss:
+def _contrastive(**_: float) -> MinerAndLoss:
     cosine = distances.CosineSimilarity()
     return None, losses.ContrastiveLoss(pos_margin=1, neg_margin=0.5, distance=cosine)
 
 
-def _triplet_semihard() -> MinerAndLoss:
+def _triplet_semihard(**_: float) -> MinerAndLoss:
     cosine = distances.CosineSimilarity()
     miner = miners.TripletMarginMiner(margin=0.2, type_of_triplets="semihard", distance=cosine)
     return miner, losses.TripletMarginLoss(margin=0.2, distance=cosine)
 
 
-def _ntxent() -> MinerAndLoss:
+def _ntxent(**_: float) -> MinerAndLoss:
     return None, losses.NTXentLoss(temperature=0.07)
 
 
-def _pml_ms() -> MinerAndLoss:
-    return miners.MultiSimilarityMiner(epsilon=0.1), losses.MultiSimilarityLoss(2, 50, 0.5)
+def _pml_ms(
+    alpha: float = 2, beta: float = 50, base: float = 0.5, epsilon: float = 0.1
+) -> MinerAndLoss:
+    return miners.MultiSimilarityMiner(epsilon), losses.MultiSimilarityLoss(alpha, beta, base)
 
 
-CONTENDERS: dict[str, Callable[[], MinerAndLoss]] = {
+CONTENDERS: dict[str, Callable[..., MinerAndLoss]] = {
     **{letters or "none": _variant(letters) for letters in VARIANTS},
     "contrastive": _contrastive,
     "triplet-semihard": _triplet_semihard,
@@ -42,7 +44,8 @@ CONTENDERS: dict[str, Callable[[], MinerAndLoss]] = {
     "pml-ms": _pml_ms,
 }
 """Name → a fresh (miner or None, loss). "none", "S", … "SNP" are this package's variants with the
-defaults α 2, β 50, λ 0.5, ε 0.1; the others are PML's. "pml-ms" is the control of "SNP"."""
+defaults α 2, β 50, λ 0.5, ε 0.1, or the ``alpha``, ``beta``, ``base``, ``epsilon`` they are called
+with; the others are PML's. "pml-ms" is the control of "SNP"."""
 
 RAW_PIXELS = "raw pixels"
 """The row without a network: cosine similarity of the images themselves."""

@@ -1,6 +1,8 @@
 """Figures of the benchmark tables."""
 
+from itertools import cycle
 from pathlib import Path
+from textwrap import fill
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -61,3 +63,44 @@ def _styles() -> list[dict[str, str]]:
     kinds = [("0.0", "o", "-"), ("0.0", "s", "--"), ("0.45", "^", "-"), ("0.45", "v", "--")]
     kinds += [("0.7", "D", ":"), ("0.7", "", "-.")]
     return [{"color": c, "marker": m, "linestyle": line} for c, m, line in kinds]
+
+
+def plot_dimensions(cells: pd.DataFrame, path: Path) -> None:
+    """Recall@1 of MS against the embedding dimension, a panel per data set; as PNG.
+
+    ``cells`` as of ``benchmarks.collected``; published results are hollow.
+    """
+    ms = cells[(cells["method"] == "MS") & (cells["k"] == 1)].assign(
+        dim=lambda table: table["dim"].astype(float)
+    )
+    datasets = [*ms["dataset"].unique()]
+    kinds = ms[["result", "settings"]].drop_duplicates().itertuples(index=False, name=None)
+    styles = dict(zip(kinds, cycle(_styles()), strict=False))  # the same in each panel
+    figure = Figure(figsize=(3.2 * len(datasets), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(datasets), squeeze=False)[0]
+    for axes, dataset in zip(panels, datasets, strict=True):
+        panel = ms[ms["dataset"] == dataset]
+        for (result, settings), line in panel.groupby(["result", "settings"], sort=False):
+            line = line.sort_values("dim")
+            axes.errorbar(
+                line["dim"],
+                line["recall"],
+                yerr=None if result == "published" else line["ci"].fillna(0),
+                label=fill(": ".join(part for part in (settings, result) if part), 120),
+                capsize=3,
+                fillstyle="none" if result == "published" else "full",
+                **styles[result, settings],
+            )
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([64, 128, 256, 512], ["64", "128", "256", "512"])
+        axes.set_xlim(min(50, 0.8 * panel["dim"].min()), max(650, 1.25 * panel["dim"].max()))
+        axes.set_xlabel("embedding dimension")
+        axes.set_title(dataset, loc="left", fontsize="medium")
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("Recall@1 of MS, %")
+    found = {
+        name: h for a in panels for h, name in zip(*a.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend([*found.values()], [*found], loc="outside lower center", frameon=False)
+    figure.savefig(path, dpi=150)

@@ -1,6 +1,7 @@
 """What README.md shows must run, and its table must be the committed result."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,14 @@ import torch
 from pytorch_metric_learning.losses import ContrastiveLoss, NTXentLoss
 from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 
+from benchmarks.presets import preset
+from benchmarks.views import evaluation_view
 from pml_gpw import MSMiner
 from pml_gpw.analysis import pair_weights, plots, similarity_usage
 from pml_gpw.pairs import label_masks
 from pml_gpw.weightings import MultiSimilarity
+
+from .datasets.miniatures import cub200
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,7 +24,10 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTI
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda b: b.strip().splitlines()[-1][:40])
-def test_examples_run(block):
+@pytest.mark.filterwarnings("ignore:.*published")
+def test_examples_run(block, tmp_path):
+    if "CUB200" in block:
+        cub200(tmp_path)
     generator = torch.Generator().manual_seed(0)
     model = torch.nn.Linear(6, 4)
     images, labels = torch.randn(20, 6, generator=generator), torch.arange(20) // 5
@@ -30,6 +38,9 @@ def test_examples_run(block):
         block,
         {
             "__name__": "readme",
+            "torch": torch,
+            "root": tmp_path,
+            "transform": evaluation_view(replace(preset("CUB200", "text"), crop=64, resize=64)),
             "loader": [(images, labels)] * 2,
             "model": model,
             "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),

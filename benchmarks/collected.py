@@ -1,0 +1,92 @@
+"""Recalls of finished runs and of the literature, in one long table.
+
+Columns: dataset, method, result, backbone, dim, settings, seeds, k, recall and ci in percent,
+source; and of our runs configuration and loss. ``result`` says whose they are and of which epoch.
+"""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .experiment import RESULT
+from .presets import Experiment, preset
+from .summaries import confidence_half_width
+
+PUBLISHED = "published"
+EPOCHS = {"last": "ours, last epoch", "best": "ours, best epoch (chosen on the test set)"}
+NAMES = {"SOP": "StanfordOnlineProducts"}
+# Stand in columns of their own, or do not change what is measured.
+OWN_COLUMNS = {"dataset", "configuration", "loss", "dims", "seed", "backbone", "workers"}
+
+
+def published() -> pd.DataFrame:
+    """The sourced results of the literature."""
+    table = pd.read_csv(Path(__file__).with_name("published_recall.csv"), dtype={"dim": "Int64"})
+    table["dataset"] = table["dataset"].replace(NAMES)
+    table["backbone"] = table["backbone"].fillna("")
+    return table.assign(result=PUBLISHED, settings="", configuration="", loss="")
+
+
+def ours(runs: Path) -> pd.DataFrame:
+    """Mean and 95 % confidence interval over the seeds of each experiment below ``runs``."""
+    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(runs.rglob(RESULT))]
+    rows = [row for result in found for row in _rows(result)]
+    if not rows:
+        return pd.DataFrame(columns=[*published().columns, "seeds", "ci"])
+    keys = [name for name in rows[0] if name not in ("seed", "recall")]
+    groups = pd.DataFrame(rows).groupby(keys, sort=False)["recall"]
+    table = groups.agg(recall="mean", ci=confidence_half_width, seeds="size").reset_index()
+    return table.drop(columns="identity")
+
+
+def environments(runs: Path) -> list[str]:
+    """The versions and machines of the runs."""
+    found = {json.loads(p.read_text(encoding="utf-8"))["environment"] for p in runs.rglob(RESULT)}
+    return sorted(found)
+
+
+def _rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+    names = {field.name for field in fields(Experiment)}
+    settings = {name: value for name, value in result["experiment"].items() if name in names}
+    experiment = Experiment(**{**settings, "milestones": tuple(settings["milestones"])})
+    loss = experiment.loss
+    return [
+        {
+            "dataset": experiment.dataset,
+            "method": "MS" if loss == "SNP" else loss,
+            "result": label,
+            "backbone": _backbone(experiment),
+            "dim": experiment.dims,
+            "settings": _settings(experiment),
+            "configuration": experiment.configuration,
+            "loss": loss,
+            "source": "",
+            "identity": experiment.name.partition("/")[0],
+            "k": int(metric.removeprefix("recall_at_")),
+            "seed": experiment.seed,
+            "recall": 100 * value,
+        }
+        for epoch, label in EPOCHS.items()
+        for metric, value in result[epoch].items()
+        if metric.startswith("recall_at_")
+    ]
+
+
+def _backbone(experiment: Experiment) -> str:
+    return {"bn_inception": "BN-Inception"}.get(experiment.backbone, experiment.backbone)
+
+
+def _settings(experiment: Experiment) -> str:
+    """The configuration, and what the run has changed of it."""
+    plain = preset(experiment.dataset, experiment.configuration)
+    changes = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in experiment.settings().items()
+        if name not in OWN_COLUMNS
+        and value != getattr(plain, name)
+        and not str(value).startswith("sha256:")
+    ]
+    return ", ".join([experiment.configuration, *changes])

@@ -1,0 +1,188 @@
+"""Finished runs of the paper's experiment beside the literature.
+
+python -m benchmarks.tables --help
+
+Three kinds of table, each as Markdown, CSV and LaTeX: a comparison per data set, the ablation of
+S, N and P, and the embedding dimension, which is drawn as well.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import pandas as pd
+import typer
+
+from .collected import EPOCHS, PUBLISHED, environments, ours, published
+from .contenders import CONTENDERS, similarities_of
+from .files import write_atomically
+from .paper import DATASETS, RUNS
+from .plots import plot_dimensions
+
+RESULTS = Path(__file__).parent / "results" / "paper"
+DIMS = (64, 128, 512)
+NOT_RUN, NOT_PUBLISHED = "not run", "–"
+LAST, BEST = EPOCHS.values()
+
+
+class Table(NamedTuple):
+    """A table under its title, the name of its files, and its cells as text."""
+
+    title: str
+    name: str
+    cells: pd.DataFrame
+
+
+def main(
+    runs: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of the runs of benchmarks.paper.",
+            show_default="benchmarks/results/paper-runs",
+        ),
+    ] = RUNS,
+    output: Annotated[
+        Path, typer.Option(help="Folder for the tables.", show_default="benchmarks/results/paper")
+    ] = RESULTS,
+) -> None:
+    """Collect finished runs into tables beside published results.
+
+    Ours are mean ± 95 % confidence interval over seeds, of the last epoch and of the best one,
+    which is chosen on the test set and so too good. Published results carry their source and are
+    never taken for ours: what has not been run says "not run".
+    """
+    if not runs.is_dir() and runs != RUNS:
+        message = f"must be a folder, got {str(runs)!r}"
+        raise typer.BadParameter(message, param_hint="--runs")
+    mine = ours(runs)
+    cells = pd.concat([published(), mine], ignore_index=True)
+    tables = [*comparisons(cells), *ablations(mine), *dimensions(cells)]
+    lines = ["# The paper's experiment", "", *_preface(runs)]
+    for table in tables:
+        markdown = table.cells.to_markdown(index=False, disable_numparse=True)
+        lines += [f"## {table.title}", "", markdown, ""]
+        _write(output / f"{table.name}.csv", table.cells.to_csv(index=False))
+        _write(output / f"{table.name}.tex", _latex(table))
+    cells_csv = cells.to_csv(index=False)
+    _write(output / "recalls.csv", cells_csv)
+    _write(output / "tables.md", "\n".join(lines))
+    write_atomically(output / "dimensions.png", lambda path: plot_dimensions(cells, path))
+    typer.echo("\n".join(lines))
+    typer.echo(f"Saved {output}/tables.md, dimensions.png, and each table as CSV and LaTeX")
+
+
+def comparisons(cells: pd.DataFrame) -> Iterator[Table]:
+    """A row per method and result of each data set, Recall@K in percent."""
+    for dataset in _datasets(cells):
+        those = cells[cells["dataset"] == dataset]
+        ks = sorted({*DATASETS[dataset].ks, *those["k"]})
+        keys = ["method", "result", "backbone", "dim", "settings", "source"]
+        rows = [
+            {**dict(zip(keys, key, strict=True)), **_recalls(group, ks)}
+            for key, group in those.groupby(keys, sort=False, dropna=False)
+        ]
+        run = {(row["method"], row["dim"]) for row in rows if row["result"] == LAST}
+        rows += [
+            {"method": "MS", "result": LAST, "backbone": "BN-Inception", "dim": dim}
+            | {"settings": "released", "source": ""}
+            | {f"R@{k}": NOT_RUN for k in ks}
+            for dim in DIMS
+            if ("MS", dim) not in run
+        ]
+        table = pd.DataFrame(rows).sort_values("dim", kind="stable", key=pd.to_numeric)
+        order = ["method", "result", "dim", "backbone", "settings", *(f"R@{k}" for k in ks)]
+        yield Table(dataset, f"comparison-{dataset}", table[[*order, "source"]])
+
+
+def ablations(mine: pd.DataFrame) -> Iterator[Table]:
+    """All losses, wherever one of the variants of S, N and P has run."""
+    keys = ["dataset", "backbone", "dim", "settings"]
+    for (dataset, backbone, dim, settings), group in mine.groupby(keys, sort=False):
+        if {*group["loss"]} == {"SNP"}:
+            continue  # nothing to compare it with
+        ks = sorted({*group["k"]})
+        rows = []
+        for loss in CONTENDERS:
+            row: dict[str, str] = {"loss": loss, "uses": similarities_of(loss)}
+            for short, result in (("last", LAST), ("best", BEST)):
+                one = group[(group["loss"] == loss) & (group["result"] == result)]
+                texts = _recalls(one, ks, missing=NOT_RUN)
+                row |= {f"{name} {short}": text for name, text in texts.items()}
+            rows.append(row)
+        title = f"{dataset}, {backbone}, {dim} dimensions, {settings}: S, N and P"
+        name = f"ablation-{dataset}-{backbone}-{dim}-{settings}"
+        yield Table(title, _file_name(name), pd.DataFrame(rows))
+
+
+def dimensions(cells: pd.DataFrame) -> Iterator[Table]:
+    """Recall@1 of MS for each embedding dimension, ours and published, for each data set."""
+    ms = cells[(cells["method"] == "MS") & (cells["k"] == 1)]
+    columns = [PUBLISHED, *(f"{s}: {r}" for s in _our_settings(ms) for r in (LAST, BEST))]
+    if len(columns) == 1:
+        columns.append(LAST)
+    rows = []
+    for dataset in _datasets(cells):
+        for dim in sorted({*DIMS, *ms["dim"].dropna().astype(int)}):
+            one = ms[(ms["dataset"] == dataset) & (ms["dim"] == dim)]
+            row = {"dataset": dataset, "dim": str(dim)}
+            for column in columns:
+                settings, _, result = column.rpartition(": ")
+                those = one[(one["result"] == result) & (one["settings"] == settings)]
+                missing = NOT_PUBLISHED if column == PUBLISHED else NOT_RUN
+                row[column] = _recalls(those, [1], missing)["R@1"]
+            rows.append(row)
+    yield Table("Recall@1 of MS against the embedding dimension", "dimensions", pd.DataFrame(rows))
+
+
+def _our_settings(cells: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(cells.loc[cells["result"] != PUBLISHED, "settings"]))
+
+
+def _datasets(cells: pd.DataFrame) -> list[str]:
+    """Those of the paper, and others that were run."""
+    paper = [name for name in DATASETS if name != "ImageFolder"]
+    return [*paper, *({*cells["dataset"]} - {*paper})]
+
+
+def _recalls(group: pd.DataFrame, ks: list[int], missing: str = NOT_PUBLISHED) -> dict[str, str]:
+    """K → "mean ± half-width (seeds)" of one method."""
+    by_k = {int(row["k"]): row for _, row in group.iterrows()}
+    return {f"R@{k}": _text(by_k[k]) if k in by_k else missing for k in ks}
+
+
+def _text(row: "pd.Series[float]") -> str:
+    if pd.isna(row.get("seeds")):
+        return f"{row['recall']:.1f}"
+    width = "" if pd.isna(row["ci"]) else f" ± {row['ci']:.1f}"
+    return f"{row['recall']:.1f}{width} (n={int(row['seeds'])})"
+
+
+def _preface(runs: Path) -> list[str]:
+    """What the numbers are."""
+    found = environments(runs)
+    return [
+        "Recall@K in percent on classes that were not trained. Ours: mean ± 95 % confidence",
+        "interval over n seeds (one seed has no interval). The last epoch is the honest figure;",
+        "the best one is chosen on the test set, as the released code of the paper does. Published",
+        "results are those of their sources and were not reproduced here; – where none is known.",
+        "",
+        *([f"Runs: {'; '.join(found)}", ""] if found else ["No run has been finished yet.", ""]),
+    ]
+
+
+def _latex(table: Table) -> str:
+    text = table.cells.to_latex(index=False, escape=True, caption=table.title)
+    return text.replace("±", r"$\pm$").replace("–", "--")
+
+
+def _file_name(text: str) -> str:
+    """Letters, digits, points and hyphens."""
+    return "".join(c if c.isalnum() or c in ".-" else "_" for c in text)
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,86 @@
+"""PML's trainer with mixed precision, a schedule of epochs and a look at the time."""
+
+import time
+from typing import Any
+
+import torch
+from pytorch_metric_learning.samplers import MPerClassSampler
+from pytorch_metric_learning.trainers import MetricLossOnly
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from .presets import PER_CLASS, Experiment
+
+
+class Trainer(MetricLossOnly):
+    """Trains one epoch at a time, the same whether or not others came before it in this process.
+
+    ``train(epoch, epoch)`` after seeding all random numbers: sampler and data loader are made
+    anew for each epoch, so nothing but models, optimizers, schedules and losses is carried over.
+    """
+
+    def __init__(self, experiment: Experiment, **kwargs: Any) -> None:
+        self.experiment = experiment
+        self.images, self.seconds, self.waiting = 0, 0.0, 0.0
+        super().__init__(
+            batch_size=experiment.batch, iterations_per_epoch=experiment.evaluate_every, **kwargs
+        )
+
+    def initialize_dataloader(self) -> None:
+        """A new sampler and loader for this epoch, whose last one may be shorter."""
+        done = (self.epoch - 1) * self.experiment.evaluate_every
+        self.iterations_per_epoch = min(
+            self.experiment.evaluate_every, self.experiment.iterations - done
+        )
+        batch = self.experiment.batch
+        sampler = MPerClassSampler(
+            self.dataset.labels, PER_CLASS, batch, batch * self.iterations_per_epoch
+        )
+        self.dataloader = DataLoader(
+            self.dataset,
+            batch,
+            sampler=sampler,
+            drop_last=True,
+            num_workers=self.experiment.workers,
+            pin_memory=self.data_device.type == "cuda",
+        )
+        self.dataloader_iter = iter(self.dataloader)
+
+    def train_epoch(self, epoch: int) -> None:
+        """Train one epoch, counted from 1."""
+        self.epoch = epoch  # PML sets it after it has made the loader
+        self.images, self.seconds, self.waiting = 0, 0.0, 0.0
+        self.train(epoch, epoch)
+
+    def get_global_iteration(self) -> int:
+        """The iterations before this one, whatever the length of the last epoch."""
+        return int(self.iteration + self.experiment.evaluate_every * (self.epoch - 1))
+
+    def forward_and_backward(self) -> None:
+        """PML's step, timed."""
+        started = time.perf_counter()
+        super().forward_and_backward()
+        self.seconds += time.perf_counter() - started
+        self.images += self.experiment.batch
+
+    def get_batch(self) -> Any:
+        """PML's batch; the time until it is there is time in which nothing is computed."""
+        started = time.perf_counter()
+        batch = super().get_batch()
+        self.waiting += time.perf_counter() - started
+        return batch
+
+    def compute_embeddings(self, data: Tensor) -> Tensor:
+        """Channels last, under autocast to bfloat16 with ``amp``; embeddings in float32."""
+        data = data.to(self.data_device, non_blocking=True, memory_format=torch.channels_last)
+        with torch.autocast(self.data_device.type, torch.bfloat16, enabled=self.experiment.amp):
+            embeddings: Tensor = super().compute_embeddings(data)
+        return embeddings.float()
+
+    def throughput(self) -> dict[str, float]:
+        """Images per second in this epoch, and the share of the time that waited for data."""
+        seconds = max(self.seconds, 1e-9)
+        return {
+            "images_per_second": self.images / seconds,
+            "waiting_share": self.waiting / seconds,
+        }

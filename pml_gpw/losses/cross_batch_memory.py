@@ -160,16 +160,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         if enqueue_mask is not None:
             if indices_tuple is not None:
                 raise ValueError("indices_tuple must be None where an enqueue_mask is given")
-            is_tensor = isinstance(enqueue_mask, Tensor)
-            if (
-                not is_tensor
-                or enqueue_mask.dtype != torch.bool
-                or enqueue_mask.shape != (labels.shape)
-            ):
-                got = enqueue_mask.dtype if is_tensor else type(enqueue_mask).__name__
-                raise ValueError(
-                    f"enqueue_mask must be a tensor of ({len(labels)},) booleans, got {got}"
-                )
+            checks.boolean_mask("enqueue_mask", enqueue_mask, len(labels))
             num_new = int(enqueue_mask.sum())
         if num_new > self.memory_size:
             raise ValueError(

@@ -123,6 +123,8 @@ class DistributedLoss(torch.nn.Module):
             batch = whole.batch
             if batch.indices_tuple is not None:
                 batch = whole.renumbered()
+                if isinstance(self.loss, CrossBatchMemory):  # before any process fills its own
+                    self.loss.check(*batch[:3], batch.enqueue_mask)
                 agree(self.group)
             with self._divided(whole.compared()):
                 return self._whole(batch)

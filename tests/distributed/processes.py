@@ -6,6 +6,7 @@ import os
 import time
 import traceback
 from datetime import timedelta
+from multiprocessing.connection import wait
 
 import pytest
 import torch
@@ -55,15 +56,17 @@ class Processes:
     def _wait(self):
         """What each process has to say: None where all is well."""
         told = ["no answer"] * self.world
+        ranks = {pipe: rank for rank, (_, pipe) in enumerate(self.workers)}
         deadline = time.monotonic() + PATIENCE + 10
-        for rank, (_, pipe) in enumerate(self.workers):
-            if pipe.poll(max(0.0, deadline - time.monotonic())):
+        while ranks and (ready := wait(list(ranks), max(0.0, deadline - time.monotonic()))):
+            for pipe in ready:
+                rank = ranks.pop(pipe)
                 try:
                     told[rank] = pipe.recv()
                 except EOFError:
                     told[rank] = "died"
-            if told[rank] is not None:  # the others may be waiting for this one in vain
-                deadline = min(deadline, time.monotonic() + 3)
+                if told[rank] is not None:  # the others may be waiting for this one in vain
+                    deadline = min(deadline, time.monotonic() + 3)
         return told
 
 

@@ -27,15 +27,16 @@ class Share(NamedTuple):
 
 def share(sizes=SIZES, dtype=torch.float64, seed=0, dims=5):
     """The same batch on every process: six loose classes, and one label that is alone."""
+    rank = dist.get_rank() if dist.is_initialized() else 0
     sizes = sizes[dist.get_world_size()] if isinstance(sizes, dict) else sizes
-    start, n = sum(sizes[: dist.get_rank()]), sum(sizes)
+    start, n = sum(sizes[:rank]), sum(sizes)
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(6, (n,), generator=generator)
     centres = torch.randn(6, dims, generator=generator, dtype=torch.float64)
     noise = torch.randn(n, dims, generator=generator, dtype=torch.float64)
     x = (centres[labels] + 0.6 * noise).to(dtype)
     labels[1] = 6
-    return Share(x, labels, slice(start, start + sizes[dist.get_rank()]))
+    return Share(x, labels, slice(start, start + sizes[rank]))
 
 
 def run(loss, x, *args, scale=1, **kwargs):

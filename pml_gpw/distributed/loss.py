@@ -29,6 +29,7 @@ class DistributedLoss(torch.nn.Module):
     indices_tuple=None, ref_emb=None, ref_labels=None, enqueue_mask=None)``, with the local
     embeddings (n, D), which may be different numbers and none at all::
 
+        torch.cuda.set_device(local_rank)
         dist.init_process_group("nccl")
         model = DistributedDataParallel(model)
         loss_fn = DistributedLoss(MSLoss())
@@ -52,8 +53,9 @@ class DistributedLoss(torch.nn.Module):
     **Cost**, per process: n/N of the products, and what the engine holds for n anchors, beside
     some copies of all embeddings. In embeddings of b bytes a number, forward receives N·D·b bytes
     (references as much again), backward sends and receives about 2·N·D·4 (·8 in float64); 8 bytes
-    a label, 12 an anchor's loss, and two short messages. Unequal batches are padded to the longest
-    on the way. Mining from half the product works in one process only.
+    a label, 12 an anchor's loss, and two short messages, three with an index tuple. Unequal
+    batches are padded to the longest on the way. Mining inside a batch takes half the product in
+    one process and all of it here: on well-trained embeddings, two processes gain little.
 
     An index tuple holds places in the concatenated batch in which one's own rows come first, then
     those of the other ranks: so does a tuple of the local batch, and so number PML's
@@ -124,7 +126,7 @@ class DistributedLoss(torch.nn.Module):
             if batch.indices_tuple is not None:
                 batch = whole.renumbered()
                 if isinstance(self.loss, CrossBatchMemory):  # before any process fills its own
-                    self.loss.check(*batch[:3], batch.enqueue_mask)
+                    self.loss.check(*batch[:3], batch.enqueue_mask)  # type: ignore[arg-type]
                 agree(self.group)
             with self._divided(whole.compared()):
                 return self._whole(batch)

@@ -26,7 +26,10 @@ class Share(NamedTuple):
 
 
 def share(sizes=SIZES, dtype=torch.float64, seed=0, dims=5):
-    """The same batch on every process: six loose classes, and one label that is alone."""
+    """The same batch on every process: six loose classes, and three labels that are alone.
+
+    So some process has no anchor with a positive, where one has row 10 or 11 to itself.
+    """
     rank = dist.get_rank() if dist.is_initialized() else 0
     sizes = sizes[dist.get_world_size()] if isinstance(sizes, dict) else sizes
     start, n = sum(sizes[:rank]), sum(sizes)
@@ -35,7 +38,8 @@ def share(sizes=SIZES, dtype=torch.float64, seed=0, dims=5):
     centres = torch.randn(6, dims, generator=generator, dtype=torch.float64)
     noise = torch.randn(n, dims, generator=generator, dtype=torch.float64)
     x = (centres[labels] + 0.6 * noise).to(dtype)
-    labels[1] = 6
+    lone = [row for row in (1, 10, 11) if row < n]
+    labels[lone] = 6 + torch.arange(len(lone))
     return Share(x, labels, slice(start, start + sizes[rank]))
 
 

@@ -62,7 +62,9 @@ def check_efficient_wrapper_of_pml_is_wrong():
     batch = even()
     one = run(MSWeightedLoss(), batch.x, batch.labels)
     many = run(DistributedLossWrapper(MSWeightedLoss(), efficient=True), *batch.mine)
-    assert fails(many, one, batch.own), "PML has mended it: drop this check"
+    ratio = many[1].norm() / (dist.get_world_size() * one[1][batch.own]).norm()
+    assert ratio > 1.2, "PML has mended it: drop this check"
+    assert fails(many, one, batch.own)
 
 
 def check_memory_in_the_wrapper_of_pml():

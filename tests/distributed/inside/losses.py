@@ -14,14 +14,14 @@ from pml_gpw.losses import VARIANTS
 from pml_gpw.mining import MSMining
 
 from ...cases import CASES
-from ..shares import REF_SIZES, equal, run, searched, share
+from ..shares import REF_SIZES, SIZES, equal, run, searched, share
 
 REDUCERS = {
     "mean": reducers.MeanReducer(),
     "sum": reducers.SumReducer(),
     "avg_non_zero": reducers.AvgNonZeroReducer(),
     "threshold": reducers.ThresholdReducer(low=0.1, high=0.9),
-    "class_weighted": reducers.ClassWeightedReducer(torch.linspace(1, 3, 7)),
+    "class_weighted": reducers.ClassWeightedReducer(torch.linspace(1, 3, 9)),
     "divisor": reducers.DivisorReducer(),
     "per_anchor": reducers.PerAnchorReducer(),
     "multiple": reducers.MultipleReducers({"loss": reducers.SumReducer()}),
@@ -106,6 +106,16 @@ def check_references():
             equal((ours[0], mine.grad), (one[0], leaf.grad), other.own)
 
 
+def check_references_that_are_the_anchors_of_one_process():
+    """To the batch of all they are others, so that an anchor and its copy are a positive pair."""
+    batch = share()
+    n = SIZES[dist.get_world_size()][0]
+    refs = share((n,) + (0,) * (dist.get_world_size() - 1))
+    x, labels = batch.x[:n][refs.own], batch.labels[:n][refs.own]
+    one = run(MSLoss(), batch.x, batch.labels, None, batch.x[:n], batch.labels[:n])
+    equal(run(DistributedLoss(MSLoss()), *batch.mine, None, x, labels), one, batch.own)
+
+
 def check_references_without_labels():
     batch = share()
     one = run(MSLoss(), batch.x, batch.labels, ref_emb=batch.x + 1)
@@ -181,3 +191,6 @@ def check_nothing_at_all():
     value = DistributedLoss(MSLoss())(empty, torch.zeros(0).long())
     value.backward()
     assert value == 0
+    pairs = tuple(torch.zeros(dist.get_rank()).long() for _ in range(4))
+    with pytest.raises(ValueError, match=r"^rank 1 .*indices in \[0, 0\), got 0 to 0"):
+        DistributedLoss(MSLoss())(empty, torch.zeros(0).long(), pairs)

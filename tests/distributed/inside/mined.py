@@ -35,6 +35,18 @@ def check_tuple_of_the_local_batch():
     equal(run(loss, batch.mine[0], None, miner(*batch.mine)), one, batch.own)
 
 
+def check_only_own_anchors_are_mined():
+    batch = share()
+    miner = MSMiner(collect_stats=True)
+    miner(batch.x, batch.labels)
+    every = torch.tensor([miner.num_pos_pairs, miner.num_neg_pairs])
+    DistributedLoss(MSWeightedLoss(), miner)(*batch.mine)
+    own = torch.tensor([miner.num_pos_pairs, miner.num_neg_pairs])
+    assert (own < every).all()
+    dist.all_reduce(own)
+    assert own.equal(every)
+
+
 def check_miners_of_pml():
     batch, refs = share(), share(REF_SIZES, seed=2)
     for miner in (miners.PairMarginMiner(0.5, 0.5), miners.TripletMarginMiner(0.2)):

@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 from pytorch_metric_learning import reducers
 
-from pml_gpw import GPWLoss, MSLoss
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import MultiSimilarity
@@ -25,6 +25,10 @@ def check_largest_tensor():
             with LargestTensor() as seen:
                 DistributedLoss(loss)(leaf, batch.mine[1]).backward()
             assert 0 < seen.numel <= 2 * chunk_size * 240 < n * 240
-    with LargestTensor() as seen:
-        DistributedLoss(MSLoss(chunk_size=n))(*batch.mine)
-    assert n * 240 <= seen.numel < 240 * 240, "the probe sees nothing, or all is walked"
+    for loss in (
+        DistributedLoss(MSLoss(chunk_size=240)),
+        DistributedLoss(MSWeightedLoss(chunk_size=240), MSMiner()),
+    ):
+        with LargestTensor() as seen:
+            loss(leaf, batch.mine[1]).backward()
+        assert n * 240 <= seen.numel < 240 * 240, "the probe sees nothing, or all is walked"

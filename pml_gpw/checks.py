@@ -84,3 +84,11 @@ def integer_labels(name: str, labels: Tensor, length: int) -> Tensor:
                 f"or too large for {labels.dtype} to tell apart"
             )
     return labels.long()
+
+
+def boolean_mask(name: str, mask: Tensor, length: int) -> None:
+    """Raise unless ``mask`` is a (length,) tensor of booleans."""
+    is_tensor = isinstance(mask, Tensor)
+    if not is_tensor or mask.dtype != torch.bool or mask.shape != (length,):
+        got = mask.dtype if is_tensor else type(mask).__name__
+        raise ValueError(f"{name} must be a tensor of ({length},) booleans, got {got}")

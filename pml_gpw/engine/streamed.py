@@ -59,8 +59,8 @@ class _StreamedLosses(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, other, link, grad_x, grad_y = ctx.saved_tensors
-        if bool((upstream == upstream[0]).all()):
-            scale = upstream[0]
+        if bool((upstream == upstream[:1]).all()):
+            scale = upstream[:1].sum()  # of no anchors 0
             grad_x, grad_y = grad_x * scale, None if grad_y is None else grad_y * scale
         else:
             # Whoever calls backward may do so under autocast.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..engine import Candidates, Labelled, Listed
@@ -36,6 +37,18 @@ class Given:
             return Listed(*pairs, self._shape)
         return Labelled(*self._labels())
 
+    def part(self, anchors: slice) -> "Given":
+        """The same for some of the anchors only; all references stay."""
+        embeddings = self.embeddings[anchors]
+        if self.indices_tuple is not None:
+            pairs = tuple_pairs(self.indices_tuple, self._shape, embeddings.device)
+            parts = tuple(index for pair in pairs for index in _pairs_of(anchors, *pair))
+            return Given(embeddings, None, parts, self.ref_emb, None, None)
+        labels, ref_labels, own = self._labels()
+        if own is None:  # a part must not look like the references where the whole did not
+            own = torch.full_like(labels, -1)
+        return Given(embeddings, labels[anchors], None, self.ref_emb, ref_labels, own[anchors])
+
     @property
     def _shape(self) -> tuple[int, int]:
         return len(self.embeddings), len(self.ref_emb)
@@ -46,3 +59,9 @@ class Given:
         ref_labels = reference_labels(self.labels, self.ref_emb, self.ref_labels)
         own = own_columns(self.embeddings, self.labels, self.ref_emb, ref_labels, self.own)
         return self.labels, ref_labels, own
+
+
+def _pairs_of(anchors: slice, anchor: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Those of the pairs (K,) whose anchor is one of ``anchors``, numbered from the first."""
+    there = (anchor >= anchors.start) & (anchor < anchors.stop)
+    return anchor[there] - anchors.start, other[there]

@@ -77,7 +77,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         enqueue_mask: Tensor | None = None,
     ) -> Tensor:
         """See the class."""
-        labels = self._check(embeddings, labels, indices_tuple, enqueue_mask)
+        labels = self.check(embeddings, labels, indices_tuple, enqueue_mask)
         embeddings = at_least_float32(embeddings)
         self.reset_stats()
         self.calls += 1
@@ -141,14 +141,14 @@ class CrossBatchMemory(PMLCrossBatchMemory):
             pairs = tuple(torch.cat(both) for both in zip(pairs, added, strict=True))
         return self.loss(embeddings, labels, pairs, references, ref_labels)
 
-    def _check(
+    def check(
         self,
         embeddings: Tensor,
         labels: Tensor,
         indices_tuple: Sequence[Tensor] | None,
         enqueue_mask: Tensor | None,
     ) -> Tensor:
-        """The labels (N,) in int64; nothing has been put into the memory when this raises."""
+        """The labels (N,) of a call in int64; ValueError for what it refuses, as it stands."""
         checks.embedding_matrix("embeddings", embeddings)
         labels = checks.integer_labels("labels", labels, len(embeddings)).to(embeddings.device)
         if embeddings.shape[1] != self.embedding_size:
@@ -160,16 +160,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         if enqueue_mask is not None:
             if indices_tuple is not None:
                 raise ValueError("indices_tuple must be None where an enqueue_mask is given")
-            is_tensor = isinstance(enqueue_mask, Tensor)
-            if (
-                not is_tensor
-                or enqueue_mask.dtype != torch.bool
-                or enqueue_mask.shape != (labels.shape)
-            ):
-                got = enqueue_mask.dtype if is_tensor else type(enqueue_mask).__name__
-                raise ValueError(
-                    f"enqueue_mask must be a tensor of ({len(labels)},) booleans, got {got}"
-                )
+            checks.boolean_mask("enqueue_mask", enqueue_mask, len(labels))
             num_new = int(enqueue_mask.sum())
         if num_new > self.memory_size:
             raise ValueError(

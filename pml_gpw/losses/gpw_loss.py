@@ -1,6 +1,6 @@
 """Any pair weighting as a PML loss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +14,9 @@ from ..similarity import is_inner_product, normalized, on_scale_of, similarity_m
 from ..weightings import PairWeighting
 from .candidates import Given
 from .pair_loss import LossDict, PairLoss
+
+AnchorLosses = tuple[Tensor, Tensor, Tensor]
+"""Losses (N,), and the numbers of positive and of negative pairs weighed, (N,) each."""
 
 
 class GPWLoss(Hyperparameters, PairLoss):
@@ -55,6 +58,8 @@ class GPWLoss(Hyperparameters, PairLoss):
         "weighting": (PairWeighting,),
         "mining": (MSMining, type(None)),
     }
+    # For the time of a call: how the losses of all anchors come about where processes share them.
+    _divide: Callable[[Callable[[Given], AnchorLosses], Given], AnchorLosses] | None = None
 
     def __init__(
         self,
@@ -86,19 +91,10 @@ class GPWLoss(Hyperparameters, PairLoss):
             self.warn_of_no_pairs(f"{len(embeddings)} embeddings, {len(ref_emb)} references")
             return self.zero_losses()
         given = Given(embeddings, labels, indices_tuple, ref_emb, ref_labels, self._own)
-        # Which pairs are kept is known only from values, which a traced graph cannot follow.
-        if is_inner_product(self.distance) and not torch.compiler.is_compiling():
-            chunk_size = self.chunk_size or default_chunk_size(ref_emb)
-            pairing = Pairing(given.candidates(), self.mining, chunk_size)
-            x, y = normalized(self.distance, embeddings, ref_emb)
-            losses, num_pos, num_neg = streamed_losses(x, y, pairing, self.weighting)
+        if self._divide is None:
+            losses, num_pos, num_neg = self._anchor_losses(given)
         else:
-            pos, neg = given.masks()
-            sim = similarity_matrix(self.distance, embeddings, ref_emb)
-            if self.mining is not None:
-                pos, neg = self.mining(sim.detach(), pos, neg)
-            losses = matrix_losses(sim, pos, neg, on_scale_of(self.distance, self.weighting))
-            num_pos, num_neg = pos.sum(dim=1), neg.sum(dim=1)
+            losses, num_pos, num_neg = self._divide(self._anchor_losses, given)
         self._look_at(num_pos, num_neg, indices_tuple is not None)
         return {
             "loss": {
@@ -108,6 +104,20 @@ class GPWLoss(Hyperparameters, PairLoss):
                 "divisor": ((num_pos > 0) | (num_neg > 0)).sum(),
             }
         }
+
+    def _anchor_losses(self, given: Given) -> AnchorLosses:
+        # Which pairs are kept is known only from values, which a traced graph cannot follow.
+        if is_inner_product(self.distance) and not torch.compiler.is_compiling():
+            chunk_size = self.chunk_size or default_chunk_size(given.ref_emb)
+            pairing = Pairing(given.candidates(), self.mining, chunk_size)
+            x, y = normalized(self.distance, given.embeddings, given.ref_emb)
+            return streamed_losses(x, y, pairing, self.weighting)
+        pos, neg = given.masks()
+        sim = similarity_matrix(self.distance, given.embeddings, given.ref_emb)
+        if self.mining is not None:
+            pos, neg = self.mining(sim.detach(), pos, neg)
+        losses = matrix_losses(sim, pos, neg, on_scale_of(self.distance, self.weighting))
+        return losses, pos.sum(dim=1), neg.sum(dim=1)
 
     def _look_at(self, num_pos: Tensor, num_neg: Tensor, from_tuple: bool) -> None:
         if torch.compiler.is_compiling():

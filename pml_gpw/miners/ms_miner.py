@@ -41,6 +41,7 @@ class MSMiner(Hyperparameters, BaseMiner):
 
     held: ClassVar[dict[str, tuple[type, ...]]] = {"mining": (MSMining,)}
     _own: Tensor | None = None  # for the time of a call
+    _anchors: slice | None = None  # likewise: those to mine, where processes share them
 
     def __init__(self, epsilon: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -70,7 +71,23 @@ class MSMiner(Hyperparameters, BaseMiner):
     ) -> IndexTuple:
         """See PML's ``BaseMiner``."""
         ref_labels = reference_labels(labels, ref_emb, ref_labels)
-        pairs = labels, ref_labels, own_columns(embeddings, labels, ref_emb, ref_labels, self._own)
+        own = own_columns(embeddings, labels, ref_emb, ref_labels, self._own)
+        if self._anchors is None:
+            return self._mined(embeddings, labels, ref_emb, ref_labels, own)
+        here = self._anchors
+        own = None if own is None else own[here]
+        a1, p, a2, n = self._mined(embeddings[here], labels[here], ref_emb, ref_labels, own)
+        return a1 + here.start, p, a2 + here.start, n
+
+    def _mined(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        ref_emb: Tensor,
+        ref_labels: Tensor,
+        own: Tensor | None,
+    ) -> IndexTuple:
+        pairs = labels, ref_labels, own
         # Which pairs are kept is known only from values, which a traced graph cannot follow.
         if is_inner_product(self.distance) and not torch.compiler.is_compiling():
             pairing = Pairing(Labelled(*pairs), self.mining, default_chunk_size(ref_emb))

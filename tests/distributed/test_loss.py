@@ -1,0 +1,112 @@
+"""Two, three and four processes against one; and one, in a group of its own or in none."""
+
+import copy
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+from pytorch_metric_learning.losses import ContrastiveLoss
+from pytorch_metric_learning.losses import CrossBatchMemory as PMLCrossBatchMemory
+
+from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw.distributed import DistributedLoss
+from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
+
+from .inside import alone, controls, cost, errors, losses, mined, training
+from .processes import Processes
+
+CHECKS = [
+    (module.__name__, name)
+    for module in (losses, mined, training, errors, controls, cost)
+    for name in vars(module)
+    if name.startswith("check_")
+]
+
+
+@pytest.fixture(scope="module", params=[2, 3, 4], ids="{}-processes".format)
+def processes(request, tmp_path_factory):
+    pool = Processes(request.param, tmp_path_factory.mktemp("stores"))
+    yield pool
+    pool.stop()
+
+
+@pytest.mark.parametrize(("module", "name"), CHECKS, ids=lambda text: text.rpartition(".")[2])
+def test_as_one_process(processes, module, name):
+    processes.run(module, name)
+
+
+def test_a_group_of_one(tmp_path):
+    pool = Processes(1, tmp_path)
+    pool.run(alone.__name__, alone.check_is_the_loss_itself.__name__)
+    with pytest.raises(pytest.fail.Exception, match=r"rank 0: [^$]*on purpose"):
+        pool.run(alone.__name__, alone.fails.__name__)
+    assert not pool.workers
+    pool.run(alone.__name__, alone.check_is_the_loss_itself.__name__)
+    pool.stop()
+
+
+def test_without_a_group(batch):
+    assert not dist.is_initialized()
+    alone.check_is_the_loss_itself()
+    assert DistributedLoss(MSLoss(), MSMiner())(*batch) == MSLoss()(*batch, MSMiner()(*batch))
+
+
+def test_wrapping_changes_nothing_of_the_loss(batch):
+    loss = MSLoss(alpha=3)
+    many = DistributedLoss(loss)
+    assert many.loss is loss
+    assert list(many.parameters()) == []
+    twin = copy.deepcopy(many)
+    twin.load_state_dict(many.state_dict())
+    assert twin.loss.alpha == 3
+    assert twin(*batch) == loss(*batch)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((ContrastiveLoss(),), "loss must be a GPWLoss .*, got ContrastiveLoss"),
+        ((PairSimilarityLoss(),), "loss must be .*, got PairSimilarityLoss"),
+        ((None,), "loss must be .*, got NoneType"),
+        ((CrossBatchMemory(ContrastiveLoss(), 5),), "got CrossBatchMemory around ContrastiveLoss"),
+        ((PMLCrossBatchMemory(ContrastiveLoss(), 5),), "loss must be .*, got CrossBatchMemory"),
+        ((MSWeightedLoss(), MSLoss()), "miner must be a BaseMiner or None, got MSLoss"),
+        ((CrossBatchMemory(MSLoss(), 5), MSMiner()), "miner must be None beside"),
+    ],
+)
+def test_bad_arguments(args, message):
+    with pytest.raises(ValueError, match=message):
+        DistributedLoss(*args)
+
+
+@pytest.mark.parametrize(
+    ("loss", "kwargs", "message"),
+    [
+        (DistributedLoss(MSLoss()), {"enqueue_mask": torch.ones(12).bool()}, "enqueue_mask must"),
+        (DistributedLoss(MSLoss(), MSMiner()), {"indices_tuple": ()}, "indices_tuple must be None"),
+        (
+            DistributedLoss(CrossBatchMemory(MSLoss(), 6)),
+            {"ref_emb": torch.ones(3, 6)},
+            "ref_emb must be None",
+        ),
+    ],
+)
+def test_bad_calls_without_a_group(batch, loss, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        loss(*batch, **kwargs)
+
+
+def test_a_process_that_waits_in_vain_is_noticed(tmp_path):
+    """One fails; the other waits for it in a collective, and is not waited for."""
+    pool = Processes(2, tmp_path)
+    start = time.monotonic()
+    with pytest.raises(pytest.fail.Exception, match=r"rank 1: [^$]*left alone"):
+        pool.run(__name__, one_leaves.__name__)
+    assert time.monotonic() - start < 40
+    assert not pool.workers
+
+
+def one_leaves():
+    assert dist.get_rank() == 0, "left alone"
+    dist.all_reduce(torch.ones(1))

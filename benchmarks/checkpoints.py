@@ -45,8 +45,8 @@ class Checkpoints:
         names = [p.name for p in self.folder.glob("[0-9]*")] if self.folder.exists() else []
         return self.folder / max(names) if names else None
 
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The last state, with the logs put back as they were; None where there is none."""
+    def load(self) -> dict[str, Any] | None:
+        """The last state, on the CPU, the logs put back as they were; None where there is none."""
         last = self.last()
         for name in KEPT:
             shutil.rmtree(self.run / name, ignore_errors=True)
@@ -57,7 +57,7 @@ class Checkpoints:
         self._remove_others(int(last.name))
         with torch.serialization.safe_globals([Counter]):  # the milestones of a schedule
             state: dict[str, Any] = torch.load(
-                last / "state.pt", map_location=device, weights_only=True
+                last / "state.pt", map_location="cpu", weights_only=True
             )
         return state
 

@@ -18,8 +18,8 @@ from .summaries import confidence_half_width
 PUBLISHED = "published"
 EPOCHS = {"last": "ours, last epoch", "best": "ours, best epoch (chosen on the test set)"}
 NAMES = {"SOP": "StanfordOnlineProducts"}
-# Stand in columns of their own, or do not change what is measured.
-OWN_COLUMNS = {"dataset", "configuration", "loss", "dims", "seed", "backbone", "workers"}
+# Stand in columns of their own.
+OWN_COLUMNS = {"dataset", "configuration", "loss", "dims", "seed", "backbone"}
 
 
 def published() -> pd.DataFrame:

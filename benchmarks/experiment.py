@@ -10,17 +10,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 from pytorch_metric_learning.utils import logging_presets
 from torch import nn
+from torch.optim import Adam
+from torch.optim.lr_scheduler import MultiStepLR
 
 from pml_gpw.backbones import backbone, embedding_head
 from pml_gpw.datasets import ImageDataset
-from pml_gpw.evaluation import RecallCalculator
+from pml_gpw.evaluation import dataset_recall
 from pml_gpw.losses import CrossBatchMemory
 
+from . import processes
 from .checkpoints import Checkpoints
-from .contenders import CONTENDERS, MinerAndLoss
+from .contenders import CONTENDERS
 from .files import write_atomically
 from .presets import Experiment
 from .summaries import environment
@@ -28,6 +30,10 @@ from .trainer import Trainer
 
 RESULT = "result.json"
 Report = Callable[[Trainer], object]
+History = list[dict[str, float]]
+_NO_LOGS: tuple[Any, Any] = (None, None)
+Parts = dict[str, dict[str, Any]]
+"""Models, optimizers, schedules, loss and miner by PML's names: all that a checkpoint holds."""
 
 
 class Data(NamedTuple):
@@ -44,12 +50,13 @@ class Data(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a run lies and computes; none of it changes the result on one kind of machine."""
+    """Where a run lies and computes: nothing that its result depends on."""
 
     folder: Path
     weights: str | None
     device: torch.device
     backend: str
+    workers: int
 
 
 def run(experiment: Experiment, data: Data, place: Place, report: Report) -> dict[str, Any]:
@@ -58,36 +65,41 @@ def run(experiment: Experiment, data: Data, place: Place, report: Report) -> dic
     An epoch begins with random numbers seeded by (seed, epoch), a new sampler and a new loader,
     and ends with an evaluation and a checkpoint. So a run that was killed at any moment goes on
     at its last checkpoint to the same weights, bit for bit where the device is deterministic.
-    ``report`` is called after each iteration.
+    ``report`` is called after each iteration. Of several processes the first alone writes.
     """
     checkpoints = Checkpoints(place.folder)
     _seed((experiment.seed, 0))
-    models = _models(experiment, place)
-    state = checkpoints.load(place.device)
-    keeper, _, tensorboard = logging_presets.get_record_keeper(
-        str(place.folder / "logs"), str(place.folder / "tensorboard")
-    )
-    hooks = logging_presets.get_hook_container(keeper, primary_metric="recall_at_1")
-    trainer = _trainer(experiment, data, place, models, hooks, report)
-    tester = _tester(data, place, experiment.workers, hooks)
-    history: list[dict[str, float]] = []
+    parts = _parts(experiment, place)
+    history: History = []
+    state = processes.from_first(checkpoints.load() if processes.is_first() else None)
     if state is not None:
-        history = state["history"]
-        _restore(trainer, state)
+        history = state.pop("history")
+        for kind, items in state.items():
+            for name, item in items.items():
+                parts[kind][name].load_state_dict(item)
+    keeper, tensorboard = _logs(place.folder) if processes.is_first() else _NO_LOGS
+    trainer = _trainer(experiment, data, place, parts, keeper, report)
     for epoch in range(len(history) + 1, experiment.epochs + 1):
         _seed((experiment.seed, epoch))
         with warnings.catch_warnings():
             # PML formats its loss for a progress bar without detaching it.
             warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True")
             trainer.train_epoch(epoch)
-        history.append(_evaluate(tester, trainer, data))
-        keeper.update_records({"throughput": trainer.throughput()}, epoch)
-        keeper.save_records()
-        tensorboard.flush()
-        best = _best(history)["epoch"] == epoch
-        checkpoints.save(epoch, _state(trainer, history), _weights(trainer) if best else None)
-    tensorboard.close()
-    return _finish(experiment, trainer, history, place.folder)
+        recalls = _recalls(parts["models"], data, place)
+        iteration = trainer.get_global_iteration() + 1
+        history.append({"epoch": epoch, "iteration": iteration, **recalls})
+        if processes.is_first():
+            records = {"recall": history[-1], "throughput": trainer.throughput()}
+            keeper.update_records(records, epoch)
+            keeper.save_records()
+            tensorboard.flush()
+            is_best = _best(history)["epoch"] == epoch
+            best = _states(parts)["models"] if is_best else None
+            checkpoints.save(epoch, {"history": history, **_states(parts)}, best)
+    if processes.is_first():
+        tensorboard.close()
+        _finish(experiment, parts, history, place.folder)
+    return processes.from_first(finished(place.folder) or {})
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -96,122 +108,104 @@ def finished(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _models(experiment: Experiment, place: Place) -> dict[str, nn.Module]:
+def _parts(experiment: Experiment, place: Place) -> Parts:
     trunk = backbone(
         experiment.backbone,
         pooling=experiment.pooling,
         weights=place.weights,
         frozen_batch_norm=experiment.frozen_batch_norm,
     )
-    embedder = embedding_head(trunk.features, experiment.dims)
-    trunk = trunk.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return {"trunk": trunk, "embedder": embedder.to(place.device)}
-
-
-def _miner_and_loss(experiment: Experiment) -> MinerAndLoss:
-    miner, loss = CONTENDERS[experiment.loss](**experiment.hyperparameters)
-    if not experiment.memory:
-        return miner, loss
-    return None, CrossBatchMemory(loss, experiment.dims, experiment.memory, miner)
-
-
-def _trainer(
-    experiment: Experiment,
-    data: Data,
-    place: Place,
-    models: dict[str, nn.Module],
-    hooks: Any,
-    report: Report,
-) -> Trainer:
-    miner, loss = _miner_and_loss(experiment)
+    trunk = trunk.to(memory_format=torch.channels_last)
+    models = {"trunk": trunk, "embedder": embedding_head(trunk.features, experiment.dims)}
+    models = {name: model.to(place.device) for name, model in models.items()}
     optimizers = {
-        name: torch.optim.Adam(
-            model.parameters(), lr=experiment.learning_rate, weight_decay=experiment.weight_decay
+        name: Adam(
+            model.parameters(), experiment.learning_rate, weight_decay=experiment.weight_decay
         )
         for name, model in models.items()
     }
+    schedules = {name: MultiStepLR(o, experiment.milestones) for name, o in optimizers.items()}
+    miner, loss = CONTENDERS[experiment.loss](**experiment.hyperparameters)
+    if experiment.memory:
+        miner, loss = None, CrossBatchMemory(loss, experiment.dims, experiment.memory, miner)
+    return {
+        "models": models,
+        "optimizers": {f"{name}_optimizer": o for name, o in optimizers.items()},
+        "lr_schedulers": {f"{name}_scheduler_by_iteration": s for name, s in schedules.items()},
+        "loss_funcs": {"metric_loss": loss.to(place.device)},
+        "mining_funcs": {} if miner is None else {"tuple_miner": miner},
+    }
+
+
+def _logs(folder: Path) -> tuple[Any, Any]:
+    """record-keeper, to CSV, SQLite and TensorBoard, and the last's writer."""
+    keeper, _, tensorboard = logging_presets.get_record_keeper(
+        str(folder / "logs"), str(folder / "tensorboard")
+    )
+    return keeper, tensorboard
+
+
+def _trainer(
+    experiment: Experiment, data: Data, place: Place, parts: Parts, keeper: Any, report: Report
+) -> Trainer:
+    """PML's trainer of the parts, over all processes."""
+    hooks = logging_presets.HookContainer(keeper)
 
     def end_of_iteration(trainer: Trainer) -> None:
-        hooks.end_of_iteration_hook(trainer)
+        if processes.is_first():
+            hooks.end_of_iteration_hook(trainer)
         report(trainer)
 
+    miner, loss = processes.over_all(
+        parts["mining_funcs"].get("tuple_miner"), parts["loss_funcs"]["metric_loss"]
+    )
+    together = {
+        "models": {name: processes.data_parallel(m) for name, m in parts["models"].items()},
+        "loss_funcs": {"metric_loss": loss},
+        "mining_funcs": {} if miner is None else {"tuple_miner": miner},
+    }
     return Trainer(
         experiment,
-        models=models,
-        optimizers={f"{name}_optimizer": optimizer for name, optimizer in optimizers.items()},
-        lr_schedulers={
-            f"{name}_scheduler_by_iteration": torch.optim.lr_scheduler.MultiStepLR(
-                optimizer, list(experiment.milestones)
-            )
-            for name, optimizer in optimizers.items()
-        },
-        loss_funcs={"metric_loss": loss.to(place.device)},
-        mining_funcs={} if miner is None else {"tuple_miner": miner},
+        place.workers,
+        **{**parts, **together},
         dataset=data.train,
         data_device=place.device,
         end_of_iteration_hook=end_of_iteration,
     )
 
 
-def _tester(data: Data, place: Place, workers: int, hooks: Any) -> GlobalEmbeddingSpaceTester:
-    return GlobalEmbeddingSpaceTester(
+def _recalls(models: dict[str, nn.Module], data: Data, place: Place) -> dict[str, float]:
+    """Recall@K in the protocol of the data set."""
+    found = dataset_recall(
+        nn.Sequential(models["trunk"], models["embedder"]),
+        data.queries,
+        data.references,
+        ks=data.ks(),
+        backend=place.backend,
         batch_size=128,
-        dataloader_num_workers=workers,
-        data_device=place.device,
-        end_of_testing_hook=hooks.end_of_testing_hook,
-        accuracy_calculator=RecallCalculator(data.ks(), place.backend),
+        workers=place.workers,
     )
+    return {f"recall_at_{k}": value for k, value in found.items()}
 
 
-def _evaluate(tester: GlobalEmbeddingSpaceTester, trainer: Trainer, data: Data) -> dict[str, float]:
-    """Recall@K after an epoch, in the protocol of the data set."""
-    query, gallery = data.queries.queries, data.queries.references
-    splits = {query: data.queries} | ({gallery: data.references} if gallery else {})
-    found = tester.test(
-        splits,
-        trainer.epoch,
-        trainer.models["trunk"],
-        trainer.models["embedder"],
-        [(query, [gallery or query])],
-    )[query]
-    recalls = {f"recall_at_{k}": float(found[f"recall_at_{k}_level0"]) for k in data.ks()}
-    return {"epoch": trainer.epoch, "iteration": trainer.get_global_iteration() + 1, **recalls}
-
-
-PARTS = ("models", "optimizers", "lr_schedulers", "loss_funcs", "mining_funcs")
-
-
-def _state(trainer: Trainer, history: list[dict[str, float]]) -> dict[str, Any]:
+def _states(parts: Parts) -> dict[str, dict[str, Any]]:
     """All that an epoch takes over from those before it. Random numbers are seeded by epoch."""
-    parts = {
-        part: {name: item.state_dict() for name, item in getattr(trainer, part).items()}
-        for part in PARTS
+    return {
+        kind: {name: item.state_dict() for name, item in items.items()}
+        for kind, items in parts.items()
     }
-    return {"history": history, **parts}
 
 
-def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
-    for part in PARTS:
-        for name, item in getattr(trainer, part).items():
-            item.load_state_dict(state[part][name])
-
-
-def _weights(trainer: Trainer) -> dict[str, Any]:
-    return {name: model.state_dict() for name, model in trainer.models.items()}
-
-
-def _best(history: list[dict[str, float]]) -> dict[str, float]:
+def _best(history: History) -> dict[str, float]:
     """The epoch of the highest Recall@1, the first of equal ones."""
     return max(history, key=lambda row: (row["recall_at_1"], -row["epoch"]))
 
 
-def _finish(
-    experiment: Experiment, trainer: Trainer, history: list[dict[str, float]], folder: Path
-) -> dict[str, Any]:
+def _finish(experiment: Experiment, parts: Parts, history: History, folder: Path) -> None:
     """Keep the weights of the last and the best epoch and the result, in this order."""
     checkpoints = Checkpoints(folder)
-    best = checkpoints.best_weights()
-    write_atomically(folder / "last.pt", lambda path: torch.save(_weights(trainer), path))
+    last, best = _states(parts)["models"], checkpoints.best_weights()
+    write_atomically(folder / "last.pt", lambda path: torch.save(last, path))
     write_atomically(folder / "best.pt", lambda path: shutil.copyfile(best, path))
     result = {
         "experiment": {**experiment.settings(), "seed": experiment.seed},
@@ -223,11 +217,11 @@ def _finish(
     text = json.dumps(result, indent=1)
     write_atomically(folder / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
     checkpoints.clear()
-    return result
 
 
 def _seed(entropy: tuple[int, int]) -> None:
+    """Seed everything; processes draw the same batches, and their models other numbers."""
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  # PML's samplers draw from the global generator
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + processes.rank())

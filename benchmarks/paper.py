@@ -17,9 +17,11 @@ from tqdm import tqdm
 from pml_gpw.datasets import CUB200, Cars196, ImageDataset, ImageFolder, InShop
 from pml_gpw.datasets import StanfordOnlineProducts as SOP
 
+from . import processes
 from .contenders import CONTENDERS
 from .experiment import Data, Place, finished, run
-from .presets import CONFIGURATIONS, PER_CLASS, Experiment, preset, shortened
+from .presets import CONFIGURATIONS, Experiment, preset, shortened
+from .sampling import PER_CLASS
 from .trainer import Trainer
 from .views import evaluation_view, train_view
 
@@ -154,16 +156,17 @@ def main(
         memory=memory,
         resize=resize,
         amp=amp,
-        workers=workers,
         **{name: value for name, value in given.items() if value is not None},
     )
     plan = [*_plan(chosen, _losses(losses), _dims(dims), seeds)]
     _check_interrupted(plan, output, resume, fresh)
-    place = Place(output, None if weights == "random" else weights, _device(device), backend)
+    where = _device(device)
     data = _data(chosen, root)
-    for experiment in plan:
-        _run(experiment, data, place._replace(folder=output / experiment.name), fresh)
-    typer.echo(f"Compare with: python -m benchmarks.tables --runs {output}")
+    place = Place(output, None if weights == "random" else weights, where, backend, workers)
+    with processes.together(where):
+        for experiment in plan:
+            _run(experiment, data, place._replace(folder=output / experiment.name), fresh)
+        typer.echo(f"Compare with: python -m benchmarks.tables --runs {output}")
 
 
 def _bad(option: str, message: str) -> typer.BadParameter:
@@ -226,7 +229,7 @@ def _check_interrupted(plan: list[Experiment], output: Path, resume: bool, fresh
 
 
 def _device(name: str) -> torch.device:
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = processes.own_device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
@@ -243,10 +246,11 @@ def _data(experiment: Experiment, root: Path) -> Data:
     except (ValueError, OSError) as error:
         raise _bad("--root", str(error)) from error
     most = PER_CLASS * len(train.classes)
-    if experiment.batch % PER_CLASS or experiment.batch > most:
+    unit = PER_CLASS * processes.started()  # whole classes for each process
+    if experiment.batch % unit or experiment.batch > most:
         raise _bad(
             "--batch",
-            f"must be a multiple of {PER_CLASS} and at most {most} ({len(train.classes)} training "
+            f"must be a multiple of {unit} and at most {most} ({len(train.classes)} training "
             f"classes x {PER_CLASS}), got {experiment.batch}",
         )
     return Data(train, queries, references)
@@ -254,11 +258,13 @@ def _data(experiment: Experiment, root: Path) -> Data:
 
 def _run(experiment: Experiment, data: Data, place: Place, fresh: bool) -> None:
     """One run with its bar, and its line."""
-    if fresh:
+    if fresh and processes.is_first():
         shutil.rmtree(place.folder, ignore_errors=True)
-    result = finished(place.folder)
+    result = processes.from_first(finished(place.folder))
     if result is None:
-        with tqdm(total=experiment.iterations, unit="it", disable=False, mininterval=1) as bar:
+        with tqdm(
+            total=experiment.iterations, unit="it", disable=not processes.is_first(), mininterval=1
+        ) as bar:
             bar.set_description(experiment.name)
 
             def report(trainer: Trainer) -> None:

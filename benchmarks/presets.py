@@ -11,9 +11,7 @@ and InShop, which are ten and four times as large, longer: our choice, not the a
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
-
-PER_CLASS = 5
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,6 @@ class Experiment:
     crop: int = 227
     smallest_crop: float = 0.16
     amp: bool = False
-    workers: int = field(default=4)  # each draws crops of its own, so their number matters
 
     @property
     def hyperparameters(self) -> dict[str, float]:

@@ -4,53 +4,50 @@ import time
 from typing import Any
 
 import torch
-from pytorch_metric_learning.samplers import MPerClassSampler
 from pytorch_metric_learning.trainers import MetricLossOnly
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from .presets import PER_CLASS, Experiment
+from .presets import Experiment
+from .sampling import NumberedBatches, SeededViews
 
 
 class Trainer(MetricLossOnly):
     """Trains one epoch at a time, the same whether or not others came before it in this process.
 
-    ``train(epoch, epoch)`` after seeding all random numbers: sampler and data loader are made
-    anew for each epoch, so nothing but models, optimizers, schedules and losses is carried over.
+    ``train_epoch(epoch)`` after seeding all random numbers: sampler and data loader are made anew
+    for each epoch, so nothing but models, optimizers, schedules and losses is carried over.
     """
 
-    def __init__(self, experiment: Experiment, **kwargs: Any) -> None:
-        self.experiment = experiment
+    def __init__(self, experiment: Experiment, workers: int, **kwargs: Any) -> None:
+        self.experiment, self.workers = experiment, workers
         self.images, self.seconds, self.waiting = 0, 0.0, 0.0
         super().__init__(
             batch_size=experiment.batch, iterations_per_epoch=experiment.evaluate_every, **kwargs
         )
 
-    def initialize_dataloader(self) -> None:
-        """A new sampler and loader for this epoch, whose last one may be shorter."""
-        done = (self.epoch - 1) * self.experiment.evaluate_every
+    def train_epoch(self, epoch: int) -> None:
+        """Train one epoch, counted from 1; the last one may be shorter."""
+        self.epoch = epoch  # PML sets it after it has made the loader
+        done = (epoch - 1) * self.experiment.evaluate_every
         self.iterations_per_epoch = min(
             self.experiment.evaluate_every, self.experiment.iterations - done
         )
-        batch = self.experiment.batch
-        sampler = MPerClassSampler(
-            self.dataset.labels, PER_CLASS, batch, batch * self.iterations_per_epoch
+        self.images, self.seconds, self.waiting = 0, 0.0, 0.0
+        self.train(epoch, epoch)
+
+    def initialize_dataloader(self) -> None:
+        """A new sampler and loader for this epoch."""
+        batches = NumberedBatches(
+            self.dataset.labels, self.experiment.batch, self.iterations_per_epoch
         )
         self.dataloader = DataLoader(
-            self.dataset,
-            batch,
-            sampler=sampler,
-            drop_last=True,
-            num_workers=self.experiment.workers,
+            SeededViews(self.dataset, (self.experiment.seed, self.epoch)),
+            batch_sampler=batches,
+            num_workers=self.workers,
             pin_memory=self.data_device.type == "cuda",
         )
         self.dataloader_iter = iter(self.dataloader)
-
-    def train_epoch(self, epoch: int) -> None:
-        """Train one epoch, counted from 1."""
-        self.epoch = epoch  # PML sets it after it has made the loader
-        self.images, self.seconds, self.waiting = 0, 0.0, 0.0
-        self.train(epoch, epoch)
 
     def get_global_iteration(self) -> int:
         """The iterations before this one, whatever the length of the last epoch."""

@@ -12,12 +12,14 @@ import typer
 
 from pml_gpw.datasets import Glyphs
 
+from . import processes
 from .contenders import CONTENDERS
 from .files import write_atomically
 from .plots import plot_recall
 from .runs import all_runs
+from .sampling import PER_CLASS
 from .summaries import control_lines, environment, summarize, to_markdown
-from .training import PER_CLASS, Settings, Splits
+from .training import Settings, Splits
 
 BATCH, DIMS, LEARNING_RATE = 80, 128, 2e-3
 RESULTS = Path(__file__).parent / "results"
@@ -49,9 +51,11 @@ def main(
 
     The variants none, S, N, P, SN, SP, NP, SNP use just those similarities of the paper (Wang et
     al., CVPR 2019): S the pair's own, N relative to the anchor's negatives, P relative to its
-    positives. An interrupted call goes on where it stopped when it is given again.
+    positives. An interrupted call goes on where it stopped when it is given again. With torchrun
+    --nproc-per-node N -m benchmarks.accuracy, N processes train together to the same result.
     """
     folder = None if root is None else str(root)
+    device = processes.own_device(device)
     settings = Settings(dataset, folder, iterations, batch, dims, learning_rate, device)
     names = _checked(settings, losses)
     splits = _splits(settings)
@@ -59,8 +63,10 @@ def main(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _bad("--output", f"must be a folder to write to, got {str(output)!r}") from error
-    runs = all_runs(names, seeds, settings, splits, output / "runs", fresh)
-    _report(runs, settings, seeds, output / _stem(settings, names, seeds))
+    with processes.together(torch.device(device)):
+        runs = all_runs(names, seeds, settings, splits, output / "runs", fresh)
+        if processes.is_first():
+            _report(runs, settings, seeds, output / _stem(settings, names, seeds))
 
 
 def _bad(option: str, message: str) -> typer.BadParameter:
@@ -71,8 +77,9 @@ def _checked(settings: Settings, losses: str) -> list[str]:
     """The names of the losses, after a look at the options that typer cannot check."""
     if settings.dataset not in DATASETS:
         raise _bad("--dataset", f"must be one of {', '.join(DATASETS)}, got {settings.dataset!r}")
-    if settings.batch % PER_CLASS:
-        raise _bad("--batch", f"must be a multiple of {PER_CLASS}, got {settings.batch}")
+    unit = PER_CLASS * processes.started()  # whole classes for each process
+    if settings.batch % unit:
+        raise _bad("--batch", f"must be a multiple of {unit}, got {settings.batch}")
     try:
         torch.empty(0, device=settings.device)
     except (RuntimeError, AssertionError) as error:

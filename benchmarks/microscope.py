@@ -26,10 +26,10 @@ from pml_gpw.weightings import Contrastive, LiftedStructure, Triplet
 
 from .files import write_atomically
 from .networks import small_cnn
+from .sampling import PER_CLASS
 from .steps import embeddings
 from .stopwatch import Marks, now, time_in_turns
 from .summaries import environment
-from .training import PER_CLASS
 
 RESULTS = Path(__file__).parent / "results"
 BATCH, DIMS, EVERY = 80, 128, 50

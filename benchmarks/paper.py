@@ -137,6 +137,9 @@ def main(
     A run ends in OUTPUT/<name>/seed<n>/ with result.json (Recall@K after the last epoch, and in
     the best epoch, which is chosen on the test set as the released code does), last.pt and
     best.pt (weights), logs/ (CSV, SQLite) and tensorboard/. Finished runs are not trained again.
+
+    With torchrun --nproc-per-node N -m benchmarks.paper, N processes train together: the same
+    batches, the same loss, and up to rounding the same result as one.
     """
     chosen = _experiment(dataset, configuration, _digest(weights), backbone)
     given: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -86,8 +87,11 @@ def data_parallel(model: nn.Module) -> nn.Module:
     if world() == 1:
         return model
     model = over_processes(model)
-    # Buffers are the same on all processes, since each sees the statistics of the whole batch.
-    return DistributedDataParallel(model, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        # Of no use: buffers are alike, since each process has the statistics of the whole batch;
+        # and in its way when only the first one evaluates. Its new name is too new.
+        warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+        return DistributedDataParallel(model, broadcast_buffers=False)
 
 
 def over_all(miner: nn.Module | None, loss: nn.Module) -> tuple[nn.Module | None, nn.Module]:

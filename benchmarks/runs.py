@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 import pml_gpw
 
-from . import contenders, networks, training
+from . import contenders, networks, processes, sampling, training
 from .contenders import RAW_PIXELS
 from .files import write_atomically
 from .summaries import environment
@@ -31,23 +31,28 @@ def all_runs(
         {"loss": RAW_PIXELS, "seed": 0} | {f"recall_at_{k}": v for k, v in recalls.items()}
     ]
     total = seeds * len(names) * settings.iterations
-    with tqdm(total=total, unit="it", disable=False, mininterval=1) as bar:
+    with tqdm(total=total, unit="it", disable=not processes.is_first(), mininterval=1) as bar:
         for seed in range(seeds):
             for name in names:
                 bar.set_description(f"{name}, seed {seed}", refresh=False)
                 done = work / f"{name}-{seed}.json"
-                if fresh or not done.exists():
-                    folder = done.with_suffix("")
-                    result = train_and_test(name, seed, settings, splits, folder, bar.update)
-                    _save(done, result)
+                result = processes.from_first(None if fresh else _finished(done))
+                if result is None:
+                    folder, step = done.with_suffix(""), lambda _: bar.update()
+                    result = train_and_test(name, seed, settings, splits, folder, step)
+                    if processes.is_first():
+                        _save(done, result)
                 else:
                     bar.update(settings.iterations)
-                    result = json.loads(done.read_text())
                 bar.set_postfix_str(f"R@1 {100 * result['recall_at_1']:.1f}", refresh=False)
                 rows.append({"loss": name, "seed": seed, **result})
     runs = pd.DataFrame(rows)
     runs["loss"] = pd.Categorical(runs["loss"], [RAW_PIXELS, *names], ordered=True)
     return runs.sort_values(["loss", "seed"]).astype({"loss": str}).reset_index(drop=True)
+
+
+def _finished(path: Path) -> dict[str, float] | None:
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _save(path: Path, result: dict[str, float]) -> None:
@@ -59,7 +64,7 @@ def _fingerprint(settings: Settings) -> str:
     """Names the runs by settings, versions and the code that trains: no result is stale."""
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
     digest.update(environment().encode())
-    here = [Path(str(module.__file__)) for module in (contenders, networks, training)]
+    here = [Path(str(module.__file__)) for module in (contenders, networks, sampling, training)]
     for source in [*sorted(Path(pml_gpw.__file__).parent.rglob("*.py")), *here]:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]

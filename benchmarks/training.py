@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pytorch_metric_learning.samplers import MPerClassSampler
 from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 from pytorch_metric_learning.trainers import MetricLossOnly
 from pytorch_metric_learning.utils import logging_presets
@@ -19,11 +18,12 @@ from torch.utils.data import Dataset
 
 from pml_gpw.evaluation import RecallCalculator, recall_at_k
 
+from . import processes
 from .contenders import CONTENDERS
 from .networks import small_cnn
+from .sampling import ClassBatches
 
 KS = (1, 2, 4, 8)
-PER_CLASS = 5
 SPLIT = "val"  # the name under which PML's hooks look for what they evaluate
 
 
@@ -60,16 +60,36 @@ def train_and_test(
     settings: Settings,
     splits: Splits,
     folder: Path,
-    on_iteration: Callable[[], object],
+    on_iteration: Callable[[MetricLossOnly], object],
 ) -> dict[str, float]:
     """Train one contender with one seed; Recall@K after the last iteration and the seconds taken.
 
-    Logs go to ``folder`` (emptied first): CSV, SQLite and TensorBoard by record-keeper.
+    Logs go to ``folder`` (emptied first): CSV, SQLite and TensorBoard by record-keeper. Of several
+    processes, the first one logs and tests; all have the result.
     """
-    shutil.rmtree(folder, ignore_errors=True)
     _seed_everything(seed)
-    miner, loss = CONTENDERS[name]()
+    miner, loss = processes.over_all(*CONTENDERS[name]())
     models = _models(settings)
+    trainer = MetricLossOnly(
+        models={part: processes.data_parallel(model) for part, model in models.items()},
+        optimizers={
+            f"{part}_optimizer": torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+            for part, model in models.items()
+        },
+        batch_size=settings.batch,
+        loss_funcs={"metric_loss": loss},
+        mining_funcs={} if miner is None else {"tuple_miner": miner},
+        dataset=splits.train,
+        sampler=ClassBatches(splits.train.labels, settings.batch, settings.iterations),  # type: ignore[attr-defined]
+        iterations_per_epoch=settings.iterations,
+        dataloader_num_workers=0,
+        data_device=torch.device(settings.device),
+        end_of_iteration_hook=on_iteration,
+    )
+    if not processes.is_first():
+        _trained(trainer)
+        return processes.from_first({})
+    shutil.rmtree(folder, ignore_errors=True)
     keeper, _, tensorboard = logging_presets.get_record_keeper(
         str(folder / "logs"), str(folder / "tensorboard")
     )
@@ -84,37 +104,27 @@ def train_and_test(
 
     def end_of_iteration(trainer: MetricLossOnly) -> None:
         hooks.end_of_iteration_hook(trainer)
-        on_iteration()
+        on_iteration(trainer)
 
-    trainer = MetricLossOnly(
-        models=models,
-        optimizers={
-            f"{part}_optimizer": torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-            for part, model in models.items()
-        },
-        batch_size=settings.batch,
-        loss_funcs={"metric_loss": loss},
-        mining_funcs={} if miner is None else {"tuple_miner": miner},
-        dataset=splits.train,
-        sampler=MPerClassSampler(splits.train.labels, PER_CLASS, settings.batch),  # type: ignore[attr-defined]
-        iterations_per_epoch=settings.iterations,
-        dataloader_num_workers=0,
-        data_device=torch.device(settings.device),
-        end_of_iteration_hook=end_of_iteration,
-        end_of_epoch_hook=hooks.end_of_epoch_hook(
-            tester, {SPLIT: splits.test}, str(folder / "models")
-        ),
+    trainer.end_of_iteration_hook = end_of_iteration
+    trainer.end_of_epoch_hook = hooks.end_of_epoch_hook(
+        tester, {SPLIT: splits.test}, str(folder / "models")
     )
+    seconds = _trained(trainer)
+    tensorboard.close()
+    accuracies = tester.all_accuracies[SPLIT]
+    recalls = {f"recall_at_{k}": float(accuracies[f"recall_at_{k}_level0"]) for k in KS}
+    return processes.from_first({**recalls, "seconds": seconds})
+
+
+def _trained(trainer: MetricLossOnly) -> float:
+    """Train one epoch; the seconds taken."""
     started = time.perf_counter()
     with warnings.catch_warnings():
         # PML formats its loss for a progress bar without detaching it.
         warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True to a scalar")
         trainer.train(num_epochs=1)
-    seconds = time.perf_counter() - started
-    tensorboard.close()
-    accuracies = tester.all_accuracies[SPLIT]
-    recalls = {f"recall_at_{k}": float(accuracies[f"recall_at_{k}_level0"]) for k in KS}
-    return {**recalls, "seconds": seconds}
+    return time.perf_counter() - started
 
 
 def _models(settings: Settings) -> dict[str, nn.Module]:

@@ -19,7 +19,7 @@ PUBLISHED = "published"
 EPOCHS = {"last": "ours, last epoch", "best": "ours, best epoch (chosen on the test set)"}
 NAMES = {"SOP": "StanfordOnlineProducts"}
 # Stand in columns of their own.
-OWN_COLUMNS = {"dataset", "configuration", "loss", "dims", "seed", "backbone"}
+OWN_COLUMNS = {"data", "dataset", "configuration", "loss", "dims", "seed", "backbone", "weights"}
 
 
 def published() -> pd.DataFrame:
@@ -32,26 +32,45 @@ def published() -> pd.DataFrame:
 
 def ours(runs: Path) -> pd.DataFrame:
     """Mean and 95 % confidence interval over the seeds of each experiment below ``runs``."""
-    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(runs.rglob(RESULT))]
-    rows = [row for result in found for row in _rows(result)]
+    rows = [row for path in _finished(runs) for row in _rows(_read(path))]
     if not rows:
         return pd.DataFrame(columns=[*published().columns, "seeds", "ci"])
     keys = [name for name in rows[0] if name not in ("seed", "recall")]
     groups = pd.DataFrame(rows).groupby(keys, sort=False)["recall"]
     table = groups.agg(recall="mean", ci=confidence_half_width, seeds="size").reset_index()
-    return table.drop(columns="identity")
+    return table
 
 
 def environments(runs: Path) -> list[str]:
     """The versions and machines of the runs."""
-    found = {json.loads(p.read_text(encoding="utf-8"))["environment"] for p in runs.rglob(RESULT)}
-    return sorted(found)
+    return sorted({_read(path)["environment"] for path in _finished(runs)})
+
+
+def _finished(runs: Path) -> list[Path]:
+    """The result of each run, or a ValueError where one is there twice."""
+    found: dict[tuple[str, int], Path] = {}
+    for path in sorted(runs.rglob(RESULT)):
+        experiment = _experiment(_read(path))
+        key = experiment.name, experiment.seed
+        if key in found:
+            raise ValueError(f"runs must hold a run once, got {found[key]} and {path}")
+        found[key] = path
+    return [*found.values()]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _experiment(result: dict[str, Any]) -> Experiment:
+    names = {field.name for field in fields(Experiment)}
+    settings = {name: value for name, value in result["experiment"].items() if name in names}
+    return Experiment(**{**settings, "milestones": tuple(settings["milestones"])})
 
 
 def _rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    names = {field.name for field in fields(Experiment)}
-    settings = {name: value for name, value in result["experiment"].items() if name in names}
-    experiment = Experiment(**{**settings, "milestones": tuple(settings["milestones"])})
+    experiment = _experiment(result)
     loss = experiment.loss
     return [
         {
@@ -64,7 +83,6 @@ def _rows(result: dict[str, Any]) -> list[dict[str, Any]]:
             "configuration": experiment.configuration,
             "loss": loss,
             "source": "",
-            "identity": experiment.name.partition("/")[0],
             "k": int(metric.removeprefix("recall_at_")),
             "seed": experiment.seed,
             "recall": 100 * value,
@@ -82,11 +100,11 @@ def _backbone(experiment: Experiment) -> str:
 def _settings(experiment: Experiment) -> str:
     """The configuration, and what the run has changed of it."""
     plain = preset(experiment.dataset, experiment.configuration)
+    images = [] if experiment.data.startswith("published") else ["not the published images"]
     changes = [
         f"{name.replace('_', ' ')} {value}"
         for name, value in experiment.settings().items()
-        if name not in OWN_COLUMNS
-        and value != getattr(plain, name)
-        and not str(value).startswith("sha256:")
+        if name not in OWN_COLUMNS and value != getattr(plain, name)
     ]
-    return ", ".join([experiment.configuration, *changes])
+    weights = experiment.weights.removeprefix("sha256:")
+    return ", ".join([experiment.configuration, *images, f"weights {weights}", *changes])

@@ -77,6 +77,7 @@ def run(experiment: Experiment, data: Data, place: Place, report: Report) -> dic
         for kind, items in state.items():
             for name, item in items.items():
                 parts[kind][name].load_state_dict(item)
+        del state
     keeper, tensorboard = _logs(place.folder) if processes.is_first() else _NO_LOGS
     trainer = _trainer(experiment, data, place, parts, keeper, report)
     for epoch in range(len(history) + 1, experiment.epochs + 1):
@@ -98,7 +99,7 @@ def run(experiment: Experiment, data: Data, place: Place, report: Report) -> dic
             checkpoints.save(epoch, {"history": history, **_states(parts)}, best)
     if processes.is_first():
         tensorboard.close()
-        _finish(experiment, parts, history, place.folder)
+        _finish(experiment, parts, history, place)
     return processes.from_first(finished(place.folder) or {})
 
 
@@ -201,8 +202,9 @@ def _best(history: History) -> dict[str, float]:
     return max(history, key=lambda row: (row["recall_at_1"], -row["epoch"]))
 
 
-def _finish(experiment: Experiment, parts: Parts, history: History, folder: Path) -> None:
+def _finish(experiment: Experiment, parts: Parts, history: History, place: Place) -> None:
     """Keep the weights of the last and the best epoch and the result, in this order."""
+    folder = place.folder
     checkpoints = Checkpoints(folder)
     last, best = _states(parts)["models"], checkpoints.best_weights()
     write_atomically(folder / "last.pt", lambda path: torch.save(last, path))
@@ -212,11 +214,17 @@ def _finish(experiment: Experiment, parts: Parts, history: History, folder: Path
         "last": history[-1],
         "best": _best(history),
         "history": history,
-        "environment": environment(),
+        "environment": f"{environment()}; {_machine(place.device)}",
     }
     text = json.dumps(result, indent=1)
     write_atomically(folder / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
     checkpoints.clear()
+
+
+def _machine(device: torch.device) -> str:
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else device.type.upper()
+    return f"{name}, {processes.world()} process{'es' * (processes.world() > 1)}"
 
 
 def _seed(entropy: tuple[int, int]) -> None:

@@ -4,6 +4,7 @@ python -m benchmarks.paper --help
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,8 +19,9 @@ from pml_gpw.datasets import CUB200, Cars196, ImageDataset, ImageFolder, InShop
 from pml_gpw.datasets import StanfordOnlineProducts as SOP
 
 from . import processes
+from .checkpoints import Checkpoints
 from .contenders import CONTENDERS
-from .experiment import Data, Place, finished, run
+from .experiment import RESULT, Data, Place, finished, run
 from .presets import CONFIGURATIONS, Experiment, preset, shortened
 from .sampling import PER_CLASS
 from .trainer import Trainer
@@ -29,6 +31,7 @@ RUNS = Path(__file__).parent / "results" / "paper-runs"
 DATASETS: dict[str, type[ImageDataset]] = {
     dataset.__name__: dataset for dataset in (CUB200, Cars196, SOP, InShop, ImageFolder)
 }
+WITHOUT_HYPERPARAMETERS = ("contrastive", "triplet-semihard", "ntxent")
 PUBLISHED = "bn_inception-52deb4733.pth"
 CONFIGURED = "by configuration"  # shown as the default of options that change one setting
 
@@ -134,6 +137,8 @@ def main(
 ) -> None:
     """Train each loss, dimension and seed on the data set; python -m benchmarks.tables compares.
 
+    The paper starts BN-Inception from the checkpoint bn_inception-52deb4733.pth.
+
     A run ends in OUTPUT/<name>/seed<n>/ with result.json (Recall@K after the last epoch, and in
     the best epoch, which is chosen on the test set as the released code does), last.pt and
     best.pt (weights), logs/ (CSV, SQLite) and tensorboard/. Finished runs are not trained again.
@@ -161,10 +166,12 @@ def main(
         amp=amp,
         **{name: value for name, value in given.items() if value is not None},
     )
-    plan = [*_plan(chosen, _losses(losses), _dims(dims), seeds)]
-    _check_interrupted(plan, output, resume, fresh)
-    where = _device(device)
+    names, sizes, where = _losses(losses), _dims(dims), _device(device)
+    if 0 < memory < chosen.batch:
+        raise _bad("--memory", f"must be 0 or at least the batch of {chosen.batch}, got {memory}")
     data = _data(chosen, root)
+    plan = [*_plan(replace(chosen, data=_digest_of(data, root)), names, sizes, seeds)]
+    _check_interrupted(plan, output, resume, fresh)
     place = Place(output, None if weights == "random" else weights, where, backend, workers)
     with processes.together(where):
         for experiment in plan:
@@ -216,12 +223,32 @@ def _plan(
     for seed in range(seeds):
         for loss in losses:
             for dimensions in dims:
-                yield replace(chosen, loss=loss, dims=dimensions, seed=seed)
+                one = replace(chosen, loss=loss, dims=dimensions, seed=seed)
+                if loss in WITHOUT_HYPERPARAMETERS:  # another ε must not make another run of it
+                    plain = preset(one.dataset, one.configuration).hyperparameters
+                    one = replace(one, **plain)  # type: ignore[arg-type]
+                yield one
+
+
+def _digest_of(data: Data, root: Path) -> str:
+    """What names the images: runs on others are other runs."""
+    digest, whole = hashlib.sha256(), True
+    for split in (data.train, data.queries, *([data.references] if data.references else [])):
+        whole = whole and split.published.get(split.split) == (len(split.classes), len(split))
+        for path, label in zip(split.paths, split.labels, strict=True):
+            digest.update(f"{split.split} {os.path.relpath(path, root)} {label}\n".encode())
+    return f"{'published ' * whole}{digest.hexdigest()[:12]}"
 
 
 def _check_interrupted(plan: list[Experiment], output: Path, resume: bool, fresh: bool) -> None:
     if resume and fresh:
         raise _bad("--resume", "must not come with --fresh, which trains from the start")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _bad("--output", f"must be a folder to write to, got {str(output)!r}") from error
+    if resume and not any((output / e.name).exists() for e in plan):
+        typer.echo(f"Nothing to go on with below {output} in these settings; starting.", err=True)
     begun = [e for e in plan if (output / e.name).exists() and not finished(output / e.name)]
     if begun and not (resume or fresh):
         raise _bad(
@@ -262,6 +289,7 @@ def _data(experiment: Experiment, root: Path) -> Data:
 def _run(experiment: Experiment, data: Data, place: Place, fresh: bool) -> None:
     """One run with its bar, and its line."""
     if fresh and processes.is_first():
+        (place.folder / RESULT).unlink(missing_ok=True)  # first: without it, nothing is finished
         shutil.rmtree(place.folder, ignore_errors=True)
     result = processes.from_first(finished(place.folder))
     if result is None:
@@ -275,7 +303,9 @@ def _run(experiment: Experiment, data: Data, place: Place, fresh: bool) -> None:
                 bar.set_postfix_str(
                     f"loss {float(trainer.losses['total_loss']):.3f}, "
                     f"{speed['images_per_second']:.0f} images/s, "
-                    f"{speed['waiting_share']:.0%} of the time waiting for data",
+                    f"{speed['waiting_share']:.0%} of the time waiting for data"
+                    + ", evaluating"
+                    * (trainer.iteration + 1 == trainer.iterations_per_epoch),
                     refresh=False,
                 )
                 bar.update(done - bar.n)
@@ -286,10 +316,13 @@ def _run(experiment: Experiment, data: Data, place: Place, fresh: bool) -> None:
                 bar.close()
                 typer.echo("Interrupted: the same command with --resume goes on.", err=True)
                 raise typer.Exit(130) from None
-            except ValueError as error:
+            except (ValueError, ImportError) as error:
                 bar.close()
-                typer.echo(f"Error: {error}", err=True)
+                # a loading process puts its whole traceback before what was wrong
+                typer.echo(f"Error: {str(error).strip().splitlines()[-1]}", err=True)
                 raise typer.Exit(2) from error
+    elif processes.is_first():
+        Checkpoints(place.folder).clear()  # which a kill at the very end has left
     last, best = (f"{100 * result[e]['recall_at_1']:.1f}" for e in ("last", "best"))
     typer.echo(f"{experiment.name}: R@1 {last} after the last epoch, {best} in the best")
 

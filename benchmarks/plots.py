@@ -71,12 +71,15 @@ def plot_dimensions(cells: pd.DataFrame, path: Path) -> None:
     ``cells`` as of ``benchmarks.collected``; published results are hollow.
     """
     ms = cells[(cells["method"] == "MS") & (cells["k"] == 1)].assign(
-        dim=lambda table: table["dim"].astype(float)
+        dim=lambda table: table["dim"].astype(float),
+        settings=lambda table: (table["backbone"] + ", " + table["settings"]).where(
+            table["result"] != "published", ""
+        ),
     )
     datasets = [*ms["dataset"].unique()]
-    kinds = ms[["result", "settings"]].drop_duplicates().itertuples(index=False, name=None)
+    kinds = [*ms[["result", "settings"]].drop_duplicates().itertuples(index=False, name=None)]
     styles = dict(zip(kinds, cycle(_styles()), strict=False))  # the same in each panel
-    figure = Figure(figsize=(3.2 * len(datasets), 3.6), layout="constrained")
+    figure = Figure(figsize=(3.2 * len(datasets), 3.2 + 0.35 * len(kinds)), layout="constrained")
     panels = figure.subplots(1, len(datasets), squeeze=False)[0]
     for axes, dataset in zip(panels, datasets, strict=True):
         panel = ms[ms["dataset"] == dataset]

@@ -18,7 +18,9 @@ from dataclasses import asdict, dataclass, replace
 class Experiment:
     """Everything that decides the result of a run, and what it runs on.
 
-    ``weights`` names the initial weights: "random", "pretrained" or the SHA-256 of a file.
+    ``weights`` names the initial weights: "random", "pretrained" or the SHA-256 of a file;
+    ``data`` the images: a digest of their paths, labels and splits, and "published" before it
+    where there are as many as were published.
     """
 
     dataset: str
@@ -28,6 +30,7 @@ class Experiment:
     seed: int = 0
     backbone: str = "bn_inception"
     weights: str = "random"
+    data: str = ""
     pooling: str = "max"
     frozen_batch_norm: bool = True
     alpha: float = 2.0
@@ -90,5 +93,5 @@ def preset(dataset: str, configuration: str) -> Experiment:
 def shortened(experiment: Experiment, iterations: int) -> Experiment:
     """Another number of iterations, with the steps of the learning rate at the same shares."""
     share = iterations / experiment.iterations
-    milestones = tuple(round(share * milestone) for milestone in experiment.milestones)
+    milestones = tuple(max(1, round(share * milestone)) for milestone in experiment.milestones)
     return replace(experiment, iterations=iterations, milestones=milestones)

@@ -6,6 +6,7 @@ Three kinds of table, each as Markdown, CSV and LaTeX: a comparison per data set
 S, N and P, and the embedding dimension, which is drawn as well.
 """
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -54,18 +55,22 @@ def main(
     if not runs.is_dir() and runs != RUNS:
         message = f"must be a folder, got {str(runs)!r}"
         raise typer.BadParameter(message, param_hint="--runs")
-    mine = ours(runs)
+    try:
+        mine = ours(runs)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--runs") from error
     cells = pd.concat([published(), mine], ignore_index=True)
     tables = [*comparisons(cells), *ablations(mine), *dimensions(cells)]
     lines = ["# The paper's experiment", "", *_preface(runs)]
+    files = {"recalls.csv": cells.to_csv(index=False)}
     for table in tables:
         markdown = table.cells.to_markdown(index=False, disable_numparse=True)
         lines += [f"## {table.title}", "", markdown, ""]
-        _write(output / f"{table.name}.csv", table.cells.to_csv(index=False))
-        _write(output / f"{table.name}.tex", _latex(table))
-    cells_csv = cells.to_csv(index=False)
-    _write(output / "recalls.csv", cells_csv)
-    _write(output / "tables.md", "\n".join(lines))
+        files[f"{table.name}.csv"] = table.cells.to_csv(index=False)
+        files[f"{table.name}.tex"] = _latex(table)
+    files["tables.md"] = "\n".join(lines)
+    for name, text in files.items():
+        _write(output / name, text)
     write_atomically(output / "dimensions.png", lambda path: plot_dimensions(cells, path))
     typer.echo("\n".join(lines))
     typer.echo(f"Saved {output}/tables.md, dimensions.png, and each table as CSV and LaTeX")
@@ -81,13 +86,17 @@ def comparisons(cells: pd.DataFrame) -> Iterator[Table]:
             {**dict(zip(keys, key, strict=True)), **_recalls(group, ks)}
             for key, group in those.groupby(keys, sort=False, dropna=False)
         ]
-        run = {(row["method"], row["dim"]) for row in rows if row["result"] == LAST}
+        run = {
+            row["dim"]
+            for row in rows
+            if (row["method"], row["result"], row["backbone"]) == ("MS", LAST, "BN-Inception")
+        }
         rows += [
             {"method": "MS", "result": LAST, "backbone": "BN-Inception", "dim": dim}
             | {"settings": "released", "source": ""}
             | {f"R@{k}": NOT_RUN for k in ks}
             for dim in DIMS
-            if ("MS", dim) not in run
+            if dim not in run
         ]
         table = pd.DataFrame(rows).sort_values("dim", kind="stable", key=pd.to_numeric)
         order = ["method", "result", "dim", "backbone", "settings", *(f"R@{k}" for k in ks)]
@@ -95,7 +104,7 @@ def comparisons(cells: pd.DataFrame) -> Iterator[Table]:
 
 
 def ablations(mine: pd.DataFrame) -> Iterator[Table]:
-    """All losses, wherever one of the variants of S, N and P has run."""
+    """All losses, wherever another than MS has run."""
     keys = ["dataset", "backbone", "dim", "settings"]
     for (dataset, backbone, dim, settings), group in mine.groupby(keys, sort=False):
         if {*group["loss"]} == {"SNP"}:
@@ -110,8 +119,9 @@ def ablations(mine: pd.DataFrame) -> Iterator[Table]:
                 row |= {f"{name} {short}": text for name, text in texts.items()}
             rows.append(row)
         title = f"{dataset}, {backbone}, {dim} dimensions, {settings}: S, N and P"
-        name = f"ablation-{dataset}-{backbone}-{dim}-{settings}"
-        yield Table(title, _file_name(name), pd.DataFrame(rows))
+        digest = hashlib.sha256(str(settings).encode()).hexdigest()[:8]
+        name = f"ablation-{dataset}-{backbone}-{dim}-{digest}".replace("/", "_")
+        yield Table(title, name, pd.DataFrame(rows))
 
 
 def dimensions(cells: pd.DataFrame) -> Iterator[Table]:
@@ -126,8 +136,8 @@ def dimensions(cells: pd.DataFrame) -> Iterator[Table]:
             one = ms[(ms["dataset"] == dataset) & (ms["dim"] == dim)]
             row = {"dataset": dataset, "dim": str(dim)}
             for column in columns:
-                settings, _, result = column.rpartition(": ")
-                those = one[(one["result"] == result) & (one["settings"] == settings)]
+                label, _, result = column.rpartition(": ")
+                those = one[(one["result"] == result) & (_labels(one) == label)]
                 missing = NOT_PUBLISHED if column == PUBLISHED else NOT_RUN
                 row[column] = _recalls(those, [1], missing)["R@1"]
             rows.append(row)
@@ -135,7 +145,13 @@ def dimensions(cells: pd.DataFrame) -> Iterator[Table]:
 
 
 def _our_settings(cells: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(cells.loc[cells["result"] != PUBLISHED, "settings"]))
+    return list(dict.fromkeys(_labels(cells[cells["result"] != PUBLISHED])))
+
+
+def _labels(cells: pd.DataFrame) -> "pd.Series[str]":
+    """Backbone and settings of our runs; empty for published results."""
+    labels = cells["backbone"] + ", " + cells["settings"]
+    return labels.where(cells["result"] != PUBLISHED, "")
 
 
 def _datasets(cells: pd.DataFrame) -> list[str]:
@@ -146,6 +162,8 @@ def _datasets(cells: pd.DataFrame) -> list[str]:
 
 def _recalls(group: pd.DataFrame, ks: list[int], missing: str = NOT_PUBLISHED) -> dict[str, str]:
     """K → "mean ± half-width (seeds)" of one method."""
+    if group["k"].duplicated().any():
+        raise AssertionError(f"two results for one cell: {group.to_dict('records')}")
     by_k = {int(row["k"]): row for _, row in group.iterrows()}
     return {f"R@{k}": _text(by_k[k]) if k in by_k else missing for k in ks}
 
@@ -165,6 +183,8 @@ def _preface(runs: Path) -> list[str]:
         "interval over n seeds (one seed has no interval). The last epoch is the honest figure;",
         "the best one is chosen on the test set, as the released code of the paper does. Published",
         "results are those of their sources and were not reproduced here; – where none is known.",
+        "The authors published the configuration of CUB200 only: that of the other sets follows",
+        "it, with 20,000 iterations for StanfordOnlineProducts and InShop, which is our choice.",
         "",
         *([f"Runs: {'; '.join(found)}", ""] if found else ["No run has been finished yet.", ""]),
     ]
@@ -173,11 +193,6 @@ def _preface(runs: Path) -> list[str]:
 def _latex(table: Table) -> str:
     text = table.cells.to_latex(index=False, escape=True, caption=table.title)
     return text.replace("±", r"$\pm$").replace("–", "--")
-
-
-def _file_name(text: str) -> str:
-    """Letters, digits, points and hyphens."""
-    return "".join(c if c.isalnum() or c in ".-" else "_" for c in text)
 
 
 def _write(path: Path, text: str) -> None:

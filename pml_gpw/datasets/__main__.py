@@ -18,9 +18,10 @@ def main(arguments: list[str] | None = None) -> int:
     dataset = DATASETS[options.dataset]
     try:
         if options.command == "download":
-            dataset.download(options.root)
-            options.quick = True  # the checksum has been compared
-        report = dataset.verify(options.root, decode=not options.quick)
+            decode = not dataset.download(options.root)  # else the checksum has been compared
+        else:
+            decode = not options.quick
+        report = dataset.verify(options.root, decode)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

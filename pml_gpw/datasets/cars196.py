@@ -35,7 +35,8 @@ class Cars196(ImageDataset):
     @classmethod
     def read(cls, root: Path) -> list[Row]:
         """The rows of the layout that is there."""
-        if (root / RETRIEVAL).exists():
+        beside_other = (root / "cars_train").is_dir() and not (root / "car_ims").is_dir()
+        if (root / RETRIEVAL).exists() and not beside_other:
             return _rows(root / RETRIEVAL, root, "relative_im_path")
         devkit = cls._first(root, ("devkit", "."), TRAIN)
         beside = cls._first(root, ("devkit", "."), TEST)

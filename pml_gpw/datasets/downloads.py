@@ -18,8 +18,8 @@ class Archive(NamedTuple):
     folder: str
 
 
-def download(archive: Archive, root: str | os.PathLike[str]) -> None:
-    """Put ``archive.folder`` below ``root``, unless it is there.
+def download(archive: Archive, root: str | os.PathLike[str]) -> bool:
+    """Put ``archive.folder`` below ``root``, unless it is there; whether it had to be fetched.
 
     The file comes under a temporary name, its sum is checked, it is unpacked beside its place,
     and the folder moves there in one step: what is interrupted leaves nothing that looks like a
@@ -32,7 +32,7 @@ def download(archive: Archive, root: str | os.PathLike[str]) -> None:
     """
     target = Path(root, archive.folder)
     if target.exists():
-        return
+        return False
     pooch = optional("pooch", "datasets")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as work:
@@ -44,6 +44,7 @@ def download(archive: Archive, root: str | os.PathLike[str]) -> None:
         if not unpacked.is_dir():
             raise ValueError(f"{archive.url} must hold the folder {archive.folder}, and does not")
         os.replace(unpacked, target)
+    return True
 
 
 def _unpack(file: str, folder: Path) -> None:

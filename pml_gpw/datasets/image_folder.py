@@ -8,6 +8,8 @@ from ..optional import optional
 from .images import ImageDataset
 from .rows import Row
 
+SPLITS = {"train", "val", "valid", "validation", "test", "query", "gallery"}  # no classes
+
 
 class ImageFolder(ImageDataset):
     """A folder per class, split by class.
@@ -24,22 +26,29 @@ class ImageFolder(ImageDataset):
     @classmethod
     def read(cls, root: Path) -> list[Row]:
         """The images found below ``root``."""
-        if all((root / split).is_dir() for split in cls.splits):
-            folders = [(f, split) for split in cls.splits for f in _folders(root / split)]
+        names = {path.name for path in root.iterdir() if path.is_dir()}
+        if {*cls.splits} <= names:
+            found = [(c, split) for split in cls.splits for c in _classes(root / split)]
+        elif splits := sorted(names & SPLITS):
+            raise ValueError(f"{root} has {', '.join(splits)}, but not train and test. {cls.where}")
         else:
-            found = _folders(root)
-            half = (len(found) + 1) // 2
-            folders = [(f, "train" if i < half else "test") for i, f in enumerate(found)]
-        labels = {name: i for i, name in enumerate(sorted({f.name for f, _ in folders}))}
+            classes = _classes(root)
+            half = (len(classes) + 1) // 2
+            found = [(c, "train" if i < half else "test") for i, c in enumerate(classes)]
+        labels = {
+            name: i for i, name in enumerate(sorted({folder.name for (folder, _), _ in found}))
+        }
         return [
-            Row(str(path), labels[f.name], f.name, split, str(f))
-            for f, split in folders
-            for path in _images(f)
+            Row(str(path), labels[folder.name], folder.name, split, str(folder))
+            for (folder, images), split in found
+            for path in images
         ]
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _classes(root: Path) -> list[tuple[Path, list[Path]]]:
+    """The folders in which there are images, by name, and these."""
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [(folder, images) for folder in folders if (images := [*_images(folder)])]
 
 
 def _images(path: Path) -> Iterator[Path]:

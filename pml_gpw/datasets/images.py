@@ -89,8 +89,8 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
         raise NotImplementedError
 
     @classmethod
-    def download(cls, root: PathLike) -> None:
-        """Put the files below ``root``, unless they are there.
+    def download(cls, root: PathLike) -> bool:
+        """Put the files below ``root``, unless they are there; whether they had to be fetched.
 
         Raises:
             ValueError: if there is no source to rely on, or what comes is not what was published.
@@ -99,7 +99,11 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
             raise ValueError(
                 f"download must be False: {cls.__name__} has no source to rely on. {cls.where}"
             )
-        downloads.download(cls.archive, root)
+        try:
+            cls.read(Path(root))
+        except ValueError:
+            return downloads.download(cls.archive, root)
+        return False
 
     @classmethod
     def verify(

@@ -42,7 +42,6 @@ class InShop(ImageDataset):
     def read(cls, root: Path) -> list[Row]:
         """The rows of list_eval_partition.txt."""
         path = cls._first(root, ("Eval", ".", "Anno"), PARTITION) / PARTITION
-        images = cls._first(root, IMAGES, ".")
         listed = [*annotations.lines(path)]
         if len(listed) < 2 or listed[1][1].split() != FORM.split():
             begin = [line for _, line in listed[:2]]
@@ -54,6 +53,9 @@ class InShop(ImageDataset):
         expected = annotations.integer(place, "the number of rows", count)
         if len(rows) != expected:
             raise ValueError(f"{path} says {expected} rows in line 1 and has {len(rows)}")
+        first = rows[0][1].rsplit(maxsplit=2)[0].removeprefix("img/") if rows else "."
+        there = [name for name in IMAGES if (root / name / first).exists()]
+        images = cls._first(root, there or IMAGES, ".")  # an empty img/ may lie beside a full one
         return [_row(cls, images, place, line) for place, line in rows]
 
 

@@ -38,12 +38,9 @@ tables_app.command()(tables.main)
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
-    folders = {}
-    for name, (dataset, make) in MINIATURES.items():
-        folders.setdefault(dataset.__name__, tmp_path_factory.mktemp("miniature"))
-        if not any(folders[dataset.__name__].iterdir()):
-            make(folders[dataset.__name__])
-        assert name
+    folders = {name: tmp_path_factory.mktemp("miniature") for name in MINIATURES}
+    for name, (_, make) in MINIATURES.items():
+        make(folders[name])
     return folders
 
 
@@ -51,7 +48,14 @@ def roots(tmp_path_factory):
 def invoke(roots, tmp_path):
     def call(dataset, *options, output=tmp_path / "runs"):
         root = ["--root", str(roots[dataset])] if dataset in roots else ["--root", "nowhere"]
-        arguments = [dataset, *root, *SMALL, "--output", str(output), *map(str, options)]
+        arguments = [
+            dataset.partition(",")[0],
+            *root,
+            *SMALL,
+            "--output",
+            str(output),
+            *map(str, options),
+        ]
         return CliRunner().invoke(app, arguments)
 
     return call
@@ -72,11 +76,10 @@ def results(folder):
 # --- a run ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dataset", ["CUB200", "Cars196", "StanfordOnlineProducts", "InShop"])
-def test_every_data_set_from_images_to_tables(invoke, tmp_path, dataset):
-    output = ok(
-        invoke(dataset, "--losses", "SNP,N", "--iterations", 4, "--evaluate-every", 2)
-    ).output
+@pytest.mark.parametrize("name", [name for name in MINIATURES if name != "ImageFolder"])
+def test_every_data_set_from_images_to_tables(invoke, tmp_path, name):
+    dataset = name.partition(",")[0]
+    output = ok(invoke(name, "--losses", "SNP,N", "--iterations", 4, "--evaluate-every", 2)).output
     assert "after the last epoch" in output
     assert "images/s" in output
     assert "waiting for data" in output
@@ -84,7 +87,10 @@ def test_every_data_set_from_images_to_tables(invoke, tmp_path, dataset):
     assert len(found) == 2
     for result in found.values():
         ks = [int(name.removeprefix("recall_at_")) for name in result["last"] if "recall" in name]
-        assert ks == [k for k in paper.DATASETS[dataset].ks if k <= max(ks)]
+        # those of the data set that its 20 test images, or 12 of a gallery, have
+        assert ks == {"StanfordOnlineProducts": [1, 10], "InShop": [1, 10]}.get(
+            dataset, [1, 2, 4, 8, 16]
+        )
         assert [row["iteration"] for row in result["history"]] == [2, 4]
         assert result["last"] == result["history"][-1]
         assert result["best"]["recall_at_1"] == max(r["recall_at_1"] for r in result["history"])
@@ -288,6 +294,7 @@ def test_what_is_interrupted_wants_a_word(invoke, monkeypatch, tmp_path):
         (("--losses", "SNP,MSS"), "must be out of none, S, N"),
         (("--dims", "64,x"), "must be integers > 0"),
         (("--weights", "nowhere.pth"), "must be a file, 'pretrained' or 'random'"),
+        (("--memory", "10"), "must be 0 or at least the batch of 20"),
         (("--batch", "12"), "must be a multiple of 5 and at most 20"),
         (("--batch", "40"), "must be a multiple of 5 and at most 20"),
         (("--device", "tpu"), "must be a device of torch"),
@@ -306,7 +313,6 @@ def test_options_that_cannot_be(invoke, options, said):
 
 def test_data_that_cannot_be(invoke, roots):
     assert "must be one of CUB200" in " ".join(invoke("CUB", "--iterations", 1).output.split())
-    roots = {**roots, "InShop": roots["CUB200"]}
     result = invoke("CUB200", "--root", roots["CUB200"] / "CUB_200_2011/images")
     assert result.exit_code == 2
     assert "images.txt" in result.output
@@ -347,5 +353,126 @@ def test_the_committed_tables_are_those_of_the_command(tmp_path):
     if paper.RUNS.exists():
         pytest.skip("there are runs of one's own")
     ok(compared)
-    for path in tables.RESULTS.glob("*.[mct]*"):
+    committed = [*tables.RESULTS.glob("*.[mct]*")]
+    assert len(committed) > 10
+    for path in committed:
         assert path.read_text() == (tmp_path / path.name).read_text(), path.name
+
+
+# --- what must not be mixed ----------------------------------------------------------------------
+
+
+def test_other_images_are_another_run(invoke, roots, tmp_path):
+    folder = tmp_path / "images"
+    shutil.copytree(roots["ImageFolder"], folder)
+    options = ("--root", folder, "--iterations", 1, "--seeds", 1)
+    ok(invoke("ImageFolder", *options))
+    assert len(results(tmp_path / "runs")) == 1
+    (folder / "yew").rename(folder / "aspen")  # other classes are trained
+    assert "images/s" in ok(invoke("ImageFolder", *options)).output
+    assert len(results(tmp_path / "runs")) == 2
+
+
+def test_losses_without_hyperparameters_are_one_run(invoke, tmp_path):
+    for epsilon in (0.1, 0.3):
+        ok(invoke("CUB200", "--iterations", 1, "--losses", "ntxent,SNP", "--epsilon", epsilon))
+    assert len(results(tmp_path / "runs")) == 3
+
+
+WHOLE = replace(preset("CUB200", "released"), data="published 0123", weights="sha256:aaaa")
+
+
+def write(folder, experiment, recall):
+    row = {"epoch": 1, "iteration": 1, "recall_at_1": recall}
+    result = {
+        "experiment": {**experiment.settings(), "seed": experiment.seed},
+        "last": row,
+        "best": row,
+        "history": [row],
+        "environment": "here",
+    }
+    path = folder / experiment.name / "result.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(result))
+
+
+def tables_of(tmp_path):
+    arguments = ["--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "tables")]
+    return CliRunner().invoke(tables_app, arguments)
+
+
+def lines_with(text, *parts):
+    return [line for line in text.splitlines() if all(part in line for part in parts)]
+
+
+def test_mean_and_interval_over_seeds_and_nothing_else(tmp_path):
+    for seed, recall in enumerate((0.60, 0.62, 0.64)):
+        write(tmp_path / "runs", replace(WHOLE, seed=seed), recall)
+    changes = [{"weights": "random"}, {"weights": "sha256:bbbb"}, {"backbone": "timm/resnet50"}]
+    changes += [{"batch": 40}, {"data": "0123"}, {"configuration": "text"}]
+    for i, change in enumerate(changes):
+        write(tmp_path / "runs", replace(WHOLE, **change), 0.1 + 0.01 * i)
+    text = ok(tables_of(tmp_path)).output
+    sections = {part.splitlines()[0]: part for part in text.split("\n## ")}
+    (line,) = lines_with(
+        sections["CUB200"], "ours, last epoch", "BN-Inc", "| released, weights aaaa "
+    )
+    assert "62.0 ± 5.0 (n=3)" in line  # s = 2, t(0.975, 2) = 4.302653
+    for i in range(len(changes)):
+        (line,) = lines_with(sections["CUB200"], "ours, last epoch", f"{10 + i}.0 (n=1)")
+    (line,) = lines_with(sections["CUB200"], "not the published images", "ours, last epoch")
+    assert "14.0" in line
+    of_dimensions = sections["Recall@1 of MS against the embedding dimension"]
+    (line,) = lines_with(of_dimensions, "| CUB200", "| 512")
+    for cell in ("62.0 ± 5.0 (n=3)", "12.0 (n=1)", "10.0 (n=1)"):
+        assert line.count(f" {cell} ") == 2  # last and best, in columns of their own
+
+
+def test_the_ablation_has_rows_of_one_kind(tmp_path):
+    runs = [("N", "random", 0.4), ("SNP", "sha256:aaaa", 0.5), ("SNP", "random", 0.3)]
+    for loss, weights, recall in runs:
+        write(tmp_path / "runs", replace(WHOLE, loss=loss, weights=weights), recall)
+    text = ok(tables_of(tmp_path)).output
+    (section,) = [part for part in text.split("\n## ") if "S, N and P" in part.splitlines()[0]]
+    assert "weights random" in section.splitlines()[0]
+    assert lines_with(section, "| N ", "40.0 (n=1)")
+    assert lines_with(section, "| SNP ", "30.0 (n=1)")
+    assert "50.0" not in section
+    assert lines_with(section, "| S ", "not run")
+
+
+def test_a_run_that_is_there_twice(tmp_path):
+    write(tmp_path / "runs", WHOLE, 0.6)
+    shutil.copytree(tmp_path / "runs", tmp_path / "backup")
+    shutil.move(tmp_path / "backup", tmp_path / "runs/backup")
+    result = tables_of(tmp_path)
+    assert result.exit_code == 2
+    assert "must hold a run once" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_many_changed_settings(tmp_path):
+    changes = {
+        "pooling": "sum",
+        "frozen_batch_norm": False,
+        "alpha": 3.0,
+        "beta": 45.25,
+        "base": 0.75,
+    }
+    changes |= {
+        "epsilon": 0.35,
+        "memory": 8000,
+        "batch": 120,
+        "iterations": 6000,
+        "evaluate_every": 300,
+    }
+    changes |= {
+        "milestones": (2400, 4800),
+        "learning_rate": 1e-4,
+        "resize": 288,
+        "crop": 256,
+        "amp": True,
+    }
+    for loss in ("N", "SNP"):
+        write(tmp_path / "runs", replace(WHOLE, loss=loss, **changes), 0.5)
+    assert "evaluate every 300" in ok(tables_of(tmp_path)).output
+    assert len([*(tmp_path / "tables").glob("ablation-*.csv")]) == 1

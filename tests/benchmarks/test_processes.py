@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def batches(make, monkeypatch, world, rank):
 def test_shares_are_whole_classes_and_together_the_batch(monkeypatch, make, world):
     whole = batches(make, monkeypatch, 1, 0)
     shares = [batches(make, monkeypatch, world, rank) for rank in range(world)]
-    assert [sum(parts, []) for parts in zip(*shares, strict=True)] == whole
+    assert [[*chain(*parts)] for parts in zip(*shares, strict=True)] == whole
     for share in shares:
         for batch in share:
             indices = [item[0] if make is NumberedBatches else item for item in batch]
@@ -52,7 +53,7 @@ def test_shares_are_whole_classes_and_together_the_batch(monkeypatch, make, worl
 def test_one_process_draws_what_the_sampler_draws(monkeypatch):
     mine = batches(ClassBatches, monkeypatch, 1, 0)
     np.random.seed(3)  # noqa: NPY002
-    assert sum(mine, []) == [int(i) for i in MPerClassSampler(LABELS, 5, 30, 120)]
+    assert [*chain(*mine)] == [int(i) for i in MPerClassSampler(LABELS, 5, 30, 120)]
 
 
 class Noise(torch.utils.data.Dataset):

@@ -124,7 +124,15 @@ def test_a_data_set_from_its_archive_to_its_images(served, tmp_path, monkeypatch
     data = CUB200(tmp_path / "root", "train", download=True)
     assert data[0][0].mode == "RGB"
     monkeypatch.setattr(CUB200, "published", {})
+    served[0].joinpath("archive").unlink()  # what is there is not fetched again, however named
+    for there in (tmp_path / "root", tmp_path / "root/CUB_200_2011"):
+        CUB200(there, "train", download=True)
+    monkeypatch.setattr(CUB200, "archive", serve(served, tar_of(files), "CUB_200_2011"))
     assert main(["download", "CUB200", str(tmp_path / "again")]) == 0
     assert "no problem found" in capsys.readouterr().out
+    with open(CUB200(tmp_path / "again").paths[3], "rb+") as file:
+        file.truncate(300)
+    assert main(["download", "CUB200", str(tmp_path / "again")]) == 1  # there: so it is looked at
+    assert "cannot be read as an image" in capsys.readouterr().out
     assert main(["download", "InShop", str(tmp_path / "again")]) == 2
     assert "has no source to rely on" in capsys.readouterr().err

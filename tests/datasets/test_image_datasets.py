@@ -417,3 +417,30 @@ def test_the_command_says_what_is_wrong(own, capsys):
     assert f"{path} is empty" in capsys.readouterr().out
     assert main(["verify", dataset.__name__, str(root / "nowhere")]) == 2
     assert "root must be a folder" in capsys.readouterr().err
+
+
+def test_image_folder_with_half_a_split(copy_of):
+    _, root = copy_of("ImageFolder")
+    (root / "val").mkdir()
+    both_say(ImageFolder, root, f"{root} has val, but not train and test")
+
+
+def test_folders_without_images_are_no_classes(copy_of):
+    _, root = copy_of("ImageFolder")
+    before = ImageFolder(root, "train").classes
+    for name in ("__MACOSX", "aaa"):
+        (root / name).mkdir()
+    assert ImageFolder(root, "train").classes == before
+
+
+def test_in_shop_beside_an_empty_folder(copy_of):
+    _, root = copy_of("InShop")
+    (root / "img").rename(root / "img_highres")
+    (root / "img").mkdir()
+    assert "img_highres" in InShop(root, "query").paths[0]
+
+
+def test_cars_with_annotations_of_the_other_layout(copy_of, folders):
+    _, root = copy_of("Cars196, classification")
+    shutil.copy(folders["Cars196"] / "cars_annos.mat", root)
+    assert "cars_train" in Cars196(root, "train").paths[0]

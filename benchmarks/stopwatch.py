@@ -80,7 +80,11 @@ def peak_megabytes(make: Callable[..., Step], *arguments: Any) -> float:
 
 def _peak(make: Callable[..., Step], arguments: Iterable[Any], threads: int) -> float:
     torch.set_num_threads(threads)
-    step = make(*arguments)
+    return peak_here(make(*arguments))
+
+
+def peak_here(step: Callable[[], object]) -> float:
+    """Peak memory of a step in this process, in MiB beyond what is held before it."""
     tiny = torch.rand(200, 8, requires_grad=True)  # what torch allocates once, for any product
     (tiny @ tiny.T).sum().backward()
     if torch.cuda.is_initialized():

@@ -451,27 +451,10 @@ def test_a_run_that_is_there_twice(tmp_path):
 
 
 def test_many_changed_settings(tmp_path):
-    changes = {
-        "pooling": "sum",
-        "frozen_batch_norm": False,
-        "alpha": 3.0,
-        "beta": 45.25,
-        "base": 0.75,
-    }
-    changes |= {
-        "epsilon": 0.35,
-        "memory": 8000,
-        "batch": 120,
-        "iterations": 6000,
-        "evaluate_every": 300,
-    }
-    changes |= {
-        "milestones": (2400, 4800),
-        "learning_rate": 1e-4,
-        "resize": 288,
-        "crop": 256,
-        "amp": True,
-    }
+    changes = {"pooling": "sum", "frozen_batch_norm": False, "alpha": 3.0, "beta": 45.25}
+    changes |= {"base": 0.75, "epsilon": 0.35, "memory": 8000, "batch": 120, "iterations": 6000}
+    changes |= {"evaluate_every": 300, "milestones": (2400, 4800), "learning_rate": 1e-4}
+    changes |= {"weight_decay": 1e-3, "resize": 288, "crop": 256, "amp": True}
     for loss in ("N", "SNP"):
         write(tmp_path / "runs", replace(WHOLE, loss=loss, **changes), 0.5)
     assert "evaluate every 300" in ok(tables_of(tmp_path)).output

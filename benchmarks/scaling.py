@@ -1,0 +1,222 @@
+"""Does the loss of a large batch scale over processes? Time and memory of each, beside PML.
+
+python -m benchmarks.scaling --help
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import typer
+from pytorch_metric_learning.losses import MultiSimilarityLoss
+from pytorch_metric_learning.miners import MultiSimilarityMiner
+from pytorch_metric_learning.utils.distributed import (
+    DistributedLossWrapper,
+    DistributedMinerWrapper,
+)
+from torch import Tensor
+from tqdm import tqdm
+
+from pml_gpw import MSLoss
+from pml_gpw.distributed import DistributedLoss
+
+from . import steps
+from .files import write_atomically
+from .stopwatch import peak_here
+from .summaries import environment
+
+RESULTS = Path(__file__).parent / "results"
+LossOf = Callable[[Tensor, Tensor], Tensor]
+
+
+def _streamed(n: int) -> LossOf:
+    return DistributedLoss(MSLoss())
+
+
+def _whole_rows(n: int) -> LossOf:
+    return DistributedLoss(MSLoss(chunk_size=n))
+
+
+def _pml(n: int) -> LossOf:
+    miner, loss = MultiSimilarityMiner(), MultiSimilarityLoss()
+    if dist.get_world_size() > 1:  # in a group of one, PML's wrapper does not work
+        miner, loss = DistributedMinerWrapper(miner), DistributedLossWrapper(loss)
+    return lambda x, labels: loss(x, labels, miner(x, labels))
+
+
+CONTENDERS: dict[str, Callable[[int], LossOf]] = {
+    "DistributedLoss, all rows at once": _whole_rows,
+    "DistributedLoss, streamed": _streamed,
+    "PML's wrapper": _pml,
+}
+
+
+def main(
+    batch: Annotated[int, typer.Option(min=40, help="Embeddings N of all processes.")] = 4000,
+    dims: Annotated[int, typer.Option(help="D, 128 or 512.")] = 128,
+    worlds: Annotated[str, typer.Option(help="Numbers of processes.")] = "1,2,4",
+    repetitions: Annotated[int, typer.Option(min=1, help="Timed steps of each.")] = 7,
+    output: Annotated[Path, typer.Option(help="Folder for the tables.")] = RESULTS,
+) -> None:
+    """Time a loss step in 1, 2, … processes of one thread each, on the CPU of this machine.
+
+    Where there are more processes than cores they take turns: then read the CPU time. The last
+    table is a projection to GPUs from counted operations and bytes, not a measurement.
+    """
+    counts = [int(part) if part.strip().isdigit() else 0 for part in worlds.split(",")]
+    if min(counts) < 1 or any(batch % (steps.PER_CLASS * count) for count in counts):
+        raise typer.BadParameter(
+            f"must be integers >= 1 whose {steps.PER_CLASS}-folds divide {batch}, got {worlds!r}",
+            param_hint="--worlds",
+        )
+    if dims not in steps.NOISE:
+        known = ", ".join(map(str, steps.NOISE))
+        raise typer.BadParameter(f"must be one of {known}, got {dims}", param_hint="--dims")
+    jobs = [(w, n, k) for k in ("random", "trained-like") for w in counts for n in CONTENDERS]
+    rows = [
+        _in_processes(world, name, kind, batch, dims, repetitions)
+        for world, name, kind in tqdm(jobs, unit="job", disable=False)
+    ]
+    _report(pd.DataFrame(rows), batch, dims, output)
+
+
+def _in_processes(world: int, *job: Any) -> dict[str, Any]:
+    """The row of one contender: the slowest process's time, the largest one's memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(_measure, (world, folder, *job), nprocs=world)
+        results = [torch.load(Path(folder, str(rank)), weights_only=True) for rank in range(world)]
+    largest = {name: max(result[name] for result in results) for name in results[0]}
+    name, kind, *_ = job
+    return {"embeddings": kind, "contender": name, "processes": world, **largest}
+
+
+def _measure(
+    rank: int, world: int, folder: str, name: str, kind: str, n: int, dims: int, repetitions: int
+) -> None:
+    torch.set_num_threads(1)
+    store = Path(folder, "store").as_uri()
+    patience = timedelta(minutes=10)
+    dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=patience)
+    x, labels = steps.embeddings(kind, n, dims)
+    exact = x.double().requires_grad_()
+    MSLoss()(exact, labels).backward()
+    assert exact.grad is not None
+    share = n // world
+    own = slice(rank * share, (rank + 1) * share)
+    expected = exact.grad[own]
+    single = float(MSLoss()(exact.detach(), labels))
+    x, labels = x[own].clone().requires_grad_(), labels[own].clone()
+    del exact
+    loss_of = CONTENDERS[name](share)
+
+    def step() -> Tensor:
+        x.grad = None
+        loss = loss_of(x, labels)
+        loss.backward()
+        return loss
+
+    value = float(step().detach())
+    assert x.grad is not None
+    # As DistributedDataParallel averages over processes, each holds world_size times its share.
+    error = float((x.grad.double() / world - expected).norm() / expected.norm())
+    wall, cpu = [], []
+    for _ in range(repetitions):
+        dist.barrier()
+        started, worked = time.perf_counter(), time.process_time()
+        step()
+        wall.append(1e3 * (time.perf_counter() - started))
+        cpu.append(1e3 * (time.process_time() - worked))
+    dist.barrier()
+    result = {
+        "ms": statistics.median(wall),
+        "cpu_ms": statistics.median(cpu),
+        "peak_mb": peak_here(step),
+        "value": value / single,
+        "gradient_error": error,
+    }
+    torch.save(result, Path(folder, str(rank)))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def projection() -> pd.DataFrame:
+    """Operations and bytes of a step per process, and the time they take at assumed rates.
+
+    Per process, of N embeddings in W processes: three products (S, and dX and dY of the weights)
+    of 2·(N/W)·N·D operations; the gathered embeddings, N·D·2 bytes in bfloat16, and the returned
+    gradients, about 2·N·D·4 bytes. Assumed: 100 TFLOP/s in float32 products on tensor cores;
+    400 GB/s between GPUs of a node, 50 GB/s for each GPU between nodes.
+    """
+    rows = []
+    for name, world, rate in (("8 GPUs, one node", 8, 400e9), ("32 nodes of 8 GPUs", 256, 50e9)):
+        for local in (128, 1024, 8192):
+            n, d = world * local, 512
+            operations = 3 * 2 * local * n * d
+            received, returned = n * d * 2, 2 * n * d * 4
+            rows.append(
+                {
+                    "": name,
+                    "batch N": f"{n:,}",
+                    "GFLOP": f"{operations / 1e9:,.1f}",
+                    "MB moved": f"{(received + returned) / 1e6:,.1f}",
+                    "compute, ms": f"{1e3 * operations / 100e12:.3g}",
+                    "network, ms": f"{1e3 * (received + returned) / rate:.3g}",
+                    "N×N in float32, GB": f"{4 * n * n / 1e9:,.3g}",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _report(rows: pd.DataFrame, batch: int, dims: int, output: Path) -> None:
+    lines = [
+        "### A loss step in several processes",
+        "",
+        f"Multi-Similarity loss with mining of N = {batch:,} embeddings, D = {dims}, forward and "
+        "backward, in processes of one thread each on one CPU: medians, of the slowest process; "
+        "peak memory of the largest, beyond its own embeddings. Value: the reported loss over that "
+        "of one process; gradient: relative error, as DistributedDataParallel averages it.",
+        "",
+    ]
+    for kind, table in rows.groupby("embeddings", sort=False):
+        lines += [f"**{kind} embeddings**", "", _markdown(table), ""]
+    assumptions = (projection.__doc__ or "").split("\n\n")[1]
+    lines += ["**Projection, not measured**", "", " ".join(assumptions.split()), ""]
+    lines += [projection().to_markdown(index=False, disable_numparse=True), "", environment(), ""]
+    text = "\n".join(lines)
+    stem = output / f"scaling-{batch}x{dims}"
+    write_atomically(stem.with_suffix(".md"), lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(stem.with_suffix(".csv"), lambda path: rows.to_csv(path, index=False))
+    typer.echo(f"\n{text}")
+    typer.echo(f"Saved {stem}.md and .csv")
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    shown = pd.DataFrame(
+        {
+            "contender": table["contender"],
+            "processes": table["processes"].astype(str),
+            "step, ms": table["ms"].map("{:,.0f}".format),
+            "CPU of each, ms": table["cpu_ms"].map("{:,.0f}".format),
+            "peak MB of each": table["peak_mb"].map("{:,.1f}".format),
+            "value": table["value"].map("{:.6f}".format),
+            "gradient": table["gradient_error"].map("{:.1e}".format),
+        }
+    ).sort_values(["contender", "processes"], key=lambda c: c.map(_order(c)), kind="stable")
+    return shown.to_markdown(index=False, disable_numparse=True)
+
+
+def _order(column: "pd.Series[str]") -> dict[str, int]:
+    names = [*CONTENDERS] if column.name == "contender" else sorted(set(column), key=int)
+    return {name: i for i, name in enumerate(names)}
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -131,6 +131,7 @@ def test_gradients_accumulate():
     same_gradients(model, reference)
 
 
+@pytest.mark.filterwarnings("ignore:MSLoss. no pairs")
 @pytest.mark.parametrize("wrong", ["loss of each chunk", "shuffled", "not cached"])
 def test_other_gradients_are_noticed(wrong):
     model, reference = network(), network()
@@ -271,6 +272,19 @@ class Tracked:
         held["now"] -= numel
 
 
+class Stashes(torch.autograd.Function):
+    """Keeps a tensor in its node, which lives as long as the graph, and not only until backward."""
+
+    @staticmethod
+    def forward(ctx, x, held):
+        ctx.tracked = Tracked(x, held)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return upstream, None
+
+
 class Watched(nn.Module):
     """A network whose activations held for backward are counted."""
 
@@ -282,7 +296,7 @@ class Watched(nn.Module):
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor: Tracked(tensor, self.held), lambda tracked: tracked.tensor
         ):
-            return self.net(x)
+            return Stashes.apply(self.net(x), self.held)
 
 
 def test_one_graph_at_a_time():
@@ -391,6 +405,21 @@ def test_backward_runs_without_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         GradientCache(network(Layer()), lambda x, y: Looks.apply(x).sum(), 7)(*data())
     assert seen == [False] * 5
+
+
+def test_embeddings_that_autocast_cannot_concatenate():
+    class Half(nn.Module):
+        def forward(self, x):
+            return x.half()
+
+    batch = data(torch.float32)
+    model, reference = (network(dtype=torch.float32).append(Half()) for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        value = GradientCache(model, MSLoss(), 7)(*batch)
+        expected = MSLoss()(reference(batch[0]), batch[1])
+    expected.backward()
+    close(value, expected)
+    same_gradients(model, reference, torch.finfo(torch.bfloat16).eps)
 
 
 def test_gradient_scaler():

@@ -73,9 +73,9 @@ class GradientCache:
     model is given the same with fewer rows, and ``labels``, (N, ...) if they are a tensor, which go
     to loss and miner. It returns the loss, detached and unscaled.
 
-    Errors: ValueError for a model that is no ``nn.Module`` or gives no (n_c, D) tensor, for other
-    inputs and lengths that differ, for a batch without rows unless there are several processes,
-    and for a loss that is no scalar.
+    Errors: ValueError for a model that is no ``nn.Module``, gives no (n_c, D) tensor or has a
+    static graph, for other inputs and lengths that differ, for a batch without rows unless there
+    are several processes, and for a loss that is no scalar.
 
     Reference: Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup,
     RepL4NLP 2021.
@@ -91,6 +91,11 @@ class GradientCache:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise ValueError(f"model must be an nn.Module, got {type(model).__name__}")
+        if any(replica.static_graph for replica in _replicas(model)):
+            raise ValueError(
+                "model must be a DistributedDataParallel with static_graph=False, since its "
+                "gradients are reduced with the last chunk only, got static_graph=True"
+            )
         for name, function in (("loss_fn", loss_fn), ("miner", miner)):
             if not callable(function) and not (name == "miner" and function is None):
                 raise ValueError(f"{name} must be callable, got {type(function).__name__}")

@@ -3,6 +3,7 @@
 import copy
 from unittest import mock
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -23,6 +24,11 @@ STEPS, CHUNK_SIZE = 5, 3
 
 def whole(net):
     return DistributedDataParallel(net)
+
+
+def searched(net):
+    """With a look for parameters that took no part."""
+    return DistributedDataParallel(net, find_unused_parameters=True)
 
 
 def in_parts(net):
@@ -62,7 +68,7 @@ def check_training_in_chunks():
     ):
         alone = network()
         one = trained(alone, one_graph(alone, *make()), local=False)
-        for wrap in (whole, in_parts):
+        for wrap in (whole, searched, in_parts):
             model = wrap(network())
             cached = GradientCache(model, DistributedLoss(*make()), CHUNK_SIZE)
             for a, b in zip(trained(model, cached, local=True), one, strict=True):
@@ -90,6 +96,13 @@ def check_gradients_are_reduced_once():
     even = share((10,) * dist.get_world_size())
     with mock.patch.object(gradient_caching, "_replicas", return_value=[]):
         assert reductions(network(), even) == 4, "the probe sees nothing"
+
+
+def check_static_graphs_are_refused():
+    ddp = DistributedDataParallel(network(), static_graph=True)
+    for model in (ddp, nn.Sequential(ddp)):
+        with pytest.raises(ValueError, match=r"model must be .* got static_graph=True"):
+            GradientCache(model, DistributedLoss(MSLoss()), CHUNK_SIZE)
 
 
 def check_gradients_that_are_summed_after_chunks():

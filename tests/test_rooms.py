@@ -19,6 +19,7 @@ ALLOWED = {  # room → rooms of the package that it may import
     "hyperparameters": set(),
     "inputs": {"checks"},
     "similarity": {"weightings"},
+    "gradient_caching": {"checks", "inputs"},
     "engine": {*GROUND, "pairs"},
     "miners": {*GROUND, "engine", "hyperparameters", "inputs", "pairs", "similarity"},
     "losses": {*GROUND, "engine", "hyperparameters", "inputs", "miners", "pairs", "similarity"},
@@ -39,6 +40,7 @@ PURE_TORCH = {
     "engine",
     "hyperparameters",
     "inputs",
+    "gradient_caching",
     "backbones",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

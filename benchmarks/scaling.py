@@ -3,13 +3,15 @@
 python -m benchmarks.scaling --help
 """
 
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
+from unittest import mock
 
 import pandas as pd
 import torch
@@ -35,6 +37,8 @@ from .summaries import environment
 
 RESULTS = Path(__file__).parent / "results"
 LossOf = Callable[[Tensor, Tensor], Tensor]
+Step = Callable[[], Tensor]
+Measure = Callable[["Job", int], dict[str, float]]
 
 
 def _streamed(n: int) -> LossOf:
@@ -82,69 +86,105 @@ def main(
         raise typer.BadParameter(f"must be one of {known}, got {dims}", param_hint="--dims")
     jobs = [(w, n, k) for k in ("random", "trained-like") for w in counts for n in CONTENDERS]
     rows = [
-        _in_processes(world, name, kind, batch, dims, repetitions)
+        _row(Job(world, name, kind, batch, dims, repetitions))
         for world, name, kind in tqdm(jobs, unit="job", disable=False)
     ]
     _report(pd.DataFrame(rows), batch, dims, output)
 
 
-def _in_processes(world: int, *job: Any) -> dict[str, Any]:
-    """The row of one contender: the slowest process's time, the largest one's memory."""
+class Job(NamedTuple):
+    """A loss step to be measured."""
+
+    world: int
+    contender: str
+    kind: str
+    batch: int
+    dims: int
+    repetitions: int
+
+    def own(self, rank: int) -> slice:
+        """The rows of a process."""
+        share = self.batch // self.world
+        return slice(rank * share, (rank + 1) * share)
+
+    def step(self, rank: int) -> tuple[Tensor, Step]:
+        """The embeddings of a process, and its step."""
+        x, labels = steps.embeddings(self.kind, self.batch, self.dims)
+        x, labels = x[self.own(rank)].clone().requires_grad_(), labels[self.own(rank)].clone()
+        loss_of = CONTENDERS[self.contender](len(x))
+
+        def step() -> Tensor:
+            x.grad = None
+            loss = loss_of(x, labels)
+            loss.backward()
+            return loss.detach()
+
+        return x, step
+
+
+def _row(job: Job) -> dict[str, Any]:
+    """The slowest process's time, the largest one's memory."""
+    times = _in_processes(_time, job)
+    # Without it, memory that a process has freed may still be its own, and a peak is not seen.
+    with mock.patch.dict(os.environ, {"MALLOC_MMAP_THRESHOLD_": "65536"}):
+        memory = _in_processes(_memory, job)
+    row = {"embeddings": job.kind, "contender": job.contender, "processes": job.world}
+    return {**row, **times, **memory}
+
+
+def _in_processes(measure: Measure, job: Job) -> dict[str, float]:
+    """The largest figures of all processes."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_measure, (world, folder, *job), nprocs=world)
-        results = [torch.load(Path(folder, str(rank)), weights_only=True) for rank in range(world)]
-    largest = {name: max(result[name] for result in results) for name in results[0]}
-    name, kind, *_ = job
-    return {"embeddings": kind, "contender": name, "processes": world, **largest}
+        mp.spawn(_joined, (folder, measure, job), nprocs=job.world)
+        results = [
+            torch.load(Path(folder, str(rank)), weights_only=True) for rank in range(job.world)
+        ]
+    return {name: max(result[name] for result in results) for name in results[0]}
 
 
-def _measure(
-    rank: int, world: int, folder: str, name: str, kind: str, n: int, dims: int, repetitions: int
-) -> None:
+def _joined(rank: int, folder: str, measure: Measure, job: Job) -> None:
     torch.set_num_threads(1)
-    store = Path(folder, "store").as_uri()
-    patience = timedelta(minutes=10)
-    dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=patience)
-    x, labels = steps.embeddings(kind, n, dims)
-    exact = x.double().requires_grad_()
-    MSLoss()(exact, labels).backward()
-    assert exact.grad is not None
-    share = n // world
-    own = slice(rank * share, (rank + 1) * share)
-    expected = exact.grad[own]
-    single = float(MSLoss()(exact.detach(), labels))
-    x, labels = x[own].clone().requires_grad_(), labels[own].clone()
-    del exact
-    loss_of = CONTENDERS[name](share)
+    store, patience = Path(folder, "store").as_uri(), timedelta(minutes=10)
+    dist.init_process_group("gloo", store, rank=rank, world_size=job.world, timeout=patience)
+    torch.save(measure(job, rank), Path(folder, str(rank)))
+    dist.barrier()
+    dist.destroy_process_group()
 
-    def step() -> Tensor:
-        x.grad = None
-        loss = loss_of(x, labels)
-        loss.backward()
-        return loss
 
-    value = float(step().detach())
-    assert x.grad is not None
-    # As DistributedDataParallel averages over processes, each holds world_size times its share.
-    error = float((x.grad.double() / world - expected).norm() / expected.norm())
+def _time(job: Job, rank: int) -> dict[str, float]:
+    """Milliseconds of a step, and how exact it is."""
+    x, step = job.step(rank)
+    value = float(step())
     wall, cpu = [], []
-    for _ in range(repetitions):
+    for _ in range(job.repetitions):
         dist.barrier()
         started, worked = time.perf_counter(), time.process_time()
         step()
         wall.append(1e3 * (time.perf_counter() - started))
         cpu.append(1e3 * (time.process_time() - worked))
-    dist.barrier()
-    result = {
+    exact, labels = steps.embeddings(job.kind, job.batch, job.dims)
+    exact = exact.double().requires_grad_()
+    single = MSLoss()(exact, labels)
+    single.backward()
+    assert x.grad is not None
+    assert exact.grad is not None
+    expected = exact.grad[job.own(rank)]
+    # As DistributedDataParallel averages over processes, each holds world times its share.
+    error = (x.grad.double() / job.world - expected).norm() / expected.norm()
+    return {
         "ms": statistics.median(wall),
         "cpu_ms": statistics.median(cpu),
-        "peak_mb": peak_here(step),
-        "value": value / single,
-        "gradient_error": error,
+        "value": value / float(single.detach()),
+        "gradient_error": float(error),
     }
-    torch.save(result, Path(folder, str(rank)))
-    dist.barrier()
-    dist.destroy_process_group()
+
+
+def _memory(job: Job, rank: int) -> dict[str, float]:
+    """MiB of a step, beyond the embeddings of the process."""
+    _, small = job._replace(batch=2 * steps.PER_CLASS * job.world).step(rank)
+    small()  # what libraries allocate once
+    _, step = job.step(rank)
+    return {"peak_mb": peak_here(step)}
 
 
 def projection() -> pd.DataFrame:

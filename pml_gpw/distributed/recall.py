@@ -57,10 +57,10 @@ def distributed_recall_at_k(
     merge the K nearest exactly, shards exchange no more than s_i*, j* and their counts.
 
     **Cost**, per process: N·m products. Peak memory: what ``recall_at_k`` holds for m references,
-    a block of queries, of 128 MiB in float32 at most and of 16 queries at least, and 9 bytes a
-    query. For queries of b bytes a number it receives N·(D·b + 8) bytes; reductions over
-    processes are of 40 bytes a query, 24 more, and the centre in float64 for "l2", where float64
-    decides. A short message goes before each.
+    copies of a block of queries, which are 2^25 numbers or 16 queries, and 9 bytes a query. With
+    embeddings of b bytes a number it receives N·(D·b + 8) bytes of queries and labels; reductions
+    carry 40 bytes a query, 24 more where float64 decides, and 8·(D + 1) in all for "l2". Each
+    exchange begins with one number, which says whether all is well.
 
     Without a process group, or in a group of one, this is ``recall_at_k``. Every process has to
     make the call.

@@ -46,7 +46,7 @@ def check_one_bad_shard():
         right = (x, labels, x, labels) if len(args) == 4 else (x, labels)
         args = args if at_fault() else right
         raised_on_all(distributed_recall_at_k, *args, message=from_last(message))
-        still_in_step()
+    still_in_step()
 
 
 def check_shards_that_do_not_fit():
@@ -62,7 +62,7 @@ def check_shards_that_do_not_fit():
         args, options = (args, options) if at_fault() else ((x, labels), right)
         message = f"^{name} must be the same on all ranks, got .*, "
         raised_on_all(distributed_recall_at_k, *args, **options, message=message)
-        still_in_step()
+    still_in_step()
 
 
 def check_nothing_at_all():

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import MultiStepLR
 
 from pml_gpw.backbones import backbone, embedding_head
 from pml_gpw.datasets import ImageDataset
-from pml_gpw.evaluation import dataset_recall
+from pml_gpw.distributed import distributed_dataset_recall
 from pml_gpw.losses import CrossBatchMemory
 
 from . import processes
@@ -176,8 +176,8 @@ def _trainer(
 
 
 def _recalls(models: dict[str, nn.Module], data: Data, place: Place) -> dict[str, float]:
-    """Recall@K in the protocol of the data set."""
-    found = dataset_recall(
+    """Recall@K in the protocol of the data set, each process embedding its share of the images."""
+    found = distributed_dataset_recall(
         nn.Sequential(models["trunk"], models["embedder"]),
         data.queries,
         data.references,

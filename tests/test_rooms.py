@@ -24,7 +24,7 @@ ALLOWED = {  # room → rooms of the package that it may import
     "miners": {*GROUND, "engine", "hyperparameters", "inputs", "pairs", "similarity"},
     "losses": {*GROUND, "engine", "hyperparameters", "inputs", "miners", "pairs", "similarity"},
     "reducers": {*GROUND, "hyperparameters", "inputs", "similarity"},
-    "distributed": {"checks", "inputs", "losses", "miners", "pairs"},
+    "distributed": {"checks", "evaluation", "inputs", "losses", "miners", "pairs"},
     "analysis": {"checks", "inputs", "pairs", "similarity"},
     "optional": set(),
     "evaluation": {"checks", "optional"},

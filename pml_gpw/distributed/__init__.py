@@ -1,5 +1,7 @@
-"""The loss of a batch that several processes hold parts of."""
+"""The loss of a batch, and Recall@K of embeddings, that several processes hold parts of."""
 
+from .datasets import distributed_dataset_recall
 from .loss import DistributedLoss
+from .recall import distributed_recall_at_k
 
-__all__ = ["DistributedLoss"]
+__all__ = ["DistributedLoss", "distributed_dataset_recall", "distributed_recall_at_k"]

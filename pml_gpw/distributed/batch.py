@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..pairs import tuple_pairs
-from .exchange import Shares, agree
+from .exchange import Shares, agree, must_be_alike
 
 
 class Batch(NamedTuple):
@@ -83,11 +83,7 @@ def gathered(batch: Batch | None, error: Exception | None, group: Any) -> Gather
     """
     reports = agree(group, None if batch is None else Report.on(batch), error)
     assert batch is not None
-    for what in reports[0].alike:
-        got = [each.alike[what] for each in reports]
-        if len(set(got)) > 1:
-            every = ", ".join(str(value) for value in got)
-            raise ValueError(f"{what} must be the same on all ranks, got {every}")
+    must_be_alike([each.alike for each in reports])
     rank = dist.get_rank(group)
     anchors = Shares(group, rank, tuple(each.anchors for each in reports))
     references = Shares(group, rank, tuple(each.references for each in reports))

@@ -3,6 +3,8 @@
 Shapes: N rows of all processes, in the order of ranks; n of them are one's own.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,27 @@ class RankError(ValueError):
     """An error of some process, raised on all of them."""
 
 
+def several_processes(group: Any) -> bool:
+    """Whether the group has others. Errors: ValueError where this process is none of it."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return False
+    if dist.get_rank(group) < 0:
+        raise ValueError("group must have this process as a member")
+    return dist.get_world_size(group) > 1
+
+
+def global_rank(group: Any, rank: int) -> int:
+    """What all processes call the one of that rank in the group."""
+    return rank if group is None else dist.get_global_rank(group, rank)
+
+
+def on_wire(group: Any, values: Tensor) -> Tensor:
+    """A contiguous copy where the backend of the group takes it: NCCL, on the current GPU only."""
+    nccl = dist.get_backend(group) == "nccl"
+    device = torch.device("cuda", torch.cuda.current_device()) if nccl else values.device
+    return values.to(device, copy=True, memory_format=torch.contiguous_format)
+
+
 def agree(group: Any, report: Any = None, error: Exception | None = None) -> list[Any]:
     """The reports of all processes, by rank.
 
@@ -25,11 +48,38 @@ def agree(group: Any, report: Any = None, error: Exception | None = None) -> lis
     """
     told = None if error is None else f"{error}" or type(error).__name__
     everyone: list[Any] = [None] * dist.get_world_size(group)
+    # A number first: most calls have nothing to tell, and objects take several messages.
+    something = torch.tensor([report is not None or told is not None], dtype=torch.int64)
+    something = on_wire(group, something)
+    dist.all_reduce(something, dist.ReduceOp.MAX, group)
+    if not something.item():
+        return everyone
     dist.all_gather_object(everyone, (report, told), group)
     for rank, (_, text) in enumerate(everyone):
         if text is not None:
             raise RankError(f"rank {rank} of {len(everyone)}: {text}") from error
     return [report for report, _ in everyone]
+
+
+@contextmanager
+def in_step(group: Any) -> Iterator[None]:
+    """An error within becomes one of all processes, which must come to an ``agree`` by then."""
+    try:
+        yield
+    except RankError:
+        raise
+    except Exception as error:
+        agree(group, error=error)  # where the others wait
+        raise
+
+
+def must_be_alike(reports: list[dict[str, Any]]) -> None:
+    """Raise a ValueError for what the reports of all ranks do not have in common."""
+    for what in reports[0]:
+        got = [each[what] for each in reports]
+        if len(set(got)) > 1:
+            every = ", ".join(str(value) for value in got)
+            raise ValueError(f"{what} must be the same on all ranks, got {every}")
 
 
 @dataclass(frozen=True)

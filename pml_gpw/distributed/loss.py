@@ -5,7 +5,6 @@ Shapes: N anchors of all processes, n of them one's own, M references, D dims.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,7 +18,7 @@ from ..losses.candidates import Given
 from ..losses.gpw_loss import AnchorLosses
 from ..miners import MSMiner
 from .batch import Batch, gathered
-from .exchange import RankError, Shares, agree
+from .exchange import Shares, agree, in_step, several_processes
 
 
 class DistributedLoss(torch.nn.Module):
@@ -113,7 +112,7 @@ class DistributedLoss(torch.nn.Module):
     ) -> Tensor:
         """See the class."""
         batch = Batch(embeddings, labels, indices_tuple, ref_emb, ref_labels, enqueue_mask)
-        if not _several_processes(self.group):
+        if not several_processes(self.group):
             return self._whole(self._checked(batch))
         checked, wrong = None, None
         try:
@@ -121,7 +120,7 @@ class DistributedLoss(torch.nn.Module):
         except Exception as error:
             wrong = error
         whole = gathered(checked, wrong, self.group)
-        try:
+        with in_step(self.group):  # until they agree below or in _divided
             batch = whole.batch
             if batch.indices_tuple is not None:
                 batch = whole.renumbered()
@@ -130,11 +129,6 @@ class DistributedLoss(torch.nn.Module):
                 agree(self.group)
             with self._divided(whole.compared()):
                 return self._whole(batch)
-        except RankError:
-            raise
-        except Exception as error:
-            agree(self.group, error=error)  # where the others wait: above or in _divided
-            raise
 
     def _checked(self, batch: Batch) -> Batch:
         """The batch with int64 labels, or a ValueError for what is wrong with it by itself."""
@@ -180,11 +174,3 @@ class DistributedLoss(torch.nn.Module):
             loss._divide = None
             if isinstance(miner, MSMiner):
                 miner._anchors = None
-
-
-def _several_processes(group: Any) -> bool:
-    if not (dist.is_available() and dist.is_initialized()):
-        return False
-    if dist.get_rank(group) < 0:
-        raise ValueError("group must have this process as a member")
-    return dist.get_world_size(group) > 1

@@ -5,12 +5,15 @@ from typing import Any
 
 import torch
 from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
-from torch import nn
+from torch import Tensor, nn
 
 from .. import checks
-from .calculator import RecallCalculator
+from .metrics import METRICS
+from .neighbors import BACKENDS, import_faiss
+from .recall import recall_at_k
+from .retrieval import checked_choice, checked_ks
 
-QUERIES, REFERENCES = "query", "gallery"
+Gallery = tuple[Tensor, Tensor] | tuple[None, None]  # embeddings (M, D) and labels (M,), or neither
 
 
 def dataset_recall(
@@ -47,35 +50,57 @@ def dataset_recall(
     Raises:
         ValueError: as :func:`recall_at_k`; or for an empty data set, or one without ``ks``.
     """
+    ks = checked_protocol(queries, references, ks, backend, metric, batch_size, workers)
+    query, labels = embeddings_of(model, queries, batch_size, workers)
+    gallery: Gallery = None, None
+    if references is not None:
+        gallery = embeddings_of(model, references, batch_size, workers)
+    return recall_at_k(query, labels, gallery[0], gallery[1], ks, backend, metric)
+
+
+def checked_protocol(
+    queries: Any,
+    references: Any,
+    ks: Iterable[int] | None,
+    backend: str,
+    metric: str,
+    batch_size: int,
+    workers: int,
+) -> tuple[int, ...]:
+    """The ks, or the error that an argument deserves before a model sees any image."""
     checks.positive_integer("batch_size", batch_size)
     checks.non_negative_integer("workers", workers)
+    checked_choice("backend", backend, BACKENDS)
+    checked_choice("metric", metric, METRICS)
+    if backend == "faiss":
+        import_faiss()
     if ks is None:
         ks = getattr(queries, "ks", None)
         if ks is None:
             raise ValueError("ks must be given for queries that have no attribute ks")
-    splits = (
-        {QUERIES: queries} if references is None else {QUERIES: queries, REFERENCES: references}
-    )
-    for name, split in splits.items():
-        if len(split) == 0:
+    for name, split in (("query", queries), ("gallery", references)):
+        if split is not None and len(split) == 0:
             raise ValueError(f"{name} data set must not be empty, got one without an image")
-    ks = tuple(ks)
+    return checked_ks(ks)
+
+
+def embeddings_of(
+    model: nn.Module, split: Any, batch_size: int, workers: int
+) -> tuple[Tensor, Tensor]:
+    """Embeddings (N, D) and labels (N,) of a data set; the model's modes are left as they came."""
     tester = GlobalEmbeddingSpaceTester(
         normalize_embeddings=False,  # the metric says what is compared
         batch_size=batch_size,
         dataloader_num_workers=workers,
         data_device=_device_of(model),
-        accuracy_calculator=RecallCalculator(ks, backend, metric),
-        end_of_testing_hook=lambda tester: None,
     )
     training = {module: module.training for module in model.modules()}
     try:
-        against = QUERIES if references is None else REFERENCES
-        found = tester.test(splits, 0, model, splits_to_eval=[(QUERIES, [against])])[QUERIES]
+        embeddings, labels = tester.get_all_embeddings(split, model)
     finally:
         for module, mode in training.items():
             module.training = mode
-    return {k: float(found[f"recall_at_{k}_level0"]) for k in ks}
+    return embeddings, labels[:, 0]
 
 
 def _device_of(model: nn.Module) -> torch.device:

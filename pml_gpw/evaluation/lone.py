@@ -10,10 +10,14 @@ from .retrieval import Retrieval
 
 def has_relevant(task: Retrieval) -> Tensor:
     """Which queries (N,) have a relevant reference besides their own row."""
-    labels, counts = task.reference_labels.unique(return_counts=True)
-    place = torch.searchsorted(labels, task.query_labels).clamp(max=len(labels) - 1)
-    found = labels[place] == task.query_labels
-    return found & (counts[place] > (task.own >= 0))
+    return same_label(task.query_labels, task.reference_labels) > (task.own >= 0)
+
+
+def same_label(query_labels: Tensor, reference_labels: Tensor) -> Tensor:
+    """How many references (M,) have the label of each query (N,)."""
+    labels = reference_labels.sort().values
+    up_to = torch.searchsorted(labels, query_labels, right=True)
+    return up_to - torch.searchsorted(labels, query_labels)
 
 
 def warn_of_lone(answerable: Tensor, stacklevel: int) -> None:

@@ -2,7 +2,7 @@
 
 A search by inner product then serves every metric, and one error bound holds for all of them.
 Scales differ from query to query, which changes no order of references.
-Shapes: N queries, M references, D dims, E = D or D + 1 dims of the vectors.
+Shapes: N queries, M references of a shard, D dims, E = D or D + 1 dims of the vectors.
 """
 
 from collections.abc import Callable
@@ -10,28 +10,32 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .shards import ALONE, Shards
+
 Vectors = Callable[[Tensor], Tensor]  # float64 rows (C, D) -> float64 vectors (C, E)
 
 
-def cosine(reference: Tensor) -> tuple[Vectors, Vectors]:
+def cosine(reference: Tensor, shards: Shards = ALONE) -> tuple[Vectors, Vectors]:
     """``q·r / (|q| |r|)``, 0 for a zero vector."""
     return unit, unit
 
 
-def dot(reference: Tensor) -> tuple[Vectors, Vectors]:
+def dot(reference: Tensor, shards: Shards = ALONE) -> tuple[Vectors, Vectors]:
     """``q·r``, as ``(q/|q|)·(r/R)`` with R the largest norm of the references (M, D)."""
-    largest = _largest_norm(reference, centre=0.0)
+    largest = _largest_norm(reference, 0.0, shards)
     return unit, lambda rows: rows / largest
 
 
-def l2(reference: Tensor) -> tuple[Vectors, Vectors]:
+def l2(reference: Tensor, shards: Shards = ALONE) -> tuple[Vectors, Vectors]:
     """``-|q - r|²``, as ``[q, 1]·[r, -|r|²/2]``.
 
     Both are seen from the mean of the references, in units of the largest distance to it: a
     common offset would otherwise use up the digits.
     """
-    centre = reference.mean(dim=0, dtype=torch.float64)
-    largest = _largest_norm(reference, centre)
+    count = torch.tensor([len(reference)], device=reference.device)
+    sums = shards.total(torch.cat([reference.sum(dim=0, dtype=torch.float64), count]))
+    centre = sums[:-1] / sums[-1]
+    largest = _largest_norm(reference, centre, shards)
 
     def query_vectors(rows: Tensor) -> Tensor:
         rows = (rows - centre) / largest
@@ -65,14 +69,14 @@ def as_vectors(vectors: Vectors, rows: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def _largest_norm(rows: Tensor, centre: Tensor | float) -> float:
+def _largest_norm(rows: Tensor, centre: Tensor | float, shards: Shards) -> float:
     largest = 0.0
-    for part in rows.split(CHUNK):
+    for part in rows.split(CHUNK) if len(rows) else ():
         part = part.double() - centre
         size = part.abs().amax()  # keeps squares in range, as in unit
         norms = torch.linalg.vector_norm(part / _or_one(size), dim=1)
         largest = max(largest, float(norms.amax() * size))
-    return largest or 1.0
+    return float(shards.maximum(torch.tensor(largest, dtype=torch.float64))) or 1.0
 
 
 def _or_one(values: Tensor) -> Tensor:

@@ -72,5 +72,9 @@ def recall_at_k(
     warn_of_lone(answerable, stacklevel=3)
     if not answerable.any():
         return dict.fromkeys(ks, float("nan"))
-    ranks = first_relevant_ranks(task.select(answerable), ks, metric, backend)
+    return recalls(first_relevant_ranks(task.select(answerable), ks, metric, backend), ks)
+
+
+def recalls(ranks: Tensor, ks: Iterable[int]) -> dict[int, float]:
+    """The share of the ranks (N,) of first relevant references below each K."""
     return {k: (ranks < k).double().mean().item() for k in ks}

@@ -44,22 +44,24 @@ def checked_retrieval(
     reference_labels: Any = None,
     ref_includes_query: bool = False,
     device: torch.device | None = None,
+    least: int = 1,
 ) -> Retrieval:
     """The task, or a ValueError that names the argument at fault.
 
     Without a reference the queries are the references; then, and with ``ref_includes_query``,
-    query i is reference i. Everything moves to ``device``, or to where ``query`` is.
+    query i is reference i. Everything moves to ``device``, or to where ``query`` is. ``least``
+    rows are required of each side, of shards none.
     """
     if (reference is None) != (reference_labels is None):
         given = "reference_labels" if reference is None else "reference"
         raise ValueError(f"reference and reference_labels must come together, got {given} alone")
-    query = embeddings("query", query, device)
+    query = embeddings("query", query, device, least)
     query_labels = _labels("query_labels", query_labels, query)
     if reference is None:
         own = torch.arange(len(query), device=query.device)
         return Retrieval(query, query_labels, query, query_labels, own, len(query) - 1)
 
-    reference = embeddings("reference", reference, query.device)
+    reference = embeddings("reference", reference, query.device, least)
     reference_labels = _labels("reference_labels", reference_labels, reference)
     if reference.shape[1] != query.shape[1]:
         raise ValueError(
@@ -73,11 +75,13 @@ def checked_retrieval(
     return Retrieval(query, query_labels, reference, reference_labels, own, depth)
 
 
-def embeddings(name: str, values: Any, device: torch.device | None = None) -> Tensor:
-    """A tensor or array as a finite floating-point (N, D) tensor, N and D at least 1."""
+def embeddings(
+    name: str, values: Any, device: torch.device | None = None, least: int = 1
+) -> Tensor:
+    """A tensor or array as a finite floating-point (N, D) tensor, N >= ``least``, D >= 1."""
     tensor = _tensor(name, values)
     checks.embedding_matrix(name, tensor)
-    if 0 in tensor.shape:
+    if len(tensor) < least or tensor.shape[1] == 0:
         raise ValueError(f"{name} must have at least one row and column, got {(*tensor.shape,)}")
     device = device or tensor.device
     # MPS has no float64, which every result here rests on.

@@ -24,13 +24,6 @@ CHECKS = [
 ]
 
 
-@pytest.fixture(scope="module", params=[2, 3, 4], ids="{}-processes".format)
-def processes(request, tmp_path_factory):
-    pool = Processes(request.param, tmp_path_factory.mktemp("stores"))
-    yield pool
-    pool.stop()
-
-
 @pytest.mark.parametrize(("module", "name"), CHECKS, ids=lambda text: text.rpartition(".")[2])
 def test_as_one_process(processes, module, name):
     processes.run(module, name)

@@ -3,35 +3,36 @@
 python -m benchmarks.paper --help
 """
 
-import hashlib
-import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from tqdm import tqdm
-
-from pml_gpw.datasets import CUB200, Cars196, ImageDataset, ImageFolder, InShop
-from pml_gpw.datasets import StanfordOnlineProducts as SOP
 
 from . import processes
 from .checkpoints import Checkpoints
 from .contenders import CONTENDERS
 from .experiment import RESULT, Data, Place, finished, run
-from .presets import CONFIGURATIONS, Experiment, preset, shortened
+from .plan import (
+    DATASETS,
+    bad,
+    check_interrupted,
+    checked_device,
+    checked_dims,
+    checked_losses,
+    chosen_experiment,
+    digest_of_images,
+    digest_of_weights,
+    plan_of,
+    splits_of,
+)
+from .presets import Experiment, shortened
 from .sampling import PER_CLASS
 from .trainer import Trainer
-from .views import evaluation_view, train_view
 
 RUNS = Path(__file__).parent / "results" / "paper-runs"
-DATASETS: dict[str, type[ImageDataset]] = {
-    dataset.__name__: dataset for dataset in (CUB200, Cars196, SOP, InShop, ImageFolder)
-}
-WITHOUT_HYPERPARAMETERS = ("contrastive", "triplet-semihard", "ntxent")
 PUBLISHED = "bn_inception-52deb4733.pth"
 CONFIGURED = "by configuration"  # shown as the default of options that change one setting
 
@@ -146,7 +147,7 @@ def main(
     With torchrun --nproc-per-node N -m benchmarks.paper, N processes train together: the same
     batches, the same loss, and up to rounding the same result as one.
     """
-    chosen = _experiment(dataset, configuration, _digest(weights), backbone)
+    chosen = chosen_experiment(dataset, configuration, digest_of_weights(weights), backbone)
     given: dict[str, Any] = {
         "pooling": pooling,
         "frozen_batch_norm": frozen_batch_norm,
@@ -166,124 +167,17 @@ def main(
         amp=amp,
         **{name: value for name, value in given.items() if value is not None},
     )
-    names, sizes, where = _losses(losses), _dims(dims), _device(device)
+    names, sizes, where = checked_losses(losses), checked_dims(dims), checked_device(device)
     if 0 < memory < chosen.batch:
-        raise _bad("--memory", f"must be 0 or at least the batch of {chosen.batch}, got {memory}")
-    data = _data(chosen, root)
-    plan = [*_plan(replace(chosen, data=_digest_of(data, root)), names, sizes, seeds)]
-    _check_interrupted(plan, output, resume, fresh)
+        raise bad("--memory", f"must be 0 or at least the batch of {chosen.batch}, got {memory}")
+    data = splits_of(chosen, root)
+    plan = [*plan_of(replace(chosen, data=digest_of_images(data, root)), names, sizes, seeds)]
+    check_interrupted(plan, output, resume, fresh)
     place = Place(output, None if weights == "random" else weights, where, backend, workers)
     with processes.together(where):
         for experiment in plan:
             _run(experiment, data, place._replace(folder=output / experiment.name), fresh)
         typer.echo(f"Compare with: python -m benchmarks.tables --runs {output}")
-
-
-def _bad(option: str, message: str) -> typer.BadParameter:
-    return typer.BadParameter(message, param_hint=option)
-
-
-def _experiment(dataset: str, configuration: str, weights: str, backbone: str) -> Experiment:
-    for option, value, allowed in (
-        ("DATASET", dataset, DATASETS),
-        ("--configuration", configuration, CONFIGURATIONS),
-    ):
-        if value not in allowed:
-            raise _bad(option, f"must be one of {', '.join(allowed)}, got {value!r}")
-    return replace(preset(dataset, configuration), weights=weights, backbone=backbone)
-
-
-def _digest(weights: str) -> str:
-    """What names the weights in the result."""
-    if weights in ("random", "pretrained"):
-        return weights
-    if not Path(weights).is_file():
-        raise _bad("--weights", f"must be a file, 'pretrained' or 'random', got {weights!r}")
-    return f"sha256:{hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:16]}"
-
-
-def _losses(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if unknown := [name for name in names if name not in CONTENDERS]:
-        raise _bad("--losses", f"must be out of {', '.join(CONTENDERS)}, got {unknown[0]!r}")
-    return list(dict.fromkeys(names))
-
-
-def _dims(text: str) -> list[int]:
-    values = text.split(",")
-    if not all(value.strip().isdigit() and int(value) > 0 for value in values):
-        raise _bad("--dims", f"must be integers > 0, comma-separated, got {text!r}")
-    return list(dict.fromkeys(int(value) for value in values))
-
-
-def _plan(
-    chosen: Experiment, losses: list[str], dims: list[int], seeds: int
-) -> Iterator[Experiment]:
-    """Seed by seed, so that an early stop leaves whole comparisons."""
-    for seed in range(seeds):
-        for loss in losses:
-            for dimensions in dims:
-                one = replace(chosen, loss=loss, dims=dimensions, seed=seed)
-                if loss in WITHOUT_HYPERPARAMETERS:  # another ε must not make another run of it
-                    plain = preset(one.dataset, one.configuration).hyperparameters
-                    one = replace(one, **plain)  # type: ignore[arg-type]
-                yield one
-
-
-def _digest_of(data: Data, root: Path) -> str:
-    """What names the images: runs on others are other runs."""
-    digest, whole = hashlib.sha256(), True
-    for split in (data.train, data.queries, *([data.references] if data.references else [])):
-        whole = whole and split.published.get(split.split) == (len(split.classes), len(split))
-        for path, label in zip(split.paths, split.labels, strict=True):
-            digest.update(f"{split.split} {os.path.relpath(path, root)} {label}\n".encode())
-    return f"{'published ' * whole}{digest.hexdigest()[:12]}"
-
-
-def _check_interrupted(plan: list[Experiment], output: Path, resume: bool, fresh: bool) -> None:
-    if resume and fresh:
-        raise _bad("--resume", "must not come with --fresh, which trains from the start")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _bad("--output", f"must be a folder to write to, got {str(output)!r}") from error
-    if resume and not any((output / e.name).exists() for e in plan):
-        typer.echo(f"Nothing to go on with below {output} in these settings; starting.", err=True)
-    begun = [e for e in plan if (output / e.name).exists() and not finished(output / e.name)]
-    if begun and not (resume or fresh):
-        raise _bad(
-            "--resume",
-            f"must be given to go on with an interrupted run, or --fresh to train it again: "
-            f"{output / begun[0].name}",
-        )
-
-
-def _device(name: str) -> torch.device:
-    name = processes.own_device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise _bad("--device", f"must be a device of torch, got {name!r} ({reason})") from None
-
-
-def _data(experiment: Experiment, root: Path) -> Data:
-    """The splits, after a look at whether the batch fits."""
-    dataset = DATASETS[experiment.dataset]
-    try:
-        train = dataset(root, "train", train_view(experiment))
-        queries, references = dataset.evaluation_splits(root, evaluation_view(experiment))
-    except (ValueError, OSError) as error:
-        raise _bad("--root", str(error)) from error
-    most = PER_CLASS * len(train.classes)
-    unit = PER_CLASS * processes.started()  # whole classes for each process
-    if experiment.batch % unit or experiment.batch > most:
-        raise _bad(
-            "--batch",
-            f"must be a multiple of {unit} and at most {most} ({len(train.classes)} training "
-            f"classes x {PER_CLASS}), got {experiment.batch}",
-        )
-    return Data(train, queries, references)
 
 
 def _run(experiment: Experiment, data: Data, place: Place, fresh: bool) -> None:

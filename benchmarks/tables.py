@@ -17,7 +17,8 @@ import typer
 from .collected import EPOCHS, PUBLISHED, environments, ours, published
 from .contenders import CONTENDERS, similarities_of
 from .files import write_atomically
-from .paper import DATASETS, RUNS
+from .paper import RUNS
+from .plan import DATASETS
 from .plots import plot_dimensions
 
 RESULTS = Path(__file__).parent / "results" / "paper"

@@ -21,6 +21,7 @@ from benchmarks import paper, tables
 from benchmarks.contenders import CONTENDERS
 from benchmarks.presets import CONFIGURATIONS, Experiment, preset, shortened
 from benchmarks.trainer import Trainer
+from benchmarks.views import evaluation_view
 from pml_gpw.backbones import backbone, embedding_head
 from pml_gpw.datasets import CUB200
 from pml_gpw.evaluation import dataset_recall
@@ -114,7 +115,7 @@ def test_the_weights_that_are_kept_have_the_recalls_that_are_told(invoke, roots,
     ok(invoke("CUB200", *options, "--losses", "none"))
     (folder,) = (p.parent for p in (tmp_path / "runs").rglob("result.json"))
     result = json.loads((folder / "result.json").read_text())
-    view = paper.evaluation_view(preset_like(result))
+    view = evaluation_view(preset_like(result))
     queries, _ = CUB200.evaluation_splits(roots["CUB200"], view)
     for which in ("last", "best"):
         trunk = backbone("timm/test_resnet", pooling="max")

@@ -50,7 +50,7 @@ def _finished(runs: Path) -> list[Path]:
     """The result of each run, or a ValueError where one is there twice."""
     found: dict[tuple[str, int], Path] = {}
     for path in sorted(runs.rglob(RESULT)):
-        experiment = _experiment(_read(path))
+        experiment = experiment_of(_read(path))
         key = experiment.name, experiment.seed
         if key in found:
             raise ValueError(f"runs must hold a run once, got {found[key]} and {path}")
@@ -63,14 +63,15 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _experiment(result: dict[str, Any]) -> Experiment:
+def experiment_of(result: dict[str, Any]) -> Experiment:
+    """The experiment that a result is of."""
     names = {field.name for field in fields(Experiment)}
     settings = {name: value for name, value in result["experiment"].items() if name in names}
     return Experiment(**{**settings, "milestones": tuple(settings["milestones"])})
 
 
 def _rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    experiment = _experiment(result)
+    experiment = experiment_of(result)
     loss = experiment.loss
     return [
         {

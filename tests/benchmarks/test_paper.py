@@ -18,8 +18,9 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import paper, tables
+from benchmarks.collected import experiment_of
 from benchmarks.contenders import CONTENDERS
-from benchmarks.presets import CONFIGURATIONS, Experiment, preset, shortened
+from benchmarks.presets import CONFIGURATIONS, preset, shortened
 from benchmarks.trainer import Trainer
 from benchmarks.views import evaluation_view
 from pml_gpw.backbones import backbone, embedding_head
@@ -115,7 +116,7 @@ def test_the_weights_that_are_kept_have_the_recalls_that_are_told(invoke, roots,
     ok(invoke("CUB200", *options, "--losses", "none"))
     (folder,) = (p.parent for p in (tmp_path / "runs").rglob("result.json"))
     result = json.loads((folder / "result.json").read_text())
-    view = evaluation_view(preset_like(result))
+    view = evaluation_view(experiment_of(result))
     queries, _ = CUB200.evaluation_splits(roots["CUB200"], view)
     for which in ("last", "best"):
         trunk = backbone("timm/test_resnet", pooling="max")
@@ -132,11 +133,6 @@ def test_the_weights_that_are_kept_have_the_recalls_that_are_told(invoke, roots,
     assert not (folder / "checkpoints").exists()
     assert {p.suffix for p in (folder / "logs").iterdir()} >= {".csv", ".db"}
     assert [*(folder / "tensorboard").iterdir()]
-
-
-def preset_like(result):
-    settings = result["experiment"]
-    return Experiment(**{**settings, "milestones": tuple(settings["milestones"])})
 
 
 def test_the_paper_network_itself(invoke, tmp_path):
@@ -347,19 +343,6 @@ def test_published_results_are_as_they_were_carried_in():
     assert set(table["dataset"]) == {"CUB200", "Cars196", "SOP", "InShop"}
 
 
-def test_the_committed_tables_are_those_of_the_command(tmp_path):
-    compared = CliRunner().invoke(
-        tables_app, ["--runs", str(paper.RUNS), "--output", str(tmp_path)]
-    )
-    if paper.RUNS.exists():
-        pytest.skip("there are runs of one's own")
-    ok(compared)
-    committed = [*tables.RESULTS.glob("*.[mct]*")]
-    assert len(committed) > 10
-    for path in committed:
-        assert path.read_text() == (tmp_path / path.name).read_text(), path.name
-
-
 # --- what must not be mixed ----------------------------------------------------------------------
 
 
@@ -378,85 +361,3 @@ def test_losses_without_hyperparameters_are_one_run(invoke, tmp_path):
     for epsilon in (0.1, 0.3):
         ok(invoke("CUB200", "--iterations", 1, "--losses", "ntxent,SNP", "--epsilon", epsilon))
     assert len(results(tmp_path / "runs")) == 3
-
-
-WHOLE = replace(preset("CUB200", "released"), data="published 0123", weights="sha256:aaaa")
-
-
-def write(folder, experiment, recall):
-    row = {"epoch": 1, "iteration": 1, "recall_at_1": recall}
-    result = {
-        "experiment": {**experiment.settings(), "seed": experiment.seed},
-        "last": row,
-        "best": row,
-        "history": [row],
-        "environment": "here",
-    }
-    path = folder / experiment.name / "result.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(result))
-
-
-def tables_of(tmp_path):
-    arguments = ["--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "tables")]
-    return CliRunner().invoke(tables_app, arguments)
-
-
-def lines_with(text, *parts):
-    return [line for line in text.splitlines() if all(part in line for part in parts)]
-
-
-def test_mean_and_interval_over_seeds_and_nothing_else(tmp_path):
-    for seed, recall in enumerate((0.60, 0.62, 0.64)):
-        write(tmp_path / "runs", replace(WHOLE, seed=seed), recall)
-    changes = [{"weights": "random"}, {"weights": "sha256:bbbb"}, {"backbone": "timm/resnet50"}]
-    changes += [{"batch": 40}, {"data": "0123"}, {"configuration": "text"}]
-    for i, change in enumerate(changes):
-        write(tmp_path / "runs", replace(WHOLE, **change), 0.1 + 0.01 * i)
-    text = ok(tables_of(tmp_path)).output
-    sections = {part.splitlines()[0]: part for part in text.split("\n## ")}
-    (line,) = lines_with(
-        sections["CUB200"], "ours, last epoch", "BN-Inc", "| released, weights aaaa "
-    )
-    assert "62.0 ± 5.0 (n=3)" in line  # s = 2, t(0.975, 2) = 4.302653
-    for i in range(len(changes)):
-        (line,) = lines_with(sections["CUB200"], "ours, last epoch", f"{10 + i}.0 (n=1)")
-    (line,) = lines_with(sections["CUB200"], "not the published images", "ours, last epoch")
-    assert "14.0" in line
-    of_dimensions = sections["Recall@1 of MS against the embedding dimension"]
-    (line,) = lines_with(of_dimensions, "| CUB200", "| 512")
-    for cell in ("62.0 ± 5.0 (n=3)", "12.0 (n=1)", "10.0 (n=1)"):
-        assert line.count(f" {cell} ") == 2  # last and best, in columns of their own
-
-
-def test_the_ablation_has_rows_of_one_kind(tmp_path):
-    runs = [("N", "random", 0.4), ("SNP", "sha256:aaaa", 0.5), ("SNP", "random", 0.3)]
-    for loss, weights, recall in runs:
-        write(tmp_path / "runs", replace(WHOLE, loss=loss, weights=weights), recall)
-    text = ok(tables_of(tmp_path)).output
-    (section,) = [part for part in text.split("\n## ") if "S, N and P" in part.splitlines()[0]]
-    assert "weights random" in section.splitlines()[0]
-    assert lines_with(section, "| N ", "40.0 (n=1)")
-    assert lines_with(section, "| SNP ", "30.0 (n=1)")
-    assert "50.0" not in section
-    assert lines_with(section, "| S ", "not run")
-
-
-def test_a_run_that_is_there_twice(tmp_path):
-    write(tmp_path / "runs", WHOLE, 0.6)
-    shutil.copytree(tmp_path / "runs", tmp_path / "backup")
-    shutil.move(tmp_path / "backup", tmp_path / "runs/backup")
-    result = tables_of(tmp_path)
-    assert result.exit_code == 2
-    assert "must hold a run once" in " ".join(result.output.replace("│", " ").split())
-
-
-def test_many_changed_settings(tmp_path):
-    changes = {"pooling": "sum", "frozen_batch_norm": False, "alpha": 3.0, "beta": 45.25}
-    changes |= {"base": 0.75, "epsilon": 0.35, "memory": 8000, "batch": 120, "iterations": 6000}
-    changes |= {"evaluate_every": 300, "milestones": (2400, 4800), "learning_rate": 1e-4}
-    changes |= {"weight_decay": 1e-3, "resize": 288, "crop": 256, "amp": True}
-    for loss in ("N", "SNP"):
-        write(tmp_path / "runs", replace(WHOLE, loss=loss, **changes), 0.5)
-    assert "evaluate every 300" in ok(tables_of(tmp_path)).output
-    assert len([*(tmp_path / "tables").glob("ablation-*.csv")]) == 1

@@ -2,6 +2,7 @@
 says what came and what is allowed. Shapes: N anchors, M references, D dims.
 """
 
+from collections.abc import Collection
 from numbers import Real
 
 import torch
@@ -92,3 +93,34 @@ def boolean_mask(name: str, mask: Tensor, length: int) -> None:
     if not is_tensor or mask.dtype != torch.bool or mask.shape != (length,):
         got = mask.dtype if is_tensor else type(mask).__name__
         raise ValueError(f"{name} must be a tensor of ({length},) booleans, got {got}")
+
+
+def number_range(name: str, value: object) -> None:
+    """Raise unless ``value`` is None or two finite numbers, the smaller one first."""
+    if value is None:
+        return
+    pair = isinstance(value, (tuple, list)) and len(value) == 2
+    if not (pair and all(_is_number(v) and abs(v) < float("inf") for v in value)):  # type: ignore[union-attr]
+        raise ValueError(f"{name} must be None or two finite numbers, got {value!r}")
+    if value[0] > value[1]:  # type: ignore[index]
+        raise ValueError(f"{name} must be (smallest, largest), got {value!r}")
+
+
+def one_of(name: str, value: object, allowed: Collection[str]) -> None:
+    """Raise unless ``value`` is one of the names."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def instance(name: str, value: object, kind: type) -> None:
+    """Raise unless ``value`` is an object of a class."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
+
+
+def boolean_matrix(name: str, matrix: object, shape: tuple[int, int]) -> None:
+    """Raise unless ``matrix`` is a tensor of booleans of that shape."""
+    is_tensor = isinstance(matrix, Tensor)
+    if not is_tensor or matrix.dtype != torch.bool or matrix.shape != shape:
+        got = f"{matrix.dtype} {tuple(matrix.shape)}" if is_tensor else type(matrix).__name__
+        raise ValueError(f"{name} must be a tensor of {shape} booleans, got {got}")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from . import checks
-from .inputs import full_precision
+from .precision import full_precision
 
 
 class GradientCache:

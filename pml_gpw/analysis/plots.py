@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .pair_weights import PairWeightTable, pair_weights
-from .recorded import check_loss, distances_from, similarity_gradient
+from ..pml import pair_batch
+from .pair_weight_table import PairWeightTable
+from .pair_weights import pair_weights
+from .similarity_gradient import check_loss, distances_of, similarity_gradient
 from .usage import sum_of_terms
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def plot_weight_field(loss: Any, ax: "Axes | None" = None, base: float = 0.5) ->
     sim = torch.full((8, 8), base, dtype=torch.float64).fill_diagonal_(1)
     sim[0] = base + torch.tensor([1 - base, 0.15, 0.05, -0.05, 0.1, 0.0, -0.1, -0.2])
     dummy = torch.rand(8, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    batch = pair_batch(dummy, labels)
     positives, others = labels == 0, labels == 1
     positives[0], others[4] = False, False
     probe = sum_of_terms(loss)
@@ -80,8 +83,8 @@ def plot_weight_field(loss: Any, ax: "Axes | None" = None, base: float = 0.5) ->
             row = sim.clone()
             row[0, moved] += shift
             row[0, 0] = 1
-            matrix = distances_from(loss.distance, row)
-            weights.append(float(similarity_gradient(probe, matrix, dummy, labels)[1][0, 4].abs()))
+            matrix = distances_of(loss.distance, row)
+            weights.append(float(similarity_gradient(probe, matrix, batch)[1][0, 4].abs()))
         ax.plot(shifts, weights, label=name, **style)
     ax.set(xlabel="shift of similarity", ylabel="weight of one negative pair")
     ax.set_title(type(loss).__name__, loc="left", fontsize="medium")

@@ -8,8 +8,12 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 
 from .. import checks
+from ..engine import PairBatch
 from .pair_weights import pair_weights
-from .recorded import check_loss
+from .similarity_gradient import check_loss
+
+ARGUMENTS = ("embeddings", "labels", "indices_tuple", "ref_emb", "ref_labels", "self_index", "own")
+"""Of a loss, in their order."""
 
 
 class PairWeightRecorder:
@@ -59,7 +63,7 @@ class PairWeightRecorder:
         except TypeError:
             iteration = trainer.get_global_iteration()
         seen = self._listener.last.arguments
-        if iteration % self.every or seen.get("labels") is None:
+        if iteration % self.every or not _has_labels(seen):
             return
         summary = pair_weights(self.loss, **seen).summary()
         self.history.append({"iteration": iteration, **summary})
@@ -80,23 +84,30 @@ class _Call:
 
 
 class _Listener:
-    """What a loss was last called with. In a copy of the loss it is deaf: nobody would ask it."""
+    """What a loss was last called with. A copy of a loss has a listener that does not listen."""
 
-    def __init__(self, deaf: bool = False) -> None:
-        self.deaf = deaf
+    def __init__(self, listens: bool = True) -> None:
+        self.listens = listens
         self.last = _Call()
 
     def __call__(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self.deaf:
+        if not self.listens:
             return
-        names = ("embeddings", "labels", "indices_tuple", "ref_emb", "ref_labels", "own")
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        self.last = _Call({key: _detached(given.get(key)) for key in names})
+        given = {**dict(zip(ARGUMENTS, args, strict=False)), **kwargs}
+        self.last = _Call({name: _detached(given[name]) for name in ARGUMENTS if name in given})
 
     def __reduce__(self) -> tuple[type["_Listener"], tuple[bool]]:
-        return _Listener, (True,)
+        return _Listener, (False,)
+
+
+def _has_labels(arguments: dict[str, Any]) -> bool:
+    batch = arguments.get("embeddings")
+    labels = batch.labels if isinstance(batch, PairBatch) else arguments.get("labels")
+    return labels is not None
 
 
 def _detached(value: Any) -> Any:
-    """A tensor without its graph, which would otherwise be kept until the next call."""
+    """A value without its graph, which would otherwise be kept until the next call."""
+    if isinstance(value, PairBatch):
+        return value.detached()
     return value.detach() if isinstance(value, Tensor) else value

@@ -11,14 +11,8 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from pytorch_metric_learning.reducers import MultipleReducers, SumReducer
 from torch import Tensor
 
-from ..pairs import label_masks
-from .recorded import (
-    check_loss,
-    copy_of,
-    distances_from,
-    reads_similarity,
-    similarity_gradient,
-)
+from ..pml import pair_batch
+from .similarity_gradient import check_loss, copy_of, distances_of, similarity_gradient
 
 CLASSES, PER_CLASS = 4, 4
 CENTRES = ((0.3, -0.3), (0, 0), (-0.3, 0.3), (0.7, 0), (0, 0.7), (0.7, 0.7), (-0.6, -0.6))
@@ -56,23 +50,22 @@ def similarity_usage(loss: BaseMetricLossFunction) -> SimilarityUsage:
     not zero would make all weights depend on everything. A similarity is used if any weight
     changes; a loss with a threshold outside that range shows nothing of it.
 
-    Errors: ValueError as :func:`pair_weights`, and for a distance that is no function of the
-    cosine similarity.
+    A distance D is read as S = −D, as everywhere, and probed between 0.02 and 1.98.
+    Errors: ValueError as :func:`pair_weights`.
+
+    >>> from pytorch_metric_learning.losses import NTXentLoss
+    >>> str(similarity_usage(NTXentLoss()))
+    'NP / N'
     """
     check_loss(loss)
-    if not reads_similarity(loss.distance):
-        raise ValueError(
-            "loss must have a distance that is a function of the cosine similarity or inner "
-            f"product, got {type(loss.distance).__name__}"
-        )
     probe = sum_of_terms(loss)
     labels = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
-    pos, neg = label_masks(labels, labels, torch.arange(len(labels)))
     dummy = torch.rand(len(labels), 2, generator=_generator(), dtype=torch.float64)
+    batch = pair_batch(dummy, labels)
+    pos, neg = batch.pairs.masks(slice(0, len(labels)))
 
     def weights(sim: Tensor) -> Tensor:
-        matrix = distances_from(loss.distance, sim)
-        return similarity_gradient(probe, matrix, dummy, labels)[1].abs()
+        return similarity_gradient(probe, distances_of(loss.distance, sim), batch)[1].abs()
 
     used: dict[str, set[str]] = {"negatives": set(), "positives": set()}
     for sim in _matrices(pos):

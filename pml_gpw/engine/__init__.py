@@ -1,20 +1,31 @@
-"""Losses and exact gradients from pair weightings."""
+"""Losses and exact gradients from pair weightings and minings, in pure torch."""
 
-from .candidates import Candidates, Labelled, Listed
-from .matrix import matrix_losses
-from .mined import mined_pairs
+from .anchor_losses import anchor_losses, mined_pairs
+from .chunks import Plan, Walk, iter_chunks
+from .dense import dense_losses
+from .index_pairs import IndexPairs
+from .label_pairs import LabelPairs
+from .pair_batch import AnchorLosses, PairBatch
 from .reference import reference_losses
-from .streamed import streamed_losses
-from .walk import Pairing, default_chunk_size
+from .relation_pairs import RelationPairs, share_a_label
+from .similarity import InnerProduct, Similarity
+from .streaming import streamed_losses
 
 __all__ = [
-    "Candidates",
-    "Labelled",
-    "Listed",
-    "Pairing",
-    "default_chunk_size",
-    "matrix_losses",
+    "AnchorLosses",
+    "IndexPairs",
+    "InnerProduct",
+    "LabelPairs",
+    "PairBatch",
+    "Plan",
+    "RelationPairs",
+    "Similarity",
+    "Walk",
+    "anchor_losses",
+    "dense_losses",
+    "iter_chunks",
     "mined_pairs",
     "reference_losses",
+    "share_a_label",
     "streamed_losses",
 ]

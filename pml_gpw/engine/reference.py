@@ -2,17 +2,23 @@
 
 from torch import Tensor
 
-from ..mining import MSMining
+from ..mining import PairMining
 from ..weightings import PairWeighting
 
 
 def reference_losses(
-    sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting, mining: MSMining | None = None
+    sim: Tensor,
+    pos: Tensor,
+    neg: Tensor,
+    weighting: PairWeighting,
+    mining: PairMining | None = None,
+    key: Tensor | None = None,
 ) -> Tensor:
     """Per-anchor losses (N,) with their gradient left to autograd.
 
-    Shapes: ``sim`` (N, M) similarities, ``pos`` and ``neg`` (N, M) masks of candidate pairs.
+    Shapes: ``sim`` (N, M) similarities, ``pos`` and ``neg`` (N, M) masks of candidate pairs,
+    ``key`` () int64 where the mining is random.
     """
     if mining is not None:
-        pos, neg = mining(sim.detach(), pos, neg)
+        pos, neg = mining(sim.detach(), pos, neg, key)
     return weighting.losses(sim, pos, neg)

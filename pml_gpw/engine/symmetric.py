@@ -6,69 +6,79 @@ Shapes: N anchors, D dims, K pairs.
 import torch
 from torch import Tensor
 
-from ..mining import MSMining
-from ..weightings.rows import KeptRows, Rows
-from .candidates import Labelled, first_cut, mined
-from .few import limit, similarities
+from ..mining import PairMining
+from ..weightings import SparseRows
+from .label_pairs import LabelPairs, negative_threshold
+from .sparse import similarities
 
-Pairs = tuple[Tensor, Tensor, Tensor]  # similarities, rows, columns (K,)
+SimilarPairs = tuple[Tensor, Tensor, Tensor]  # similarities, rows, columns (K,)
 
 
-def mined_among_themselves(
-    x: Tensor, candidates: Labelled, mining: MSMining, chunk_size: int
-) -> tuple[Rows, Rows] | None:
-    """The mined pairs of ``x`` (N, D) with itself from half the product; None if not few.
+def mined_within_batch(
+    x: Tensor, pairs: LabelPairs, mining: PairMining, chunk_size: int, most: int
+) -> tuple[SparseRows, SparseRows] | None:
+    """The pairs of ``x`` (N, D) with itself that a rule may keep, from half the product.
+
+    None where the rule gives no lower bound, or where there are more than ``most`` pairs.
 
     Each pair i, j has two thresholds (eq 11), one for either as anchor. Anchors are taken in the
     order of rising thresholds: the lower one is then that of the earlier anchor, so that one
     comparison per pair of the upper triangle finds all candidates.
     """
     n = len(x)
-    most = limit(n, n) // 2  # each pair is found once and then stands for two
-    if candidates.num_equal_labels > most:
+    most = most // 2  # each pair is found once and then stands for two
+    if pairs.num_equal_labels > most:
         return None
-    row, column = candidates.equal_labels(0, n)
+    row, column = pairs.equal_labels(slice(0, n))
     row, column = row[row < column], column[row < column]
-    cut, order = _cuts(x, row, column, mining).sort()
+    pos_sim = similarities(x, x, row, column)
+    thresholds = _thresholds(n, row, column, pos_sim, mining)
+    if thresholds is None:
+        return None
+    threshold, order = thresholds.sort()
     rank = torch.empty_like(order)
     rank[order] = torch.arange(n, device=x.device)
-    found = _upper_triangle(x[order], cut, rank[row], rank[column], chunk_size, most)
+    positives = pos_sim, rank[row], rank[column]
+    found = _upper_triangle(x[order], threshold, positives, chunk_size, most)
     if found is None:
         return None
     pos, (sim, row, column) = found
-    back = sim > cut[column]
+    back = sim > threshold[column]
     neg = (torch.cat([sim, sim[back]]), *_both_ways(row, column, back))
     pos = (pos[0].repeat(2), *_both_ways(*pos[1:]))
-    pos_rows, neg_rows = (KeptRows(s, order[r], order[c], (n, n)) for s, r, c in (pos, neg))
-    return mined(pos_rows, neg_rows, mining)
+    pos_rows, neg_rows = (SparseRows(s, order[r], order[c], (n, n)) for s, r, c in (pos, neg))
+    return pos_rows, neg_rows
 
 
-def _cuts(x: Tensor, row: Tensor, column: Tensor, mining: MSMining) -> Tensor:
-    """The threshold (N,) of each anchor's negatives; inf for an anchor without positives.
+def _thresholds(
+    n: int, row: Tensor, column: Tensor, sim: Tensor, mining: PairMining
+) -> Tensor | None:
+    """The threshold (N,) of each anchor's negatives; None where the rule knows none.
 
     From similarities of positives that may round otherwise than those of the whole product: the
     mining itself then decides on what lies above.
     """
-    sim = similarities(x, x, row, column)
-    hardest_pos = x.new_full((len(x),), torch.inf)
+    hardest_pos = sim.new_full((n,), torch.inf)
     hardest_pos.scatter_reduce_(0, torch.cat([row, column]), sim.repeat(2), "amin")
-    return first_cut(hardest_pos, mining)
+    return negative_threshold(hardest_pos, mining)
 
 
 def _upper_triangle(
-    x: Tensor, cut: Tensor, row: Tensor, column: Tensor, chunk_size: int, most: int
-) -> tuple[Pairs, Pairs] | None:
-    """Positives, and negatives above the rising ``cut`` (N,) of their row; None if above most.
+    x: Tensor, threshold: Tensor, positives: SimilarPairs, chunk_size: int, most: int
+) -> tuple[SimilarPairs, SimilarPairs] | None:
+    """Positives, and negatives above the rising ``threshold`` (N,) of their row.
 
-    ``row``, ``column``: the positives in any order, each pair once.
+    ``positives`` come in any order, each pair once, with similarities that the products replace.
+    None for more than ``most`` negatives.
     """
     n, device = len(x), x.device
+    pos_sim, row, column = positives
     row, column = torch.minimum(row, column), torch.maximum(row, column)
     by_row = row.argsort()
-    row, column = row[by_row], column[by_row]
-    pos_sim, neg = x.new_empty(len(row)), [(x.new_empty(0), row[:0], row[:0])]
+    pos_sim, row, column = pos_sim[by_row], row[by_row], column[by_row]
+    neg = [(x.new_empty(0), row[:0], row[:0])]
     buffer = x.new_empty(min(chunk_size, n) * n)
-    end = int(torch.searchsorted(cut, torch.inf))  # from here on anchors have no positives
+    end = int(torch.searchsorted(threshold, torch.inf))  # from here on anchors keep nothing
     for start in range(0, end, chunk_size):
         stop = min(start + chunk_size, end)
         shape = stop - start, n - start
@@ -78,7 +88,7 @@ def _upper_triangle(
         here = row[first:last] - start, column[first:last] - start
         pos_sim[first:last] = sim[here]
         sim[here] = -torch.inf
-        above = sim > cut[start:stop].unsqueeze(1)
+        above = sim > threshold[start:stop].unsqueeze(1)
         above[:, : shape[0]].triu_(1)
         most -= int(above.count_nonzero())
         if most < 0:

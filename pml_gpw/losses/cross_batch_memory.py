@@ -1,21 +1,34 @@
 """A queue of past embeddings as references: PML's cross-batch memory, mended and streamed."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_metric_learning.losses import CrossBatchMemory as PMLCrossBatchMemory
 from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
 from torch import Tensor
+from typing_extensions import override
 
 from .. import checks
-from ..inputs import at_least_float32
-from ..miners import MSMiner
-from ..pairs import tuple_pairs
+from ..engine import LabelPairs, PairBatch
+from ..engine.arguments import drawn_key
+from ..engine.index_pairs import checked_tuple
+from ..miners import PairMiner
+from ..pml import pml_arguments
+from ..precision import at_least_float32
 from .gpw_loss import GPWLoss
 from .pair_loss import PairLoss
 from .pair_similarity_loss import PairSimilarityLoss
 from .self_supervised_loss import class_names
+
+Indices = Sequence[Tensor]
+
+
+class Comparison(NamedTuple):
+    """A batch that the loss is asked for, and the pairs that the caller's tuple adds to it."""
+
+    batch: PairBatch
+    added: Indices | None
 
 
 class CrossBatchMemory(PMLCrossBatchMemory):
@@ -28,7 +41,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
     indices are those of the batch, adds its pairs.
 
     Beyond PML's class it takes every loss of this package, which then streams: no N×M matrix is
-    held. An anchor's own copy in the memory is left out before ``MSMiner`` and the losses of this
+    held. An anchor's own copy in the memory is left out before ``PairMiner`` and the losses of this
     package mine (miners of PML see it; its pairs are dropped afterwards). The memory is kept in
     at least float32, so half-precision embeddings and autocast are safe, and ``state_dict`` holds
     all of it: the next loss after loading is the same as without.
@@ -47,6 +60,14 @@ class CrossBatchMemory(PMLCrossBatchMemory):
     tuple, for a tuple that contradicts the labels, and as :class:`GPWLoss`.
 
     Reference: Wang et al., Cross-Batch Memory for Embedding Learning, CVPR 2020.
+
+    >>> import torch
+    >>> from pml_gpw import MSLoss
+    >>> memory = CrossBatchMemory(MSLoss(), embedding_size=4, memory_size=100)
+    >>> for _ in range(3):
+    ...     loss = memory(torch.rand(8, 4), torch.arange(8) % 2)
+    >>> memory.queue_idx
+    24
     """
 
     embedding_memory: Tensor
@@ -69,40 +90,90 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         self.warm_up = warm_up
         self.add_batch_loss = add_batch_loss
 
+    @override
     def forward(
         self,
         embeddings: Tensor,
         labels: Tensor,
-        indices_tuple: Sequence[Tensor] | None = None,
+        indices_tuple: Indices | None = None,
         enqueue_mask: Tensor | None = None,
     ) -> Tensor:
-        """See the class."""
+        comparisons = self.enqueue(embeddings, labels, indices_tuple, enqueue_mask)
+        losses = [self._loss_of(comparison) for comparison in comparisons]
+        return sum(losses[1:], losses[0])
+
+    def enqueue(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        indices_tuple: Indices | None = None,
+        enqueue_mask: Tensor | None = None,
+    ) -> list[Comparison]:
+        """Put a batch into the memory, and say what the loss is then asked for.
+
+        The arguments are those of a call; they are checked before the memory changes.
+        """
         labels = self.check(embeddings, labels, indices_tuple, enqueue_mask)
         embeddings = at_least_float32(embeddings)
         self.reset_stats()
         self.calls += 1
         if enqueue_mask is None:
-            batch = embeddings, labels
-            own = torch.arange(len(labels), device=labels.device)
+            new = embeddings, labels
+            self_index = torch.arange(len(labels), device=labels.device)
         else:
             enqueue_mask = enqueue_mask.to(embeddings.device)
-            batch = embeddings[enqueue_mask].detach(), labels[enqueue_mask]
+            new = embeddings[enqueue_mask].detach(), labels[enqueue_mask]
             embeddings, labels = embeddings[~enqueue_mask], labels[~enqueue_mask]
-            own = torch.full_like(labels, -1)
+            self_index = torch.full_like(labels, -1)
+        rules = getattr(self.miner, "mining", None), getattr(self.loss, "mining", None)
+        key = drawn_key(embeddings.device, *rules)
+        anchors = embeddings, labels
+        within_batch = _comparison(anchors, new, self_index, indices_tuple, key)
         if self.calls <= self.warm_up:
-            return self._against(*batch, own, embeddings, labels, indices_tuple)
-        self.add_to_memory(*batch, len(batch[0]))
-        held = len(self.label_memory) if self.has_been_filled else self.queue_idx
-        references = self.embedding_memory[:held].to(embeddings.dtype)
+            return [within_batch]
+        self.add_to_memory(*new, len(new[0]))
+        size = len(self.label_memory) if self.has_been_filled else self.queue_idx
+        references = self.embedding_memory[:size].to(embeddings.dtype)
         if not self.loss.distance.normalize_embeddings:
             references = references.clone()  # the next call may write before backward has read
-        places = self.curr_batch_idx if enqueue_mask is None else own
-        memory = references, self.label_memory[:held], places
-        loss = self._against(*memory, embeddings, labels, indices_tuple)
-        if self.add_batch_loss:
-            loss = loss + self._against(*batch, own, embeddings, labels, indices_tuple)
-        return loss
+        places = self.curr_batch_idx if enqueue_mask is None else self_index
+        stored = references, self.label_memory[:size]
+        against_memory = _comparison(anchors, stored, places, indices_tuple, key)
+        return [against_memory, within_batch] if self.add_batch_loss else [against_memory]
 
+    def paired(self, comparison: Comparison, anchors: slice | None = None) -> PairBatch:
+        """The batch of a comparison, or some of its ``anchors``, with the pairs that are weighed.
+
+        For losses of this package.
+        """
+        batch, added = comparison
+        if self.miner is None:  # all pairs there are, those of the tuple among them
+            return batch if anchors is None else batch.part(anchors)
+        if anchors is None or not _mines_batches(self.miner):
+            whole = batch.with_indices(self._indices(comparison))
+            return whole if anchors is None else whole.part(anchors)
+        part = batch.part(anchors)
+        if added is not None:
+            added = tuple(batch.with_indices(added).part(anchors))
+        return part.with_indices(_joined(self.miner(part), added))
+
+    def _loss_of(self, comparison: Comparison) -> Tensor:
+        if isinstance(self.loss, PairLoss):
+            return self.loss(self.paired(comparison))
+        return self.loss(*pml_arguments(comparison.batch, self._indices(comparison)))
+
+    def _indices(self, comparison: Comparison) -> Indices:
+        """The index tuple of all pairs of a comparison: pairs, or triplets where the miner's are."""
+        batch, added = comparison
+        if _mines_batches(self.miner):
+            return _joined(self.miner(batch), added)
+        if self.miner is None:
+            return _joined(tuple(batch), added)
+        arguments = batch.anchors, batch.labels, batch.references, batch.reference_labels
+        mined = _without_self_pairs(batch.pairs.self_index, self.miner(*arguments))
+        return _joined(mined, added)
+
+    @override
     def add_to_memory(self, embeddings: Tensor, labels: Tensor, batch_size: int) -> None:
         """Put ``embeddings`` (K, D) and ``labels`` (K,) in the place of the oldest."""
         dtype = torch.promote_types(self.embedding_memory.dtype, embeddings.dtype)
@@ -114,41 +185,14 @@ class CrossBatchMemory(PMLCrossBatchMemory):
             else:  # PML would take a memory that nothing is added to for a full one
                 self.curr_batch_idx = torch.empty_like(labels)
 
-    def _against(
-        self,
-        references: Tensor,
-        ref_labels: Tensor,
-        own: Tensor,
-        embeddings: Tensor,
-        labels: Tensor,
-        indices_tuple: Sequence[Tensor] | None,
-    ) -> Tensor:
-        """The loss against references (M, D), of which ``own`` (N,) are the anchors' copies; −1
-        where an anchor has none."""
-        given = embeddings, labels, references, ref_labels
-        if self.miner is None and isinstance(self.loss, PairLoss):
-            # All pairs there are, those of the tuple among them.
-            return self.loss(embeddings, labels, None, references, ref_labels, own=own)
-        if isinstance(self.miner, MSMiner):
-            pairs = self.miner(*given, own=own)
-        elif self.miner is not None:
-            pairs = _without(own, self.miner(*given))
-        else:
-            pairs = _without(own, lmu.get_all_pairs_indices(labels, ref_labels))
-        if indices_tuple is not None:
-            convert = lmu.convert_to_pairs if len(pairs) == 4 else lmu.convert_to_triplets
-            added = _without(own, _shifted(own, convert(indices_tuple, labels)))
-            pairs = tuple(torch.cat(both) for both in zip(pairs, added, strict=True))
-        return self.loss(embeddings, labels, pairs, references, ref_labels)
-
     def check(
         self,
         embeddings: Tensor,
         labels: Tensor,
-        indices_tuple: Sequence[Tensor] | None,
+        indices_tuple: Indices | None,
         enqueue_mask: Tensor | None,
     ) -> Tensor:
-        """The labels (N,) of a call in int64; ValueError for what it refuses, as it stands."""
+        """The labels (N,) of a call in int64; ValueError for what it refuses."""
         checks.embedding_matrix("embeddings", embeddings)
         labels = checks.integer_labels("labels", labels, len(embeddings)).to(embeddings.device)
         if embeddings.shape[1] != self.embedding_size:
@@ -168,7 +212,8 @@ class CrossBatchMemory(PMLCrossBatchMemory):
                 f"got {num_new}"
             )
         if indices_tuple is not None:
-            (a1, p), (a2, n) = tuple_pairs(indices_tuple, (num_new, num_new), labels.device)
+            shape = num_new, num_new
+            (a1, p), (a2, n) = checked_tuple(indices_tuple, shape, labels.device)
             if (labels[a1] != labels[p]).any() or (labels[a2] == labels[n]).any():
                 raise ValueError(
                     "indices_tuple must agree with the labels, which the pairs of the memory "
@@ -176,8 +221,8 @@ class CrossBatchMemory(PMLCrossBatchMemory):
                 )
         return labels
 
+    @override
     def reset_queue(self) -> None:
-        """Forget all embeddings and calls."""
         super().reset_queue()
         self.calls = 0
 
@@ -201,8 +246,8 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @staticmethod
+    @override
     def supported_losses() -> list[str]:
-        """PML's names and those of ``PairSimilarityLoss``, ``GPWLoss`` and its subclasses."""
         return [
             *PMLCrossBatchMemory.supported_losses(),
             PairSimilarityLoss.__name__,
@@ -210,16 +255,54 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         ]
 
 
-def _shifted(own: Tensor, indices_tuple: Sequence[Tensor]) -> Sequence[Tensor]:
-    """An index tuple of the batch with others than anchors at their places in the memory."""
+def _comparison(
+    anchors: tuple[Tensor, Tensor],
+    references: tuple[Tensor, Tensor],
+    self_index: Tensor,
+    indices_tuple: Indices | None,
+    key: Tensor | None,
+) -> Comparison:
+    """Checked anchors and references, (embeddings, labels) each.
+
+    ``self_index`` (N,): the place of each anchor's copy, −1 where it has none.
+    """
+    (x, labels), (y, reference_labels) = anchors, references
+    symmetric = y is x and reference_labels is labels
+    pairs = LabelPairs(labels, reference_labels, self_index, symmetric)
+    batch = PairBatch(x, y, pairs, labels, reference_labels, key)
+    if indices_tuple is None:
+        return Comparison(batch, None)
+    return Comparison(batch, _at_their_places(self_index, indices_tuple))
+
+
+def _mines_batches(miner: Any) -> bool:
+    return isinstance(miner, PairMiner) and miner.mines_batches
+
+
+def _at_their_places(self_index: Tensor, indices_tuple: Indices) -> Indices:
+    """A tuple of the batch as one of the references, without self pairs.
+
+    The others than anchors are found at the places of their copies.
+    """
     anchors = (0, 2) if len(indices_tuple) == 4 else (0,)
-    return [index if place in anchors else own[index] for place, index in enumerate(indices_tuple)]
+    indices_tuple = [index.to(self_index.device).long() for index in indices_tuple]
+    moved = [i if place in anchors else self_index[i] for place, i in enumerate(indices_tuple)]
+    return _without_self_pairs(self_index, moved)
 
 
-def _without(own: Tensor, indices_tuple: Sequence[Tensor]) -> Sequence[Tensor]:
+def _joined(indices_tuple: Indices, added: Indices | None) -> Indices:
+    """Two tuples as one, pairs or triplets as the first is."""
+    if added is None:
+        return indices_tuple
+    convert = lmu.convert_to_pairs if len(indices_tuple) == 4 else lmu.convert_to_triplets
+    both = zip(indices_tuple, convert(added, None), strict=True)
+    return tuple(torch.cat(pair) for pair in both)
+
+
+def _without_self_pairs(self_index: Tensor, indices_tuple: Indices) -> Indices:
     """An index tuple without the pairs of an anchor and its own copy."""
     anchor, positive, *rest = indices_tuple
-    other = own[anchor] != positive
+    other = self_index[anchor] != positive
     if len(rest) == 1:  # triplets
         return anchor[other], positive[other], rest[0][other]
     return anchor[other], positive[other], *rest

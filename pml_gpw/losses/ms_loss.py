@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..mining import MSMining
+from ..pml import ConfigField
 from ..weightings import MultiSimilarity
 from .gpw_loss import GPWLoss
 
@@ -20,7 +21,18 @@ class MSWeightedLoss(GPWLoss):
         **kwargs: see :class:`GPWLoss`, also for the arguments of the call.
 
     Errors: ValueError for α or β ≤ 0; see :class:`GPWLoss`.
+
+    >>> import torch
+    >>> from pml_gpw import MSMiner
+    >>> embeddings = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]], requires_grad=True)
+    >>> labels = torch.tensor([0, 0, 1])
+    >>> MSWeightedLoss()(embeddings, labels, MSMiner()(embeddings, labels))
+    tensor(0.2262, grad_fn=<MeanBackward0>)
     """
+
+    alpha = ConfigField[float]("weighting")
+    beta = ConfigField[float]("weighting")
+    base = ConfigField[float]("weighting")
 
     def __init__(
         self, alpha: float = 2, beta: float = 50, base: float = 0.5, **kwargs: Any
@@ -41,7 +53,17 @@ class MSLoss(GPWLoss):
         **kwargs: see :class:`GPWLoss`, also for the arguments of the call.
 
     Errors: ValueError for α or β ≤ 0 and for ε < 0; see :class:`GPWLoss`.
+
+    >>> import torch
+    >>> embeddings = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]], requires_grad=True)
+    >>> MSLoss()(embeddings, torch.tensor([0, 0, 1]))
+    tensor(0.2262, grad_fn=<MeanBackward0>)
     """
+
+    alpha = ConfigField[float]("weighting")
+    beta = ConfigField[float]("weighting")
+    base = ConfigField[float]("weighting")
+    epsilon = ConfigField[float]("mining")
 
     def __init__(
         self,

@@ -1,55 +1,96 @@
 """What every pair loss of this package has in common as a PML loss."""
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
 from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
+from typing_extensions import override
 
-from ..inputs import checked_inputs, full_precision
+from ..engine import PairBatch
+from ..pml import pair_batch
+from ..precision import full_precision
 
 LossDict = dict[str, dict[str, Any]]
 
 
 class PairLoss(BaseMetricLossFunction):
-    """A PML loss that checks its inputs, computes in at least float32 and warns of empty batches.
+    """A PML loss that makes a :class:`~pml_gpw.engine.PairBatch` of its arguments, once.
 
-    Subclasses implement PML's ``compute_loss``.
+    It can be called with such a batch in place of its arguments, as wrappers of losses do.
+    Subclasses implement :meth:`loss_terms`; a user's own ``compute_loss`` is respected.
     """
 
     _warned_of_no_pairs = False
-    _own: Tensor | None = None  # for the time of a call
 
+    @override
     def forward(
         self,
-        embeddings: Tensor,
+        embeddings: Tensor | PairBatch,
         labels: Tensor | None = None,
         indices_tuple: Sequence[Tensor] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
+        self_index: Tensor | None = None,
+        *,
         own: Tensor | None = None,
     ) -> Tensor:
-        """The loss, as the class says. Embeddings (N, D), labels (N,), references (M, D)."""
-        if own is not None and indices_tuple is not None:
-            raise ValueError("own must be None where an indices_tuple names the pairs")
-        inputs = checked_inputs(embeddings, labels, ref_emb, ref_labels)
-        self._own = own
-        try:
-            with full_precision(embeddings):
-                return super().forward(
-                    inputs.embeddings,
-                    inputs.labels,
-                    indices_tuple,
-                    inputs.ref_emb,
-                    inputs.ref_labels,
-                )
-        finally:
-            self._own = None
+        """The loss of embeddings (N, D), labels (N,) and references (M, D), or of a batch of pairs.
 
+        ``own`` is the former name of ``self_index``.
+        """
+        self_index = own if self_index is None else self_index
+        arguments = labels, indices_tuple, ref_emb, ref_labels, self_index
+        batch = pair_batch(embeddings, *arguments, rules=self.random_rules())
+        with full_precision(batch.anchors):
+            self.reset_stats()
+            if type(self).compute_loss is PairLoss.compute_loss:
+                terms = self.loss_terms(batch, self.has_uniform_upstream())
+            else:
+                # The batch in place of its index tuple, so that nothing of it is lost on the way.
+                terms = self.compute_loss(
+                    batch.anchors, batch.labels, batch, batch.references, batch.reference_labels
+                )
+            return self.reduce_terms(terms, batch)
+
+    @abstractmethod
+    def loss_terms(self, batch: PairBatch, uniform_upstream: bool = False) -> LossDict:
+        """The loss dictionary of PML for a batch of pairs.
+
+        ``uniform_upstream``: whether all losses of the dictionary will have the same upstream
+        gradient.
+        """
+
+    @override
+    def compute_loss(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None,
+        indices_tuple: Sequence[Tensor] | None,
+        ref_emb: Tensor,
+        ref_labels: Tensor | None,
+    ) -> LossDict:
+        arguments = embeddings, labels, indices_tuple, ref_emb, ref_labels
+        return self.loss_terms(pair_batch(*arguments, rules=self.random_rules()))
+
+    def reduce_terms(self, terms: LossDict, batch: PairBatch) -> Tensor:
+        """The reduced loss of PML's dictionary, with the regularizer of the embeddings added."""
+        self.add_embedding_regularization_to_loss_dict(terms, batch.anchors)
+        return self.reducer(terms, batch.anchors, batch.labels)
+
+    def random_rules(self) -> tuple[object, ...]:
+        """The minings inside the loss, for which a call may have to draw a random key."""
+        return ()
+
+    def has_uniform_upstream(self) -> bool:
+        """Whether the reducer gives all losses the same upstream gradient."""
+        return False
+
+    @override
     def get_default_distance(self) -> BaseDistance:
-        """Cosine similarity."""
         return CosineSimilarity()
 
     def warn_of_no_pairs(self, reason: str) -> None:

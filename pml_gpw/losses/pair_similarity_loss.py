@@ -1,12 +1,12 @@
 """The plainest pair loss, for reducers that do the weighting."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
-from ..similarity import similarity_matrix
-from .candidates import Given
+from ..engine import PairBatch
+from ..pml import DistanceSimilarity
 from .pair_loss import LossDict, PairLoss
 
 
@@ -26,22 +26,19 @@ class PairSimilarityLoss(PairLoss):
         **kwargs: as PML's ``BaseMetricLossFunction``.
 
     Errors: ValueError as in :class:`GPWLoss`.
+
+    >>> import torch
+    >>> PairSimilarityLoss()(torch.eye(3), torch.tensor([0, 0, 1]))  # all similarities are 0
+    tensor(0.)
     """
 
-    def compute_loss(
-        self,
-        embeddings: Tensor,
-        labels: Tensor | None,
-        indices_tuple: Sequence[Tensor] | None,
-        ref_emb: Tensor,
-        ref_labels: Tensor | None,
-    ) -> LossDict:
-        """See PML's ``BaseMetricLossFunction``."""
-        pos, neg = Given(embeddings, labels, indices_tuple, ref_emb, ref_labels, self._own).masks()
+    @override
+    def loss_terms(self, batch: PairBatch, uniform_upstream: bool = False) -> LossDict:
+        pos, neg = batch.pairs.masks(slice(0, len(batch.anchors)))
         if not (pos.any() or neg.any()):
             self.warn_of_no_pairs("neither labels nor indices_tuple give any")
             return self.zero_losses()
-        sim = similarity_matrix(self.distance, embeddings, ref_emb)
+        sim = DistanceSimilarity(self.distance).matrix(batch.anchors, batch.references)
         return {
             "pos_loss": self._term("pos_pair", sim, pos, sign=-1),
             "neg_loss": self._term("neg_pair", sim, neg, sign=+1),
@@ -61,5 +58,6 @@ class PairSimilarityLoss(PairLoss):
             "divisor": len(similarities),
         }
 
+    @override
     def _sub_loss_names(self) -> list[str]:
         return ["pos_loss", "neg_loss"]

@@ -2,10 +2,12 @@
 
 import torch
 from pytorch_metric_learning.losses import SelfSupervisedLoss as PMLSelfSupervisedLoss
-from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
 from torch import Tensor
+from typing_extensions import override
 
+from ..pml import pair_batch
 from .gpw_loss import GPWLoss
+from .pair_loss import PairLoss
 from .pair_similarity_loss import PairSimilarityLoss
 
 
@@ -14,20 +16,28 @@ class SelfSupervisedLoss(PMLSelfSupervisedLoss):
 
     ``loss(embeddings, ref_emb)``, both (N, D): row i of one is the positive of row i of the
     other. Arguments and errors are those of PML's class.
+
+    >>> import torch
+    >>> from pml_gpw import MSWeightedLoss
+    >>> one, other = torch.rand(2, 8, 4).unbind()
+    >>> SelfSupervisedLoss(MSWeightedLoss())(one, other).shape
+    torch.Size([])
     """
 
+    @override
     def forward(self, embeddings: Tensor, ref_emb: Tensor) -> Tensor:
-        """See the class."""
-        if self.symmetric:
+        if self.symmetric or not isinstance(self.loss, PairLoss):
             return super().forward(embeddings, ref_emb)
-        # As a tuple, because row i is a positive here even where both views are equal.
         labels = torch.arange(len(embeddings), device=embeddings.device)
-        pairs = lmu.get_all_pairs_indices(labels, labels.clone())
-        return self.loss(embeddings, labels, pairs, ref_emb, labels)
+        # No anchor is itself among the references, even where both views are equal.
+        nowhere = torch.full_like(labels, -1)
+        rules = self.loss.random_rules()
+        batch = pair_batch(embeddings, labels, None, ref_emb, labels, nowhere, rules)
+        return self.loss(batch)
 
     @staticmethod
+    @override
     def supported_losses() -> list[str]:
-        """PML's names and those of ``PairSimilarityLoss``, ``GPWLoss`` and its subclasses."""
         return [
             *PMLSelfSupervisedLoss.supported_losses(),
             PairSimilarityLoss.__name__,

@@ -40,19 +40,23 @@ def ms_variant(
         **kwargs: see :class:`GPWLoss`; a ``distance`` goes to the miner as well.
 
     Errors: ValueError for other letters, α or β ≤ 0 and ε < 0.
+
+    >>> ms_variant("SN")
+    (None, GPWLoss(
+      MultiSimilarity(alpha=2, beta=50, base=0.5), None
+      (distance): CosineSimilarity()
+      (reducer): MeanReducer()
+    ))
     """
     if not isinstance(similarities, str) or set(similarities) - set("SNP"):
         raise ValueError(
             f'similarities must consist of the letters "S", "N", "P", got {similarities!r}'
         )
     weightings: dict[frozenset[str], PairWeighting] = {
-        weighting.similarities: weighting
-        for weighting in (
-            Constant(),
-            BinomialDeviance(alpha, beta, base),
-            LiftedStructure(alpha, beta, margin=None),
-            MultiSimilarity(alpha, beta, base),
-        )
+        frozenset(): Constant(),
+        frozenset("S"): BinomialDeviance(alpha, beta, base),
+        frozenset("N"): LiftedStructure(alpha, beta, margin=None),
+        frozenset("SN"): MultiSimilarity(alpha, beta, base),
     }
     shared = {key: kwargs[key] for key in ("distance", "collect_stats") if key in kwargs}
     miner = MSMiner(epsilon, **shared)

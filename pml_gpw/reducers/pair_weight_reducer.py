@@ -6,17 +6,17 @@ import torch
 from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
 from pytorch_metric_learning.reducers import MultipleReducers
 from torch import Tensor
+from typing_extensions import override
 
-from ..hyperparameters import Hyperparameters
-from ..inputs import at_least_float32, full_precision
-from ..similarity import on_scale_of, similarity_matrix
+from ..pml import ConfigFields, DistanceSimilarity
+from ..precision import at_least_float32, full_precision
 from ..weightings import PairWeighting
 
 _PAIR_TERMS = ("pos_pair", "neg_pair")
 Term = dict[str, Any]
 
 
-class PairWeightReducer(Hyperparameters, MultipleReducers):
+class PairWeightReducer(ConfigFields, MultipleReducers):
     """Weigh the per-pair losses of any PML loss that has pos_pair and neg_pair terms.
 
     Equation: (1/N) Σ_ij w_ij ℓ_ij over the pairs of both terms, with the weights w of the
@@ -41,9 +41,16 @@ class PairWeightReducer(Hyperparameters, MultipleReducers):
 
     Errors: ValueError for a loss with per-element or per-triplet terms and, as far as it shows,
     for a loss of PML against references.
+
+    >>> import torch
+    >>> from pml_gpw.losses import PairSimilarityLoss
+    >>> from pml_gpw.weightings import MultiSimilarity
+    >>> loss = PairSimilarityLoss(reducer=PairWeightReducer(MultiSimilarity()))
+    >>> loss(torch.rand(8, 4), torch.arange(8) % 2).shape
+    torch.Size([])
     """
 
-    held: ClassVar[dict[str, tuple[type, ...]]] = {"weighting": (PairWeighting,)}
+    config_types: ClassVar[dict[str, tuple[type, ...]]] = {"weighting": (PairWeighting,)}
 
     def __init__(
         self, weighting: PairWeighting, distance: BaseDistance | None = None, **kwargs: Any
@@ -52,10 +59,10 @@ class PairWeightReducer(Hyperparameters, MultipleReducers):
         self.distance = CosineSimilarity() if distance is None else distance
         self.weighting = weighting
 
+    @override
     def forward(
         self, loss_dict: dict[str, Term], embeddings: Tensor, labels: Tensor | None
     ) -> Tensor:
-        """See PML's ``BaseReducer``."""
         self.reset_stats()
         pair_terms: dict[str, Term] = {}
         total = self.zero_loss(embeddings)
@@ -95,7 +102,9 @@ class PairWeightReducer(Hyperparameters, MultipleReducers):
             sim[tuple(term["indices"])] = similarities[kind]
             times[kind].index_put_(tuple(term["indices"]), sim.new_ones(()), accumulate=True)
         distance = next(iter(terms.values())).get("distance", self.distance)
-        weighting = on_scale_of(distance, self.weighting)
+        weighting = self.weighting
+        if DistanceSimilarity(distance).is_negated_distance:
+            weighting = weighting.for_negated_distances()
         weights = weighting.weights(sim, *(times[kind] > 0 for kind in _PAIR_TERMS))
         by_kind = dict(zip(_PAIR_TERMS, weights, strict=True))
         return {k: (by_kind[k] / times[k])[tuple(t["indices"])] for k, t in terms.items()}
@@ -112,4 +121,4 @@ class PairWeightReducer(Hyperparameters, MultipleReducers):
                 f"{len(embeddings)})"
             )
         wide = at_least_float32(embeddings)
-        return similarity_matrix(self.distance, wide, wide)[anchor, other]
+        return DistanceSimilarity(self.distance).matrix(wide, wide)[anchor, other]

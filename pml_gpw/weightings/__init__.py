@@ -6,15 +6,19 @@ from .constant import Constant
 from .contrastive import Contrastive
 from .lifted_structure import LiftedStructure
 from .multi_similarity import MultiSimilarity
+from .pair_rows import DenseRows, Rows, SparseRows
 from .triplet import Triplet
 
 __all__ = [
     "BinomialDeviance",
     "Constant",
     "Contrastive",
+    "DenseRows",
     "LiftedStructure",
     "MultiSimilarity",
     "PairWeighting",
     "PairWeights",
+    "Rows",
+    "SparseRows",
     "Triplet",
 ]

@@ -5,11 +5,16 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 from typing_extensions import Self
 
-from .rows import DenseRows, Rows
+from .pair_rows import DenseRows, Rows
 
 
 class PairWeights(NamedTuple):
-    """The weights of positive and of negative pairs, both ≥ 0."""
+    """The weights of positive and of negative pairs, both ≥ 0, as pair values of their rows.
+
+    >>> import torch
+    >>> PairWeights(torch.ones(2), torch.zeros(3)).neg
+    tensor([0., 0., 0.])
+    """
 
     pos: Tensor
     neg: Tensor
@@ -25,8 +30,21 @@ class PairWeighting:
     - :meth:`evaluate`: each anchor's loss and the weights together, for formulas whose loss is
       known in closed form and shares its sums with the weights.
 
-    The formula sees the pairs of each anchor as :class:`~pml_gpw.weightings.rows.Rows`. Rows are
+    The formula sees the pairs of each anchor as :class:`~pml_gpw.weightings.Rows`. Rows are
     independent, so an engine may hand over any chunk of C anchors.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Focal(PairWeighting):
+    ...     power: float = 2.0
+    ...
+    ...     def weigh(self, pos, neg):
+    ...         far, near = (1 - pos.sim).clamp(min=0), neg.sim.clamp(min=0)
+    ...         return PairWeights(far**self.power, near**self.power)
+    >>> import torch
+    >>> positives, negatives = torch.tensor([[True, False]]), torch.tensor([[False, True]])
+    >>> Focal().weights(torch.tensor([[0.5, 0.5]]), positives, negatives)
+    PairWeights(pos=tensor([[0.2500, 0.0000]]), neg=tensor([[0.0000, 0.2500]]))
 
     Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric
     Learning, CVPR 2019.
@@ -66,7 +84,7 @@ class PairWeighting:
         """
         pos_rows, neg_rows = DenseRows(sim, pos), DenseRows(sim, neg)
         weights = self.weigh(pos_rows, neg_rows)
-        return PairWeights(pos_rows.matrix(weights.pos), neg_rows.matrix(weights.neg))
+        return PairWeights(pos_rows.to_dense(weights.pos), neg_rows.to_dense(weights.neg))
 
     def losses(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
         """Per-anchor losses (C,), differentiable: |∂losses/∂sim| is :meth:`weights`."""

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from .. import checks
 from .base import PairWeighting, PairWeights
-from .rows import Rows
+from .pair_rows import Rows
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,13 @@ class BinomialDeviance(PairWeighting):
 
     |P_i| and |N_i| count the pairs that are weighed, so after mining the mined ones.
     Errors: ValueError for α or β ≤ 0 and for a base that is not a finite number.
+
+    >>> import torch
+    >>> positives, negatives = torch.tensor([[True, False]]), torch.tensor([[False, True]])
+    >>> BinomialDeviance(alpha=2, beta=50).weights(
+    ...     torch.tensor([[0.5, 0.5]]), positives, negatives
+    ... )
+    PairWeights(pos=tensor([[1., 0.]]), neg=tensor([[ 0., 25.]]))
     """
 
     alpha: float = 2.0
@@ -34,15 +41,15 @@ class BinomialDeviance(PairWeighting):
         checks.positive("beta", self.beta)
         checks.finite("base", self.base)
 
+    @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
-        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
         pos_losses, pos_weights = _mean_softplus(pos, self.alpha * (self.base - pos.sim))
         neg_losses, neg_weights = _mean_softplus(neg, self.beta * (neg.sim - self.base))
         weights = PairWeights(self.alpha * pos_weights, self.beta * neg_weights)
         return pos_losses + neg_losses, weights
 
+    @override
     def for_negated_distances(self) -> Self:
-        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
         return replace(self, base=-self.base)
 
 
@@ -51,4 +58,4 @@ def _mean_softplus(rows: Rows, logits: Tensor) -> tuple[Tensor, Tensor]:
     count = rows.count().clamp(min=1)
     # logaddexp and not softplus, which drops the 1 above a threshold and so loses digits.
     losses = rows.sum(torch.logaddexp(logits, torch.zeros_like(logits))) / count
-    return losses, torch.sigmoid(logits) / rows.spread(count)
+    return losses, torch.sigmoid(logits) / rows.expand(count)

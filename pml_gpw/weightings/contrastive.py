@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from .. import checks
 from .base import PairWeighting, PairWeights
-from .rows import Rows
+from .pair_rows import Rows
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Contrastive(PairWeighting):
 
     Constant dropped: some implementations write 1 − S_ij for a positive.
     Errors: ValueError for a margin that is not a finite number.
+
+    >>> import torch
+    >>> positives, negatives = torch.eye(3).bool()[:1], ~torch.eye(3).bool()[:1]
+    >>> Contrastive(margin=0.5).weights(torch.tensor([[0.9, 0.7, 0.3]]), positives, negatives)
+    PairWeights(pos=tensor([[1., 0., 0.]]), neg=tensor([[0., 1., 0.]]))
     """
 
     margin: float = 0.5
@@ -29,12 +34,12 @@ class Contrastive(PairWeighting):
     def __post_init__(self) -> None:
         checks.finite("margin", self.margin)
 
+    @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
-        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
         excess = neg.sim - self.margin
         losses = neg.sum(excess.clamp(min=0)) - pos.sum(pos.sim)
         return losses, PairWeights(torch.ones_like(pos.sim), (excess > 0).to(excess.dtype))
 
+    @override
     def for_negated_distances(self) -> Self:
-        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
         return replace(self, margin=-self.margin)

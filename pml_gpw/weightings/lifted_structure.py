@@ -5,10 +5,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from .. import checks
 from .base import PairWeighting, PairWeights
-from .rows import Rows
+from .pair_rows import Rows
 
 
 @dataclass(frozen=True)
@@ -18,18 +19,24 @@ class LiftedStructure(PairWeighting):
     Equation (6), with temperatures:
     L_i = [ (1/α) log Σ_pos e^{−α S_ik} + (1/β) log Σ_neg e^{β S_ik} + λ ]_+, λ = ``margin``;
     eq (7): w⁺_ij = 1 / Σ_{k ∈ P_i} e^{α(S_ij − S_ik)},
-    eq (8): w⁻_ij = 1 / Σ_{k ∈ N_i} e^{β(S_ik − S_ij)}, while the hinge is active, else 0. Uses N.
+    eq (8): w⁻_ij = 1 / Σ_{k ∈ N_i} e^{β(S_ik − S_ij)}, while the hinge is active, else 0. Uses N,
+    and P through the hinge: whether it is active depends on the pairs of the other kind.
 
     α = β = 1 is the paper's form. ``margin=None`` drops the hinge (and λ), as the authors' own
     ablation does. An anchor without positives or without negatives has no loss: the logarithm of
     its empty sum is −∞.
     Errors: ValueError for α or β ≤ 0 and for a margin that is not a finite number.
+
+    >>> import torch
+    >>> positives, negatives = torch.eye(3).bool()[:1], ~torch.eye(3).bool()[:1]
+    >>> LiftedStructure().weights(torch.tensor([[0.9, 0.7, 0.7]]), positives, negatives).neg
+    tensor([[0.0000, 0.5000, 0.5000]])
     """
 
     alpha: float = 1.0
     beta: float = 1.0
     margin: float | None = 1.0
-    similarities: ClassVar[frozenset[str]] = frozenset("N")
+    similarities: ClassVar[frozenset[str]] = frozenset("NP")
 
     def __post_init__(self) -> None:
         checks.positive("alpha", self.alpha)
@@ -37,8 +44,8 @@ class LiftedStructure(PairWeighting):
         if self.margin is not None:
             checks.finite("margin", self.margin)
 
+    @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
-        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
         pos_sums, pos_weights = pos.logsumexp(-self.alpha * pos.sim)
         neg_sums, neg_weights = neg.logsumexp(self.beta * neg.sim)
         losses = pos_sums / self.alpha + neg_sums / self.beta
@@ -47,6 +54,6 @@ class LiftedStructure(PairWeighting):
             losses = losses + self.margin
             active = active & (losses > 0)
         return torch.where(active, losses, 0.0), PairWeights(
-            torch.where(pos.spread(active), pos_weights, 0.0),
-            torch.where(neg.spread(active), neg_weights, 0.0),
+            torch.where(pos.expand(active), pos_weights, 0.0),
+            torch.where(neg.expand(active), neg_weights, 0.0),
         )

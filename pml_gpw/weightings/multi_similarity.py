@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from .. import checks
 from .base import PairWeighting, PairWeights
-from .rows import Rows
+from .pair_rows import Rows
 
 _PRESETS = {
     "paper": {"alpha": 2.0, "beta": 50.0, "base": 1.0},
@@ -31,6 +31,13 @@ class MultiSimilarity(PairWeighting):
     Limits: without the 1 (λ → ∞ for positives, −∞ for negatives) it is
     :class:`~pml_gpw.weightings.LiftedStructure` without its hinge.
     Errors: ValueError for α or β ≤ 0 and for a base that is not a finite number.
+
+    >>> import torch
+    >>> positives, negatives = torch.eye(3).bool()[:1], ~torch.eye(3).bool()[:1]
+    >>> MultiSimilarity().weights(torch.tensor([[0.5, 0.5, 0.5]]), positives, negatives)
+    PairWeights(pos=tensor([[0.5000, 0.0000, 0.0000]]), neg=tensor([[0.0000, 0.3333, 0.3333]]))
+    >>> MultiSimilarity.preset("paper")
+    MultiSimilarity(alpha=2.0, beta=50.0, base=1.0)
     """
 
     alpha: float = 2.0
@@ -50,8 +57,8 @@ class MultiSimilarity(PairWeighting):
             raise ValueError(f"name must be one of {', '.join(_PRESETS)}, got {name!r}")
         return cls(**_PRESETS[name])
 
+    @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
-        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
         pos_logits = -self.alpha * (pos.sim - self.base)
         neg_logits = self.beta * (neg.sim - self.base)
         pos_losses, pos_weights = pos.logsumexp(pos_logits, plus_one=True)
@@ -59,6 +66,6 @@ class MultiSimilarity(PairWeighting):
         losses = pos_losses / self.alpha + neg_losses / self.beta
         return losses, PairWeights(pos_weights, neg_weights)
 
+    @override
     def for_negated_distances(self) -> Self:
-        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
         return replace(self, base=-self.base)

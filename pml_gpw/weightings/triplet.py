@@ -5,10 +5,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from .. import checks
 from .base import PairWeighting, PairWeights
-from .rows import DenseRows, Rows
+from .pair_rows import DenseRows, Rows
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class Triplet(PairWeighting):
 
     Counted by sorting each row, O(M log M), instead of listing P·N triplets.
     Errors: ValueError for a margin that is not a finite number.
+
+    >>> import torch
+    >>> positives, negatives = torch.eye(3).bool()[:1], ~torch.eye(3).bool()[:1]
+    >>> Triplet(margin=0.1).weights(torch.tensor([[0.6, 0.7, 0.3]]), positives, negatives)
+    PairWeights(pos=tensor([[1., 0., 0.]]), neg=tensor([[0., 1., 0.]]))
     """
 
     margin: float = 0.1
@@ -29,18 +35,18 @@ class Triplet(PairWeighting):
     def __post_init__(self) -> None:
         checks.finite("margin", self.margin)
 
+    @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
-        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
         weights = self.weigh(pos, neg)
         # Both kinds weigh the same in total, so similarities may be taken relative to any level
         # of the row; near the anchor's own keeps the difference of two large sums exact.
         level = pos.max(pos.sim.detach()).nan_to_num(neginf=0.0)
-        neg_part = neg.sum(weights.neg * (neg.sim - neg.spread(level)))
-        pos_part = pos.sum(weights.pos * (pos.sim - pos.spread(level) - self.margin))
+        neg_part = neg.sum(weights.neg * (neg.sim - neg.expand(level)))
+        pos_part = pos.sum(weights.pos * (pos.sim - pos.expand(level) - self.margin))
         return neg_part - pos_part, weights
 
+    @override
     def weigh(self, pos: Rows, neg: Rows) -> PairWeights:
-        """See :class:`~pml_gpw.weightings.base.PairWeighting`."""
         assert isinstance(pos, DenseRows)
         assert isinstance(neg, DenseRows)
         with torch.no_grad():

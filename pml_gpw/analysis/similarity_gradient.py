@@ -11,13 +11,16 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from pytorch_metric_learning.distances import BaseDistance, LpDistance
+from pytorch_metric_learning.distances import BaseDistance
 from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from torch.overrides import TorchFunctionMode
+from typing_extensions import override
 
-from ..similarity import is_inner_product
+from ..engine import PairBatch
+from ..losses.pair_loss import PairLoss
+from ..pml import DistanceSimilarity
 
 
 class NotThroughPairs(Exception):
@@ -45,73 +48,45 @@ def copy_of(module: Any) -> Any:
     return copy.deepcopy(module, no_hooks)
 
 
-def same_random_numbers(tensor: Tensor) -> AbstractContextManager[None]:
+def same_random_numbers(embeddings: Tensor | PairBatch) -> AbstractContextManager[None]:
     """A context after which torch's random numbers go on as if nothing had been drawn in it."""
-    return torch.random.fork_rng([tensor.device] if tensor.is_cuda else [])
+    tensor = embeddings.anchors if isinstance(embeddings, PairBatch) else embeddings
+    on_gpu = isinstance(tensor, Tensor) and tensor.is_cuda
+    return torch.random.fork_rng([tensor.device] if on_gpu else [])
 
 
-def reads_similarity(distance: BaseDistance) -> bool:
-    """Whether the distance is a function of the cosine similarity or inner product."""
-    return is_inner_product(distance) or _is_euclidean(distance)
+def distances_of(distance: BaseDistance, sim: Tensor) -> Tensor:
+    """A matrix of distances whose similarities are ``sim`` (N, M) up to a constant.
 
-
-def _is_euclidean(distance: BaseDistance) -> bool:
-    return type(distance) is LpDistance and distance.p == 2 and distance.normalize_embeddings
-
-
-def similarities_and_distances(
-    distance: BaseDistance, x: Tensor, y: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The similarities S (N, M) that a distance is read as a function of, and its own matrix.
-
-    S is the inner product for the Euclidean distance of normalised embeddings, D = √(2 − 2S); the
-    matrix itself where larger is closer; −D for others.
+    Where larger is closer these are ``sim`` itself; else D = 1 − S, which for S within ±1 are
+    distances of points on the unit sphere.
     """
-    x, y = distance.maybe_normalize(x), distance.maybe_normalize(y)
-    matrix = distance.compute_mat(x, y)
-    if _is_euclidean(distance):
-        return x @ y.T, matrix
-    return (matrix if distance.is_inverted else -matrix), matrix
-
-
-def distances_from(distance: BaseDistance, sim: Tensor) -> Tensor:
-    """The matrix of a distance that ``reads_similarity`` for similarities ``sim`` (N, M)."""
-    return (2 - 2 * sim).clamp(min=0).sqrt() if _is_euclidean(distance) else sim
+    return sim if distance.is_inverted else 1 - sim
 
 
 def similarity_gradient(
-    loss: BaseMetricLossFunction,
-    matrix: Tensor,
-    embeddings: Tensor,
-    labels: Tensor | None,
-    indices_tuple: Any = None,
-    ref_emb: Tensor | None = None,
-    ref_labels: Tensor | None = None,
-    own: Tensor | None = None,
+    loss: BaseMetricLossFunction, matrix: Tensor, batch: PairBatch, indices_tuple: Any = None
 ) -> tuple[Tensor, Tensor]:
     """The loss, and its gradient (N, M) with respect to the similarities.
 
-    ``matrix`` (N, M) is that of the loss's distance; ``embeddings`` (N, D), and ``ref_emb``
-    (M, D) if the references are others, matter to a loss only that looks at more than distances.
-    The loss is left as it was. Errors: ValueError for such a loss.
+    ``matrix`` (N, M) is that of the loss's distance. The embeddings of the ``batch`` matter only to
+    a loss that looks at more than distances. Losses of this package weigh the pairs of the batch,
+    others those of ``indices_tuple``, which is theirs to read. The loss is left as it was.
+    Errors: ValueError for a loss that does not act through similarities of pairs alone.
     """
     twin = copy_of(loss)
     twin.embedding_regularizer = None
     with torch.inference_mode(False), torch.enable_grad(), same_random_numbers(matrix):
         leaf = matrix.detach().clone().requires_grad_()
-        seen = [e.detach().clone().requires_grad_() for e in (embeddings, ref_emb) if e is not None]
-        tagged = _tagged(seen[0])
-        tagged_ref = None if ref_emb is None else _tagged(seen[1])
-        lookup = _Lookup(leaf, tagged, tagged if tagged_ref is None else tagged_ref)
-        lookup.replace(twin.distance)
-        labels, ref_labels, own = (_plain(t) for t in (labels, ref_labels, own))
-        if indices_tuple is not None:
-            indices_tuple = tuple(_plain(index) for index in indices_tuple)
-        # Only the losses of this package know own, and only they are given it.
-        extra = {} if own is None else {"own": own}
+        seen = [batch.anchors.detach().clone().requires_grad_()]
+        tagged = tagged_references = _tagged(seen[0])
+        if batch.references is not batch.anchors:
+            seen.append(batch.references.detach().clone().requires_grad_())
+            tagged_references = _tagged(seen[1])
+        _Lookup(leaf, tagged, tagged_references).replace(twin.distance)
         try:
-            with _PairwiseCosine(lookup):
-                value = twin(tagged, labels, indices_tuple, tagged_ref, ref_labels, **extra)
+            with _PairwiseCosine(twin.distance):
+                value = _called(twin, batch, tagged, tagged_references, indices_tuple)
         except NotImplementedError:  # of a reducer
             raise
         except (NotThroughPairs, RuntimeError, IndexError) as error:
@@ -125,22 +100,31 @@ def similarity_gradient(
         raise _refused(loss, "its gradient reaches the embeddings beside them")
     if gradient is None:
         gradient = torch.zeros_like(leaf)
-    return value.detach(), _by_chain_rule(loss.distance, leaf.detach(), gradient)
+    negated = DistanceSimilarity(loss.distance).is_negated_distance
+    return value.detach(), -gradient if negated else gradient
 
 
-def _plain(value: Any) -> Any:
+def _called(
+    twin: BaseMetricLossFunction,
+    batch: PairBatch,
+    anchors: Tensor,
+    references: Tensor,
+    indices_tuple: Any,
+) -> Any:
+    """The loss of tagged embeddings in place of those of the batch."""
+    if isinstance(twin, PairLoss):
+        return twin(batch.with_embeddings(anchors, references))
+    if indices_tuple is not None:
+        indices_tuple = tuple(_saveable(index) for index in indices_tuple)
+    labels, ref_labels = _saveable(batch.labels), _saveable(batch.reference_labels)
+    if references is anchors:  # as it is called in self-comparison
+        return twin(anchors, labels, indices_tuple)
+    return twin(anchors, labels, indices_tuple, references, ref_labels)
+
+
+def _saveable(value: Any) -> Any:
     """A tensor that autograd may save, also where it comes from inference mode."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
-
-
-def _by_chain_rule(distance: BaseDistance, matrix: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient with respect to S from that with respect to the distance's matrix."""
-    if distance.is_inverted:
-        return gradient
-    if not _is_euclidean(distance):
-        return -gradient
-    # dD/dS = −1/D; the distance of equal points has no gradient.
-    return torch.where(matrix > 0, -gradient / torch.where(matrix > 0, matrix, 1.0), 0.0)
 
 
 def _refused(loss: Any, why: str) -> ValueError:
@@ -171,39 +155,45 @@ class _Lookup:
             raise NotThroughPairs("it changes embeddings before it compares them")
         return index
 
-    def compute_mat(self, query: Tensor, reference: Tensor) -> Tensor:
+    def all_distances(self, query: Tensor, reference: Tensor | None = None) -> Tensor:
         """The distances (…, N, M) of tagged embeddings; a copy, as losses write into it."""
+        reference = query if reference is None else reference
         if query is self.x and reference is self.y:
             return self.matrix.clone()
         i, j = self.rows(query, self.x), self.rows(reference, self.y)
         return self.matrix[i.unsqueeze(-1), j.unsqueeze(-2)]
 
-    def pairwise_distance(self, query: Tensor, reference: Tensor) -> Tensor:
-        """The distances (K,) of tagged embeddings, one by one."""
+    def distances_one_by_one(self, query: Tensor, reference: Tensor) -> Tensor:
+        """The distances (K,) of tagged embeddings."""
         return self.matrix[self.rows(query, self.x), self.rows(reference, self.y)]
 
     def replace(self, distance: BaseDistance) -> None:
         """Let the distance look up. Its type becomes a subclass, so that no loss takes it for one
         whose similarities it may compute by itself."""
+        power = distance.power
+
+        def before_power(values: Tensor) -> Tensor:
+            return values if power == 1 else values ** (1 / power)
+
         methods = {
+            "forward": lambda _, query, reference=None: self.all_distances(query, reference),
             "maybe_normalize": lambda _, embeddings, dim=1, **kwargs: embeddings,
-            "compute_mat": lambda _, query, reference: self.compute_mat(query, reference),
-            "pairwise_distance": lambda _, query, reference: self.pairwise_distance(
-                query, reference
-            ),
+            "compute_mat": lambda _, *pair: before_power(self.all_distances(*pair)),
+            "pairwise_distance": lambda _, *pair: before_power(self.distances_one_by_one(*pair)),
         }
-        distance.__class__ = type("Recorded", (type(distance),), methods)
+        distance.__class__ = type("LookedUp", (type(distance),), methods)
         distance.collect_stats = False
 
 
 class _PairwiseCosine(TorchFunctionMode):
     """Losses that call torch's cosine similarity instead of their distance look up as well."""
 
-    def __init__(self, lookup: _Lookup) -> None:
+    def __init__(self, distance: BaseDistance) -> None:
         super().__init__()
-        self.lookup = lookup
+        self.distance = distance
 
+    @override
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is cosine_similarity and not kwargs:
-            return self.lookup.pairwise_distance(*args)
+            return self.distance.pairwise_distance(*args)
         return func(*args, **(kwargs or {}))

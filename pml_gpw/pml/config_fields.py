@@ -1,30 +1,68 @@
-"""Hyper-parameters of immutable values (a weighting, a mining) as attributes of a PML module."""
+"""Hyper-parameters of frozen values (a weighting, a mining) as attributes of a PML module."""
 
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar, overload
+
+from typing_extensions import Self
+
+T = TypeVar("T")
 
 
-class Hyperparameters:
-    """Mixin for PML modules that hold frozen dataclasses; put it before the PML base class.
+class ConfigField(Generic[T]):
+    """A field of a frozen value that a module holds, as a typed attribute of the module.
 
-    ``held`` names the attributes that hold such a value and the types each may have. Their fields
-    read and set as attributes of the module (``loss.alpha = 3`` replaces the weighting), are
-    recorded by PML's logging as such, and are part of ``state_dict``. Statistics follow
-    ``collect_stats`` as it is now and not as it was at construction.
+    Setting it replaces the value, so that the value's own checks apply.
+
+    >>> from pml_gpw import MSLoss
+    >>> loss = MSLoss()
+    >>> loss.alpha = 3.0
+    >>> loss.weighting
+    MultiSimilarity(alpha=3.0, beta=50, base=0.5)
     """
 
-    held: ClassVar[dict[str, tuple[type, ...]]] = {}
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
 
-    def _hyperparameters(self) -> dict[str, str]:
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, module: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, module: object, owner: type) -> T: ...
+
+    def __get__(self, module: Any, owner: type) -> Any:
+        return self if module is None else getattr(module.__dict__[self.holder], self.name)
+
+    def __set__(self, module: Any, value: T) -> None:
+        changed = replace(module.__dict__[self.holder], **{self.name: value})
+        setattr(module, self.holder, changed)
+
+
+class ConfigFields:
+    """Mixin for PML modules that hold frozen dataclasses; put it before the PML base class.
+
+    ``config_types`` names the attributes that hold such a value and the types each may have. The
+    fields of whatever is held read and set as attributes of the module (:class:`ConfigField` types
+    those that are known beforehand), are recorded by PML's logging as such, and are part of
+    ``state_dict``. Statistics follow ``collect_stats`` as it is now and not as it was at
+    construction.
+    """
+
+    config_types: ClassVar[dict[str, tuple[type, ...]]] = {}
+
+    def _config_fields(self) -> dict[str, str]:
         """The name of each field and of the attribute that holds it."""
         own = self.__dict__
         return {
             field.name: holder
-            for holder in self.held
+            for holder in self.config_types
             if own.get(holder) is not None
             for field in fields(own[holder])
             # A field whose name the module uses otherwise stays reachable through its holder.
-            if not hasattr(type(self), field.name)
+            if isinstance(getattr(type(self), field.name, None), ConfigField)
+            or not hasattr(type(self), field.name)
             and field.name not in own
             and field.name not in own["_modules"]
         }
@@ -33,35 +71,31 @@ class Hyperparameters:
         try:
             return super().__getattr__(name)  # type: ignore[misc]
         except AttributeError:
-            holder = self._hyperparameters().get(name)
+            holder = self._config_fields().get(name)
             if holder is None:
                 raise
             return getattr(self.__dict__[holder], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.held:
+        if name in self.config_types:
             self._check(name, value)
-        elif (
-            name not in self.__dict__
-            and not hasattr(type(self), name)
-            and (holder := self._hyperparameters().get(name))
-        ):
+        elif holder := self._config_fields().get(name):
             name, value = holder, replace(self.__dict__[holder], **{name: value})
         super().__setattr__(name, value)
 
     def _check(self, holder: str, value: Any) -> None:
-        types = self.held[holder]
+        types = self.config_types[holder]
         if not isinstance(value, types) or not (value is None or is_dataclass(value)):
             names = " or ".join("None" if t is type(None) else t.__name__ for t in types)
             raise ValueError(f"{holder} must be a {names} (a frozen dataclass), got {value!r}")
 
     def extra_repr(self) -> str:
         """The held values, for ``repr``."""
-        return ", ".join(str(self.__dict__[holder]) for holder in self.held)
+        return ", ".join(str(self.__dict__[holder]) for holder in self.config_types)
 
     def get_extra_state(self) -> dict[str, dict[str, Any] | None]:
         """The values as plain data, so that ``torch.load(weights_only=True)`` reads it."""
-        return {holder: _as_plain(self.__dict__[holder]) for holder in self.held}
+        return {holder: _as_plain(self.__dict__[holder]) for holder in self.config_types}
 
     def set_extra_state(self, state: dict[str, dict[str, Any] | None]) -> None:
         """Restore the hyper-parameters; ValueError if they are of another weighting or mining."""
@@ -79,7 +113,7 @@ class Hyperparameters:
     def add_to_recordable_attributes(
         self, name: str | None = None, list_of_names: list[str] | None = None, is_stat: bool = False
     ) -> None:
-        """See PML's ``ModuleWithRecords``; statistics are remembered even while not collected."""
+        """Remember names that PML's logging records, statistics also while none are collected."""
         remembered = self.__dict__.setdefault("_stat_names" if is_stat else "_attribute_names", [])
         for new in ([] if name is None else [name]) + list(list_of_names or ()):
             if new not in remembered:
@@ -89,7 +123,7 @@ class Hyperparameters:
 
     @property
     def _record_these(self) -> list[str]:
-        return [*self.__dict__.get("_attribute_names", []), *self._hyperparameters()]
+        return [*self.__dict__.get("_attribute_names", []), *self._config_fields()]
 
     @property
     def _record_these_stats(self) -> list[str]:

@@ -5,22 +5,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..weightings import PairWeighting
-from ..weightings.rows import DenseRows, rows_of
-from .once import OnceOnly
+from ..weightings import DenseRows, PairWeighting
+from ..weightings.pair_rows import rows_by_density
+from .double_backward import ForbidDoubleBackward
+from .weigh import refuse_negative_weights, weigh
 
 
-class _MatrixLosses(torch.autograd.Function):
+class _DenseLosses(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, sim: Tensor, link: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting
     ) -> Tensor:
-        view = DenseRows if weighting.needs_dense else rows_of
+        view = DenseRows if weighting.needs_dense else rows_by_density
         pos_rows, neg_rows = view(sim, pos), view(sim, neg)
-        losses, weights = weighting.evaluate(pos_rows, neg_rows)
+        losses, weights = weigh(weighting, pos_rows, neg_rows)
+        pos_weights, neg_weights = pos_rows.to_dense(weights.pos), neg_rows.to_dense(weights.neg)
+        refuse_negative_weights(weighting, pos_weights, neg_weights)
         # Eq 1-3: the signed weights are the gradient, + for negatives and − for positives.
-        signed = neg_rows.matrix(weights.neg) - pos_rows.matrix(weights.pos)
-        ctx.save_for_backward(signed, link)
+        ctx.save_for_backward(neg_weights - pos_weights, link)
         return losses
 
     @staticmethod
@@ -28,15 +30,16 @@ class _MatrixLosses(torch.autograd.Function):
         signed, link = ctx.saved_tensors
         gradient = upstream.unsqueeze(1) * signed
         if torch.is_grad_enabled():  # create_graph=True
-            gradient = OnceOnly.apply(gradient, link)
+            gradient = ForbidDoubleBackward.apply(gradient, link)
         return gradient, None, None, None, None
 
 
-def matrix_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting) -> Tensor:
+def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting) -> Tensor:
     """Per-anchor losses (N,) whose gradient with respect to ``sim`` is the signed pair weights.
 
     Shapes: ``sim`` (N, M) similarities, ``pos`` and ``neg`` (N, M) masks of the pairs to weigh.
-    Errors: RuntimeError on double backward; the weights are held constant in backward.
+    Errors: RuntimeError on double backward, since the weights are held constant in backward;
+    ValueError that names the weighting for weights that are negative or NaN.
     """
     # The link is a copy of one entry, so that the graph does not keep all of ``sim`` alive.
-    return _MatrixLosses.apply(sim, sim[:1, :1].clone(), pos, neg, weighting)
+    return _DenseLosses.apply(sim, sim[:1, :1].clone(), pos, neg, weighting)

@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 
-class OnceOnly(torch.autograd.Function):
+class ForbidDoubleBackward(torch.autograd.Function):
     """A gradient whose own gradient is refused; ``link`` ties it to what it was taken from.
 
     ``once_differentiable`` would let a second derivative pass as 0 where the upstream gradient
@@ -14,13 +15,13 @@ class OnceOnly(torch.autograd.Function):
     """
 
     @staticmethod
+    @override
     def forward(ctx: Any, gradient: Tensor, link: Tensor) -> Tensor:
-        """The gradient, unchanged."""
         return gradient.view_as(gradient)
 
     @staticmethod
+    @override
     def backward(ctx: Any, *upstream: Tensor) -> None:
-        """Refused."""
         raise RuntimeError(
             "double backward is not supported: pair weights are held constant in backward "
             "(eq 2-3), so a second derivative would be wrong"

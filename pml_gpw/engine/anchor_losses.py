@@ -1,0 +1,74 @@
+"""The losses of the anchors of a batch: the one place that chooses how they are computed."""
+
+import torch
+
+from ..mining import PairMining
+from ..mining.base import mine_rows
+from ..weightings import DenseRows, PairWeighting
+from .chunks import AUTO, Plan, Walk
+from .dense import dense_losses
+from .mined_indices import mined_indices
+from .pair_batch import AnchorLosses, PairBatch
+from .pairs import IndexTuple
+from .similarity import Similarity
+from .streaming import streamed_losses
+
+
+def anchor_losses(
+    batch: PairBatch,
+    weighting: PairWeighting,
+    mining: PairMining | None,
+    similarity: Similarity,
+    plan: Plan = AUTO,
+    uniform_upstream: bool = False,
+) -> AnchorLosses:
+    """Each anchor's loss, and the numbers of its pairs that were weighed.
+
+    Inner products are streamed, in chunks of anchors and with the gradient formed by hand. Other
+    similarities are a matrix whose own gradient autograd takes; so are inner products where
+    ``torch.compile`` traces the call, since a loop over chunks would be another graph for each N.
+
+    ``uniform_upstream``: whether all anchors will have the same upstream gradient, as below a mean
+    or a sum. Gradients are then formed in forward; else the chunks are walked again in backward.
+    """
+    if similarity.is_negated_distance:
+        weighting = weighting.for_negated_distances()
+        mining = None if mining is None else mining.for_negated_distances()
+    if similarity.is_inner_product and not torch.compiler.is_compiling():
+        walk = _walk(batch, mining, similarity, plan)
+        return AnchorLosses(*streamed_losses(walk, weighting, uniform_upstream))
+    sim = similarity.matrix(batch.anchors, batch.references)
+    pos, neg = _dense_rows(sim.detach(), batch, mining)
+    losses = dense_losses(sim, pos.mask, neg.mask, weighting)
+    return AnchorLosses(losses, pos.mask.sum(dim=1), neg.mask.sum(dim=1))
+
+
+def mined_pairs(
+    batch: PairBatch, mining: PairMining, similarity: Similarity, plan: Plan = AUTO
+) -> IndexTuple:
+    """The pairs of a batch that a rule keeps, as (a1, p, a2, n), each once, row by row."""
+    if similarity.is_negated_distance:
+        mining = mining.for_negated_distances()
+    if similarity.is_inner_product and not torch.compiler.is_compiling():
+        return mined_indices(_walk(batch, mining, similarity, plan))
+    sim = similarity.matrix(batch.anchors, batch.references)
+    pos, neg = _dense_rows(sim, batch, mining)
+    return *pos.indices(), *neg.indices()
+
+
+def _walk(
+    batch: PairBatch, mining: PairMining | None, similarity: Similarity, plan: Plan
+) -> Walk:
+    x, y = similarity.factors(batch.anchors, batch.references)
+    return Walk(x, y, batch.pairs, mining, batch.origin, plan)
+
+
+def _dense_rows(
+    sim: torch.Tensor, batch: PairBatch, mining: PairMining | None
+) -> tuple[DenseRows, DenseRows]:
+    pos, neg = batch.pairs.masks(slice(0, len(batch.anchors)))
+    rows = DenseRows(sim, pos, batch.origin), DenseRows(sim, neg, batch.origin)
+    kept = mine_rows(*rows, mining)
+    assert isinstance(kept[0], DenseRows)
+    assert isinstance(kept[1], DenseRows)
+    return kept

@@ -1,0 +1,174 @@
+"""The door: the arguments of a call, checked once and resolved into a batch of pairs.
+
+Shapes: N anchors, M references, D dims.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..precision import at_least_float32
+from .index_pairs import INTEGERS, IndexPairs
+from .label_pairs import LabelPairs
+from .pair_batch import PairBatch
+from .pairs import Pairs
+
+
+class ArgumentNames(NamedTuple):
+    """What a caller calls the arguments that its errors name."""
+
+    references: str
+    reference_labels: str
+
+
+class Embeddings(NamedTuple):
+    """The checked tensors of a call; ``references`` is ``anchors`` in self-comparison."""
+
+    anchors: Tensor
+    references: Tensor
+    labels: Tensor | None
+    reference_labels: Tensor | None
+
+
+def checked_embeddings(
+    embeddings: Tensor,
+    labels: Tensor | None,
+    references: Tensor | None,
+    reference_labels: Tensor | None,
+    names: ArgumentNames,
+) -> Embeddings:
+    """Embeddings in at least float32 and labels in int64, on one device, or a ValueError.
+
+    Shapes: ``embeddings`` (N, D), ``labels`` (N,), ``references`` (M, D), ``reference_labels``
+    (M,). References without labels carry those of the anchors, in order; labels of references that
+    are not given are ignored. The object that is both anchors and references stays one object.
+    """
+    checks.embedding_matrix("embeddings", embeddings)
+    device = embeddings.device
+    if labels is not None:
+        labels = checks.integer_labels("labels", labels, len(embeddings)).to(device)
+    anchors = at_least_float32(embeddings)
+    if references is None:
+        return Embeddings(anchors, anchors, labels, labels)
+    if references is embeddings:
+        others = anchors
+    else:
+        checks.embedding_matrix(names.references, references)
+        if references.shape[1] != embeddings.shape[1]:
+            raise ValueError(
+                f"{names.references} must have the {embeddings.shape[1]} dimensions of embeddings, "
+                f"got {references.shape[1]}"
+            )
+        others = at_least_float32(references).to(anchors.dtype)
+    if reference_labels is not None:
+        reference_labels = checks.integer_labels(
+            names.reference_labels, reference_labels, len(references)
+        ).to(references.device)
+    elif labels is not None and len(references) == len(labels):
+        reference_labels = labels
+    return Embeddings(anchors, others, labels, reference_labels)
+
+
+def resolved_batch(
+    given: Embeddings,
+    indices_tuple: Sequence[Tensor] | None,
+    self_index: Tensor | None,
+    names: ArgumentNames,
+    key: Tensor | None = None,
+) -> PairBatch:
+    """The batch with the pairs of an index tuple, or all those that the labels give.
+
+    Errors: ValueError without labels and tuple, for references that lack labels, for a tuple that
+    ``IndexPairs`` refuses and for a ``self_index`` that is none or comes beside a tuple.
+    """
+    pairs: Pairs
+    if indices_tuple is not None:
+        if self_index is not None:
+            raise ValueError("self_index must be None where an indices_tuple names the pairs")
+        shape = len(given.anchors), len(given.references)
+        pairs = IndexPairs.of(indices_tuple, shape, given.anchors.device)
+    else:
+        pairs = _label_pairs(given, self_index, names)
+    return PairBatch(
+        given.anchors, given.references, pairs, given.labels, given.reference_labels, key
+    )
+
+
+def _label_pairs(given: Embeddings, self_index: Tensor | None, names: ArgumentNames) -> LabelPairs:
+    anchors, references, labels, reference_labels = given
+    if labels is None:
+        raise ValueError("labels or indices_tuple must be given, got neither")
+    if reference_labels is None:
+        raise ValueError(
+            f"{names.reference_labels} must be given for {len(references)} references and "
+            f"{len(labels)} labels, got None"
+        )
+    if self_index is not None:
+        self_index = checked_self_index(self_index, len(anchors), references)
+        _refuse_other_labels(self_index, labels, reference_labels)
+        return LabelPairs(labels, reference_labels, self_index)
+    symmetric = references is anchors and reference_labels is labels
+    found = find_self_index(anchors, references)
+    return LabelPairs(labels, reference_labels, found, symmetric)
+
+
+def find_self_index(anchors: Tensor, references: Tensor) -> Tensor | None:
+    """The column (N,) of each anchor itself among the references, −1 for none; None: nowhere.
+
+    References are the anchors themselves where they are the same object, or have equal values:
+    a clone (or ``detach()``) has the same self pairs as the original. Where row i of two equal
+    views is meant as a positive, say so with an index tuple or a ``self_index`` of −1.
+    """
+    if references.shape != anchors.shape:
+        return None
+    column = torch.arange(len(anchors), device=anchors.device)
+    if references is anchors:
+        return column
+    # A tensor and not a branch: nothing waits for the comparison, and a graph can hold it.
+    return torch.where((references == anchors).all(), column, -1)
+
+
+def checked_self_index(self_index: Tensor, num_anchors: int, references: Tensor) -> Tensor:
+    """``self_index`` (N,) as int64; ValueError for other shapes and places beyond the references."""
+    integral = isinstance(self_index, Tensor) and self_index.dtype in INTEGERS
+    if not integral or self_index.shape != (num_anchors,):
+        is_tensor = isinstance(self_index, Tensor)
+        got = (
+            f"{self_index.dtype} {tuple(self_index.shape)}"
+            if is_tensor
+            else type(self_index).__name__
+        )
+        raise ValueError(
+            f"self_index must be ({num_anchors},) integers, one per embedding, got {got}"
+        )
+    self_index = self_index.to(references.device).long()
+    if torch.compiler.is_compiling():
+        return self_index
+    if ((self_index < -1) | (self_index >= len(references))).any():
+        raise ValueError(
+            f"self_index must lie in [-1, {len(references)}), got {int(self_index.min())} to "
+            f"{int(self_index.max())}"
+        )
+    return self_index
+
+
+def _refuse_other_labels(self_index: Tensor, labels: Tensor, reference_labels: Tensor) -> None:
+    if torch.compiler.is_compiling():
+        return
+    copied = self_index >= 0
+    if (reference_labels[self_index[copied]] != labels[copied]).any():
+        raise ValueError(
+            "self_index must name a copy of each anchor, got references of other labels"
+        )
+
+
+def drawn_key(device: torch.device, *rules: object) -> Tensor | None:
+    """A random key () for one call, from torch's generator; None where no rule is random."""
+    if not any(getattr(rule, "is_random", False) for rule in rules):
+        return None
+    return torch.randint(2**62, (), device=device)
+
+

@@ -1,0 +1,140 @@
+"""The pairs of all anchors, chunk by chunk; the N×M matrix is never held.
+
+Shapes: N anchors, M references, D dims, C rows of a chunk.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..mining import PairMining
+from ..mining.base import mine_rows
+from ..weightings import DenseRows, Rows
+from ..weightings.pair_rows import Origin
+from .index_pairs import IndexPairs
+from .label_pairs import LabelPairs
+from .pairs import Pairs
+from .sparse import listed_rows, sparse_limit
+from .symmetric import mined_within_batch
+
+CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**25}
+"""Similarities held at a time, by device: in float32 8 MB, as a CPU's cache holds, or 128 MB."""
+
+LEAST_ROWS = 64
+"""Anchors per chunk at least, where each chunk adds to the gradients of all references."""
+
+SMALL = 2**15
+"""Matrices up to this size are faster masked than searched for the pairs that count."""
+
+LAYOUTS = ("auto", "dense", "searched", "sparse")
+Chunk = tuple[slice, Rows, Rows]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an engine walks the anchors.
+
+    Args:
+        chunk_size: anchors per chunk; None: as many as suit the device.
+        layout: "dense": masked rows, chunk by chunk; "searched": rows in the layout that suits
+            their number of pairs, chunk by chunk; "sparse": all pairs at once, without the products
+            of the others, where that is possible; "auto": what is fastest.
+    """
+
+    chunk_size: int | None = None
+    layout: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+
+
+AUTO = Plan()
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """What is walked: inner products of anchors and references, their pairs, and which are kept.
+
+    Args:
+        x: (N, D).
+        y: (M, D); ``y is x`` in self-comparison.
+        pairs: positives and negatives before mining.
+        mining: which of them are kept.
+        origin: of the first anchor.
+        plan: how to walk.
+    """
+
+    x: Tensor
+    y: Tensor
+    pairs: Pairs
+    mining: PairMining | None = None
+    origin: Origin = Origin()
+    plan: Plan = AUTO
+
+    @property
+    def chunk_size(self) -> int:
+        """The anchors per chunk."""
+        if self.plan.chunk_size is not None:
+            return self.plan.chunk_size
+        elements = CHUNK_ELEMENTS.get(self.y.device.type, CHUNK_ELEMENTS["cuda"])
+        least = LEAST_ROWS if self.y.requires_grad else 16
+        return max(least, elements // max(1, len(self.y)))
+
+
+def iter_chunks(walk: Walk, needs_dense: bool = False) -> Iterator[Chunk]:
+    """The anchors, positive rows and negative rows of each chunk, valid until the next one.
+
+    ``needs_dense``: rows come masked, whatever their number of pairs.
+    """
+    x, y, plan = walk.x, walk.y, walk.plan
+    needs_dense = needs_dense or plan.layout == "dense"
+    if walk.mining is not None and walk.mining.needs_dense:
+        needs_dense = True
+    if x.device.type not in CHUNK_ELEMENTS:  # other devices have no sparse products
+        needs_dense = True
+    if plan.layout == "auto" and len(x) * len(y) <= SMALL:
+        needs_dense = True
+    if not needs_dense and plan.layout != "searched":
+        rows = _all_at_once(walk)
+        if rows is not None:
+            yield slice(0, len(x)), *_mined(*rows, slice(0, len(x)), walk)
+            return
+    size = max(1, min(walk.chunk_size, len(x)))
+    buffer = x.new_empty((size, len(y)))
+    for start in range(0, len(x), size):
+        anchors = slice(start, min(start + size, len(x)))
+        sim = torch.mm(x[anchors], y.T, out=buffer[: anchors.stop - start])
+        rows = _masked(sim, anchors, walk) if needs_dense else _searched(sim, anchors, walk)
+        yield anchors, *_mined(*rows, anchors, walk)
+
+
+def _all_at_once(walk: Walk) -> tuple[Rows, Rows] | None:
+    """The candidate rows of all anchors, where they are few and quicker to have than all products."""
+    x, y, pairs = walk.x, walk.y, walk.pairs
+    most = sparse_limit(len(x), len(y), whatever=walk.plan.layout == "sparse")
+    if isinstance(pairs, IndexPairs):
+        if sum(len(places) for places in pairs.places) > most:
+            return None
+        return listed_rows(x, y, pairs)
+    if not (isinstance(pairs, LabelPairs) and pairs.symmetric and y is x) or walk.mining is None:
+        return None
+    if walk.plan.layout == "auto" and len(x) <= walk.chunk_size:
+        return None
+    return mined_within_batch(x, pairs, walk.mining, walk.chunk_size, most)
+
+
+def _masked(sim: Tensor, anchors: slice, walk: Walk) -> tuple[Rows, Rows]:
+    pos, neg = walk.pairs.masks(anchors)
+    return DenseRows(sim, pos), DenseRows(sim, neg)
+
+
+def _searched(sim: Tensor, anchors: slice, walk: Walk) -> tuple[Rows, Rows]:
+    return walk.pairs.rows(sim, anchors, walk.mining)
+
+
+def _mined(pos: Rows, neg: Rows, anchors: slice, walk: Walk) -> tuple[Rows, Rows]:
+    origin = walk.origin.at(anchors)
+    return mine_rows(pos.with_origin(origin), neg.with_origin(origin), walk.mining)

@@ -1,0 +1,103 @@
+"""A batch of pairs: what a loss, a miner, a memory and a process group hand to each other.
+
+Shapes: N anchors, M references, D dims.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..weightings.pair_rows import Origin
+from .index_pairs import IndexPairs
+from .pairs import Pairs
+
+
+class AnchorLosses(NamedTuple):
+    """The loss of each anchor, and how many positive and negative pairs of it were weighed."""
+
+    losses: Tensor  # (N,)
+    num_pos: Tensor  # (N,)
+    num_neg: Tensor  # (N,)
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch:
+    """Anchors, references and the pairs between them, resolved and checked.
+
+    It is made once a call, at the door, and never changes. To functions that take an index tuple
+    of pytorch-metric-learning the batch is one: a sequence of (a1, p, a2, n).
+
+    Args:
+        anchors: (N, D) embeddings in at least float32.
+        references: (M, D); the same object as ``anchors`` in self-comparison.
+        pairs: which pairs are positives and which are negatives.
+        labels: (N,) int64, where they are known.
+        reference_labels: (M,) int64, where they are known.
+        key: () int64, the random key of the call, where a rule draws random numbers.
+        first_anchor: the number of the first anchor, where this is a part of a batch.
+        losses: the losses of the anchors, where a process group has gathered them already.
+
+    >>> import torch
+    >>> from pml_gpw.engine import LabelPairs
+    >>> x, labels = torch.rand(4, 2), torch.tensor([0, 0, 1, 1])
+    >>> batch = PairBatch(x, x, LabelPairs(labels, labels, torch.arange(4)), labels, labels)
+    >>> batch.part(slice(2, 4)).anchors.shape
+    torch.Size([2, 2])
+    >>> batch[1]  # the positives of anchors 0 to 3
+    tensor([1, 0, 3, 2])
+    """
+
+    anchors: Tensor
+    references: Tensor
+    pairs: Pairs
+    labels: Tensor | None = None
+    reference_labels: Tensor | None = None
+    key: Tensor | None = None
+    first_anchor: int = 0
+    losses: AnchorLosses | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """What rows of this batch can be asked about where they come from."""
+        return Origin(self.first_anchor, self.key, self.pairs.self_index)
+
+    def part(self, anchors: slice) -> "PairBatch":
+        """Some of the anchors, against all references."""
+        return replace(
+            self,
+            anchors=self.anchors[anchors],
+            pairs=self.pairs.part(anchors),
+            labels=None if self.labels is None else self.labels[anchors],
+            first_anchor=self.first_anchor + anchors.start,
+            losses=None,
+        )
+
+    def with_indices(self, indices_tuple: Sequence[Tensor]) -> "PairBatch":
+        """The same embeddings with the pairs of an index tuple. Errors: as ``IndexPairs.of``."""
+        old = self.pairs
+        pairs = IndexPairs.of(indices_tuple, old.shape, self.anchors.device, old.self_index)
+        return replace(self, pairs=pairs, losses=None)
+
+    def with_embeddings(self, anchors: Tensor, references: Tensor) -> "PairBatch":
+        """The same pairs of other embeddings, (N, D) and (M, D)."""
+        if anchors is self.anchors and references is self.references:
+            return self
+        return replace(self, anchors=anchors, references=references, losses=None)
+
+    def detached(self) -> "PairBatch":
+        """The same batch without the graph of its embeddings."""
+        anchors = self.anchors.detach()
+        same = self.references is self.anchors
+        references = anchors if same else self.references.detach()
+        return replace(self, anchors=anchors, references=references, losses=None)
+
+    def __len__(self) -> int:
+        return 4
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.pairs.index_tuple())
+
+    def __getitem__(self, place: int) -> Tensor:
+        return self.pairs.index_tuple()[place]

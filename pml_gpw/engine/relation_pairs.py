@@ -1,0 +1,89 @@
+"""Pairs by any relation: a function from some anchors to masks.
+
+Shapes: N anchors, M references, C rows of a chunk.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from .pairs import Pairs
+
+Relation = Callable[[Tensor, Tensor], Tensor]
+"""From the labels (C, …) of some anchors and those of all references (M, …) to positives (C, M)."""
+
+
+@dataclass(frozen=True, eq=False)
+class RelationPairs(Pairs):
+    """Pairs as a relation of labels says, or as matrices say; looked at in chunks of anchors.
+
+    Args:
+        labels: (N, …), what the relation is told of the anchors.
+        reference_labels: (M, …), what it is told of the references.
+        positive: the relation; :func:`share_a_label` is one. What it does not call positive is
+            negative, unless ``negative`` is given.
+        negative: a relation for negatives. Pairs that are neither do not count.
+        self_index: (N,) int64, the column of each anchor itself among the references, −1 where it
+            is not there; that pair is neither.
+
+    >>> import torch
+    >>> tags = torch.tensor([[1, 0], [1, 1], [0, 1]])
+    >>> RelationPairs(tags, tags, share_a_label, self_index=torch.arange(3)).masks(slice(0, 1))
+    (tensor([[False,  True, False]]), tensor([[False, False,  True]]))
+    """
+
+    labels: Tensor
+    reference_labels: Tensor
+    positive: Relation
+    negative: Relation | None = None
+    self_index: Tensor | None = None
+    where_none: ClassVar[str] = "the relation gives none"
+
+    @property
+    @override
+    def shape(self) -> tuple[int, int]:
+        return len(self.labels), len(self.reference_labels)
+
+    @override
+    def masks(self, anchors: slice) -> tuple[Tensor, Tensor]:
+        pos = self._mask(self.positive, anchors)
+        neg = ~pos if self.negative is None else self._mask(self.negative, anchors)
+        if self.self_index is not None:
+            column = torch.arange(self.shape[1], device=pos.device)
+            other = column != self.self_index[anchors].unsqueeze(1)
+            pos, neg = pos & other, neg & other
+        return pos, neg
+
+    @override
+    def part(self, anchors: slice) -> "RelationPairs":
+        self_index = None if self.self_index is None else self.self_index[anchors]
+        return replace(self, labels=self.labels[anchors], self_index=self_index)
+
+    def _mask(self, relation: Relation, anchors: slice) -> Tensor:
+        mask = relation(self.labels[anchors], self.reference_labels)
+        shape = len(self.labels[anchors]), self.shape[1]
+        if not isinstance(mask, Tensor) or mask.dtype is not torch.bool or mask.shape != shape:
+            got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
+            raise ValueError(f"pairs must return a tensor of {shape} booleans, got {got}")
+        return mask
+
+
+def share_a_label(labels: Tensor, reference_labels: Tensor) -> Tensor:
+    """Whether anchors and references have a label in common, for multi-label data.
+
+    Shapes: ``labels`` (C, L) and ``reference_labels`` (M, L), multi-hot; returns (C, M) bool.
+
+    >>> import torch
+    >>> share_a_label(torch.tensor([[1, 0, 1]]), torch.tensor([[0, 1, 0], [0, 0, 1]]))
+    tensor([[False,  True]])
+    """
+    return (labels.float() @ reference_labels.float().T) > 0
+
+
+def by_rows(labels: Tensor, reference_labels: Tensor) -> Tensor:
+    """The relation of labels that are the rows (C, M) of a matrix of booleans already."""
+    return labels

@@ -1,0 +1,58 @@
+"""What a similarity is to the engine.
+
+Shapes: N anchors, M references, D dims.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+class Similarity(Protocol):
+    """How similar anchors and references are; larger is closer."""
+
+    @property
+    def is_negated_distance(self) -> bool:
+        """Whether S = −D, so that levels on the similarity axis change their sign."""
+
+    @property
+    def is_inner_product(self) -> bool:
+        """Whether the similarities are the inner products of ``factors``."""
+
+    def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+        """Two matrices (N, D) and (M, D) whose inner products are the similarities.
+
+        One object where the arguments are one.
+        """
+
+    def matrix(self, anchors: Tensor, references: Tensor) -> Tensor:
+        """The similarities (N, M)."""
+
+
+@dataclass(frozen=True)
+class InnerProduct:
+    """The cosine similarity, or the inner product of embeddings as they are.
+
+    >>> import torch
+    >>> x = torch.tensor([[3.0, 4.0]])
+    >>> InnerProduct(normalized=True).matrix(x, x)
+    tensor([[1.]])
+    """
+
+    normalized: bool = True
+    is_negated_distance: bool = False
+    is_inner_product: bool = True
+
+    def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+        """The embeddings, normalised where the similarity is the cosine."""
+        if not self.normalized:
+            return anchors, references
+        x = normalize(anchors, dim=1)
+        return x, x if references is anchors else normalize(references, dim=1)
+
+    def matrix(self, anchors: Tensor, references: Tensor) -> Tensor:
+        """The similarities (N, M)."""
+        x, y = self.factors(anchors, references)
+        return x @ y.T

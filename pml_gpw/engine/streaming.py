@@ -1,0 +1,94 @@
+"""Losses and exact gradients from embeddings, in chunks of anchors: no N×M matrix is ever held.
+
+Shapes: N anchors, M references, D dims, C rows of a chunk.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..weightings import PairWeighting
+from .chunks import Walk, iter_chunks
+from .double_backward import ForbidDoubleBackward
+from .gradients import GradientProducts
+from .weigh import weigh
+
+
+def streamed_losses(
+    walk: Walk, weighting: PairWeighting, uniform_upstream: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Per-anchor losses (N,) of inner products, and the numbers of pairs weighed, (N,) each.
+
+    Gradients of anchors (N, D) and references (M, D) are W·y and Wᵀ·x with the signed pair weights
+    W (eq 1-3). ``uniform_upstream``: whether all anchors will have the same upstream gradient; the
+    gradients are then formed in forward, else backward walks the chunks again.
+    Errors: RuntimeError on double backward; ValueError that names the weighting for weights that
+    are negative or NaN.
+    """
+    x, other = walk.x, None if walk.y is walk.x else walk.y
+    if not torch.is_grad_enabled():  # no gradient is formed for what asks for none
+        x, other = x.detach(), None if other is None else other.detach()
+    return _StreamedLosses.apply(x, other, x[:1].clone(), walk, weighting, uniform_upstream)
+
+
+class _StreamedLosses(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        other: Tensor | None,
+        link: Tensor,
+        walk: Walk,
+        weighting: PairWeighting,
+        uniform_upstream: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        # The same tensors, but not those of the graph: the walk is kept for backward.
+        walk = replace(walk, x=x, y=x if other is None else other)
+        needs_x, needs_y = ctx.needs_input_grad[:2]
+        forms_gradients = uniform_upstream and (needs_x or needs_y)
+        products = GradientProducts(walk.x, walk.y, needs_y) if forms_gradients else None
+        losses, num_pos, num_neg = (x.new_empty(len(x)) for _ in range(3))
+        for anchors, pos, neg in iter_chunks(walk, weighting.needs_dense):
+            losses[anchors], weights = weigh(weighting, pos, neg)
+            num_pos[anchors], num_neg[anchors] = pos.count(), neg.count()
+            if products is not None:
+                products.add(weighting, anchors, pos, neg, weights, scale=None)
+        if products is not None:
+            ctx.save_for_backward(link, *products.finish())
+        elif needs_x or needs_y:
+            ctx.save_for_backward(link, x, other)
+            ctx.walk, ctx.weighting = replace(walk, x=link, y=link), weighting
+        ctx.uniform_upstream = uniform_upstream
+        ctx.mark_non_differentiable(num_pos, num_neg)
+        return losses, num_pos, num_neg
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        link, first, second = ctx.saved_tensors
+        if ctx.uniform_upstream:
+            scale = upstream[:1].sum()  # of no anchors 0
+            grad_x, grad_y = first * scale, None if second is None else second * scale
+        else:
+            walk = replace(ctx.walk, x=first, y=first if second is None else second)
+            # Whoever calls backward may do so under autocast.
+            with torch.autocast(upstream.device.type, enabled=False):
+                grad_x, grad_y = _gradients(
+                    walk, ctx.weighting, upstream, ctx.needs_input_grad[1]
+                )
+        if torch.is_grad_enabled():  # create_graph=True
+            grad_x = ForbidDoubleBackward.apply(grad_x, link)
+            grad_y = None if grad_y is None else ForbidDoubleBackward.apply(grad_y, link)
+        return grad_x, grad_y, None, None, None, None
+
+
+def _gradients(
+    walk: Walk, weighting: PairWeighting, upstream: Tensor, needs_y: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients for upstream gradients (N,) of the anchors, from a walk of their own."""
+    products = GradientProducts(walk.x, walk.y, needs_y)
+    for anchors, pos, neg in iter_chunks(walk, weighting.needs_dense):
+        _, weights = weigh(weighting, pos, neg)
+        products.add(weighting, anchors, pos, neg, weights, upstream[anchors])
+    return products.finish()

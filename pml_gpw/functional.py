@@ -1,0 +1,312 @@
+"""Pair weighting losses and mining as functions of tensors, without pytorch-metric-learning.
+
+Values and gradients are those of the losses and miners of this package, from the same engine.
+Shapes: N anchors, M references, D dims, K pairs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from . import checks
+from .engine import (
+    AnchorLosses,
+    InnerProduct,
+    PairBatch,
+    Plan,
+    RelationPairs,
+    anchor_losses,
+    mined_pairs,
+    share_a_label,
+)
+from .engine.arguments import (
+    ArgumentNames,
+    checked_embeddings,
+    checked_self_index,
+    drawn_key,
+    find_self_index,
+    resolved_batch,
+)
+from .engine.pairs import IndexTuple
+from .engine.relation_pairs import by_rows
+from .mining import MSMining, PairMining
+from .precision import full_precision
+from .weightings import MultiSimilarity, PairWeighting
+
+__all__ = ["gpw_loss", "mine", "ms_loss", "share_a_label"]
+
+Relation = Callable[[Tensor, Tensor], Tensor]
+Pairs = Tensor | tuple[Tensor, Tensor] | Relation
+Reduction = Literal["mean", "sum", "none"]
+SIMILARITIES = {"cosine": InnerProduct(normalized=True), "dot": InnerProduct(normalized=False)}
+REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": torch.mean,
+    "sum": torch.sum,
+    "none": lambda losses: losses,
+}
+_NAMES = ArgumentNames("references", "reference_labels")
+
+
+def gpw_loss(
+    embeddings: Tensor,
+    labels: Tensor | None,
+    weighting: PairWeighting,
+    mining: PairMining | None = None,
+    *,
+    references: Tensor | None = None,
+    reference_labels: Tensor | None = None,
+    indices_tuple: Sequence[Tensor] | None = None,
+    pairs: Pairs | None = None,
+    self_index: Tensor | None = None,
+    similarity: Literal["cosine", "dot"] = "cosine",
+    reduction: Reduction = "mean",
+    chunk_size: int | None = None,
+) -> Tensor:
+    """The loss whose gradient is a pair weighting (General Pair Weighting, eq 1-3).
+
+    Equation: L = (1/N) Σ_i L_i, with L_i the weighting's loss of anchor i and ∂L_i/∂S_ij its signed
+    pair weight. It streams in chunks of anchors and never holds the N×M matrix, whatever says which
+    pairs there are. Similarities are computed in at least float32, also under autocast.
+
+    Args:
+        embeddings: the anchors (N, D).
+        labels: their labels (N,), integers; with ``pairs`` a relation of labels of any kind
+            (N, …); None where ``indices_tuple`` or matrices name the pairs.
+        weighting: the weight of each pair.
+        mining: which candidate pairs are weighed at all; None: every one.
+        references: (M, D); None: the embeddings themselves.
+        reference_labels: their labels (M,); None: those of the anchors, in order.
+        indices_tuple: the candidate pairs (a1, p, a2, n), or triplets (a, p, n), counted once each.
+        pairs: the candidate pairs in another form. A matrix (N, M) of booleans: True is a positive,
+            False a negative; two matrices: the positives and the negatives; a function from the
+            labels of some anchors (C, …) and those of the references (M, …) to a matrix (C, M),
+            such as :func:`share_a_label`.
+        self_index: (N,) the place of each anchor itself among the references, −1 for none; None:
+            found where the references are the embeddings, or equal them. That pair is left out.
+        similarity: "cosine", or "dot" for embeddings as they are.
+        reduction: "mean", "sum", or "none" for the losses of the anchors (N,).
+        chunk_size: anchors per chunk; None: as many as suit the cache.
+
+    Returns:
+        The loss, (), or the losses of the anchors, (N,), with reduction "none".
+
+    Raises:
+        ValueError: that names the argument at fault.
+
+    Reference: Wang et al., CVPR 2019, section 3.
+
+    >>> import torch
+    >>> from pml_gpw.weightings import LiftedStructure
+    >>> gpw_loss(torch.eye(4), torch.tensor([0, 0, 1, 1]), LiftedStructure())
+    tensor(1.6931)
+    >>> tags = torch.tensor([[1, 0], [1, 1], [0, 1], [1, 0]])
+    >>> gpw_loss(torch.eye(4), tags, LiftedStructure(), pairs=share_a_label, reduction="none")
+    tensor([1.6931, 0.0000, 1.6931, 1.6931])
+    """
+    checks.one_of("reduction", reduction, REDUCTIONS)
+    checks.one_of("similarity", similarity, SIMILARITIES)
+    if chunk_size is not None:
+        checks.positive_integer("chunk_size", chunk_size)
+    checks.instance("weighting", weighting, PairWeighting)
+    if mining is not None:
+        checks.instance("mining", mining, PairMining)
+    batch = _batch(
+        embeddings,
+        labels,
+        references,
+        reference_labels,
+        indices_tuple,
+        pairs,
+        self_index,
+        mining,
+    )
+    with full_precision(embeddings):
+        losses: AnchorLosses = anchor_losses(
+            batch,
+            weighting,
+            mining,
+            SIMILARITIES[similarity],
+            Plan(chunk_size),
+            uniform_upstream=reduction != "none",
+        )
+    if len(embeddings) == 0 and reduction == "mean":
+        return losses.losses.sum()  # the mean of nothing would be NaN
+    return REDUCTIONS[reduction](losses.losses)
+
+
+def ms_loss(
+    embeddings: Tensor,
+    labels: Tensor | None,
+    *,
+    alpha: float = 2.0,
+    beta: float = 50.0,
+    base: float = 0.5,
+    epsilon: float | None = 0.1,
+    references: Tensor | None = None,
+    reference_labels: Tensor | None = None,
+    indices_tuple: Sequence[Tensor] | None = None,
+    pairs: Pairs | None = None,
+    self_index: Tensor | None = None,
+    similarity: Literal["cosine", "dot"] = "cosine",
+    reduction: Reduction = "mean",
+    chunk_size: int | None = None,
+) -> Tensor:
+    """The Multi-Similarity loss: mines by P (eq 11-12), weighs by S and N (eq 13-15).
+
+    Equation (15): L = (1/N) Σ_i { (1/α) log[1 + Σ_{P_i} e^{−α(S_ik − λ)}]
+    + (1/β) log[1 + Σ_{N_i} e^{β(S_ik − λ)}] }, over the mined pairs, λ = ``base``.
+
+    Args:
+        embeddings: the anchors (N, D).
+        labels: their labels (N,); see :func:`gpw_loss`.
+        alpha: α > 0, sharpness for positives.
+        beta: β > 0, sharpness for negatives.
+        base: λ, the similarity around which pairs begin to count.
+        epsilon: ε ≥ 0 of the mining, a larger ε keeps more pairs; None: all pairs are weighed.
+        references: and all that follows, see :func:`gpw_loss`.
+
+    Returns:
+        The loss, (), or the losses of the anchors, (N,), with reduction "none".
+
+    Raises:
+        ValueError: that names the argument at fault.
+
+    >>> import torch
+    >>> ms_loss(torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]]), torch.tensor([0, 0, 1]))
+    tensor(0.2262)
+    """
+    return gpw_loss(
+        embeddings,
+        labels,
+        MultiSimilarity(alpha, beta, base),
+        None if epsilon is None else MSMining(epsilon),
+        references=references,
+        reference_labels=reference_labels,
+        indices_tuple=indices_tuple,
+        pairs=pairs,
+        self_index=self_index,
+        similarity=similarity,
+        reduction=reduction,
+        chunk_size=chunk_size,
+    )
+
+
+@torch.no_grad()
+def mine(
+    embeddings: Tensor,
+    labels: Tensor | None,
+    mining: PairMining,
+    *,
+    references: Tensor | None = None,
+    reference_labels: Tensor | None = None,
+    indices_tuple: Sequence[Tensor] | None = None,
+    pairs: Pairs | None = None,
+    self_index: Tensor | None = None,
+    similarity: Literal["cosine", "dot"] = "cosine",
+    chunk_size: int | None = None,
+) -> IndexTuple:
+    """The pairs that a rule keeps, as indices (a1, p, a2, n), each once, row by row.
+
+    Arguments and errors are those of :func:`gpw_loss`.
+
+    >>> import torch
+    >>> from pml_gpw.mining import BatchHardMining
+    >>> x = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+    >>> mine(x, torch.tensor([0, 0, 1]), BatchHardMining())
+    (tensor([0, 1]), tensor([1, 0]), tensor([0, 1]), tensor([2, 2]))
+    """
+    checks.one_of("similarity", similarity, SIMILARITIES)
+    if chunk_size is not None:
+        checks.positive_integer("chunk_size", chunk_size)
+    checks.instance("mining", mining, PairMining)
+    batch = _batch(
+        embeddings,
+        labels,
+        references,
+        reference_labels,
+        indices_tuple,
+        pairs,
+        self_index,
+        mining,
+    )
+    with full_precision(embeddings):
+        return mined_pairs(batch, mining, SIMILARITIES[similarity], Plan(chunk_size))
+
+
+def _batch(
+    embeddings: Tensor,
+    labels: Tensor | None,
+    references: Tensor | None,
+    reference_labels: Tensor | None,
+    indices_tuple: Sequence[Tensor] | None,
+    pairs: Pairs | None,
+    self_index: Tensor | None,
+    mining: PairMining | None,
+) -> PairBatch:
+    """The batch of a call, whatever says which pairs there are."""
+    if pairs is None:
+        given = checked_embeddings(embeddings, labels, references, reference_labels, _NAMES)
+        key = drawn_key(given.anchors.device, mining)
+        return resolved_batch(given, indices_tuple, self_index, _NAMES, key)
+    if indices_tuple is not None:
+        raise ValueError("pairs must be None where an indices_tuple names them")
+    given = checked_embeddings(embeddings, None, references, None, _NAMES)
+    anchors, others = given.anchors, given.references
+    if self_index is None:
+        self_index = find_self_index(anchors, others)
+    else:
+        self_index = checked_self_index(self_index, len(anchors), others)
+    relation = _relation_pairs(anchors, others, labels, reference_labels, pairs)
+    key = drawn_key(anchors.device, mining)
+    return PairBatch(anchors, others, replace(relation, self_index=self_index), key=key)
+
+
+def _relation_pairs(
+    anchors: Tensor,
+    references: Tensor,
+    labels: Tensor | None,
+    reference_labels: Tensor | None,
+    pairs: Pairs,
+) -> RelationPairs:
+    shape = len(anchors), len(references)
+    if callable(pairs):
+        labels = _relation_labels("labels", labels, len(anchors), anchors.device)
+        if reference_labels is None and len(references) == len(anchors):
+            reference_labels = labels
+        others = _relation_labels(
+            "reference_labels", reference_labels, len(references), anchors.device
+        )
+        return RelationPairs(labels, others, pairs)
+    matrices = tuple(pairs) if isinstance(pairs, (tuple, list)) else (pairs,)
+    if len(matrices) not in (1, 2):
+        raise ValueError(f"pairs must be one or two matrices, got {len(matrices)}")
+    for matrix in matrices:
+        checks.boolean_matrix("pairs", matrix, shape)
+    matrices = tuple(matrix.to(anchors.device) for matrix in matrices)
+    columns = references[:, :0]  # the relation is told the rows of the matrices alone
+    if len(matrices) == 1:
+        return RelationPairs(matrices[0], columns, by_rows)
+    if not torch.compiler.is_compiling() and (matrices[0] & matrices[1]).any():
+        raise ValueError("pairs must not call a pair both positive and negative")
+    both = torch.stack(matrices, dim=1)
+    return RelationPairs(both, columns, _first_of_rows, _second_of_rows)
+
+
+def _first_of_rows(rows: Tensor, _: Tensor) -> Tensor:
+    return rows[:, 0]
+
+
+def _second_of_rows(rows: Tensor, _: Tensor) -> Tensor:
+    return rows[:, 1]
+
+
+def _relation_labels(
+    name: str, labels: Tensor | None, length: int, device: torch.device
+) -> Tensor:
+    if not isinstance(labels, Tensor) or labels.ndim == 0 or len(labels) != length:
+        got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        raise ValueError(f"{name} must be a tensor of {length} rows for a relation, got {got}")
+    return labels.to(device)

@@ -1,0 +1,110 @@
+"""What a pair mining is: a rule that says which pairs count, as an immutable value."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from ..weightings import DenseRows, Rows
+from ..weightings.pair_rows import Origin
+
+
+class PairMining:
+    """Which of the candidate pairs of each anchor are weighed at all.
+
+    Subclass it as a frozen dataclass whose fields are the rule's parameters and override
+    :meth:`select`. The rule sees the pairs of each anchor as
+    :class:`~pml_gpw.weightings.Rows`. Rows are independent, so an engine may hand over any chunk of
+    C anchors, in either layout.
+
+    A random rule says ``is_random = True`` and asks for ``rows.uniform(salt)``: numbers that depend
+    on the call, ``salt`` and the pair, but not on chunks or processes.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class NearerThanTheMean(PairMining):
+    ...     def select(self, pos, neg):
+    ...         mean = neg.sum(neg.sim) / neg.count().clamp(min=1)
+    ...         return pos.sim == pos.sim, neg.sim > neg.expand(mean)
+    >>> import torch
+    >>> sim = torch.tensor([[0.9, 0.5, 0.1]])
+    >>> NearerThanTheMean()(sim, torch.eye(3).bool()[:1], ~torch.eye(3).bool()[:1])
+    (tensor([[ True, False, False]]), tensor([[False,  True, False]]))
+    """
+
+    similarities: ClassVar[frozenset[str]] = frozenset()
+    """Which similarities the rule looks at: "S" the pair's own, "N" relative to the anchor's other
+    pairs of its kind, "P" relative to those of the other kind."""
+
+    needs_dense: ClassVar[bool] = False
+    """Whether the rule reads ``DenseRows`` only."""
+
+    is_random: ClassVar[bool] = False
+    """Whether the rule draws random numbers; a key is then drawn from torch's generator in each
+    call."""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.select is PairMining.select:
+            raise TypeError(f"{cls.__name__} must override select")
+
+    def select(self, pos: Rows, neg: Rows) -> tuple[Tensor, Tensor]:
+        """Which pairs of ``pos`` and of ``neg`` stay, as bool pair values of their layouts."""
+        raise NotImplementedError
+
+    def for_negated_distances(self) -> Self:
+        """The same rule for S = −D: a level on the similarity axis changes its sign."""
+        return self
+
+    def negative_lower_bound(self, hardest_pos: Tensor) -> Tensor | None:
+        """A similarity (C,) at or below which no negative of an anchor matters; None: unknown.
+
+        It is a promise: with all negatives at or below it removed, ``select`` keeps the same
+        positives and negatives. The engine then need not look at them, and may mine a batch from
+        half of its products. ``inf`` says that an anchor keeps nothing.
+
+        Shapes: ``hardest_pos`` (C,), the anchor's smallest similarity to a positive, inf where it
+        has none.
+        """
+        return None
+
+    def __call__(
+        self, sim: Tensor, pos: Tensor, neg: Tensor, key: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The masks of the pairs that stay; ``sim``, ``pos``, ``neg``: (C, M).
+
+        ``key``: () int64, where the rule is random.
+        """
+        origin = Origin(key=key)
+        rows = mine_rows(DenseRows(sim, pos, origin), DenseRows(sim, neg, origin), self)
+        return rows[0].mask, rows[1].mask
+
+
+def mine_rows(pos: Rows, neg: Rows, mining: PairMining | None) -> tuple[Rows, Rows]:
+    """The rows that are left after mining.
+
+    Errors: ValueError that names the rule for a ``select`` that returns something else than two
+    bool tensors.
+    """
+    if mining is None:
+        return pos, neg
+    kept = mining.select(pos, neg)
+    if not (isinstance(kept, tuple) and len(kept) == 2 and all(map(_is_mask, kept))):
+        raise ValueError(
+            f"select of {type(mining).__name__} must return two tensors of booleans, got "
+            f"{_described(kept)}"
+        )
+    return pos.filter(kept[0]), neg.filter(kept[1])
+
+
+def _is_mask(value: object) -> bool:
+    return isinstance(value, Tensor) and value.dtype is torch.bool
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of {value.dtype}"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(_described, value)) + ")"
+    return type(value).__name__

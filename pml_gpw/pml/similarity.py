@@ -1,0 +1,56 @@
+"""The similarity of a PML distance: defined here, once. A distance D is read as S = −D.
+
+Shapes: N anchors, M references, D dims.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pytorch_metric_learning.distances import CosineSimilarity, DotProductSimilarity
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DistanceSimilarity:
+    """A PML distance module as the engine's similarity; larger is closer.
+
+    >>> import torch
+    >>> from pytorch_metric_learning.distances import LpDistance
+    >>> x = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+    >>> DistanceSimilarity(LpDistance(normalize_embeddings=False)).matrix(x, x[:1])
+    tensor([[-0.],
+            [-5.]])
+    """
+
+    distance: Any
+
+    @property
+    def is_negated_distance(self) -> bool:
+        """Whether S = −D, so that levels on the similarity axis change their sign."""
+        return not self.distance.is_inverted
+
+    @property
+    def is_inner_product(self) -> bool:
+        """Whether the similarities are inner products of (perhaps normalised) embeddings.
+
+        By exact type: a subclass may compute anything.
+        """
+        known = type(self.distance) in (CosineSimilarity, DotProductSimilarity)
+        return known and self.distance.power == 1
+
+    def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+        """Anchors (N, D) and references (M, D) whose inner products are the similarities.
+
+        One object where the arguments are one; the distance's statistics are as after a call of it.
+        """
+        distance = self.distance
+        x = distance.maybe_normalize(anchors)
+        y = x if references is anchors else distance.maybe_normalize(references)
+        distance.reset_stats()
+        distance.set_default_stats(anchors, references, x, y)
+        return x, y
+
+    def matrix(self, anchors: Tensor, references: Tensor) -> Tensor:
+        """The similarities (N, M)."""
+        matrix = self.distance(anchors, references)
+        return -matrix if self.is_negated_distance else matrix

@@ -1,0 +1,28 @@
+"""Similarities are computed in at least float32, whatever embeddings and autocast are."""
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(embeddings: Tensor) -> Tensor:
+    """bfloat16 and float16 embeddings as float32; float32 and float64 as they are.
+
+    >>> import torch
+    >>> at_least_float32(torch.ones(2, dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
+    return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+
+
+def full_precision(embeddings: Tensor) -> AbstractContextManager[None]:
+    """A context without autocast, so that similarities are not rounded to half precision.
+
+    >>> import torch
+    >>> x = torch.rand(2, 3)
+    >>> with torch.autocast("cpu", torch.bfloat16), full_precision(x):
+    ...     (x @ x.T).dtype
+    torch.float32
+    """
+    return torch.autocast(embeddings.device.type, enabled=False)

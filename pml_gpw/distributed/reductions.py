@@ -31,7 +31,7 @@ class GroupReductions(Reductions):
     def sum(self, values: Tensor) -> Tensor:
         return self._all_reduce(values, dist.ReduceOp.SUM)
 
-    def _all_reduce(self, values: Tensor, op: dist.ReduceOp.RedOpType) -> Tensor:
+    def _all_reduce(self, values: Tensor, op: "dist.ReduceOp.RedOpType") -> Tensor:
         agree(self.group)
         reduced = on_wire(self.group, values)
         dist.all_reduce(reduced, op, self.group)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Subset
 
-from ..evaluation.datasets import Gallery, checked_protocol, dataset_recall, embeddings_of
+from ..evaluation.model_recall import checked_arguments, dataset_recall, embed_dataset
 from .exchange import agree, global_rank, in_step, must_be_alike, several_processes
 from .recall import distributed_recall_at_k
 
@@ -28,21 +28,25 @@ def distributed_dataset_recall(
 ) -> dict[int, float]:
     """:func:`dataset_recall` in shards: each of W processes embeds 1/W of the images.
 
-    Rank r takes the images r·N // W to (r + 1)·N // W, each of them once, where a
+    Rank r takes the images from r·N // W up to (r + 1)·N // W, each image once, where a
     ``DistributedSampler`` would repeat some; :func:`distributed_recall_at_k` then searches the
-    shards, so that no process holds all embeddings, and says what it costs.
+    shards, so that no process holds all embeddings. Its documentation states the cost.
 
-    All processes give the same model and data sets, on devices of their own. The network of a
-    ``DistributedDataParallel`` is called without it: shards differ in length, and its forward would
-    wait for the others at every step. As in its forward, the buffers of rank 0 come to all before.
+    All processes give the same model and data sets, each on its own device. A
+    ``DistributedDataParallel`` is unwrapped and its module is called: shards differ in length, and
+    the wrapper would wait for the other processes at every step. As the wrapper does before a
+    step, the buffers of rank 0 are sent to all processes first.
+
+    Without a process group, or in a group of one, this is ``dataset_recall``. All processes have to
+    make the call.
 
     Args:
         model: maps a batch of images to embeddings (B, D), on the device where its parameters are.
         queries: a data set of (image tensor, integer label).
-        references: a data set to search in. Without it, the queries.
+        references: a data set to search in. Without it, the queries are searched in.
         ks: the K to compute; ``queries.ks`` where not given.
         backend: "torch", "faiss" or "auto", as in :func:`recall_at_k`.
-        metric: "cosine", "dot" or "l2".
+        metric: the similarity: "cosine", "dot" or "l2".
         batch_size: images per step and process.
         workers: processes that load images, per process.
         group: the process group; None: the default one.
@@ -52,7 +56,18 @@ def distributed_dataset_recall(
 
     Raises:
         ValueError: on all processes, naming the first rank at fault, for what
-            :func:`dataset_recall` refuses on one, and any other error of one.
+            :func:`dataset_recall` refuses on one, and for any other error of one.
+
+    Example:
+        One process without a group; with a group, every rank makes the same call.
+
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from pml_gpw.distributed import distributed_dataset_recall
+        >>> images = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
+        >>> queries = TensorDataset(images, torch.tensor([0, 1, 0, 1]))
+        >>> distributed_dataset_recall(torch.nn.Identity(), queries, ks=(1, 2, 3), metric="l2")
+        {1: 0.0, 2: 0.75, 3: 1.0}
     """
     if not several_processes(group):
         return dataset_recall(
@@ -66,22 +81,24 @@ def distributed_dataset_recall(
             workers=workers,
         )
     with in_step(group):
-        ks = checked_protocol(queries, references, ks, backend, metric, batch_size, workers)
-        reports = agree(group, _report(model, queries, references))
-    must_be_alike(reports)
-    model = _without_ddp(model, group)
+        ks = checked_arguments(queries, references, ks, backend, metric, batch_size, workers)
+        summaries = agree(group, _must_match(model, queries, references))
+    must_be_alike(summaries)
+    model = _unwrap_ddp(model, group)
     with in_step(group):
-        query, labels = _embedded_shard(model, queries, batch_size, workers, group)
-        gallery: Gallery = None, None
+        query, query_labels = _embed_shard(model, queries, batch_size, workers, group)
+        reference = reference_labels = None
         if references is not None:
-            gallery = _embedded_shard(model, references, batch_size, workers, group)
+            reference, reference_labels = _embed_shard(
+                model, references, batch_size, workers, group
+            )
         agree(group)
     return distributed_recall_at_k(
-        query, labels, gallery[0], gallery[1], ks, backend, metric, group
+        query, query_labels, reference, reference_labels, ks, backend, metric, group
     )
 
 
-def _report(model: nn.Module, queries: Any, references: Any) -> dict[str, Any]:
+def _must_match(model: nn.Module, queries: Any, references: Any) -> dict[str, Any]:
     return {
         "model": type(model).__name__,
         "size of queries": len(queries),
@@ -89,19 +106,24 @@ def _report(model: nn.Module, queries: Any, references: Any) -> dict[str, Any]:
     }
 
 
-def _embedded_shard(
-    model: nn.Module, split: Any, batch_size: int, workers: int, group: Any
+def _embed_shard(
+    model: nn.Module,
+    dataset: Any,
+    batch_size: int,
+    workers: int,
+    group: dist.ProcessGroup | None,
 ) -> tuple[Tensor, Tensor]:
+    """The embeddings (n, D) and labels (n,) of this process's part of the data set."""
     rank, world = dist.get_rank(group), dist.get_world_size(group)
-    shard = range(rank * len(split) // world, (rank + 1) * len(split) // world)
-    # An empty shard has dims and dtype too, which any one image tells.
-    picked = Subset(split, [*shard] or [0])
-    embeddings, labels = embeddings_of(model, picked, batch_size, workers)
-    return embeddings[: len(shard)], labels[: len(shard)]
+    indices = range(rank * len(dataset) // world, (rank + 1) * len(dataset) // world)
+    # An empty shard needs dims and a dtype too: any one image provides them.
+    subset = Subset(dataset, [*indices] or [0])
+    embeddings, labels = embed_dataset(model, subset, batch_size, workers)
+    return embeddings[: len(indices)], labels[: len(indices)]
 
 
 @torch.no_grad()
-def _without_ddp(model: nn.Module, group: Any) -> nn.Module:
+def _unwrap_ddp(model: nn.Module, group: dist.ProcessGroup | None) -> nn.Module:
     if not isinstance(model, DistributedDataParallel):
         return model
     if model.broadcast_buffers:

@@ -1,79 +1,70 @@
 """Recall@K of embeddings that several processes hold shards of.
 
-Shapes: N queries and M references of all processes, n and m of them one's own, D dims, C queries
-of a block.
+Shapes: N queries and M references of all processes, n and m of them of this process, D dims.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
-from ..evaluation.lone import same_label, warn_of_lone
-from ..evaluation.metrics import METRICS
-from ..evaluation.neighbors import BACKENDS, blocks
-from ..evaluation.ranks import FirstRelevant
-from ..evaluation.recall import recall_at_k, recalls
-from ..evaluation.retrieval import (
-    Retrieval,
-    checked_choice,
-    checked_ks,
-    checked_retrieval,
-    within_depth,
-)
+from ..evaluation.metrics import recall_at_k, recall_of_ranks
+from ..evaluation.options import check_backend_and_metric, check_ks_within, checked_ks
+from ..evaluation.ranks import FirstRelevantSearch
+from ..evaluation.relevance import count_same_label, warn_without_relevant
+from ..evaluation.retrieval import Array, RetrievalTask, checked_retrieval
 from .exchange import agree, in_step, must_be_alike, several_processes
-from .shards import GroupShards
+from .query_blocks import iter_query_blocks
+from .reductions import GroupReductions
 
 
 @torch.no_grad()
 def distributed_recall_at_k(
-    query: Tensor | np.ndarray,
-    query_labels: Tensor | np.ndarray,
-    reference: Tensor | np.ndarray | None = None,
-    reference_labels: Tensor | np.ndarray | None = None,
+    query: Array,
+    query_labels: Array,
+    reference: Array | None = None,
+    reference_labels: Array | None = None,
     ks: Iterable[int] = (1, 2, 4, 8),
     backend: str = "auto",
     metric: str = "cosine",
     group: dist.ProcessGroup | None = None,
 ) -> dict[int, float]:
-    """Recall@K of the shards of all processes, as :func:`recall_at_k` of them in one.
+    """Recall@K of the shards of all processes, equal to :func:`recall_at_k` of them in one process.
 
     Each process gives its shard of the queries, and of the references where there are some; sizes
-    may differ, and be 0. Every process returns what ``recall_at_k`` says of the concatenation in
-    the order of ranks: float64 decides between near similarities and the index among all
-    references between equal ones, queries without a relevant reference are left out, and rank 0
-    warns of them.
+    may differ, and may be 0. Every process returns what ``recall_at_k`` returns for the
+    concatenation in the order of ranks: float64 decides between near similarities, and the index
+    among all references between equal ones. Queries without a relevant reference are left out, and
+    rank 0 warns of them.
 
-    **How.** No process holds all references. Blocks of queries go to all processes, which search
-    their own shards (with FAISS, each has an index of its shard). Recall@K needs no lists of
-    neighbours, only the rank of the first relevant reference of query i, and that is a sum:
+    **Method.** No process holds all references. Blocks of queries go to all processes, and each
+    process searches its own shard (with FAISS, in an index of its shard). Recall@K needs no lists
+    of neighbours, only the rank of the first relevant reference of query i, and that is a sum:
 
     ``rank_i = Σ_shards |{ j : s_ij > s_i* or (s_ij = s_i* and j < j*) }|``
 
-    with s_i* the largest similarity of a relevant reference and j* the first one that has it. To
-    merge the K nearest exactly, shards exchange no more than s_i*, j* and their counts.
+    with s_i* the largest similarity of query i to a relevant reference, and j* the first reference
+    that has it. To merge the K nearest exactly, shards exchange only s_i*, j* and their counts.
 
     **Cost**, per process: N·m products. Peak memory: what ``recall_at_k`` holds for m references,
     copies of a block of queries, which are 2^25 numbers or 16 queries, and 9 bytes a query. With
     embeddings of b bytes a number it receives N·(D·b + 8) bytes of queries and labels; reductions
     carry 40 bytes a query, 24 more where float64 decides, and 8·(D + 1) in all for "l2". Each
-    exchange begins with one number, which says whether all is well.
+    exchange begins with one number, which says whether all processes are well.
 
-    Without a process group, or in a group of one, this is ``recall_at_k``. Every process has to
+    Without a process group, or in a group of one, this is ``recall_at_k``. All processes have to
     make the call.
 
     Args:
-        query: one's own queries (n, D).
-        query_labels: their classes (n,).
-        reference: one's own references (m, D). Without them on any process, the queries of all
-            are searched in, and each query's own row is left out.
-        reference_labels: their classes (m,).
+        query: the queries (n, D) of this process.
+        query_labels: their labels (n,).
+        reference: the references (m, D) of this process. Without them on all processes, the queries
+            of all are searched in, and each query's own row is left out.
+        reference_labels: their labels (m,).
         ks: the K to compute, each at most M, or N - 1 without references.
         backend: "torch", "faiss" or "auto", as in ``recall_at_k``.
-        metric: "cosine", "dot" or "l2".
+        metric: the similarity: "cosine", "dot" or "l2".
         group: the process group; None: the default one.
 
     Returns:
@@ -81,80 +72,76 @@ def distributed_recall_at_k(
 
     Raises:
         ValueError: on all processes, naming the first rank at fault, for what ``recall_at_k``
-            refuses of one, and any other error of one; for ``ks`` out of range, and where ranks
+            refuses on one, and for any other error of one; for ``ks`` out of range, and where ranks
             differ in ``ks``, metric, dims, dtype of the queries or in having references.
+
+    Example:
+        One process without a group; with a group, each rank passes its rows.
+
+        >>> import torch
+        >>> from pml_gpw.distributed import distributed_recall_at_k
+        >>> embeddings = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
+        >>> labels = torch.tensor([0, 1, 0, 1])
+        >>> distributed_recall_at_k(embeddings, labels, ks=(1, 2, 3), metric="l2")
+        {1: 0.0, 2: 0.75, 3: 1.0}
     """
     if not several_processes(group):
         return recall_at_k(query, query_labels, reference, reference_labels, ks, backend, metric)
     with in_step(group):
-        checked_choice("backend", backend, BACKENDS)
-        checked_choice("metric", metric, METRICS)
+        check_backend_and_metric(backend, metric)
         ks = checked_ks(ks)
-        shard = checked_retrieval(query, query_labels, reference, reference_labels, least=0)
-        reports = agree(group, Report.on(shard, reference is not None, ks, metric))
-    must_be_alike([each.alike for each in reports])
-    alone = reference is None
-    _not_empty(reports, alone)
-    queries = GroupShards(group, [each.queries for each in reports])
-    references = GroupShards(group, [each.references for each in reports])
-    within_depth(ks, sum(references.sizes) - alone)
+        task = checked_retrieval(query, query_labels, reference, reference_labels, min_rows=0)
+        leave_one_out = reference is None
+        shards = agree(group, ShardSummary.of_task(task, leave_one_out, ks, metric))
+    must_be_alike([shard.must_match for shard in shards])
+    query_sizes = [shard.num_queries for shard in shards]
+    reference_sizes = [shard.num_references for shard in shards]
+    _check_some_rows("query", query_sizes)
+    _check_some_rows("reference", reference_sizes)
+    check_ks_within(ks, sum(reference_sizes) - leave_one_out)
     with in_step(group):
-        search = FirstRelevant(*shard[2:4], ks, metric, backend, references)
-        ranks, answerable = [], []
-        for block, labels, own in _blocks_of_all(shard, queries, search.longest, alone):
-            found = references.total(same_label(labels, shard.reference_labels)) > (own >= 0)
-            ranks.append(search.ranks(block[found], labels[found], own[found]))
-            answerable.append(found)
-        result = recalls(torch.cat(ranks), ks)
+        reductions = GroupReductions(group, reference_sizes)
+        search = FirstRelevantSearch(
+            task.reference, task.reference_labels, ks, metric, backend, reductions
+        )
+        ranks, has_relevant = [], []
+        for block in iter_query_blocks(
+            task.query, task.query_labels, query_sizes, search.largest_shard, group
+        ):
+            self_index = block.indices if leave_one_out else torch.full_like(block.indices, -1)
+            same_label = reductions.sum(count_same_label(block.labels, task.reference_labels))
+            keep = same_label > (self_index >= 0)
+            ranks.append(search.ranks(block.query[keep], block.labels[keep], self_index[keep]))
+            has_relevant.append(keep)
+        result = recall_of_ranks(torch.cat(ranks), ks)
         if dist.get_rank(group) == 0:
-            warn_of_lone(torch.cat(answerable), stacklevel=3)
+            warn_without_relevant(torch.cat(has_relevant), stacklevel=3)
         agree(group)
     return result
 
 
-class Report(NamedTuple):
-    """What the other processes have to know of a shard."""
+class ShardSummary(NamedTuple):
+    """What each process tells the others of its shard before the search."""
 
-    queries: int
-    references: int
-    alike: dict[str, Any]
+    num_queries: int
+    num_references: int
+    must_match: dict[str, Any]
 
     @classmethod
-    def on(cls, shard: Retrieval, given: bool, ks: tuple[int, ...], metric: str) -> "Report":
-        """The report on a checked shard."""
-        alike = {
-            "reference": "given" if given else "None",
+    def of_task(
+        cls, task: RetrievalTask, leave_one_out: bool, ks: tuple[int, ...], metric: str
+    ) -> "ShardSummary":
+        """The summary of the task of one process."""
+        must_match = {
+            "reference": "None" if leave_one_out else "given",
             "ks": ks,
             "metric": metric,
-            "dims": shard.query.shape[1],
-            "dtype of query": shard.query.dtype,
+            "dims": task.query.shape[1],
+            "dtype of query": task.query.dtype,
         }
-        return cls(len(shard.query), len(shard.reference), alike)
+        return cls(len(task.query), len(task.reference), must_match)
 
 
-def _not_empty(reports: list[Report], alone: bool) -> None:
-    for name, sizes in (
-        ("query", [each.queries for each in reports]),
-        ("reference", [each.references for each in reports]),
-    ):
-        if not any(sizes):
-            raise ValueError(f"{name} must have at least one row on some rank, got none on any")
-
-
-def _blocks_of_all(
-    shard: Retrieval, shards: GroupShards, longest: int, alone: bool
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The queries (C, D) of all processes in turn, their labels and own places among references."""
-    query, start = shard.query, 0
-    for owner, size in enumerate(shards.sizes):
-        mine = owner == dist.get_rank(shards.group)
-        # No larger in numbers than its similarities with the longest shard may be.
-        for rows in blocks(size, max(longest, query.shape[1])):
-            places = torch.arange(start, start + size, device=query.device)[rows]
-            if mine:
-                block, labels = query[rows], shard.query_labels[rows]
-            else:
-                block, labels = query.new_empty(len(places), query.shape[1]), places
-            block, labels = shards.of(owner, block, labels)
-            yield block, labels, places if alone else torch.full_like(places, -1)
-        start += size
+def _check_some_rows(name: str, sizes: list[int]) -> None:
+    if not any(sizes):
+        raise ValueError(f"{name} must have at least one row on some rank, got none on any")

@@ -1,10 +1,9 @@
-"""Recall@K where pytorch-metric-learning (PML) expects its accuracies."""
+"""Recall@K as an accuracy calculator of pytorch-metric-learning (PML)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_metric_learning.utils.accuracy_calculator import (
     EQUALITY,
@@ -13,38 +12,31 @@ from pytorch_metric_learning.utils.accuracy_calculator import (
     nan_accuracy,
 )
 from torch import Tensor
+from typing_extensions import override
 
-from .knn import MetricKNN
-from .lone import has_relevant, warn_of_lone
-from .metrics import METRICS
-from .neighbors import BACKENDS, import_faiss
+from .backends import import_faiss
+from .knn import SimilarityKNN
+from .options import check_backend_and_metric, check_ks_within, checked_ks
 from .ranks import first_relevant_ranks
-from .retrieval import (
-    Retrieval,
-    checked_choice,
-    checked_ks,
-    checked_retrieval,
-    embeddings,
-    within_depth,
-)
-
-Array = Tensor | np.ndarray
+from .relevance import has_relevant_reference, warn_without_relevant
+from .retrieval import Array, RetrievalTask, checked_embeddings, checked_retrieval
 
 
 class RecallCalculator(AccuracyCalculator):
     """Recall@K as metrics ``recall_at_1``, ``recall_at_2``, ... of a PML accuracy calculator.
 
-    The values of :func:`recall_at_k`, for PML's testers and hooks. PML's own metrics can be asked
-    for beside them; PML computes those, from neighbours in the order of the same ``metric``, and
-    no more neighbours than they need.
+    The values are those of :func:`recall_at_k`, for PML's testers and hooks. PML's own metrics can
+    be requested beside them; PML computes those, from neighbour lists in the order of the same
+    ``metric`` and no longer than they need.
 
-    With a ``label_comparison_fn``, a reference is relevant where that says so, and Recall@K comes
-    from PML's float32 neighbour lists; otherwise labels are integers and Recall@K is exact.
+    With a ``label_comparison_fn``, a reference is relevant where that function says so, and
+    Recall@K comes from PML's float32 neighbour lists; otherwise labels are integers and Recall@K is
+    exact.
 
     Args:
         ks: the K to compute.
         backend: "torch", "faiss" or "auto", as in :func:`recall_at_k`.
-        metric: "cosine", "dot" or "l2".
+        metric: the similarity: "cosine", "dot" or "l2".
         include: names of metrics to compute. Where none of them is a Recall@K, all of ``ks`` are
             computed as well.
         exclude: names of metrics not to compute.
@@ -54,9 +46,17 @@ class RecallCalculator(AccuracyCalculator):
             ``avg_of_avgs``, ``k``, ``label_comparison_fn``, ``kmeans_func``.
 
     Raises:
-        ValueError: for ``ks``, names, a backend or metric that cannot be.
+        ValueError: for ``ks`` that are not integers >= 1, and unknown names, backend or metric.
         TypeError: for arguments that PML does not know.
         ImportError: for ``backend="faiss"`` without faiss.
+
+    Example:
+        >>> import torch
+        >>> from pml_gpw.evaluation import RecallCalculator
+        >>> calculator = RecallCalculator(ks=(1, 2), metric="l2")
+        >>> embeddings = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
+        >>> calculator.get_accuracy(embeddings, torch.tensor([0, 1, 0, 1]))
+        {'recall_at_1': 0.0, 'recall_at_2': 0.75}
     """
 
     def __init__(
@@ -70,26 +70,26 @@ class RecallCalculator(AccuracyCalculator):
         knn_func: Callable[..., Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        checked_choice("backend", backend, BACKENDS)
-        checked_choice("metric", metric, METRICS)
+        check_backend_and_metric(backend, metric)
         if backend == "faiss":
             import_faiss()  # better now than after an epoch
         self.backend, self.metric = backend, metric
-        self.recalls = {f"recall_at_{k}": k for k in checked_ks(ks)}
-        for name, k in self.recalls.items():  # PML finds metrics by the names of attributes
-            setattr(self, f"calculate_{name}", partial(self._recall_from_lists, k))
-        if isinstance(include, (tuple, list)) and not self.recalls.keys() & set(include):
-            include = (*include, *self.recalls)
-        self.given_device = None if device is None else torch.device(device)
+        self.ks_by_name = {f"recall_at_{k}": k for k in checked_ks(ks)}
+        for name, k in self.ks_by_name.items():  # PML finds metrics by the names of attributes
+            setattr(self, f"calculate_{name}", partial(self._recall_from_neighbor_lists, k))
+        if isinstance(include, (tuple, list)) and not self.ks_by_name.keys() & set(include):
+            include = (*include, *self.ks_by_name)
+        self.requested_device = None if device is None else torch.device(device)
         super().__init__(
             include=include,
             exclude=exclude,
-            device=self.given_device or torch.device("cpu"),
-            # PML's default for knn_func cannot even be made without faiss.
-            knn_func=MetricKNN(metric, backend) if knn_func is None else knn_func,
+            device=self.requested_device or torch.device("cpu"),
+            # PML's default for knn_func cannot even be constructed without faiss.
+            knn_func=SimilarityKNN(metric, backend) if knn_func is None else knn_func,
             **kwargs,
         )
 
+    @override
     @torch.no_grad()
     def get_accuracy(
         self,
@@ -106,7 +106,7 @@ class RecallCalculator(AccuracyCalculator):
         Shapes: ``query`` (N, D), ``query_labels`` (N,), ``reference`` (M, D),
         ``reference_labels`` (M,). Without a reference, or with ``ref_includes_query``, query i is
         reference i and is not compared with it. Queries without a relevant reference are left
-        out of the means, and a warning says how many.
+        out of the means, and a warning says how many they are.
 
         Raises:
             ValueError: for names that were not chosen at construction, and for inputs as in
@@ -121,82 +121,84 @@ class RecallCalculator(AccuracyCalculator):
                 reference,
                 reference_labels,
                 ref_includes_query,
-                self.given_device,
+                self.requested_device,
             )
             values = self._exact_recalls(
-                task, {n: k for n, k in self.recalls.items() if n in metrics}
+                task, {n: k for n, k in self.ks_by_name.items() if n in metrics}
             )
-            values |= self._from_pml(task, [name for name in metrics if name not in values])
+            values |= self._pml_metrics(task, [name for name in metrics if name not in values])
         else:
-            values = self._from_lists(
+            values = self._metrics_of_compared_labels(
                 query, query_labels, reference, reference_labels, ref_includes_query, [*metrics]
             )
         self.curr_function_dict = metrics
         return {name: values[name] for name in metrics}
 
-    def _exact_recalls(self, task: Retrieval, recalls: dict[str, int]) -> dict[str, Any]:
-        if not recalls:
+    def _exact_recalls(self, task: RetrievalTask, ks_by_name: dict[str, int]) -> dict[str, Any]:
+        if not ks_by_name:
             return {}
-        within_depth(recalls.values(), task.depth)
-        answerable = has_relevant(task)
-        warn_of_lone(answerable, stacklevel=4)
-        if not answerable.any():
+        check_ks_within(ks_by_name.values(), task.num_compared)
+        has_relevant = has_relevant_reference(task)
+        warn_without_relevant(has_relevant, stacklevel=4)
+        if not has_relevant.any():
             nan = nan_accuracy(task.query_labels.unique(), self.return_per_class)
-            return dict.fromkeys(recalls, nan)
-        task = task.select(answerable)
-        ranks = first_relevant_ranks(task, (*recalls.values(),), self.metric, self.backend)
-        return {name: self._mean(ranks < k, task.query_labels) for name, k in recalls.items()}
+            return dict.fromkeys(ks_by_name, nan)
+        task = task.filter_queries(has_relevant)
+        ranks = first_relevant_ranks(task, (*ks_by_name.values(),), self.metric, self.backend)
+        return {name: self._mean(ranks < k, task.query_labels) for name, k in ks_by_name.items()}
 
     def _mean(self, hits: Tensor, labels: Tensor) -> float | list[float]:
-        """PML's means over queries or classes, without its (N, classes) matrix."""
+        """PML's mean over queries or classes, without its (N, classes) matrix."""
         if not (self.avg_of_avgs or self.return_per_class):
             return hits.double().mean().item()
-        _, classes = labels.unique(return_inverse=True)
-        of_classes = classes.bincount(weights=hits.double()) / classes.bincount()
-        return of_classes.tolist() if self.return_per_class else of_classes.mean().item()
+        _, class_index = labels.unique(return_inverse=True)
+        class_means = class_index.bincount(weights=hits.double()) / class_index.bincount()
+        return class_means.tolist() if self.return_per_class else class_means.mean().item()
 
-    def _from_pml(self, task: Retrieval, metrics: list[str]) -> dict[str, Any]:
-        if not metrics:
+    def _pml_metrics(self, task: RetrievalTask, names: list[str]) -> dict[str, Any]:
+        if not names:
             return {}
-        # PML casts labels to float32; ranks among the labels survive that where labels may not.
+        # PML casts labels to float32, which may merge large ones; their ranks stay different.
         labels = torch.cat([task.query_labels, task.reference_labels])
-        _, ranks = labels.unique(return_inverse=True)
-        query_labels, reference_labels = ranks.split([len(task.query), len(task.reference)])
+        _, label_ranks = labels.unique(return_inverse=True)
+        query_labels, reference_labels = label_ranks.split([len(task.query), len(task.reference)])
         self.device = task.query.device
         return super().get_accuracy(
             task.query,
             query_labels,
             task.reference,
             reference_labels,
-            task.depth < len(task.reference),
-            include=metrics,
+            task.num_compared < len(task.reference),
+            include=names,
         )
 
-    def _from_lists(
+    def _metrics_of_compared_labels(
         self,
         query: Array,
         query_labels: Array,
         reference: Array | None,
         reference_labels: Array | None,
         ref_includes_query: bool,
-        metrics: list[str],
+        names: list[str],
     ) -> dict[str, Any]:
-        if not metrics:
+        """All metrics by PML, for labels that only ``label_comparison_fn`` can compare."""
+        if not names:
             return {}
-        query = embeddings("query", query, self.given_device)
+        query = checked_embeddings("query", query, self.requested_device)
         if reference is not None:
-            reference = embeddings("reference", reference, query.device)
+            reference = checked_embeddings("reference", reference, query.device)
         self.device = query.device
         return super().get_accuracy(
-            query, query_labels, reference, reference_labels, ref_includes_query, include=metrics
+            query, query_labels, reference, reference_labels, ref_includes_query, include=names
         )
 
+    @override
     def _get_accuracy(self, function_dict: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        if self.recalls.keys() & function_dict.keys():
-            warn_of_lone(kwargs["not_lone_query_mask"], stacklevel=6)
+        if self.ks_by_name.keys() & function_dict.keys():
+            warn_without_relevant(kwargs["not_lone_query_mask"], stacklevel=6)
         return super()._get_accuracy(function_dict, **kwargs)
 
-    def _recall_from_lists(
+    def _recall_from_neighbor_lists(
         self,
         k: int,
         knn_labels: Tensor,
@@ -208,38 +210,40 @@ class RecallCalculator(AccuracyCalculator):
         if not not_lone_query_mask.any():
             return nan_accuracy(label_counts[0], self.return_per_class)
         labels = query_labels[not_lone_query_mask][:, None]
-        same = self.label_comparison_fn(labels, knn_labels[not_lone_query_mask, :k])
+        relevant = self.label_comparison_fn(labels, knn_labels[not_lone_query_mask, :k])
         return maybe_get_avg_of_avgs(
-            same.any(dim=1).double(), labels, self.avg_of_avgs, self.return_per_class
+            relevant.any(dim=1).double(), labels, self.avg_of_avgs, self.return_per_class
         )
 
+    @override
     def requires_knn(self) -> list[str]:
-        """Metrics made from neighbour lists; PML forgets ``mean_reciprocal_rank``."""
-        return [*super().requires_knn(), "mean_reciprocal_rank", *self.recalls]
+        # PML omits mean_reciprocal_rank, which needs neighbour lists too.
+        return [*super().requires_knn(), "mean_reciprocal_rank", *self.ks_by_name]
 
+    @override
     def determine_k(
         self, bin_counts: Tensor, num_reference_embeddings: int, ref_includes_query: bool
     ) -> int:
-        """How many neighbours PML looks up: ``k``, or as many as the chosen metrics need."""
-        depth = num_reference_embeddings - int(ref_includes_query)
-        metrics = [name for name in self.get_curr_metrics() if name in self.requires_knn()]
-        recalls = [self.recalls[name] for name in metrics if name in self.recalls]
-        within_depth(recalls, depth)
+        # PML looks up all references where k is None; here, as many as the metrics need.
+        num_compared = num_reference_embeddings - int(ref_includes_query)
+        names = [name for name in self.get_curr_metrics() if name in self.requires_knn()]
+        ks = [self.ks_by_name[name] for name in names if name in self.ks_by_name]
+        check_ks_within(ks, num_compared)
         if self.k is None:
             largest_class = int(bin_counts.max()) - int(ref_includes_query)
-            needs = {"precision_at_1": 1} | self.recalls
+            needs = {"precision_at_1": 1} | self.ks_by_name
             needs |= dict.fromkeys(("r_precision", "mean_average_precision_at_r"), largest_class)
-            k = max(needs.get(name, depth) for name in metrics)
+            k = max(needs.get(name, num_compared) for name in names)
         else:
             k = super().determine_k(bin_counts, num_reference_embeddings, ref_includes_query)
-            if recalls and max(recalls) > k:
-                raise ValueError(f"k must be at least the largest of ks, {max(recalls)}, got {k}")
-        return min(max(k, 1), depth)
+            if ks and max(ks) > k:
+                raise ValueError(f"k must be at least the largest of ks, {max(ks)}, got {k}")
+        return min(max(k, 1), num_compared)
 
+    @override
     def check_primary_metrics(
         self, include: Sequence[str] = (), exclude: Sequence[str] = ()
     ) -> None:
-        """Raise unless both are tuples or lists of known names."""
         for argument, names in (("include", include), ("exclude", exclude)):
             if not isinstance(names, (tuple, list)):
                 raise TypeError(f"{argument} must be a tuple or list, got {type(names).__name__}")

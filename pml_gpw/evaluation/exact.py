@@ -1,4 +1,4 @@
-"""Ranks from similarities in float64, for the queries where float32 leaves a doubt.
+"""Ranks from similarities in float64, for the queries where float32 cannot decide.
 
 Shapes: N queries, C queries of a block, M references of a shard, E dims.
 """
@@ -6,57 +6,63 @@ Shapes: N queries, C queries of a block, M references of a shard, E dims.
 import torch
 from torch import Tensor
 
-from .neighbors import blocks
-from .shards import ALONE, Shards
+from .backends import row_blocks
+from .reductions import SINGLE_SHARD, Reductions
 
-# Similarities of vectors of norm at most 1 that differ by less are equal: the rounding of a
-# float64 product is below, so that no kernel's order of summation decides a tie.
-TIE = 1e-12
+# Similarities of vectors of norm at most 1 that differ by less count as equal. The rounding of a
+# float64 product is smaller, so that no kernel's order of summation decides a tie.
+TIE_TOLERANCE = 1e-12
 
-BLOCK = 2**21  # similarities at a time: 16 MiB, which allocators hand out again and again
+# Similarities held at a time: 16 MiB, a size that allocators reuse instead of asking the system.
+FLOAT64_BLOCK_SIZE = 2**21
 
-BEYOND = torch.iinfo(torch.int64).max
+NO_COLUMN = torch.iinfo(torch.int64).max  # larger than every column
 
 
 def exact_ranks(
     query: Tensor,
     query_labels: Tensor,
-    own: Tensor,
+    self_index: Tensor,
     reference: Tensor,
     reference_labels: Tensor,
-    shards: Shards = ALONE,
+    reductions: Reductions = SINGLE_SHARD,
 ) -> Tensor:
-    """How many references come before the first relevant one of each query (N, E).
+    """The number of references that come before the first relevant one of each query.
 
-    References (M, E), and those of other shards, are ordered by similarity, and by index where
-    similarities are equal to the best relevant one's. Vectors are float64; every query has a
-    relevant reference besides its ``own``, an index among the references of all shards.
+    ``rank_i = Σ_shards |{ j : s_ij > s_i* or (s_ij = s_i* and j < j*) }|``
+
+    with s_i* the largest similarity of query i to a relevant reference, and j* the first reference
+    that has it. Every query must have a relevant reference other than its own row.
+
+    Shapes: ``query`` (N, E) and ``reference`` (M, E) in float64, ``query_labels`` (N,),
+    ``reference_labels`` (M,), ``self_index`` (N,): the query's own row among the references of all
+    shards, or -1. Returns ranks (N,).
     """
-    columns = shards.start + torch.arange(len(reference), device=reference.device)
-    longest = int(shards.maximum(torch.tensor(len(reference))))
+    columns = reductions.reference_offset + torch.arange(len(reference), device=reference.device)
+    largest_shard = int(reductions.maximum(torch.tensor(len(reference))))
     ranks = torch.empty_like(query_labels)
-    for rows in blocks(len(query), longest, BLOCK):
+    for rows in row_blocks(len(query), largest_shard, FLOAT64_BLOCK_SIZE):
         similarities = query[rows] @ reference.T
-        similarities.masked_fill_(columns == own[rows, None], -torch.inf)
+        similarities.masked_fill_(columns == self_index[rows, None], -torch.inf)
         relevant = query_labels[rows, None] == reference_labels
-        best = shards.maximum(largest(similarities.masked_fill(~relevant, -torch.inf)))
-        at_least = similarities >= best - TIE
-        first = shards.minimum(_first(at_least & relevant, columns))
-        before = (similarities > best + TIE) | (at_least & (columns < first))
-        ranks[rows] = shards.total(before.sum(dim=1))
+        best = reductions.maximum(row_maximum(similarities.masked_fill(~relevant, -torch.inf)))
+        at_least_best = similarities >= best - TIE_TOLERANCE
+        first = reductions.minimum(_first_column(at_least_best & relevant, columns))
+        before = (similarities > best + TIE_TOLERANCE) | (at_least_best & (columns < first))
+        ranks[rows] = reductions.sum(before.sum(dim=1))
     return ranks
 
 
-def largest(similarities: Tensor) -> Tensor:
-    """The largest of each row (C, M), as (C, 1); -inf in an empty shard."""
+def row_maximum(similarities: Tensor) -> Tensor:
+    """The maximum (C, 1) of each row (C, M); -inf in an empty shard."""
     if not similarities.shape[1]:
         return similarities.new_full((len(similarities), 1), -torch.inf)
     return similarities.amax(dim=1, keepdim=True)
 
 
-def _first(hits: Tensor, columns: Tensor) -> Tensor:
-    """The column (C, 1) of the first hit of each row (C, M), beyond all where there is none."""
+def _first_column(mask: Tensor, columns: Tensor) -> Tensor:
+    """The first column (C, 1) where the mask (C, M) is true, or NO_COLUMN."""
     if not len(columns):
-        return columns.new_full((len(hits), 1), BEYOND)
-    place = hits.byte().argmax(dim=1, keepdim=True)  # the first of equal maxima
-    return columns[place].masked_fill(~hits.gather(1, place), BEYOND)
+        return columns.new_full((len(mask), 1), NO_COLUMN)
+    position = mask.byte().argmax(dim=1, keepdim=True)  # the first of equal maxima
+    return columns[position].masked_fill(~mask.gather(1, position), NO_COLUMN)

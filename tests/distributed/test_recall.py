@@ -1,13 +1,12 @@
-"""Recall@K in two, three and four processes against one; and in one."""
+"""Recall@K of embeddings in two, three and four processes against one; and in one."""
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from pml_gpw.distributed import distributed_dataset_recall, distributed_recall_at_k
-from pml_gpw.evaluation import dataset_recall, recall_at_k
+from pml_gpw.distributed import distributed_recall_at_k
+from pml_gpw.evaluation import recall_at_k
 
-from .inside import dataset_recall as datasets
 from .inside import recall, recall_errors
 from .processes import Processes
 
@@ -15,7 +14,7 @@ pytest.importorskip("faiss")
 
 CHECKS = [
     (module.__name__, name)
-    for module in (recall, recall_errors, datasets)
+    for module in (recall, recall_errors)
     for name in vars(module)
     if name.startswith("check_")
 ]
@@ -27,15 +26,13 @@ def test_as_one_process(processes, module, name):
 
 
 def in_one_process():
-    """Arrays, galleries and errors: all as without processes."""
+    """Arrays, galleries and errors are those of recall_at_k."""
     x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(20) // 4
     for args in ((x, labels), (x.numpy(), labels.numpy()), (x[:9], labels[:9], x, labels)):
         assert distributed_recall_at_k(*args) == recall_at_k(*args)
     with pytest.raises(ValueError, match=r"^query must have at least one row"):
         distributed_recall_at_k(x[:0], labels[:0])
-    args = datasets.Net(), datasets.Images(13), datasets.Images(9)
-    assert distributed_dataset_recall(*args) == dataset_recall(*args)
 
 
 def test_without_a_group():

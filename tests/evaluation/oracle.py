@@ -19,21 +19,21 @@ def rows(tensor):
     return [[Fraction(value) for value in row] for row in tensor.double().tolist()]
 
 
-def nearest(query, reference, metric, own=None):
+def nearest(query, reference, metric, self_index=None):
     """Indices of references, most similar first, the lower index first where similarities tie."""
     order = sorted(range(len(reference)), key=lambda j: -similarity(query, reference[j], metric))
-    return [j for j in order if j != own]
+    return [j for j in order if j != self_index]
 
 
-def recall(query, query_labels, reference=None, reference_labels=None, *, ks, metric="cosine"):
-    alone = reference is None
-    if alone:
+def recall_at_k(query, query_labels, reference=None, reference_labels=None, *, ks, metric="cosine"):
+    leave_one_out = reference is None
+    if leave_one_out:
         reference, reference_labels = query, query_labels
     query, reference = rows(query), rows(reference)
     query_labels, reference_labels = query_labels.tolist(), reference_labels.tolist()
     hits = {k: [] for k in ks}
     for i, label in enumerate(query_labels):
-        order = nearest(query[i], reference, metric, own=i if alone else None)
+        order = nearest(query[i], reference, metric, self_index=i if leave_one_out else None)
         relevant = [reference_labels[j] == label for j in order]
         if any(relevant):
             for k in ks:

@@ -1,15 +1,24 @@
-"""RecallCalculator: the values of recall_at_k under the contract of PML's AccuracyCalculator."""
+"""RecallCalculator: the values of recall_at_k under the contract of PML's AccuracyCalculator.
+
+The last tests run it in PML's tester, trainer and record keeper, all of them real.
+"""
 
 import copy
 import math
 import pickle
 import re
+import warnings
 
 import pytest
 import torch
 from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.losses import ContrastiveLoss
+from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
+from pytorch_metric_learning.trainers import MetricLossOnly
+from pytorch_metric_learning.utils import logging_presets
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
+from torch.utils.data import TensorDataset
 
 from pml_gpw.evaluation import RecallCalculator, recall_at_k
 
@@ -99,7 +108,7 @@ def test_mean_reciprocal_rank_alone(data):
 def test_per_class_by_hand():
     query = torch.tensor([[0.0], [1.0], [10.0], [11.0], [12.5], [30.0]])
     labels = torch.tensor([7, 3, 3, 9, 9, 5])
-    # 1 is nearest to 0 and 10 to 11; 11 to 10; 12.5 to 11; the labels 7 and 5 are lone.
+    # 1 is nearest to 0 and 10 to 11; 11 to 10; 12.5 to 11; no other has the labels 7 and 5.
     options = {"ks": (1, 2), "metric": "l2"}
     with pytest.warns(UserWarning, match="2 of 6 queries"):
         per_class = RecallCalculator(return_per_class=True, **options).get_accuracy(query, labels)
@@ -109,7 +118,7 @@ def test_per_class_by_hand():
     assert average == {"recall_at_1": 0.25, "recall_at_2": 0.75}
 
 
-def test_without_any_answerable_query():
+def test_no_query_has_a_relevant_reference():
     query, labels = torch.eye(3), torch.arange(3)
     with pytest.warns(UserWarning, match="3 of 3 queries"):
         got = RecallCalculator(ks=(1,)).get_accuracy(query, labels)
@@ -239,10 +248,10 @@ def test_custom_comparison_has_the_same_checks(data):
     short = RecallCalculator(ks=(1, 5), k=3, label_comparison_fn=parity)
     with pytest.raises(ValueError, match="k must be at least the largest of ks, 5, got 3"):
         short.get_accuracy(*data)
-    lone = labels.clone()
-    lone[0] = 101  # alone in its residue of 4 if the others are even
+    changed = labels.clone()
+    changed[0] = 101  # alone in its residue of 4 if the others are even
     with pytest.warns(UserWarning, match="1 of 60 queries") as caught:
-        RecallCalculator(ks=(1, 2), label_comparison_fn=parity).get_accuracy(query, lone)
+        RecallCalculator(ks=(1, 2), label_comparison_fn=parity).get_accuracy(query, changed)
     assert len(caught) == 1
 
 
@@ -277,3 +286,110 @@ def test_cluster_metrics_need_no_neighbours(data):
     got = RecallCalculator(ks=(1,), include=("NMI",), knn_func=search).get_accuracy(*data)
     assert 0 < got["NMI"] < 1
     assert search.asked == []
+
+
+ignore_deprecations = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def random_dataset(seed, size=24):
+    generator = torch.Generator().manual_seed(seed)
+    return TensorDataset(torch.randn(size, 4, generator=generator), torch.arange(size) // 3)
+
+
+def new_tester(**options):
+    options.setdefault("accuracy_calculator", RecallCalculator(ks=(1, 2)))
+    return GlobalEmbeddingSpaceTester(dataloader_num_workers=0, **options)
+
+
+def at_level_0(recalls):
+    return {f"recall_at_{k}_level0": value for k, value in recalls.items()}
+
+
+@ignore_deprecations
+def test_tester_compares_with_itself_and_with_a_gallery():
+    val, train = random_dataset(0), random_dataset(1)
+    splits = [("val", ["val"]), ("train", ["val"])]
+    got = new_tester().test(
+        {"val": val, "train": train}, 3, torch.nn.Identity(), splits_to_eval=splits
+    )
+    assert got["val"] == {"epoch": 3} | at_level_0(recall_at_k(*val.tensors, ks=(1, 2)))
+    gallery = recall_at_k(*train.tensors, *val.tensors, ks=(1, 2))
+    assert got["train"] == {"epoch": 3} | at_level_0(gallery)
+
+
+@ignore_deprecations
+def test_tester_with_a_gallery_that_includes_the_queries():
+    val, train = random_dataset(0), random_dataset(1)
+    both = [("val", ["train", "val"])]
+    got = new_tester().test(
+        {"val": val, "train": train}, 1, torch.nn.Identity(), splits_to_eval=both
+    )
+    joined = (torch.cat(parts) for parts in zip(val.tensors, train.tensors, strict=True))
+    wanted = RecallCalculator(ks=(1, 2)).get_accuracy(*val.tensors, *joined, True)
+    assert got["val"] == {"epoch": 1} | {f"{name}_level0": v for name, v in wanted.items()}
+
+
+@ignore_deprecations
+def test_tester_averages_a_label_hierarchy():
+    val = random_dataset(0)
+    labels = torch.stack([val.tensors[1], val.tensors[1] // 2], dim=1)
+    levels = new_tester(label_hierarchy_level="all")
+    val = TensorDataset(val.tensors[0], labels)
+    got = levels.test({"val": val}, 1, torch.nn.Identity())["val"]
+    values = [recall_at_k(val.tensors[0], labels[:, level], ks=(1, 2)) for level in (0, 1)]
+    for k in (1, 2):
+        assert got[f"recall_at_{k}_level1"] == values[1][k]
+        assert got[f"AVERAGE_recall_at_{k}"] == (values[0][k] + values[1][k]) / 2
+
+
+def hooks_in(folder):
+    pytest.importorskip("record_keeper")
+    pytest.importorskip("tensorboard")
+    keeper, _, _ = logging_presets.get_record_keeper(str(folder / "csv"), str(folder / "board"))
+    return logging_presets.HookContainer(
+        keeper, primary_metric="recall_at_1", validation_split_name="val", save_models=False
+    )
+
+
+@ignore_deprecations
+def test_training_keeps_the_best_recall(tmp_path):
+    hooks = hooks_in(tmp_path)
+    evaluation = new_tester(end_of_testing_hook=hooks.end_of_testing_hook)
+    train, val = random_dataset(1), random_dataset(0)
+    trunk = torch.nn.Linear(4, 4)
+    seen = {}
+
+    def noted(trainer):
+        result = end_of_epoch(trainer)
+        seen[trainer.epoch] = evaluation.all_accuracies["val"]["recall_at_1_level0"]
+        return result
+
+    end_of_epoch = hooks.end_of_epoch_hook(evaluation, {"val": val}, str(tmp_path / "models"))
+    trainer = MetricLossOnly(
+        models={"trunk": trunk},
+        optimizers={"trunk_optimizer": torch.optim.SGD(trunk.parameters(), lr=1.0)},
+        batch_size=8,
+        loss_funcs={"metric_loss": ContrastiveLoss()},
+        dataset=train,
+        dataloader_num_workers=0,
+        end_of_iteration_hook=hooks.end_of_iteration_hook,
+        end_of_epoch_hook=noted,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PML's own
+        trainer.train(num_epochs=3)
+
+    history = hooks.get_accuracy_history(evaluation, "val", metrics=["recall_at_1", "recall_at_2"])
+    assert [*history["epoch"]] == [1, 2, 3]
+    assert [*history["recall_at_1_level0"]] == list(seen.values())
+    best_epoch, best = hooks.get_best_epoch_and_accuracy(evaluation, "val")
+    assert best == max(seen.values())
+    assert seen[best_epoch] == best
+
+
+@ignore_deprecations
+def test_hooks_refuse_a_metric_that_is_not_computed(tmp_path):
+    hooks = hooks_in(tmp_path)
+    hooks.primary_metric = "recall_at_5"
+    with pytest.raises(ValueError, match="recall_at_1"):
+        hooks.end_of_epoch_hook(new_tester(), {"val": random_dataset(0)}, str(tmp_path))

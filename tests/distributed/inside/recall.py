@@ -10,11 +10,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pml_gpw.distributed import distributed_recall_at_k, recall
+from pml_gpw.distributed import distributed_recall_at_k, query_blocks, recall
 from pml_gpw.evaluation import exact, ranks, recall_at_k
 
 from ...engine.test_streamed import LargestTensor
-from ...evaluation.test_recall import DTYPES, METRICS, close_pairs
+from ...evaluation.tasks import DTYPES, METRICS, close_pairs
 
 BACKENDS = ("torch", "faiss")
 CASES = 20
@@ -48,7 +48,7 @@ def same(many, one):
 
 
 def tied_task(seed):
-    """Small integers as embeddings: duplicates, zero rows, lone labels, and ties everywhere."""
+    """Small integers as embeddings: duplicates, zero rows, single labels, and ties everywhere."""
     draw, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     dims, highest, labels = draw.randint(1, 3), draw.randint(0, 3), draw.randint(1, 7)
 
@@ -70,9 +70,9 @@ def small_blocks(step=7):
         return (slice(start, start + step) for start in range(0, rows, step))
 
     with (
-        mock.patch.object(recall, "blocks", blocks),
-        mock.patch.object(ranks, "blocks", blocks),
-        mock.patch.object(exact, "blocks", blocks),
+        mock.patch.object(query_blocks, "row_blocks", blocks),
+        mock.patch.object(ranks, "row_blocks", blocks),
+        mock.patch.object(exact, "row_blocks", blocks),
     ):
         yield
 
@@ -86,7 +86,7 @@ def check_ties():
         assert same(many, one), (seed, many, one)
 
 
-def spread():
+def random_embeddings():
     """Embeddings without ties, in shards that are uneven or empty."""
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(90, 3, generator=generator) + 0.3
@@ -95,13 +95,13 @@ def spread():
 
 
 def check_random_embeddings():
-    x, labels, draw = spread()
+    x, labels, draw = random_embeddings()
     for metric in METRICS:
         for backend in BACKENDS:
             for task in ((x, labels), (x[:30], labels[:30], x[30:], labels[30:])):
                 sizes = [cut(len(of), draw) for of in task[::2]]
                 # Lists no longer than K leave doubts, which float64 settles.
-                with mock.patch.object(ranks, "candidates", lambda largest_k: largest_k):
+                with mock.patch.object(ranks, "list_length", lambda largest_k: largest_k):
                     many, one = both(task, sizes, ks=(1, 3, 10, 39), metric=metric, backend=backend)
                 assert same(many, one)
                 assert 0 < many[1] < many[39] <= 1
@@ -110,7 +110,7 @@ def check_random_embeddings():
 def check_extreme_shards():
     """All queries in one process and all references in another, and scales beyond float32."""
     world = dist.get_world_size()
-    x, labels, _ = spread()
+    x, labels, _ = random_embeddings()
     first, last = [30] + [0] * (world - 1), [0] * (world - 1) + [60]
     for metric in METRICS:
         for backend in BACKENDS:
@@ -146,34 +146,35 @@ def check_order_among_equals_is_that_of_all():
 
 
 def wrong(**methods):
-    """Shards that get something wrong."""
-    return mock.patch.object(recall, "GroupShards", type("Wrong", (recall.GroupShards,), methods))
+    """Reductions that get something wrong."""
+    faulty = type("Wrong", (recall.GroupReductions,), methods)
+    return mock.patch.object(recall, "GroupReductions", faulty)
 
 
 def check_controls():
     """Without the order of all, without the counts or the best of one shard: something else."""
-    real = recall.GroupShards
+    real = recall.GroupReductions
 
-    def local(self, group, sizes):
-        real.__init__(self, group, sizes)
-        self.start = 0
+    def local(self, group, shard_sizes):
+        real.__init__(self, group, shard_sizes)
+        self.reference_offset = 0
 
     def dropped(self, values):
-        return real.total(self, values * (dist.get_rank() > 0))
+        return real.sum(self, values * (dist.get_rank() > 0))
 
-    for methods in ({"__init__": local}, {"total": dropped}, {"minimum": lambda self, x: x}):
+    for methods in ({"__init__": local}, {"sum": dropped}, {"minimum": lambda self, x: x}):
         with wrong(**methods):
             found = [equal_references(place) for place in range(7)]
         assert not all(same(many, one) for many, one in found), methods
-    x, labels, _ = spread()
+    x, labels, _ = random_embeddings()
     with wrong(maximum=lambda self, x: x), small_blocks():
         many, one = both((x, labels), [[90 // dist.get_world_size()] * dist.get_world_size()])
     assert not same(many, one)
 
 
-def check_lone_queries():
+def check_queries_without_a_relevant_reference():
     """Left out of the mean, and told once."""
-    x, labels, draw = spread()
+    x, labels, draw = random_embeddings()
     labels = torch.cat([labels[:70], torch.arange(100, 120)])
     for of, message in ((labels, "20 of 90 queries"), (torch.arange(90), "90 of 90.* nan")):
         mine = parts(cut(90, draw), x, of)
@@ -191,7 +192,7 @@ def check_lone_queries():
 
 
 def check_largest_k():
-    x, labels, draw = spread()
+    x, labels, draw = random_embeddings()
     for backend in BACKENDS:
         mine = parts(cut(90, draw), x, labels)
         gallery = parts(cut(40, draw), x[:40], labels[:40])

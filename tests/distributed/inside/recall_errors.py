@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from pml_gpw.distributed import distributed_recall_at_k
-from pml_gpw.evaluation import neighbors, recall_at_k
+from pml_gpw.evaluation import backends, recall_at_k
 
 from .errors import at_fault, from_last, raised_on_all, spoiled
 
@@ -81,17 +81,17 @@ def check_failing_search():
         left = [calls]
 
         def failing(reference, left=left):
-            nearest = neighbors.torch_nearest(reference)
+            real_search = backends.torch_search(reference)
 
             def search(query, k):
                 left[0] -= 1
                 if left[0] < 0 and at_fault():
                     raise MemoryError("no room")
-                return nearest(query, k)
+                return real_search(query, k)
 
             return search
 
-        with mock.patch.dict(neighbors.BACKENDS, torch=failing):
+        with mock.patch.dict(backends.BACKENDS, torch=failing):
             raised_on_all(
                 distributed_recall_at_k, x, labels, backend="torch", message=from_last("no room")
             )

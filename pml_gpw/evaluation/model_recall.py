@@ -8,12 +8,9 @@ from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 from torch import Tensor, nn
 
 from .. import checks
-from .metrics import METRICS
-from .neighbors import BACKENDS, import_faiss
-from .recall import recall_at_k
-from .retrieval import checked_choice, checked_ks
-
-Gallery = tuple[Tensor, Tensor] | tuple[None, None]  # embeddings (M, D) and labels (M,), or neither
+from .backends import import_faiss
+from .metrics import recall_at_k
+from .options import check_backend_and_metric, checked_ks
 
 
 def dataset_recall(
@@ -30,17 +27,17 @@ def dataset_recall(
     """Recall@K of a model on a data set, in the data set's own protocol.
 
     ``dataset_recall(model, *CUB200.evaluation_splits(root, transform))`` is leave-one-out on the
-    test classes; the same of ``InShop`` is from its queries to its gallery. Each image goes
-    through the model once, in evaluation mode; afterwards the model is in the mode it came in. For
-    the equation see :func:`recall_at_k`.
+    test classes; the same call for ``InShop`` searches its gallery for its queries. Each image goes
+    through the model once, in evaluation mode; afterwards every module has the mode it had before.
+    :func:`recall_at_k` states the equation.
 
     Args:
         model: maps a batch of images to embeddings (B, D), on the device where its parameters are.
         queries: a data set of (image tensor, integer label).
-        references: a data set to search in. Without it, the queries.
+        references: a data set to search in. Without it, the queries are searched in.
         ks: the K to compute; ``queries.ks`` where not given.
         backend: "torch", "faiss" or "auto", as in :func:`recall_at_k`.
-        metric: "cosine", "dot" or "l2".
+        metric: the similarity: "cosine", "dot" or "l2".
         batch_size: images per step.
         workers: processes that load images.
 
@@ -49,16 +46,26 @@ def dataset_recall(
 
     Raises:
         ValueError: as :func:`recall_at_k`; or for an empty data set, or one without ``ks``.
+        ImportError: for ``backend="faiss"`` without faiss.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from pml_gpw.evaluation import dataset_recall
+        >>> images = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
+        >>> queries = TensorDataset(images, torch.tensor([0, 1, 0, 1]))
+        >>> dataset_recall(torch.nn.Identity(), queries, ks=(1, 2, 3), metric="l2")
+        {1: 0.0, 2: 0.75, 3: 1.0}
     """
-    ks = checked_protocol(queries, references, ks, backend, metric, batch_size, workers)
-    query, labels = embeddings_of(model, queries, batch_size, workers)
-    gallery: Gallery = None, None
+    ks = checked_arguments(queries, references, ks, backend, metric, batch_size, workers)
+    query, query_labels = embed_dataset(model, queries, batch_size, workers)
+    reference = reference_labels = None
     if references is not None:
-        gallery = embeddings_of(model, references, batch_size, workers)
-    return recall_at_k(query, labels, gallery[0], gallery[1], ks, backend, metric)
+        reference, reference_labels = embed_dataset(model, references, batch_size, workers)
+    return recall_at_k(query, query_labels, reference, reference_labels, ks, backend, metric)
 
 
-def checked_protocol(
+def checked_arguments(
     queries: Any,
     references: Any,
     ks: Iterable[int] | None,
@@ -67,41 +74,36 @@ def checked_protocol(
     batch_size: int,
     workers: int,
 ) -> tuple[int, ...]:
-    """The ks, or the error that an argument deserves before a model sees any image."""
+    """Check the arguments before the model sees an image, and return the ks to compute."""
     checks.positive_integer("batch_size", batch_size)
     checks.non_negative_integer("workers", workers)
-    checked_choice("backend", backend, BACKENDS)
-    checked_choice("metric", metric, METRICS)
+    check_backend_and_metric(backend, metric)
     if backend == "faiss":
         import_faiss()
     if ks is None:
         ks = getattr(queries, "ks", None)
         if ks is None:
             raise ValueError("ks must be given for queries that have no attribute ks")
-    for name, split in (("query", queries), ("gallery", references)):
-        if split is not None and len(split) == 0:
+    for name, dataset in (("query", queries), ("gallery", references)):
+        if dataset is not None and len(dataset) == 0:
             raise ValueError(f"{name} data set must not be empty, got one without an image")
     return checked_ks(ks)
 
 
-def embeddings_of(
-    model: nn.Module, split: Any, batch_size: int, workers: int
+def embed_dataset(
+    model: nn.Module, dataset: Any, batch_size: int, workers: int
 ) -> tuple[Tensor, Tensor]:
-    """Embeddings (N, D) and labels (N,) of a data set; the model's modes are left as they came."""
+    """The embeddings (N, D) and labels (N,) of a data set; all modules keep their modes."""
     tester = GlobalEmbeddingSpaceTester(
         normalize_embeddings=False,  # the metric says what is compared
         batch_size=batch_size,
         dataloader_num_workers=workers,
-        data_device=_device_of(model),
+        data_device=next((p.device for p in model.parameters()), torch.device("cpu")),
     )
     training = {module: module.training for module in model.modules()}
     try:
-        embeddings, labels = tester.get_all_embeddings(split, model)
+        embeddings, labels = tester.get_all_embeddings(dataset, model)
     finally:
         for module, mode in training.items():
             module.training = mode
     return embeddings, labels[:, 0]
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))

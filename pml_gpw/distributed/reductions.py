@@ -1,0 +1,38 @@
+"""Reductions over references in shards, one shard a process."""
+
+import torch.distributed as dist
+from torch import Tensor
+from typing_extensions import override
+
+from ..evaluation.reductions import Reductions
+from .exchange import agree, on_wire
+
+
+class GroupReductions(Reductions):
+    """Reductions over the processes of a group, whose shards have ``shard_sizes`` by rank.
+
+    Each reduction begins with a message that says whether all processes are well, so that an error
+    of one reaches the others wherever they wait.
+    """
+
+    def __init__(self, group: dist.ProcessGroup | None, shard_sizes: list[int]) -> None:
+        self.group = group
+        self.reference_offset = sum(shard_sizes[: dist.get_rank(group)])
+
+    @override
+    def maximum(self, values: Tensor) -> Tensor:
+        return self._all_reduce(values, dist.ReduceOp.MAX)
+
+    @override
+    def minimum(self, values: Tensor) -> Tensor:
+        return self._all_reduce(values, dist.ReduceOp.MIN)
+
+    @override
+    def sum(self, values: Tensor) -> Tensor:
+        return self._all_reduce(values, dist.ReduceOp.SUM)
+
+    def _all_reduce(self, values: Tensor, op: "dist.ReduceOp.RedOpType") -> Tensor:
+        agree(self.group)
+        reduced = on_wire(self.group, values)
+        dist.all_reduce(reduced, op, self.group)
+        return reduced.to(values.device)

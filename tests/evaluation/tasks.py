@@ -1,0 +1,59 @@
+"""Retrieval tasks with ties and near ties, and Recall@K of them."""
+
+import math
+import warnings
+
+import torch
+from hypothesis import strategies as st
+
+from pml_gpw.evaluation import recall_at_k
+
+METRICS = ["cosine", "dot", "l2"]
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+def assert_same(got, wanted):
+    assert list(got) == list(wanted)
+    assert all(got[k] == w or (math.isnan(got[k]) and math.isnan(w)) for k, w in wanted.items()), (
+        got,
+        wanted,
+    )
+
+
+def quiet_recall(*arguments, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return recall_at_k(*arguments, **options)
+
+
+@st.composite
+def tied_tasks(draw):
+    """Small integers as embeddings: equal similarities, duplicates, zero rows, single labels."""
+    dims = draw(st.integers(1, 3))
+    entry = st.integers(*draw(st.sampled_from([(0, 0), (0, 1), (-1, 1), (-3, 3)])))
+    label = st.integers(0, draw(st.integers(0, 6)))
+
+    def side(least):
+        row = st.tuples(label, *[entry] * dims)
+        drawn = torch.tensor(draw(st.lists(row, min_size=least, max_size=30)))
+        return drawn[:, 1:].to(draw(st.sampled_from(DTYPES))), drawn[:, 0]
+
+    arguments = side(1) + side(1) if draw(st.booleans()) else side(2)
+    depth = len(arguments[-1]) - (len(arguments) == 2)
+    ks = draw(st.lists(st.integers(1, depth), min_size=1, max_size=4, unique=True))
+    return arguments, ks, draw(st.sampled_from(METRICS))
+
+
+def close_pairs():
+    """Each query's relevant and irrelevant reference are closer than float32 can tell."""
+    angles = torch.linspace(0.1, 3, 40, dtype=torch.float64)
+    gaps = torch.where(torch.arange(40) % 3 == 0, 1e-9, -1e-9)
+    near, far = angles + 0.03, angles + 0.03 + gaps
+
+    def points(angle):
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+    labels = torch.arange(40)
+    # The nearest two of each query: one of no query's label, and one of its own.
+    reference = torch.cat([points(near), points(far)])
+    return points(angles), labels, reference, torch.cat([labels + 100, labels])

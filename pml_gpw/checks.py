@@ -4,6 +4,7 @@ says what came and what is allowed. Shapes: N anchors, M references, D dims.
 
 from collections.abc import Collection
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,14 +96,14 @@ def boolean_mask(name: str, mask: Tensor, length: int) -> None:
         raise ValueError(f"{name} must be a tensor of ({length},) booleans, got {got}")
 
 
-def number_range(name: str, value: object) -> None:
+def number_range(name: str, value: Any) -> None:
     """Raise unless ``value`` is None or two finite numbers, the smaller one first."""
     if value is None:
         return
     pair = isinstance(value, (tuple, list)) and len(value) == 2
-    if not (pair and all(_is_number(v) and abs(v) < float("inf") for v in value)):  # type: ignore[union-attr]
+    if not (pair and all(_is_number(v) and abs(v) < float("inf") for v in value)):
         raise ValueError(f"{name} must be None or two finite numbers, got {value!r}")
-    if value[0] > value[1]:  # type: ignore[index]
+    if value[0] > value[1]:
         raise ValueError(f"{name} must be (smallest, largest), got {value!r}")
 
 
@@ -118,7 +119,7 @@ def instance(name: str, value: object, kind: type) -> None:
         raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
 
 
-def boolean_matrix(name: str, matrix: object, shape: tuple[int, int]) -> None:
+def boolean_matrix(name: str, matrix: Any, shape: tuple[int, int]) -> None:
     """Raise unless ``matrix`` is a tensor of booleans of that shape."""
     is_tensor = isinstance(matrix, Tensor)
     if not is_tensor or matrix.dtype != torch.bool or matrix.shape != shape:

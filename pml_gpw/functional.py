@@ -303,9 +303,7 @@ def _second_of_rows(rows: Tensor, _: Tensor) -> Tensor:
     return rows[:, 1]
 
 
-def _relation_labels(
-    name: str, labels: Tensor | None, length: int, device: torch.device
-) -> Tensor:
+def _relation_labels(name: str, labels: Tensor | None, length: int, device: torch.device) -> Tensor:
     if not isinstance(labels, Tensor) or labels.ndim == 0 or len(labels) != length:
         got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
         raise ValueError(f"{name} must be a tensor of {length} rows for a relation, got {got}")

@@ -12,9 +12,9 @@ import torch
 from torch.nn.functional import normalize
 
 from pml_gpw import GPWLoss
-from pml_gpw.engine import matrix_losses, reference_losses
+from pml_gpw.engine import dense_losses, reference_losses
 from pml_gpw.mining import MSMining
-from pml_gpw.weightings.rows import DenseRows, KeptRows
+from pml_gpw.weightings import DenseRows, SparseRows
 
 from . import oracles
 from .cases import FOUR_LABELS, FOUR_POINTS
@@ -68,7 +68,7 @@ def check_weights_are_the_gradient(case):
         kept = (pos, neg) if mining is None else mining(sim, pos, neg)
         weights = case.weighting.weights(sim, *kept)
         close(weights.neg - weights.pos, signed)
-        engine = signed_gradient(lambda s, k=kept: matrix_losses(s, *k, case.weighting), sim)
+        engine = signed_gradient(lambda s, k=kept: dense_losses(s, *k, case.weighting), sim)
         close(engine[0], losses)
         close(engine[1], signed)
 
@@ -103,9 +103,7 @@ def check_degenerate_batches(case):
         actual = signed_gradient(lambda s, p=pos, n=neg: case.weighting.losses(s, p, n), sim)
         close(actual[0], losses)
         close(actual[1], signed)
-        actual = signed_gradient(
-            lambda s, p=pos, n=neg: matrix_losses(s, p, n, case.weighting), sim
-        )
+        actual = signed_gradient(lambda s, p=pos, n=neg: dense_losses(s, p, n, case.weighting), sim)
         close(actual[1], signed)
     one = x[:1].clone().requires_grad_()
     with pytest.warns(UserWarning, match="no pairs"):
@@ -140,7 +138,7 @@ def _check_extremes(case, weighting, sim, labels):
     pos, neg = oracles.pairs_of(labels)
     losses, signed = oracles.row_by_row(case.oracle, weighting, sim, pos, neg, m=mpmath)
     for dtype in (torch.float32, torch.float64):
-        actual = signed_gradient(lambda s: matrix_losses(s, pos, neg, weighting), sim.to(dtype))
+        actual = signed_gradient(lambda s: dense_losses(s, pos, neg, weighting), sim.to(dtype))
         close(actual[0], losses)
         close(actual[1], signed)
         reference = signed_gradient(lambda s: weighting.losses(s, pos, neg), sim.to(dtype))
@@ -156,13 +154,16 @@ def check_layouts_agree(case):
     expected = case.weighting.evaluate(*dense)
     if case.weighting.needs_dense:
         with pytest.raises(AssertionError):
-            case.weighting.evaluate(KeptRows.of(sim, pos), KeptRows.of(sim, neg))
+            case.weighting.evaluate(SparseRows.of(sim, pos), SparseRows.of(sim, neg))
         return
-    for rows in ((KeptRows.of(sim, pos), dense[1]), (KeptRows.of(sim, pos), KeptRows.of(sim, neg))):
+    for rows in (
+        (SparseRows.of(sim, pos), dense[1]),
+        (SparseRows.of(sim, pos), SparseRows.of(sim, neg)),
+    ):
         losses, weights = case.weighting.evaluate(*rows)
         close(losses, expected[0])
         for view, values, d, e in zip(rows, weights, dense, expected[1], strict=True):
-            close(view.matrix(values), d.matrix(e))
+            close(view.to_dense(values), d.to_dense(e))
 
 
 def check_references_equal_to_embeddings(case):
@@ -181,7 +182,7 @@ def check_upstream_gradients(case):
     upstream = torch.linspace(-2, 3, len(x), dtype=torch.float64)
     sim.requires_grad_()
     (gradient,) = torch.autograd.grad(
-        matrix_losses(sim, pos, neg, case.weighting), sim, grad_outputs=upstream
+        dense_losses(sim, pos, neg, case.weighting), sim, grad_outputs=upstream
     )
     weights = case.weighting.weights(sim.detach(), pos, neg)
     close(gradient, upstream[:, None] * (weights.neg - weights.pos))

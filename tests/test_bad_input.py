@@ -52,7 +52,7 @@ CONSTRUCTORS = [
     (lambda: ms_variant("", beta=-1), "beta must be .*, got -1"),
     (lambda: ms_variant("S", epsilon=-1), "epsilon must be .*, got -1"),
     (lambda: GPWLoss("ms"), "weighting must be a PairWeighting .*, got 'ms'"),
-    (lambda: GPWLoss(MultiSimilarity(), 0.1), "mining must be a MSMining or None .*, got 0.1"),
+    (lambda: GPWLoss(MultiSimilarity(), 0.1), "mining must be a PairMining or None .*, got 0.1"),
     (lambda: PairWeightReducer(None), "weighting must be a PairWeighting .*, got None"),
 ]
 
@@ -120,14 +120,13 @@ def test_any_dtype_of_integers_is_a_label(dtype):
     ("own", "message"),
     [
         ([0, 1, 2, 3], "got list"),
-        (torch.tensor([0.0] * 4), r"own must be \(4,\) integers"),
-        (torch.tensor([True] * 4), r"own must be \(4,\) integers"),
-        (torch.tensor([4] * 4), r"own must lie in \[-1, 4\), got 4 to 4"),
-        (torch.full((4,), 3), "own must name a copy of each anchor"),
+        (torch.tensor([0.0] * 4), r"self_index must be \(4,\) integers"),
+        (torch.tensor([True] * 4), r"self_index must be \(4,\) integers"),
+        (torch.tensor([4] * 4), r"self_index must lie in \[-1, 4\), got 4 to 4"),
+        (torch.full((4,), 3), "self_index must name a copy of each anchor"),
     ],
 )
 def test_bad_own(own, message):
     for module in (MSLoss(), MSMiner()):
         with pytest.raises(ValueError, match=message):
             module(X, Y, ref_emb=X.flip(0), ref_labels=Y, own=own)
-    assert module._own is None

@@ -3,7 +3,9 @@ import re
 import pytest
 import torch
 
-from pml_gpw.pairs import label_masks, same_embeddings, tuple_masks
+from pml_gpw.engine import IndexPairs
+from pml_gpw.engine.arguments import find_self_index
+from pml_gpw.engine.label_pairs import label_masks
 
 from . import oracles
 
@@ -27,17 +29,17 @@ def test_label_masks(labels):
 def test_tuple_masks_of_pairs_and_triplets():
     a, p, n = torch.tensor([0, 0, 2]), torch.tensor([1, 1, 3]), torch.tensor([2, 3, 0])
     for indices_tuple in ((a, p, n), (a, p, a, n)):
-        pos, neg = tuple_masks(indices_tuple, (3, 4), torch.device("cpu"))
+        pos, neg = IndexPairs.of(indices_tuple, (3, 4)).masks(slice(0, 3))
         assert pos.nonzero().tolist() == [[0, 1], [2, 3]]
         assert neg.nonzero().tolist() == [[0, 2], [0, 3], [2, 0]]
 
 
-def test_same_embeddings():
+def test_anchors_among_the_references():
     x = torch.randn(3, 2)
-    assert same_embeddings(x, x)
-    assert same_embeddings(x, x.clone().detach())
-    assert not same_embeddings(x, x.flip(0))
-    assert not same_embeddings(x, x[:2])
+    for twin in (x, x.clone().detach()):
+        assert find_self_index(x, twin).tolist() == [0, 1, 2]
+    assert find_self_index(x, x.flip(0)).tolist() == [-1] * 3
+    assert find_self_index(x, x[:2]) is None
 
 
 LONG = torch.tensor([0, 1])
@@ -57,5 +59,5 @@ LONG = torch.tensor([0, 1])
 )
 def test_bad_tuples(indices_tuple, message):
     with pytest.raises(ValueError, match="indices_tuple") as error:
-        tuple_masks(indices_tuple, (3, 3), torch.device("cpu"))
+        IndexPairs.of(indices_tuple, (3, 3))
     assert re.search(message, str(error.value))

@@ -1,20 +1,25 @@
 """The arguments of a call, put together from those of all processes.
 
-Shapes: N anchors of all processes, n of them one's own, M references, D dims.
+Shapes: N anchors of all processes, n of them one process's, M references, D dims.
 """
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..pairs import tuple_pairs
-from .exchange import Shares, agree, must_be_alike
+from ..engine import PairBatch
+from ..engine.arguments import Embeddings, resolved_batch
+from ..engine.index_pairs import checked_tuple
+from ..pml.arguments import NAMES
+from .row_partition import RowPartition, all_gather_rows
+from .status import all_gather_status, must_be_alike
 
 
-class Batch(NamedTuple):
-    """The arguments of a call."""
+class Arguments(NamedTuple):
+    """The arguments of a call, checked."""
 
     embeddings: Tensor
     labels: Tensor | None
@@ -22,85 +27,120 @@ class Batch(NamedTuple):
     ref_emb: Tensor | None
     ref_labels: Tensor | None
     enqueue_mask: Tensor | None
+    key: Tensor | None = None
 
 
 class Report(NamedTuple):
-    """What the other processes have to know of a batch before it is sent."""
+    """What the other processes have to know of a call before anything is sent."""
 
     anchors: int
     references: int
     gradients: tuple[bool, bool]
+    key: int | None
     alike: dict[str, Any]
 
     @classmethod
-    def on(cls, batch: Batch) -> "Report":
-        """The report on a checked batch."""
-        embeddings, ref_emb = batch.embeddings, batch.ref_emb
+    def of(cls, call: Arguments) -> "Report":
+        """The report on a checked call."""
+        embeddings, ref_emb = call.embeddings, call.ref_emb
         alike: dict[str, Any] = {
             name: "None" if value is None else "given"
-            for name, value in batch._asdict().items()
-            if name != "embeddings"
+            for name, value in call._asdict().items()
+            if name not in ("embeddings", "key")
         }
         alike |= {"dims": embeddings.shape[1], "dtype of embeddings": embeddings.dtype}
         if ref_emb is not None:
             alike["dtype of ref_emb"] = ref_emb.dtype
         gradients = embeddings.requires_grad, ref_emb is not None and ref_emb.requires_grad
-        return cls(len(embeddings), 0 if ref_emb is None else len(ref_emb), gradients, alike)
+        key = None if call.key is None else int(call.key)
+        return cls(len(embeddings), 0 if ref_emb is None else len(ref_emb), gradients, key, alike)
 
 
-class Gathered(NamedTuple):
-    """The batch of all processes, its index tuple still one's own, and whose rows are whose."""
+class GatheredCall(NamedTuple):
+    """The arguments of all processes, and whose rows are whose.
 
-    batch: Batch
-    anchors: Shares
-    references: Shares
+    The index tuple is that of this process alone, whose anchors it is about; its places are those
+    in the batch of all.
+    """
 
-    def renumbered(self) -> Batch:
-        """The batch with the places of its index tuple as they are in the batch of all.
+    arguments: Arguments
+    anchors: RowPartition
+    references: RowPartition
 
-        Errors: ValueError for a tuple that is none or holds places beyond the batch.
-        """
-        assert self.batch.indices_tuple is not None
-        device = self.batch.embeddings.device
-        first, others = self.anchors.own_first(device), self.references.own_first(device)
-        shape = len(first), len(others)
-        (a1, p), (a2, n) = tuple_pairs(self.batch.indices_tuple, shape, device)
-        return self.batch._replace(indices_tuple=(first[a1], others[p], first[a2], others[n]))
+    def pair_batch(self, *, indices_tuple: Sequence[Tensor] | None) -> PairBatch:
+        """The batch of all processes, with the pairs of a tuple or all that the labels give."""
+        embeddings, labels, _, ref_emb, ref_labels, _, key = self.arguments
+        if ref_emb is None:
+            given = Embeddings(embeddings, embeddings, labels, labels)
+        else:
+            if ref_labels is None and labels is not None and len(ref_emb) == len(labels):
+                ref_labels = labels
+            given = Embeddings(embeddings, ref_emb, labels, ref_labels)
+        return resolved_batch(given, indices_tuple, None, NAMES, key)
 
-    def compared(self) -> Shares:
-        """Whose anchors are whose: all rows, but those that are put into a memory only."""
-        mask = self.batch.enqueue_mask
+    @property
+    def compared(self) -> RowPartition:
+        """Whose anchors are whose: all rows but those that are put into a memory only."""
+        mask = self.arguments.enqueue_mask
         if mask is None:
             return self.anchors
         sizes = tuple(int((~part).sum()) for part in mask.split(list(self.anchors.sizes)))
-        return Shares(self.anchors.group, self.anchors.rank, sizes)
+        return RowPartition(self.anchors.group, self.anchors.rank, sizes)
 
 
-def gathered(batch: Batch | None, error: Exception | None, group: Any) -> Gathered:
-    """The batch of all processes from that of this one, or from the ``error`` that it has.
+def gathered_call(call: Arguments, group: Any) -> GatheredCall:
+    """The call of all processes from the checked one of this process.
 
-    Errors: ValueError on all processes for the error of one and for batches that do not fit.
+    Errors: ValueError on all processes for calls that do not fit, and for a tuple that is none or
+    holds places beyond the batch.
     """
-    reports = agree(group, None if batch is None else Report.on(batch), error)
-    assert batch is not None
+    reports = all_gather_status(group, Report.of(call))
     must_be_alike([each.alike for each in reports])
     rank = dist.get_rank(group)
-    anchors = Shares(group, rank, tuple(each.anchors for each in reports))
-    references = Shares(group, rank, tuple(each.references for each in reports))
-    embeddings, labels, indices_tuple, ref_emb, ref_labels, mask = batch
-    device = embeddings.device
+    anchors = RowPartition(group, rank, tuple(each.anchors for each in reports))
+    references = RowPartition(group, rank, tuple(each.references for each in reports))
+    device = call.embeddings.device
     needed, ref_needed = (any(each.gradients[i] for each in reports) for i in range(2))
-    whole = Batch(
-        anchors.gathered(_with_gradient(embeddings, needed)),
-        None if labels is None else anchors.concatenated(labels.to(device)),
-        indices_tuple,
-        None if ref_emb is None else references.gathered(_with_gradient(ref_emb, ref_needed)),
-        None if ref_labels is None else references.concatenated(ref_labels),
-        None if mask is None else anchors.concatenated(mask.to(device)),
-    )
-    return Gathered(whole, anchors, anchors if ref_emb is None else references)
+    rows = {
+        "embeddings": (anchors, _with_gradient(call.embeddings, needed)),
+        "labels": (anchors, call.labels),
+        "ref_emb": (references, _with_gradient(call.ref_emb, ref_needed)),
+        "ref_labels": (references, call.ref_labels),
+        "enqueue_mask": (anchors, call.enqueue_mask),
+    }
+    given = {
+        name: (partition, local.to(device))
+        for name, (partition, local) in rows.items()
+        if local is not None
+    }
+    gathered = dict(zip(given, all_gather_rows(list(given.values())), strict=True))
+    for name in ("embeddings", "ref_emb"):
+        if name in given:
+            partition, local = given[name]
+            gathered[name] = partition.with_gradient(local, gathered[name])
+    key = None if reports[0].key is None else torch.tensor(reports[0].key, device=device)
+    others = anchors if call.ref_emb is None else references
+    tuple_of_all = _renumbered(call.indices_tuple, anchors, others, device)
+    whole = call._replace(indices_tuple=tuple_of_all, key=key, **gathered)
+    return GatheredCall(whole, anchors, others)
 
 
-def _with_gradient(rows: Tensor, needed: bool) -> Tensor:
+def _renumbered(
+    indices_tuple: Sequence[Tensor] | None,
+    anchors: RowPartition,
+    references: RowPartition,
+    device: torch.device,
+) -> Sequence[Tensor] | None:
+    """A tuple that counts this process's rows first, with the places of the batch of all."""
+    if indices_tuple is None:
+        return None
+    first, others = anchors.local_first(device), references.local_first(device)
+    (a1, p), (a2, n) = checked_tuple(indices_tuple, (len(first), len(others)), device)
+    return first[a1], others[p], first[a2], others[n]
+
+
+def _with_gradient(rows: Tensor | None, needed: bool) -> Tensor | None:
     """The rows; where other processes need a gradient, such that take part in backward too."""
-    return rows.detach().requires_grad_() if needed and not rows.requires_grad else rows
+    if rows is None or not needed or rows.requires_grad:
+        return rows
+    return rows.detach().requires_grad_()

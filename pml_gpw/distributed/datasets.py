@@ -10,8 +10,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Subset
 
 from ..evaluation.model_recall import checked_arguments, dataset_recall, embed_dataset
-from .exchange import agree, global_rank, in_step, must_be_alike, several_processes
 from .recall import distributed_recall_at_k
+from .status import (
+    all_gather_status,
+    global_rank,
+    must_be_alike,
+    propagate_errors,
+    several_processes,
+)
 
 
 def distributed_dataset_recall(
@@ -80,19 +86,19 @@ def distributed_dataset_recall(
             batch_size=batch_size,
             workers=workers,
         )
-    with in_step(group):
+    with propagate_errors(group):
         ks = checked_arguments(queries, references, ks, backend, metric, batch_size, workers)
-        summaries = agree(group, _must_match(model, queries, references))
+        summaries = all_gather_status(group, _must_match(model, queries, references))
     must_be_alike(summaries)
     model = _unwrap_ddp(model, group)
-    with in_step(group):
+    with propagate_errors(group):
         query, query_labels = _embed_shard(model, queries, batch_size, workers, group)
         reference = reference_labels = None
         if references is not None:
             reference, reference_labels = _embed_shard(
                 model, references, batch_size, workers, group
             )
-        agree(group)
+        all_gather_status(group)
     return distributed_recall_at_k(
         query, query_labels, reference, reference_labels, ks, backend, metric, group
     )

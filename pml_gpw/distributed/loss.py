@@ -3,22 +3,26 @@
 Shapes: N anchors of all processes, n of them one's own, M references, D dims.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
 from pytorch_metric_learning.miners import BaseMiner
 from torch import Tensor
+from typing_extensions import override
 
 from .. import checks
-from ..inputs import checked_inputs
+from ..engine import AnchorLosses, PairBatch
+from ..engine.arguments import checked_embeddings, drawn_key
 from ..losses import CrossBatchMemory, GPWLoss
-from ..losses.candidates import Given
-from ..losses.gpw_loss import AnchorLosses
-from ..miners import MSMiner
-from .batch import Batch, gathered
-from .exchange import Shares, agree, in_step, several_processes
+from ..losses.cross_batch_memory import Comparison
+from ..miners import PairMiner
+from ..pml.arguments import NAMES
+from .batch import Arguments, GatheredCall, gathered_call
+from .divided import divided_losses
+from .row_partition import RowPartition
+from .status import all_gather_status, propagate_errors, several_processes
 
 
 class DistributedLoss(torch.nn.Module):
@@ -69,8 +73,8 @@ class DistributedLoss(torch.nn.Module):
 
     Args:
         loss: a ``GPWLoss``, or this package's ``CrossBatchMemory`` of one.
-        miner: a PML miner that is called on the concatenated batch, or None. ``MSMiner`` mines
-            one's own anchors only, others all of them on every process.
+        miner: a PML miner that is called on the concatenated batch, or None. a ``PairMiner`` mines
+            the anchors of its process only, others all of them on every process.
         group: the process group; None: the default one.
 
     Errors: ValueError for other losses and miners, and on all processes, naming the first rank at
@@ -101,6 +105,7 @@ class DistributedLoss(torch.nn.Module):
         self.miner = miner
         self.group = group
 
+    @override
     def forward(
         self,
         embeddings: Tensor,
@@ -110,67 +115,100 @@ class DistributedLoss(torch.nn.Module):
         ref_labels: Tensor | None = None,
         enqueue_mask: Tensor | None = None,
     ) -> Tensor:
-        """See the class."""
-        batch = Batch(embeddings, labels, indices_tuple, ref_emb, ref_labels, enqueue_mask)
+        call = Arguments(embeddings, labels, indices_tuple, ref_emb, ref_labels, enqueue_mask)
         if not several_processes(self.group):
-            return self._whole(self._checked(batch))
-        checked, wrong = None, None
-        try:
-            checked = self._checked(batch)
-        except Exception as error:
-            wrong = error
-        whole = gathered(checked, wrong, self.group)
-        with in_step(self.group):  # until they agree below or in _divided
-            batch = whole.batch
-            if batch.indices_tuple is not None:
-                batch = whole.renumbered()
-                if isinstance(self.loss, CrossBatchMemory):  # before any process fills its own
-                    self.loss.check(*batch[:3], batch.enqueue_mask)  # type: ignore[arg-type]
-                agree(self.group)
-            with self._divided(whole.compared()):
-                return self._whole(batch)
+            return self._alone(self._checked(call))
+        with propagate_errors(self.group):
+            whole = gathered_call(self._checked(call), self.group)
+            if isinstance(self.loss, CrossBatchMemory):
+                loss = self._of_memory(self.loss, whole)
+            else:
+                loss = self._of_loss(self.loss, whole)
+        all_gather_status(self.group)
+        return loss
 
-    def _checked(self, batch: Batch) -> Batch:
-        """The batch with int64 labels, or a ValueError for what is wrong with it by itself."""
-        labels, ref_labels = checked_inputs(*batch[:2], *batch[3:5])[1::2]
+    def _checked(self, call: Arguments) -> Arguments:
+        """The call with int64 labels and a key, or a ValueError for what is wrong with it."""
+        given = checked_embeddings(*call[:2], *call[3:5], NAMES)
         if isinstance(self.loss, CrossBatchMemory):
-            if batch.ref_emb is not None:
+            if call.ref_emb is not None:
                 raise ValueError("ref_emb must be None: a memory holds the references")
-        elif batch.enqueue_mask is not None:
+        elif call.enqueue_mask is not None:
             raise ValueError("enqueue_mask must be None for a loss without memory")
-        if self.miner is not None and batch.indices_tuple is not None:
+        if self.miner is not None and call.indices_tuple is not None:
             raise ValueError("indices_tuple must be None where the loss has a miner")
-        if batch.enqueue_mask is not None:
-            checks.boolean_mask("enqueue_mask", batch.enqueue_mask, len(batch.embeddings))
-        return batch._replace(labels=labels, ref_labels=ref_labels)
+        if call.enqueue_mask is not None:
+            checks.boolean_mask("enqueue_mask", call.enqueue_mask, len(call.embeddings))
+        parts = [self.loss, getattr(self.loss, "loss", None)]
+        parts += [self.miner, getattr(self.loss, "miner", None)]
+        rules = [getattr(part, "mining", None) for part in parts]
+        return call._replace(
+            labels=given.labels,
+            ref_labels=None if call.ref_labels is None else given.reference_labels,
+            key=drawn_key(call.embeddings.device, *rules),
+        )
 
-    def _whole(self, batch: Batch) -> Tensor:
-        """The loss as in one process."""
-        embeddings, labels, indices_tuple, ref_emb, ref_labels, enqueue_mask = batch
+    def _alone(self, call: Arguments) -> Tensor:
+        """The loss in one process."""
+        embeddings, labels, indices_tuple, ref_emb, ref_labels, enqueue_mask, _ = call
         if isinstance(self.loss, CrossBatchMemory):
             return self.loss(embeddings, labels, indices_tuple, enqueue_mask)
         if self.miner is not None:
             indices_tuple = self.miner(embeddings, labels, ref_emb, ref_labels)
         return self.loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)
 
-    @contextmanager
-    def _divided(self, shares: Shares) -> Iterator[None]:
-        """For the time of a call, loss and miner walk the anchors of this process only."""
-        holder = self.loss if isinstance(self.loss, CrossBatchMemory) else self
-        loss, miner = holder.loss, holder.miner
+    def _of_loss(self, loss: GPWLoss, whole: GatheredCall) -> Tensor:
+        batch = whole.pair_batch(indices_tuple=whole.arguments.indices_tuple)
 
-        def divide(losses_of: Callable[[Given], AnchorLosses], given: Given) -> AnchorLosses:
-            own = torch.stack(losses_of(given.part(shares.own)), dim=1)
-            agree(shares.group)
-            losses, num_pos, num_neg = shares.gathered(own).unbind(dim=1)
-            return losses, num_pos, num_neg
+        def local_pairs(batch: PairBatch) -> PairBatch:
+            return _mined(self.miner, batch, whole.anchors.local)
 
-        loss._divide = divide
-        if isinstance(miner, MSMiner):
-            miner._anchors = shares.own
-        try:
-            yield
-        finally:
-            loss._divide = None
-            if isinstance(miner, MSMiner):
-                miner._anchors = None
+        return self._divided(loss, batch, whole.anchors, local_pairs)
+
+    def _of_memory(self, memory: CrossBatchMemory, whole: GatheredCall) -> Tensor:
+        embeddings, labels, indices_tuple, _, _, mask, key = whole.arguments
+        assert labels is not None
+        if indices_tuple is not None:  # before any process fills its memory
+            memory.check(embeddings, labels, indices_tuple, mask)
+            all_gather_status(self.group)
+        compared = whole.compared
+        total: Tensor | None = None
+        for comparison in memory.enqueue(embeddings, labels, indices_tuple, mask, key):
+
+            def local_pairs(batch: PairBatch, comparison: Comparison = comparison) -> PairBatch:
+                return memory.paired(comparison._replace(batch=batch), compared.local)
+
+            loss = self._divided(memory.loss, comparison.batch, compared, local_pairs)
+            total = loss if total is None else total + loss
+        assert total is not None
+        return total
+
+    def _divided(
+        self,
+        loss: GPWLoss,
+        batch: PairBatch,
+        anchors: RowPartition,
+        local_pairs: Callable[[PairBatch], PairBatch],
+    ) -> Tensor:
+        """The loss of a batch: the first step on this process's anchors, the second on all."""
+        uniform_upstream = loss.has_uniform_upstream()
+
+        def local_losses(batch: PairBatch) -> AnchorLosses:
+            return loss.anchor_losses(local_pairs(batch), uniform_upstream)
+
+        if len(batch.anchors) == 0 or len(batch.references) == 0:
+            return loss(batch)
+        losses = divided_losses(batch, anchors, local_losses)
+        return loss(replace(batch, losses=losses))
+
+
+def _mined(miner: BaseMiner | None, batch: PairBatch, anchors: slice) -> PairBatch:
+    """Some anchors of a batch with the pairs that a miner keeps; other miners take the whole."""
+    if miner is None:
+        return batch.part(anchors)
+    if isinstance(miner, PairMiner) and miner.mines_batches:
+        part = batch.part(anchors)
+        return part.with_indices(miner(part))
+    same = batch.references is batch.anchors
+    references = () if same else (batch.references, batch.reference_labels)
+    return batch.with_indices(miner(batch.anchors, batch.labels, *references)).part(anchors)

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..evaluation.backends import row_blocks
-from .exchange import agree, global_rank, on_wire
+from .status import all_gather_status, global_rank, on_wire
 
 
 class QueryBlock(NamedTuple):
@@ -51,7 +51,7 @@ def iter_query_blocks(
 
 def _broadcast(block: QueryBlock, rank: int, group: dist.ProcessGroup | None) -> QueryBlock:
     """The block of the process with that rank; of the other blocks, shapes and dtypes count."""
-    agree(group)
+    all_gather_status(group)
     received = []
     for values in (block.query, block.labels):
         # Bytes, since not every backend knows every dtype.

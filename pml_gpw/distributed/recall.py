@@ -14,9 +14,9 @@ from ..evaluation.options import check_backend_and_metric, check_ks_within, chec
 from ..evaluation.ranks import FirstRelevantSearch
 from ..evaluation.relevance import count_same_label, warn_without_relevant
 from ..evaluation.retrieval import Array, RetrievalTask, checked_retrieval
-from .exchange import agree, in_step, must_be_alike, several_processes
 from .query_blocks import iter_query_blocks
 from .reductions import GroupReductions
+from .status import all_gather_status, must_be_alike, propagate_errors, several_processes
 
 
 @torch.no_grad()
@@ -87,19 +87,19 @@ def distributed_recall_at_k(
     """
     if not several_processes(group):
         return recall_at_k(query, query_labels, reference, reference_labels, ks, backend, metric)
-    with in_step(group):
+    with propagate_errors(group):
         check_backend_and_metric(backend, metric)
         ks = checked_ks(ks)
         task = checked_retrieval(query, query_labels, reference, reference_labels, min_rows=0)
         leave_one_out = reference is None
-        shards = agree(group, ShardSummary.of_task(task, leave_one_out, ks, metric))
+        shards = all_gather_status(group, ShardSummary.of_task(task, leave_one_out, ks, metric))
     must_be_alike([shard.must_match for shard in shards])
     query_sizes = [shard.num_queries for shard in shards]
     reference_sizes = [shard.num_references for shard in shards]
     _check_some_rows("query", query_sizes)
     _check_some_rows("reference", reference_sizes)
     check_ks_within(ks, sum(reference_sizes) - leave_one_out)
-    with in_step(group):
+    with propagate_errors(group):
         reductions = GroupReductions(group, reference_sizes)
         search = FirstRelevantSearch(
             task.reference, task.reference_labels, ks, metric, backend, reductions
@@ -116,7 +116,7 @@ def distributed_recall_at_k(
         result = recall_of_ranks(torch.cat(ranks), ks)
         if dist.get_rank(group) == 0:
             warn_without_relevant(torch.cat(has_relevant), stacklevel=3)
-        agree(group)
+        all_gather_status(group)
     return result
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..evaluation.reductions import Reductions
-from .exchange import agree, on_wire
+from .status import all_gather_status, on_wire
 
 
 class GroupReductions(Reductions):
@@ -32,7 +32,7 @@ class GroupReductions(Reductions):
         return self._all_reduce(values, dist.ReduceOp.SUM)
 
     def _all_reduce(self, values: Tensor, op: "dist.ReduceOp.RedOpType") -> Tensor:
-        agree(self.group)
+        all_gather_status(self.group)
         reduced = on_wire(self.group, values)
         dist.all_reduce(reduced, op, self.group)
         return reduced.to(values.device)

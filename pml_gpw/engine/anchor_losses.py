@@ -56,9 +56,7 @@ def mined_pairs(
     return *pos.indices(), *neg.indices()
 
 
-def _walk(
-    batch: PairBatch, mining: PairMining | None, similarity: Similarity, plan: Plan
-) -> Walk:
+def _walk(batch: PairBatch, mining: PairMining | None, similarity: Similarity, plan: Plan) -> Walk:
     x, y = similarity.factors(batch.anchors, batch.references)
     return Walk(x, y, batch.pairs, mining, batch.origin, plan)
 
@@ -68,7 +66,4 @@ def _dense_rows(
 ) -> tuple[DenseRows, DenseRows]:
     pos, neg = batch.pairs.masks(slice(0, len(batch.anchors)))
     rows = DenseRows(sim, pos, batch.origin), DenseRows(sim, neg, batch.origin)
-    kept = mine_rows(*rows, mining)
-    assert isinstance(kept[0], DenseRows)
-    assert isinstance(kept[1], DenseRows)
-    return kept
+    return mine_rows(*rows, mining)

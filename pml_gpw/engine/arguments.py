@@ -132,7 +132,7 @@ def find_self_index(anchors: Tensor, references: Tensor) -> Tensor | None:
 
 
 def checked_self_index(self_index: Tensor, num_anchors: int, references: Tensor) -> Tensor:
-    """``self_index`` (N,) as int64; ValueError for other shapes and places beyond the references."""
+    """``self_index`` (N,) as int64; ValueError for other shapes and for places out of range."""
     integral = isinstance(self_index, Tensor) and self_index.dtype in INTEGERS
     if not integral or self_index.shape != (num_anchors,):
         is_tensor = isinstance(self_index, Tensor)
@@ -170,5 +170,3 @@ def drawn_key(device: torch.device, *rules: object) -> Tensor | None:
     if not any(getattr(rule, "is_random", False) for rule in rules):
         return None
     return torch.randint(2**62, (), device=device)
-
-

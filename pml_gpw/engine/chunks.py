@@ -12,7 +12,7 @@ from torch import Tensor
 from ..mining import PairMining
 from ..mining.base import mine_rows
 from ..weightings import DenseRows, Rows
-from ..weightings.pair_rows import Origin
+from ..weightings.pair_rows import WHOLE, Origin
 from .index_pairs import IndexPairs
 from .label_pairs import LabelPairs
 from .pairs import Pairs
@@ -71,7 +71,7 @@ class Walk:
     y: Tensor
     pairs: Pairs
     mining: PairMining | None = None
-    origin: Origin = Origin()
+    origin: Origin = WHOLE
     plan: Plan = AUTO
 
     @property
@@ -112,7 +112,7 @@ def iter_chunks(walk: Walk, needs_dense: bool = False) -> Iterator[Chunk]:
 
 
 def _all_at_once(walk: Walk) -> tuple[Rows, Rows] | None:
-    """The candidate rows of all anchors, where they are few and quicker to have than all products."""
+    """The candidate rows of all anchors, where they are few and quicker than all products."""
     x, y, pairs = walk.x, walk.y, walk.pairs
     most = sparse_limit(len(x), len(y), whatever=walk.plan.layout == "sparse")
     if isinstance(pairs, IndexPairs):

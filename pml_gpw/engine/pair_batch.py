@@ -81,9 +81,16 @@ class PairBatch:
         return replace(self, pairs=pairs, losses=None)
 
     def with_embeddings(self, anchors: Tensor, references: Tensor) -> "PairBatch":
-        """The same pairs of other embeddings, (N, D) and (M, D)."""
+        """The same pairs of other embeddings, (N, D) and (M, D).
+
+        Errors: ValueError in a process group that divides index pairs: each process has its own.
+        """
         if anchors is self.anchors and references is self.references:
             return self
+        if self.losses is not None and isinstance(self.pairs, IndexPairs):
+            raise ValueError(
+                "indices_tuple must be None in a process group for a loss that changes embeddings"
+            )
         return replace(self, anchors=anchors, references=references, losses=None)
 
     def detached(self) -> "PairBatch":

@@ -74,9 +74,7 @@ class _StreamedLosses(torch.autograd.Function):
             walk = replace(ctx.walk, x=first, y=first if second is None else second)
             # Whoever calls backward may do so under autocast.
             with torch.autocast(upstream.device.type, enabled=False):
-                grad_x, grad_y = _gradients(
-                    walk, ctx.weighting, upstream, ctx.needs_input_grad[1]
-                )
+                grad_x, grad_y = _gradients(walk, ctx.weighting, upstream, ctx.needs_input_grad[1])
         if torch.is_grad_enabled():  # create_graph=True
             grad_x = ForbidDoubleBackward.apply(grad_x, link)
             grad_y = None if grad_y is None else ForbidDoubleBackward.apply(grad_y, link)

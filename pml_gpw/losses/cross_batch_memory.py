@@ -108,10 +108,12 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         labels: Tensor,
         indices_tuple: Indices | None = None,
         enqueue_mask: Tensor | None = None,
+        key: Tensor | None = None,
     ) -> list[Comparison]:
         """Put a batch into the memory, and say what the loss is then asked for.
 
-        The arguments are those of a call; they are checked before the memory changes.
+        The arguments are those of a call; they are checked before the memory changes. ``key`` is
+        its random key, where it has been drawn already.
         """
         labels = self.check(embeddings, labels, indices_tuple, enqueue_mask)
         embeddings = at_least_float32(embeddings)
@@ -126,7 +128,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
             embeddings, labels = embeddings[~enqueue_mask], labels[~enqueue_mask]
             self_index = torch.full_like(labels, -1)
         rules = getattr(self.miner, "mining", None), getattr(self.loss, "mining", None)
-        key = drawn_key(embeddings.device, *rules)
+        key = drawn_key(embeddings.device, *rules) if key is None else key
         anchors = embeddings, labels
         within_batch = _comparison(anchors, new, self_index, indices_tuple, key)
         if self.calls <= self.warm_up:
@@ -163,14 +165,16 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         return self.loss(*pml_arguments(comparison.batch, self._indices(comparison)))
 
     def _indices(self, comparison: Comparison) -> Indices:
-        """The index tuple of all pairs of a comparison: pairs, or triplets where the miner's are."""
+        """The index tuple of all pairs of a comparison, or of triplets where the miner's are."""
         batch, added = comparison
         if _mines_batches(self.miner):
             return _joined(self.miner(batch), added)
         if self.miner is None:
             return _joined(tuple(batch), added)
         arguments = batch.anchors, batch.labels, batch.references, batch.reference_labels
-        mined = _without_self_pairs(batch.pairs.self_index, self.miner(*arguments))
+        mined = self.miner(*arguments)
+        if batch.pairs.self_index is not None:
+            mined = _without_self_pairs(batch.pairs.self_index, mined)
         return _joined(mined, added)
 
     @override

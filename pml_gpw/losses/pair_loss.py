@@ -69,7 +69,7 @@ class PairLoss(BaseMetricLossFunction):
         self,
         embeddings: Tensor,
         labels: Tensor | None,
-        indices_tuple: Sequence[Tensor] | None,
+        indices_tuple: Sequence[Tensor] | PairBatch | None,
         ref_emb: Tensor,
         ref_labels: Tensor | None,
     ) -> LossDict:

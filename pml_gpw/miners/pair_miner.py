@@ -96,7 +96,11 @@ class PairMiner(ConfigFields, BaseMiner):
 
     @override
     def mine(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor | None
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None,
+        ref_emb: Tensor,
+        ref_labels: Tensor | None,
     ) -> IndexTuple:
         batch = pair_batch(embeddings, labels, None, ref_emb, ref_labels, rules=(self.mining,))
         return self.mine_batch(batch)

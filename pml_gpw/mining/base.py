@@ -1,6 +1,6 @@
 """What a pair mining is: a rule that says which pairs count, as an immutable value."""
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -81,7 +81,10 @@ class PairMining:
         return rows[0].mask, rows[1].mask
 
 
-def mine_rows(pos: Rows, neg: Rows, mining: PairMining | None) -> tuple[Rows, Rows]:
+R = TypeVar("R", DenseRows, Rows)
+
+
+def mine_rows(pos: R, neg: R, mining: PairMining | None) -> tuple[R, R]:
     """The rows that are left after mining.
 
     Errors: ValueError that names the rule for a ``select`` that returns something else than two

@@ -17,7 +17,7 @@ NAMES = ArgumentNames("ref_emb", "ref_labels")
 def pair_batch(
     embeddings: Tensor | PairBatch,
     labels: Tensor | None = None,
-    indices_tuple: Sequence[Tensor] | None = None,
+    indices_tuple: Sequence[Tensor] | PairBatch | None = None,
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
     self_index: Tensor | None = None,
@@ -35,7 +35,9 @@ def pair_batch(
     if isinstance(embeddings, PairBatch):
         return embeddings
     if isinstance(indices_tuple, PairBatch):  # from our forward, through somebody's own method
-        return indices_tuple.with_embeddings(embeddings, ref_emb)
+        return indices_tuple.with_embeddings(
+            embeddings, embeddings if ref_emb is None else ref_emb
+        )
     given = checked_embeddings(embeddings, labels, ref_emb, ref_labels, NAMES)
     key = drawn_key(given.anchors.device, *rules)
     return resolved_batch(given, indices_tuple, self_index, NAMES, key)

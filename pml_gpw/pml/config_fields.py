@@ -62,9 +62,11 @@ class ConfigFields:
             for field in fields(own[holder])
             # A field whose name the module uses otherwise stays reachable through its holder.
             if isinstance(getattr(type(self), field.name, None), ConfigField)
-            or not hasattr(type(self), field.name)
-            and field.name not in own
-            and field.name not in own["_modules"]
+            or (
+                not hasattr(type(self), field.name)
+                and field.name not in own
+                and field.name not in own["_modules"]
+            )
         }
 
     def __getattr__(self, name: str) -> Any:

@@ -35,6 +35,10 @@ class Origin(NamedTuple):
         return Origin(self.first_anchor + rows.start, self.key, self_index)
 
 
+WHOLE = Origin()
+"""The origin of rows that are a whole batch, of which nothing else is known."""
+
+
 class Rows(ABC):
     """The positive (or negative) pairs of C anchors, and the reductions over each row.
 
@@ -124,7 +128,7 @@ class Rows(ABC):
         )
 
     def has_self_pair(self) -> Tensor:
-        """Whether each anchor is itself among the references, (C,); that pair is not in the rows."""
+        """Whether each anchor is itself among the references, (C,): a pair that is not in rows."""
         if self.origin.self_index is None:
             return torch.zeros_like(self.count(), dtype=torch.bool)
         return self.origin.self_index >= 0
@@ -171,7 +175,7 @@ class DenseRows(Rows):
             [3., 0.]])
     """
 
-    def __init__(self, sim: Tensor, mask: Tensor, origin: Origin = Origin()) -> None:
+    def __init__(self, sim: Tensor, mask: Tensor, origin: Origin = WHOLE) -> None:
         self.sim, self.mask, self.origin = sim, mask, origin
 
     @override
@@ -249,7 +253,8 @@ class SparseRows(Rows):
     """Only the pairs that count. ``sim``, ``row``, ``column``: (K,); ``shape``: (C, M).
 
     >>> import torch
-    >>> rows = SparseRows(torch.tensor([0.5, 0.2]), torch.tensor([0, 0]), torch.tensor([1, 2]), (2, 3))
+    >>> row, column = torch.tensor([0, 0]), torch.tensor([1, 2])
+    >>> rows = SparseRows(torch.tensor([0.5, 0.2]), row, column, (2, 3))
     >>> rows.max(rows.sim)
     tensor([0.5000,   -inf])
     """
@@ -260,7 +265,7 @@ class SparseRows(Rows):
         row: Tensor,
         column: Tensor,
         shape: tuple[int, int],
-        origin: Origin = Origin(),
+        origin: Origin = WHOLE,
     ) -> None:
         self.sim, self.row, self.column, self.shape = sim, row, column, shape
         self.origin = origin

@@ -19,7 +19,7 @@ NEG = [[j for j in ALL if LABELS[j] != LABELS[i]] for i in ALL]
 
 
 def distance(i, j):
-    return sqrt(2 - 2 * S[i][j])
+    return sqrt(max(2 - 2 * S[i][j], 0))
 
 
 def table(entries):
@@ -30,10 +30,10 @@ def table(entries):
 
 
 def contrastive(pos_margin=0.0, neg_margin=1.0):
-    """[D − m⁺]₊ and [m⁻ − D]₊, each averaged over its pairs above 0; dD/dS = −1/D."""
+    """[D − m⁺]₊ and [m⁻ − D]₊, each averaged over its pairs above 0; S = −D."""
     pos = [(i, j) for i in ALL for j in POS[i] if distance(i, j) > pos_margin]
     neg = [(i, j) for i in ALL for j in NEG[i] if distance(i, j) < neg_margin]
-    return table((i, j, 1 / distance(i, j) / len(pairs)) for pairs in (pos, neg) for i, j in pairs)
+    return table((i, j, 1 / len(pairs)) for pairs in (pos, neg) for i, j in pairs)
 
 
 def triplet(margin=0.05):
@@ -70,13 +70,13 @@ def ntxent(temperature=0.07):
 
 
 def nca():
-    """−log Σ_pos softmax(−D²), D² = 2 − 2S, averaged over anchors."""
+    """−log Σ_pos softmax(−D²), averaged over anchors; S = −D²."""
     entries = []
     for i in ALL:
-        e = {j: exp(2 * S[i][j] - 2) for j in (*POS[i], *NEG[i])}
+        e = {j: exp(-(distance(i, j) ** 2)) for j in (*POS[i], *NEG[i])}
         total, pos = sum(e.values()), sum(e[j] for j in POS[i])
-        entries += [(i, j, 2 * (e[j] / pos - e[j] / total) / 5) for j in POS[i]]
-        entries += [(i, j, 2 * e[j] / total / 5) for j in NEG[i]]
+        entries += [(i, j, (e[j] / pos - e[j] / total) / 5) for j in POS[i]]
+        entries += [(i, j, e[j] / total / 5) for j in NEG[i]]
     return table(entries)
 
 

@@ -9,6 +9,7 @@ from pytorch_metric_learning import distances, losses, miners, reducers, regular
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.analysis import pair_weights
 from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
+from pml_gpw.pml import DistanceSimilarity
 from pml_gpw.weightings import BinomialDeviance, LiftedStructure, MultiSimilarity
 
 from ..cases import CASES
@@ -97,7 +98,13 @@ def sixteen():
 def test_five_points_by_hand(loss):
     module, expected = BY_HAND[loss]
     table = pair_weights(module, POINTS, LABELS)
-    close(table.similarity, torch.tensor(by_hand.S, dtype=torch.float64))
+    similarity = {
+        "contrastive": lambda i, j: -by_hand.distance(i, j),
+        "NCA": lambda i, j: -(by_hand.distance(i, j) ** 2),
+    }.get(loss, lambda i, j: by_hand.S[i][j])
+    expected_similarity = [[similarity(i, j) for j in by_hand.ALL] for i in by_hand.ALL]
+    apart = ~torch.eye(5).bool()  # rounding moves a point's distance to itself to 1e-8
+    close(table.similarity[apart], torch.tensor(expected_similarity, dtype=torch.float64)[apart])
     close(table.weights, torch.tensor(expected(), dtype=torch.float64))
     assert (table.gradient[table.positives] <= 0).all()
     assert (table.gradient[table.negatives] >= 0).all()
@@ -108,9 +115,9 @@ def test_the_chain_rule_leads_to_the_gradient_of_the_embeddings(loss, sixteen):
     x, labels = sixteen
     x = x.requires_grad_()
     table = pair_weights(loss, x, labels)
-    unit = torch.nn.functional.normalize(x) if loss.distance.normalize_embeddings else x
     wanted = torch.autograd.grad(copy.deepcopy(loss)(x, labels), x)[0]
-    through = torch.autograd.grad(unit @ unit.T, x, table.gradient)[0]
+    sim = DistanceSimilarity(loss.distance).matrix(x, x)
+    through = torch.autograd.grad(sim, x, table.gradient)[0]
     assert wanted.abs().sum() > 0
     close(through, wanted, 1e-8)
     close(table.loss, float(copy.deepcopy(loss)(x, labels).detach()), 1e-8)

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from pml_gpw.analysis.similarity_gradient import distances_of, similarity_gradient
+from pml_gpw.pml import pair_batch
 from pytorch_metric_learning import distances, losses
 from pytorch_metric_learning.reducers import SumReducer
 
 from pml_gpw import GPWLoss, MSLoss
 from pml_gpw.analysis import similarity_usage
-from pml_gpw.analysis.recorded import distances_from, similarity_gradient
 from pml_gpw.weightings import (
     BinomialDeviance,
     Constant,
@@ -63,11 +64,11 @@ def test_shifting_a_whole_row(loss, moves):
     loss.reducer = SumReducer()
     generator = torch.Generator().manual_seed(0)
     sim = torch.rand(12, 12, generator=generator, dtype=torch.float64) - 0.5
-    x, labels = torch.rand(12, 3, dtype=torch.float64), torch.arange(12) // 3
+    batch = pair_batch(torch.rand(12, 3, dtype=torch.float64), torch.arange(12) // 3)
     shifted = sim.clone()
     shifted[4] += 0.2
     before, after = (
-        similarity_gradient(loss, distances_from(loss.distance, s), x, labels)[1][4]
+        similarity_gradient(loss, distances_of(loss.distance, s), batch)[1][4]
         for s in (sim, shifted)
     )
     assert before.abs().sum() > 0
@@ -85,7 +86,18 @@ def test_a_loss_is_left_as_it_was():
     assert type(loss.distance) is distances.LpDistance
 
 
-def test_distances_that_are_no_similarity_are_refused():
-    loss = losses.SignalToNoiseRatioContrastiveLoss()
-    with pytest.raises(ValueError, match=r"function of the cosine similarity.*got SNRDistance"):
-        similarity_usage(loss)
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (losses.ContrastiveLoss(0, 1), "S / –"),
+        (losses.ContrastiveLoss(0.5, 1), "S / S"),
+        (losses.TripletMarginLoss(), "P / N"),
+        (losses.SignalToNoiseRatioContrastiveLoss(pos_margin=0, neg_margin=1), "S / –"),
+        (GPWLoss(Contrastive(margin=1.0), distance=distances.LpDistance()), "S / –"),
+        (MSLoss(distance=distances.LpDistance()), "SNP / SNP"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else type(v).__name__,
+)
+def test_a_distance_is_a_negated_similarity(loss, expected):
+    loss.reducer = SumReducer()
+    assert str(similarity_usage(loss)) == expected

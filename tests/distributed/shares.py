@@ -1,7 +1,6 @@
 """A batch that several processes hold parts of, and the comparison with one process."""
 
 from typing import NamedTuple
-from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -57,8 +56,3 @@ def equal(many, one, own):
     expected = dist.get_world_size() * one[1][own]
     scale = max(1.0, float(one[1].abs().max()))
     close(many[1] / scale, expected / scale, tolerance)
-
-
-def searched():
-    """Small matrices are searched as large ones are, and not masked."""
-    return mock.patch("pml_gpw.engine.walk.SMALL", 0)

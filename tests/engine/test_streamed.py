@@ -8,9 +8,16 @@ from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pml_gpw import GPWLoss, MSLoss
-from pml_gpw.engine import Labelled, Listed, Pairing, reference_losses, streamed_losses
+from pml_gpw.engine import (
+    IndexPairs,
+    LabelPairs,
+    Plan,
+    Walk,
+    reference_losses,
+    streamed_losses,
+)
+from pml_gpw.engine.label_pairs import label_masks
 from pml_gpw.mining import MSMining
-from pml_gpw.pairs import label_masks
 from pml_gpw.weightings import MultiSimilarity
 
 from ..cases import CASES
@@ -34,11 +41,8 @@ def embed(n, seed, dtype, per_class=4):
     return normalize(x, dim=1).to(dtype)[order], labels[order]
 
 
-@pytest.fixture(params=["masked", "searched", "few"])
-def layout(request, monkeypatch):
-    """Matrices of every size are masked; searched chunk by chunk; or all pairs had at once."""
-    monkeypatch.setattr("pml_gpw.engine.walk.SMALL", 10**9 if request.param == "masked" else 0)
-    monkeypatch.setattr("pml_gpw.engine.few.KEPT_SHARE", 1.0 if request.param == "few" else 0.0)
+@pytest.fixture(params=["dense", "searched", "sparse"])
+def layout(request):
     return request.param
 
 
@@ -51,14 +55,14 @@ def pairs_and_masks(labels, ref_labels, own, listed):
     columns = torch.arange(len(labels)) if own else None
     masks = label_masks(labels, ref_labels, columns)
     if not listed:
-        return Labelled(labels, ref_labels, columns), masks
+        return LabelPairs(labels, ref_labels, columns, symmetric=own), masks
     some = (torch.arange(masks[0].numel()) % 2 == 0).view_as(masks[0])
     masks = tuple(mask & some for mask in masks)
     pairs = []
     for mask in masks:
         row, column = mask.nonzero(as_tuple=True)
         pairs.append((torch.cat([row.flip(0), row[:5]]), torch.cat([column.flip(0), column[:5]])))
-    return Listed(*pairs, tuple(masks[0].shape)), masks
+    return IndexPairs(*pairs, tuple(masks[0].shape)), masks
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -84,8 +88,8 @@ def test_equals_the_dense_reference(case, mining, own, listed, dtype, layout):
             *torch.autograd.grad(expected, leaves, upstream.to(dtype), retain_graph=True),
         )
         for chunk_size in (1, 7, 33, 40):
-            pairing = Pairing(candidates, mining, chunk_size)
-            losses, num_pos, num_neg = streamed_losses(x, y, pairing, case.weighting)
+            walk = Walk(x, y, candidates, mining, plan=Plan(chunk_size, layout))
+            losses, num_pos, num_neg = streamed_losses(walk, case.weighting, name != "per_anchor")
             assert not num_pos.requires_grad
             assert not num_neg.requires_grad
             for a, b in zip(gradients(losses, leaves, upstream), wanted, strict=True):
@@ -119,6 +123,7 @@ def test_half_precision(case, mining, own, dtype, layout):
         upstream = make(33)
         for chunk_size in (1, 7, 33, 40):
             loss = GPWLoss(case.weighting, mining, chunk_size, reducer=DoNothingReducer())
+            loss.layout = layout
             losses = loss(x, labels, **references)["loss"]["losses"]
             assert losses.dtype == torch.float32, name
             close(losses, expected, 2e-5)
@@ -134,11 +139,11 @@ def test_references_without_gradient():
     x, labels = embed(20, 0, torch.float64)
     y, ref_labels = embed(30, 1, torch.float64)
     x.requires_grad_()
-    pairing = Pairing(Labelled(labels, ref_labels), None, 8)
     free = y.clone().requires_grad_()
 
     def gradient(references):
-        losses, _, _ = streamed_losses(x, references, pairing, MultiSimilarity())
+        walk = Walk(x, references, LabelPairs(labels, ref_labels), plan=Plan(8))
+        losses, _, _ = streamed_losses(walk, MultiSimilarity(), uniform_upstream=True)
         return torch.autograd.grad(losses.sum(), x)[0]
 
     close(gradient(y), gradient(free))

@@ -63,11 +63,13 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("small", [0, 10**6], ids=["searched", "masked"])
-def test_equals_a_queue_kept_as_a_list(name, small, monkeypatch):
-    monkeypatch.setattr("pml_gpw.engine.walk.SMALL", small)
+@pytest.mark.parametrize("layout", ["searched", "dense"])
+def test_equals_a_queue_kept_as_a_list(name, layout):
     make, mining = LOSSES[name]
     loss, miner = make()
+    loss.layout = layout
+    if miner is not None:
+        miner.layout = layout
     weighting = LiftedStructure(2, 50, None) if name == "lifted" else MultiSimilarity()
     memory = CrossBatchMemory(loss, DIMS, SIZE, miner)
     expected = ListedQueue(weighting, mining)
@@ -143,13 +145,14 @@ def test_tuples_of_the_batch_are_shifted(miner, triplets):
         n = (labels != labels[a]).nonzero()[0]
         given = (a, p, n) if triplets else (a, p, a, n)
         memory(x, labels, given)
-        embeddings, _, pairs, refs, _ = seen.pop()
-        alone = miner(embeddings, labels, refs, memory.label_memory[: len(refs)])
-        assert len(pairs) == len(alone)
-        added = [index[-1] for index in pairs]
-        assert added[0] == a
-        assert refs[added[1]].equal(x[p[0]])
-        assert refs[added[-1]].equal(x[n[0]])
+        ((batch,),) = seen[-1:]
+        refs = batch.references
+        alone = miner(batch.anchors, labels, refs, memory.label_memory[: len(refs)])
+        assert len(batch.pairs.neg[0]) == len(alone[-1]) + 1
+        a1, added_positive, a2, added_negative = (index[-1] for index in batch)
+        assert a1 == a2 == a
+        assert refs[added_positive].equal(x[p[0]])
+        assert refs[added_negative].equal(x[n[0]])
 
 
 def test_pml_does_not_shift_them():

@@ -10,7 +10,7 @@ from pytorch_metric_learning.utils.distributed import (
 )
 
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
-from pml_gpw.distributed import DistributedLoss, exchange
+from pml_gpw.distributed import DistributedLoss, row_partition
 from pml_gpw.losses import CrossBatchMemory
 
 from ..shares import equal, run, share
@@ -36,9 +36,9 @@ def check_owed_gradients_matter():
     world = dist.get_world_size()
 
     def kept(ctx, upstream):
-        return world * upstream[ctx.shares.own], None
+        return world * upstream[ctx.partition.local], None, None
 
-    with mock.patch.object(exchange._Gathered, "backward", staticmethod(kept)):
+    with mock.patch.object(row_partition._GatheredRows, "backward", staticmethod(kept)):
         many = run(DistributedLoss(MSLoss()), *batch.mine)
     assert fails(many, one, batch.own)
     equal((many[0], world * one[1][batch.own]), one, batch.own)  # the value is right, though

@@ -1,0 +1,104 @@
+"""The losses of all anchors, of which each process computes those of its own.
+
+Shapes: N anchors of all processes, n of them one process's, M references, D dims.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from ..engine import AnchorLosses, PairBatch
+from ..engine.double_backward import ForbidDoubleBackward
+from .row_partition import RowPartition, sum_over_processes
+from .status import in_step
+
+LocalLosses = Callable[[PairBatch], AnchorLosses]
+
+
+def divided_losses(batch: PairBatch, partition: RowPartition, local: LocalLosses) -> AnchorLosses:
+    """The losses of the anchors of all processes, on every process.
+
+    ``local`` computes those of this process's anchors from the batch of all. An error of one
+    process, in forward or in backward, is raised on all of them. Gradients are those of the sum of
+    what all processes compute from the losses.
+    """
+    x, other = batch.anchors, batch.references
+    references = None if other is x else other
+    forms_gradient = torch.is_grad_enabled()
+    link = x[:1].clone()
+    found = _DividedLosses.apply(x, references, link, batch, partition, local, forms_gradient)
+    return AnchorLosses(*found)
+
+
+class _DividedLosses(torch.autograd.Function):
+    """The graph of the local losses lives inside, so that an error in its backward can be told."""
+
+    @staticmethod
+    @override
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        references: Tensor | None,
+        link: Tensor,
+        batch: PairBatch,
+        partition: RowPartition,
+        local: LocalLosses,
+        forms_gradient: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        needs_x, needs_references = ctx.needs_input_grad[:2]
+        anchors = x.detach().requires_grad_(needs_x and forms_gradient)
+        others = anchors
+        if references is not None:
+            others = references.detach().requires_grad_(needs_references and forms_gradient)
+
+        def losses() -> AnchorLosses:
+            with torch.set_grad_enabled(forms_gradient):
+                return local(batch.with_embeddings(anchors, others))
+
+        own = in_step(partition.group, losses)
+        ctx.partition, ctx.leaves = partition, (anchors, None if references is None else others)
+        ctx.local_losses = own.losses
+        ctx.save_for_backward(link)
+        (gathered,) = partition.all_gather(torch.stack(own, dim=1))
+        total, num_pos, num_neg = gathered.unbind(dim=1)
+        ctx.mark_non_differentiable(num_pos, num_neg)
+        return total, num_pos, num_neg
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        (total,) = sum_over_processes(ctx.partition.group, upstream)
+        assert total is not None
+        (link,) = ctx.saved_tensors
+        gradients = in_step(
+            ctx.partition.group,
+            lambda: _gradients(ctx.local_losses, total[ctx.partition.local], ctx.leaves),
+        )
+        if torch.is_grad_enabled():  # create_graph=True
+            gradients = [
+                None if g is None else ForbidDoubleBackward.apply(g, link) for g in gradients
+            ]
+        return *gradients, None, None, None, None, None
+
+
+def _gradients(
+    losses: Tensor, upstream: Tensor, leaves: tuple[Tensor | None, ...]
+) -> list[Tensor | None]:
+    """The gradients of the leaves; parameters of the loss get theirs on the way."""
+    for leaf in leaves:
+        if leaf is not None:
+            leaf.grad = None
+    if losses.requires_grad:
+        with torch.enable_grad():
+            losses.backward(upstream, retain_graph=True)
+    return [
+        None
+        if leaf is None or not leaf.requires_grad
+        else torch.zeros_like(leaf)
+        if leaf.grad is None
+        else leaf.grad
+        for leaf in leaves
+    ]

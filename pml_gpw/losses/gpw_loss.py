@@ -59,9 +59,9 @@ class GPWLoss(ConfigFields, PairLoss):
     Reference: Wang et al., CVPR 2019, section 3.
 
     >>> import torch
-    >>> from pml_gpw.mining import HardestNegatives
+    >>> from pml_gpw.mining import BatchHardMining
     >>> from pml_gpw.weightings import LiftedStructure
-    >>> loss = GPWLoss(LiftedStructure(), mining=HardestNegatives(k=1))
+    >>> loss = GPWLoss(LiftedStructure(), mining=BatchHardMining())
     >>> embeddings = torch.eye(4, requires_grad=True)
     >>> loss(embeddings, torch.tensor([0, 0, 1, 1]))
     tensor(1., grad_fn=<MeanBackward0>)

@@ -4,7 +4,6 @@ from .base import PairMining
 from .batch_hard import BatchHardMining
 from .distance_weighted import DistanceWeightedMining
 from .easy_hard import EasyHardMining
-from .hardest_negatives import HardestNegatives
 from .multi_similarity import MSMining
 from .pair_margin import PairMarginMining
 
@@ -12,7 +11,6 @@ __all__ = [
     "BatchHardMining",
     "DistanceWeightedMining",
     "EasyHardMining",
-    "HardestNegatives",
     "MSMining",
     "PairMarginMining",
     "PairMining",

@@ -1,4 +1,6 @@
-"""One row per public weighting: what it is, its oracle, and its numbers on four points by hand.
+"""One row per public weighting and mining.
+
+Of a weighting: what it is, its oracle, and its numbers on four points by hand.
 
 The four points have labels 0, 0, 1, 1 and the similarities of ``FOUR_POINTS``. Anchor 0 has the
 positive 0.8 and the negatives 0.5 and 0.1; its loss and weights are written out below.
@@ -10,6 +12,14 @@ from typing import Any
 
 import torch
 
+from pml_gpw.mining import (
+    BatchHardMining,
+    DistanceWeightedMining,
+    EasyHardMining,
+    MSMining,
+    PairMarginMining,
+    PairMining,
+)
 from pml_gpw.weightings import (
     BinomialDeviance,
     Constant,
@@ -69,4 +79,27 @@ CASES = [
         log(1 + exp(-0.6)) / 2 + log(1 + 1 + exp(-20)) / 50,
         (1 / (exp(0.6) + 1), 1 / (2 + exp(-20)), exp(-20) / (2 + exp(-20))),
     ),
+]
+
+
+@dataclass(frozen=True)
+class MiningCase:
+    mining: PairMining
+    oracle: Any
+
+    @property
+    def name(self):
+        return repr(self.mining)
+
+
+MINING_CASES = [
+    MiningCase(MSMining(0.1), oracles.ms_mining),
+    MiningCase(MSMining(0.7), oracles.ms_mining),
+    MiningCase(PairMarginMining(0.8, 0.2), oracles.pair_margin_mining),
+    MiningCase(BatchHardMining(), oracles.batch_hard_mining),
+    MiningCase(EasyHardMining("easy", "semihard"), oracles.easy_hard_mining),
+    MiningCase(EasyHardMining("semihard", "hard"), oracles.easy_hard_mining),
+    MiningCase(EasyHardMining("hard", "easy", (-0.2, 0.9), (-0.5, 0.6)), oracles.easy_hard_mining),
+    MiningCase(EasyHardMining("all", "hard"), oracles.easy_hard_mining),
+    MiningCase(DistanceWeightedMining(dim=4), oracles.distance_weighted_mining),
 ]

@@ -2,10 +2,12 @@
 
 A row oracle takes the similarities of an anchor's positives and negatives, and ``m``, the module
 that supplies exp and log (``math``, or ``mpmath`` where exponents are out of float range). It
-returns the anchor's loss, the weights of the positives and the weights of the negatives.
+returns the anchor's loss, the weights of the positives and the weights of the negatives. A mining
+oracle takes a ``MiningRow`` and returns the columns of the positives and negatives that stay.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 
@@ -115,3 +117,109 @@ def through_cosine(signed, x, y):
     grad_x = (grad_x - (grad_x * x_unit).sum(dim=1, keepdim=True) * x_unit) / x_norm
     grad_y = (grad_y - (grad_y * y_unit).sum(dim=1, keepdim=True) * y_unit) / y_norm
     return grad_x, grad_y
+
+
+class MiningRow(NamedTuple):
+    """An anchor as a mining oracle sees it: (column, similarity) of its pairs, and its number."""
+
+    pos: list
+    neg: list
+    anchor: int = 0
+    has_self_pair: bool = False
+    key: int = 0
+
+
+def ms_mining(rule, row):  # eq 11, 12
+    keep_pos, keep_neg = mine(rule.epsilon, [s for _, s in row.pos], [s for _, s in row.neg])
+    return (
+        {j for (j, _), keep in zip(row.pos, keep_pos, strict=True) if keep},
+        {j for (j, _), keep in zip(row.neg, keep_neg, strict=True) if keep},
+    )
+
+
+def pair_margin_mining(rule, row):
+    keep_pos = {j for j, s in row.pos if s < rule.pos_margin}
+    return keep_pos, {j for j, s in row.neg if s > rule.neg_margin}
+
+
+def batch_hard_mining(rule, row):
+    if not row.pos or not row.neg:
+        return set(), set()
+    return {min(row.pos, key=lambda p: p[1])[0]}, {max(row.neg, key=lambda p: p[1])[0]}
+
+
+def easy_hard_mining(rule, row):
+    """One kind after the other; min and max of Python take the first of equals."""
+
+    def inside(pairs, allowed):
+        return [p for p in pairs if allowed is None or allowed[0] <= p[1] <= allowed[1]]
+
+    def pick(pairs, largest):
+        return (max if largest else min)(pairs, key=lambda p: p[1], default=None)
+
+    pos, neg = inside(row.pos, rule.allowed_pos_range), inside(row.neg, rule.allowed_neg_range)
+    p, n = rule.pos_strategy, rule.neg_strategy
+    if p == "semihard":
+        negative = pick(neg, n == "hard")
+        positive = pick([q for q in pos if negative and q[1] > negative[1]], False)
+    else:
+        positive = pick(pos, p == "easy")
+        if n == "semihard":
+            neg = [q for q in neg if positive and q[1] < positive[1]]
+        negative = pick(neg, n != "easy")
+    one_pos, one_neg = {positive and positive[0]} - {None}, {negative and negative[0]} - {None}
+    if "all" not in (p, n) and not (positive and negative):
+        return set(), set()
+    every_pos, every_neg = {j for j, _ in row.pos}, {j for j, _ in row.neg}
+    return every_pos if p == "all" else one_pos, every_neg if n == "all" else one_neg
+
+
+def distance_weighted_mining(rule, row):
+    """With probabilities in Python floats and the random numbers of ``uniform``."""
+    d, draws = rule.dim, len(row.pos) + row.has_self_pair
+    weights = {}
+    for j, s in row.neg:
+        distance = max(-s if rule.negated_distances else math.sqrt(max(2 - 2 * s, 0)), rule.cutoff)
+        if distance < rule.nonzero_loss_cutoff:
+            density = distance ** (d - 2) * (1 - distance**2 / 4) ** ((d - 3) / 2)
+            weights[j] = 1 / density
+    if not row.pos or not weights:
+        return set(), set()
+    total = sum(weights.values())
+
+    def drawn(j, probability):
+        u = uniform(row.key, rule.salt, row.anchor, j)
+        return u < 1 - (1 - probability) ** draws
+
+    keep_neg = {j for j, w in weights.items() if drawn(j, w / total)}
+    return {j for j, _ in row.pos if drawn(j, 1 / len(row.pos))}, keep_neg
+
+
+def uniform(key, salt, anchor, reference):
+    """SplitMix64 over key, salt, anchor and reference, in Python's integers."""
+    state = mixed(key + 0x9E3779B97F4A7C15 * (1 + salt))
+    state = mixed(state + 0x9E3779B97F4A7C15 * (1 + anchor))
+    state = mixed(state + 0x9E3779B97F4A7C15 * (1 + reference))
+    return ((state >> 12) + 0.5) / 2**52
+
+
+def mixed(state):
+    state %= 2**64
+    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    state = (state ^ (state >> 27)) * 0x94D049BB133111EB % 2**64
+    return state ^ (state >> 31)
+
+
+def mined_row_by_row(oracle, rule, sim, pos, neg, self_index=None, key=0, first_anchor=0):
+    """Masks of the pairs that a mining oracle keeps, anchor by anchor."""
+    kept = torch.zeros_like(pos), torch.zeros_like(neg)
+    for i, similarities in enumerate(sim.tolist()):
+        pairs = [
+            [(j, similarities[j]) for j in mask[i].nonzero().flatten().tolist()]
+            for mask in (pos, neg)
+        ]
+        has_self_pair = self_index is not None and int(self_index[i]) >= 0
+        row = MiningRow(*pairs, first_anchor + i, has_self_pair, key)
+        for mask, columns in zip(kept, oracle(rule, row), strict=True):
+            mask[i, sorted(columns)] = True
+    return kept

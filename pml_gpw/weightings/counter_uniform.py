@@ -8,8 +8,8 @@ from torch import Tensor
 
 
 def _signed(value: int) -> int:
-    """A 64-bit constant as the int64 that has its bits."""
-    return value - 2**64 if value >= 2**63 else value
+    """The int64 that has the lowest 64 bits of an integer."""
+    return (value + 2**63) % 2**64 - 2**63
 
 
 _GOLDEN = _signed(0x9E3779B97F4A7C15)
@@ -29,7 +29,7 @@ def counter_uniform(
 
     Shapes: ``key`` () int64; ``anchor`` and ``reference`` int64, (C, 1) and (1, M), or (K,) both.
     """
-    state = _mixed(key + _GOLDEN * (1 + salt))
+    state = _mixed(key + _signed(_GOLDEN * (1 + salt)))
     state = _mixed(state + _GOLDEN * (1 + anchor))
     state = _mixed(state + _GOLDEN * (1 + reference))
     bits = _BITS[dtype]

@@ -1,0 +1,140 @@
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+import pml_gpw.mining
+from pml_gpw.mining import BatchHardMining, DistanceWeightedMining, MSMining, PairMining
+
+from .. import mining_contract as contract
+from .. import oracles
+from ..cases import MINING_CASES, MiningCase
+
+
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("case", MINING_CASES, ids=lambda c: c.name)
+def test_contract(case, check):
+    check(case)
+
+
+def test_every_public_mining_has_a_case():
+    public = {
+        value
+        for value in vars(pml_gpw.mining).values()
+        if isinstance(value, type) and issubclass(value, PairMining)
+    } - {PairMining}
+    assert public == {type(case.mining) for case in MINING_CASES}
+
+
+@pytest.mark.parametrize("cls", dict.fromkeys(type(case.mining) for case in MINING_CASES))
+def test_declared_similarities_are_the_measured_ones(cls):
+    of_class = [case.mining for case in MINING_CASES if type(case.mining) is cls]
+    assert set().union(*map(contract.measured_similarities, of_class)) == cls.similarities
+
+
+@dataclass(frozen=True)
+class FalseBound(MSMining):
+    """Wrong: a bound above negatives that the rule keeps."""
+
+    def negative_lower_bound(self, hardest_pos):
+        return hardest_pos + 0.1
+
+
+@dataclass(frozen=True)
+class ReadsOffTheMask(MSMining):
+    """Wrong: compares with the mean of all that stands in the layout."""
+
+    def select(self, pos, neg):
+        return super().select(pos, neg)[0], neg.sim > neg.sim.mean()
+
+
+@dataclass(frozen=True)
+class LastOfEquals(BatchHardMining):
+    """Wrong: of equal similarities the highest column."""
+
+    def select(self, pos, neg):
+        return tuple(
+            rows.sim - 1e-12 * sign * rows.reference_index
+            == rows.expand(sign * rows.max(sign * rows.sim - 1e-12 * rows.reference_index))
+            for sign, rows in ((-1, pos), (1, neg))
+        )
+
+
+@dataclass(frozen=True)
+class KnowsItsPlaceInTheChunk(MSMining):
+    """Wrong: keeps only what stands in the first rows of what it is given."""
+
+    def select(self, pos, neg):
+        keep_pos, keep_neg = super().select(pos, neg)
+        first = torch.arange(len(pos.count())) < 5
+        return keep_pos & pos.expand(first), keep_neg & neg.expand(first)
+
+
+@dataclass(frozen=True)
+class DrawsAnew(DistanceWeightedMining):
+    """Wrong: other numbers each time it is asked."""
+
+    def select(self, pos, neg):
+        return torch.rand_like(pos.sim) < 0.5, torch.rand_like(neg.sim) < 0.5
+
+
+ALL = "check_pairs_equal_the_slow_loop"
+WRONG = [
+    (FalseBound(0.1), oracles.ms_mining, f"check_the_lower_bound_is_kept {ALL}"),
+    (ReadsOffTheMask(0.1), oracles.ms_mining, f"check_layouts_agree {ALL}"),
+    (LastOfEquals(), oracles.batch_hard_mining, ALL),
+    (KnowsItsPlaceInTheChunk(0.1), oracles.ms_mining, f"check_rows_are_independent {ALL}"),
+    (
+        DrawsAnew(dim=4),
+        oracles.distance_weighted_mining,
+        f"check_losses_and_gradients_are_those_of_the_pairs {ALL}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "oracle", "checks"), WRONG, ids=lambda v: type(v).__name__)
+def test_a_wrong_rule_fails_the_contract(rule, oracle, checks):
+    for name in checks.split():
+        with pytest.raises(AssertionError):
+            getattr(contract, name)(MiningCase(rule, oracle))
+
+
+def test_a_wrong_declaration_is_seen():
+    @dataclass(frozen=True)
+    class Declared(MSMining):
+        similarities = frozenset("SN")
+
+    assert contract.measured_similarities(Declared()) != Declared.similarities
+
+
+@pytest.mark.parametrize("wrong", [None, torch.ones(3).bool(), (torch.ones(3), torch.ones(3))])
+def test_a_rule_that_returns_no_masks_is_named(wrong):
+    @dataclass(frozen=True)
+    class Wrong(PairMining):
+        def select(self, pos, neg):
+            return wrong
+
+    sim, mask = torch.rand(3, 3), torch.eye(3).bool()
+    with pytest.raises(ValueError, match="select of Wrong must return two tensors of booleans"):
+        Wrong()(sim, mask, ~mask)
+
+
+def test_a_rule_without_select_is_refused():
+    with pytest.raises(TypeError, match="must override select"):
+
+        class Nothing(PairMining):
+            pass
+
+
+def test_random_numbers_without_a_key():
+    @dataclass(frozen=True)
+    class Undeclared(PairMining):
+        def select(self, pos, neg):
+            return pos.uniform(0) < 0.5, neg.uniform(0) < 0.5
+
+    with pytest.raises(RuntimeError, match="is_random"):
+        Undeclared()(torch.rand(2, 2), torch.eye(2).bool(), ~torch.eye(2).bool())
+
+
+def test_a_rule_can_be_replaced_field_by_field():
+    assert replace(MSMining(0.1), epsilon=0.3) == MSMining(0.3)

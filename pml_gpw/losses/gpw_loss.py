@@ -125,7 +125,7 @@ class GPWLoss(ConfigFields, PairLoss):
     def has_uniform_upstream(self) -> bool:
         known = all(
             getattr(type(self), name) is getattr(GPWLoss, name)
-            for name in ("loss_terms", "reduce_terms")
+            for name in ("compute_loss", "loss_terms", "reduce_terms")
         )
         return known and type(self.reducer) in UNIFORM_REDUCERS
 

@@ -13,12 +13,23 @@ from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
 
-from .inside import alone, caching, controls, cost, errors, losses, mined, training
+from .inside import (
+    alone,
+    caching,
+    controls,
+    cost,
+    errors,
+    late_errors,
+    losses,
+    mined,
+    minings,
+    training,
+)
 from .processes import Processes
 
 CHECKS = [
     (module.__name__, name)
-    for module in (losses, mined, training, caching, errors, controls, cost)
+    for module in (losses, mined, minings, training, caching, errors, late_errors, controls, cost)
     for name in vars(module)
     if name.startswith("check_")
 ]

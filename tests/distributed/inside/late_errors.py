@@ -1,0 +1,107 @@
+"""Errors after the embeddings have been gathered, in forward and in backward, reach all."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+import torch.distributed as dist
+from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer
+
+from pml_gpw import GPWLoss, MSLoss
+from pml_gpw.distributed import DistributedLoss, row_partition
+from pml_gpw.losses import CrossBatchMemory
+from pml_gpw.weightings import MultiSimilarity
+
+from ..shares import share
+from .errors import THREE, at_fault, from_last, still_in_step
+
+
+class ReducerFailsOnOne(MeanReducer):
+    def element_reduction(self, *args):
+        if at_fault():
+            raise KeyError("no such class")
+        return super().element_reduction(*args)
+
+
+def check_errors_of_the_second_step():
+    x, labels = share(THREE).mine
+    reducing = MSLoss(reducer=ReducerFailsOnOne())
+    for loss in (reducing, CrossBatchMemory(reducing, 5, 40)):
+        with pytest.raises(RuntimeError, match=from_last("'no such class'")):
+            DistributedLoss(loss)(x, labels)
+        still_in_step()
+    loss = MSLoss()
+    loss.register_forward_hook(_fails)
+    with pytest.raises(RuntimeError, match=from_last("a hook")):
+        DistributedLoss(loss)(x, labels)
+    still_in_step()
+
+
+def _fails(*_):
+    if at_fault():
+        raise LookupError("a hook")
+
+
+@dataclass(frozen=True)
+class FailsWhenAskedAgain(MultiSimilarity):
+    """In backward, where the reducer lets upstream gradients differ and chunks are walked again."""
+
+    def evaluate(self, pos, neg):
+        if FailsWhenAskedAgain.asked > 0 and at_fault():
+            raise MemoryError("no room left")
+        FailsWhenAskedAgain.asked += 1
+        return super().evaluate(pos, neg)
+
+
+FailsWhenAskedAgain.asked = 0
+
+
+def check_errors_in_backward():
+    x, labels = share(THREE).mine
+    x = x.clone().requires_grad_()
+    FailsWhenAskedAgain.asked = 0
+    loss = DistributedLoss(GPWLoss(FailsWhenAskedAgain(), reducer=AvgNonZeroReducer()))
+    value = loss(x, labels)
+    with pytest.raises(RuntimeError, match=from_last("no room left")):
+        value.backward()
+    assert x.grad is None
+    still_in_step()
+
+
+def check_no_room_for_what_is_gathered():
+    """The room is made before anything is sent, so that the others do not wait in vain."""
+    x, labels = share(THREE).mine
+    original = row_partition.RowPartition._buffers
+
+    def without_memory(self, rows):
+        if at_fault() and rows.is_floating_point():
+            raise MemoryError("no room left")
+        return original(self, rows)
+
+    row_partition.RowPartition._buffers = without_memory
+    try:
+        with pytest.raises(RuntimeError, match=from_last("no room left")):
+            DistributedLoss(MSLoss())(x, labels)
+    finally:
+        row_partition.RowPartition._buffers = original
+    still_in_step()
+
+
+def check_errors_about_arguments_are_value_errors():
+    x, labels = share(THREE).mine
+    labels = labels + 0.5 if at_fault() else labels
+    with pytest.raises(ValueError, match=from_last("labels must be integers")) as error:
+        DistributedLoss(MSLoss())(x, labels)
+    assert not isinstance(error.value, RuntimeError)
+    still_in_step()
+
+
+def check_backward_twice():
+    """A retained graph gives the same gradient again, on every process."""
+    batch = share()
+    x = batch.mine[0].clone().requires_grad_()
+    for reducer in (MeanReducer(), AvgNonZeroReducer()):
+        value = DistributedLoss(MSLoss(reducer=reducer))(x, batch.mine[1])
+        first, second = (torch.autograd.grad(value, x, retain_graph=True)[0] for _ in range(2))
+        assert first.equal(second)
+    dist.barrier()

@@ -1,19 +1,19 @@
-"""Image files read as RGB."""
+"""Image files as RGB images."""
 
 from typing import Any
 
-from ..optional import optional
+from ..optional import import_optional
 
 
 def open_rgb(path: str) -> Any:
-    """The file as a PIL image of mode RGB, or a ValueError naming it.
+    """Return the file as a PIL image of mode RGB, or raise a ValueError that names it.
 
-    Grey, palette and transparent images are converted (transparency is dropped); the orientation
-    that a camera notes is not applied, as in the published results.
+    Grayscale, palette and transparent images are converted (transparency is dropped). The
+    orientation that a camera records is not applied, as in the published results.
     """
-    image = optional("PIL.Image", "datasets")
+    image_module = import_optional("PIL.Image", "datasets")
     try:
-        with image.open(path) as file:
+        with image_module.open(path) as file:
             return file.convert("RGB")
-    except Exception as error:  # damaged files make decoders raise whatever they meet
+    except Exception as error:  # decoders of damaged files raise exceptions of every kind
         raise ValueError(f"{path} cannot be read as an image: {error}") from error

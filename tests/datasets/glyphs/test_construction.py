@@ -6,7 +6,7 @@ from pml_gpw.datasets.glyphs import construction, lookalikes
 
 
 def test_no_two_classes_look_alike(train, test, renderings):
-    """Not within a split, not across, not between two faces: all pairs of undistorted renderings."""
+    """Not within a split, not across, not between two faces: all pairs of renderings."""
     candidates, images, labels, _ = renderings
     classes = {*train.classes.values(), *test.classes.values()}
     kept = np.array([letter in classes for letter in candidates])[labels]

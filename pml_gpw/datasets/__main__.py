@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     dataset = DATASETS[options.dataset]
     try:
         if options.command == "download":
-            # The checksum of an archive just fetched covers every image in it.
+            # The checksum of the archive has covered every image in it.
             decode = not dataset.download(options.root)
         else:
             decode = not options.quick

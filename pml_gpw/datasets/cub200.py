@@ -50,6 +50,7 @@ class CUB200(ImageDataset):
         url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
         md5="97eceeb196236b17998738112f37df78",
         folder="CUB_200_2011",
+        filename="CUB_200_2011.tgz",
     )
 
     @classmethod

@@ -112,7 +112,7 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
 
     @classmethod
     def download(cls, root: PathLike) -> bool:
-        """Put the files below ``root`` unless they exist; return whether they were fetched.
+        """Put the files below ``root`` unless they exist; return whether they were put there.
 
         Raises:
             ValueError: if there is no reliable source, or the file is not the published one.

@@ -54,6 +54,7 @@ class StanfordOnlineProducts(ImageDataset):
         "?id=1TclrpQOF_ullUP99wk_gjGN8pKvtErG8&export=download&authuser=0&confirm=t",
         md5="7f73d41a2f44250d4779881525aea32e",
         folder="Stanford_Online_Products",
+        filename="Stanford_Online_Products.zip",
     )
 
     @classmethod

@@ -19,10 +19,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "download":
             # The checksum of the archive has covered every image in it.
-            decode = not dataset.download(options.root)
+            report = dataset.verify(options.root, decode=not dataset.download(options.root))
         else:
-            decode = not options.quick
-        report = dataset.verify(options.root, decode)
+            report = dataset.verify(
+                options.root,
+                decode=not options.quick,
+                contents=options.contents,
+                allow_links=options.allow_links,
+            )
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -38,13 +42,18 @@ def _parser() -> argparse.ArgumentParser:
         "verify",
         help="compare the files with what was published",
         description="Compare the files of a data set with what was published: the classes and "
-        "images of each split, images that are listed twice, missing, empty or cannot be decoded, "
-        "and classes that are both in training and in test. The exit status is 0 if no problem "
-        "was found, 1 if there are problems, 2 if root is not a folder.",
+        "images of each split, paths that leave root, images that are listed twice, missing, "
+        "empty or cannot be decoded, and classes that are both in training and in test. The exit "
+        "status is 0 if no problem was found, 1 if there are problems, 2 if root is not a folder.",
     )
     verify.add_argument("dataset", choices=DATASETS)
     verify.add_argument("root", help=root)
-    verify.add_argument("--quick", action="store_true", help="do not decode the images")
+    for option, description in (
+        ("--quick", "do not decode the images"),
+        ("--contents", "also find files with the same content, by a hash of every file"),
+        ("--allow-links", "allow links to files out of root"),
+    ):
+        verify.add_argument(option, action="store_true", help=description)
     download = commands.add_parser(
         "download",
         help="fetch a data set and compare its checksum",

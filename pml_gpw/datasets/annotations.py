@@ -1,7 +1,10 @@
 """Annotation files in text form: lines with their locations, which error messages name."""
 
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
+
+MAX_DIGITS = 18  # labels are 64-bit integers
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -9,7 +12,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
     A byte order mark and Windows line ends are no part of a line.
     """
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             yield f"{path}, line {number}", line.strip()
 
@@ -24,8 +27,11 @@ def read_text(path: Path) -> str:
 
 def parse_integer(location: str, name: str, text: str) -> int:
     """Return ``text`` as an integer >= 0, or raise a ValueError that names the location."""
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(f"{location}: {name} must be an integer >= 0, got {text!r}")
+    if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS:
+        raise ValueError(
+            f"{location}: {name} must be an integer >= 0 of at most {MAX_DIGITS} digits, "
+            f"got {reprlib.repr(text)}"
+        )
     return int(text)
 
 
@@ -38,5 +44,5 @@ def split_fields(location: str, line: str, form: str, path_first: bool = False) 
     split = line.rsplit if path_first else line.split
     fields = split(maxsplit=count - 1)
     if len(fields) != count:
-        raise ValueError(f"{location}: must have the form {form!r}, got {line!r}")
+        raise ValueError(f"{location}: must have the form {form!r}, got {reprlib.repr(line)}")
     return fields

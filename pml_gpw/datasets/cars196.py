@@ -1,8 +1,10 @@
 """Stanford Cars."""
 
+import reprlib
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from typing_extensions import override
 
 from ..optional import import_optional
@@ -75,11 +77,23 @@ def _read_file(path: Path, images: Path, path_field: str) -> list[ImageRecord]:
     for number, (image, class_id) in enumerate(
         zip(annotations[path_field], annotations["class"], strict=True), start=1
     ):
-        label = int(class_id)
+        location = f"{path}, row {number}"
+        if not isinstance(image, str) or not image:
+            raise ValueError(
+                f"{location}: {path_field} must be the path of an image, got {reprlib.repr(image)}"
+            )
+        label = _parse_class_id(location, class_id)
         split = "train" if label <= LAST_TRAIN_CLASS else "test"
-        file, location = str(images / str(image)), f"{path}, row {number}"
-        records.append(ImageRecord(file, label, f"class {label}", split, location))
+        records.append(ImageRecord(str(images / image), label, f"class {label}", split, location))
     return records
+
+
+def _parse_class_id(location: str, class_id: Any) -> int:
+    """Return the class id as an integer; MATLAB's numbers are floating point unless converted."""
+    is_number = isinstance(class_id, (int, float, np.integer, np.floating))
+    if is_number and 0 <= class_id < 2**53 and class_id == int(class_id):
+        return int(class_id)
+    raise ValueError(f"{location}: class must be an integer >= 0, got {reprlib.repr(class_id)}")
 
 
 def _load_annotations(path: Path, path_field: str) -> Any:

@@ -60,9 +60,11 @@ class CUB200(ImageDataset):
         class_ids = _read_by_image_id(base / "image_class_labels.txt")
         paths = _read_by_image_id(base / "images.txt")
         if different := class_ids.keys() ^ paths.keys():
+            first = min(different)
+            location = (class_ids.get(first) or paths[first])[0]
             raise ValueError(
-                f"{base / 'images.txt'} and {base / 'image_class_labels.txt'} must have the same "
-                f"image ids; {len(different)} are in one only (first: {min(different)})"
+                f"{location}: image id {first} must be in images.txt and in "
+                f"image_class_labels.txt; {len(different)} image ids are in one of them only"
             )
         records = []
         for image_id, (location, path) in paths.items():

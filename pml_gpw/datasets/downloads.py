@@ -76,6 +76,7 @@ def download(archive: Archive, root: str | os.PathLike[str]) -> bool:
 def _extract(file: Path, folder: Path) -> None:
     """Extract the archive into ``folder``; the errors name the archive, which is kept."""
     tar_module = None if zipfile.is_zipfile(file) else _tarfile_with_filters()
+    unusable: tuple[type[Exception], ...]
     unusable = (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, ValueError)
     try:
         if tar_module is None:

@@ -10,8 +10,9 @@ from torch.utils.data import Dataset
 from typing_extensions import override
 
 from . import downloads, verification
-from .records import CHECKS, ImageRecord, SplitSize, size_of_split
-from .rgb import open_rgb
+from .files import Root, first_problem
+from .records import CHECKS_OF_RECORDS, ImageRecord, SplitSize, size_of_split
+from .rgb import Colour, open_rgb
 
 PathLike = str | os.PathLike[str]
 
@@ -30,6 +31,8 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
         transform: called with each image, a PIL image of mode RGB.
         target_transform: called with each label, an int.
         download: fetch the files first, if they are not there and have a known source.
+        allow_links: whether links may lead to files out of ``root``. Annotations never may, by
+            ``..`` or by an absolute path.
 
     ``dataset[i]`` is (image, label), the image whatever ``transform`` returns.
 
@@ -38,10 +41,11 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
         labels: list (n,) of int.
         classes: dict, label -> name of the class.
 
-    Errors: ValueError naming the file and line of an annotation that cannot be right, an image
-    that is missing, empty or listed twice, a class that is both in training and in test; and, when
-    it is read, an image that cannot be decoded. A split of another size than published is a
-    warning.
+    Errors: ValueError naming the file and line of an annotation that cannot be right, of a path
+    out of ``root``, of an image that is missing, empty or listed twice, of a class that is both in
+    training and in test; and, when it is read, an image that cannot be decoded. An image is listed
+    twice where two paths lead to the same file, also by another spelling or by a link. A split of
+    another size than published is a warning.
 
     A data set of one's own is a subclass with ``read``:
 
@@ -78,6 +82,8 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
     """Where to get the files and what the folder must look like."""
     archive: ClassVar[downloads.Archive | None] = None
     """What ``download`` fetches: only files with a lasting source and a known checksum."""
+    background: Colour | None = None
+    """The colour on which transparent images are composited; None drops the transparency."""
 
     def __init__(
         self,
@@ -86,6 +92,7 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[int], Any] | None = None,
         download: bool = False,
+        allow_links: bool = False,
     ) -> None:
         if split not in self.splits:
             raise ValueError(f"split must be one of {', '.join(self.splits)}, got {split!r}")
@@ -96,7 +103,7 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
             self.download(root)
         self.root, self.split = self._check_root(root), split
         self.transform, self.target_transform = transform, target_transform
-        records = self._check_records(self.read(self.root))
+        records = self._check_records(self.read(self.root), allow_links)
         self.paths = [record.path for record in records]
         self.labels = [record.label for record in records]
         self.classes = {record.label: record.class_name for record in records}
@@ -130,18 +137,26 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
 
     @classmethod
     def verify(
-        cls, root: PathLike, decode: bool = True, progress: bool = True
+        cls,
+        root: PathLike,
+        decode: bool = True,
+        progress: bool = True,
+        contents: bool = False,
+        allow_links: bool = False,
     ) -> verification.VerificationReport:
         """Compare the files below ``root`` with what was published, and list all problems.
 
-        It checks the annotation files; the classes and images of each split; images that are
-        listed twice, missing, empty or cannot be decoded; classes that are both in training and
-        in test; and queries whose class is not in the gallery.
+        It checks the annotation files; the classes and images of each split; paths that leave
+        ``root``; images that are listed twice, missing, empty or cannot be decoded; classes that
+        are both in training and in test; and queries whose class is not in the gallery.
 
         Args:
             root: the folder.
             decode: whether every image is decoded, which takes minutes for the large data sets.
             progress: whether a progress bar is shown.
+            contents: whether files with the same content are found too, by a hash of every file.
+                Such copies find each other: Recall@1 is too high where they have one label.
+            allow_links: whether links may lead to files out of ``root``.
 
         Raises:
             ValueError: if ``root`` is not a folder.
@@ -152,26 +167,36 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
         except ValueError as error:
             return verification.VerificationReport(cls.__name__, (str(error),))
         return verification.verify_records(
-            cls.__name__, records, cls.splits, cls.published, decode, progress
+            cls.__name__,
+            Root(path, allow_links),
+            records,
+            cls.splits,
+            cls.published,
+            decode,
+            contents,
+            progress,
         )
 
     @classmethod
     def evaluation_splits(
-        cls, root: PathLike, transform: Callable[[Any], Any] | None = None
+        cls, root: PathLike, transform: Callable[[Any], Any] | None = None, **options: Any
     ) -> tuple["ImageDataset", "ImageDataset | None"]:
         """Return the queries and references of the data set's protocol.
 
         The references are None where each query is searched for among the other queries
-        (leave-one-out).
+        (leave-one-out). ``options`` are further arguments of the data set, such as
+        ``allow_links``.
         """
-        references = None if cls.references is None else cls(root, cls.references, transform)
-        return cls(root, cls.queries, transform), references
+        queries = cls(root, cls.queries, transform, **options)
+        if cls.references is None:
+            return queries, None
+        return queries, cls(root, cls.references, transform, **options)
 
     @classmethod
     def _check_root(cls, root: PathLike) -> Path:
         if not isinstance(root, (str, os.PathLike)):
             raise ValueError(f"root must be the path of a folder, got {root!r}")
-        if not Path(root).is_dir():
+        if not os.path.isdir(root):
             raise ValueError(
                 f"root must be a folder, got {str(root)!r}, which is none. "
                 f"{cls.download_instructions}"
@@ -183,19 +208,20 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
         """Return the first of the folders ``candidates`` below ``root`` that has ``required``."""
         folders = [root / candidate for candidate in candidates]
         for folder in folders:
-            if (folder / required).exists():
+            if os.path.exists(folder / required):
                 return folder
         expected = " or ".join(str(folder / required) for folder in folders)
         raise ValueError(
             f"root must hold {expected}, none of which is there. {cls.download_instructions}"
         )
 
-    def _check_records(self, records: list[ImageRecord]) -> list[ImageRecord]:
+    def _check_records(self, records: list[ImageRecord], allow_links: bool) -> list[ImageRecord]:
         """Return the records of this split, after the checks that need not open an image."""
         name = type(self).__name__
-        for check in CHECKS:
-            for problem in check(records):
-                raise ValueError(f"{problem}. {name}.verify(root) lists all problems")
+        of_records = (problem for check in CHECKS_OF_RECORDS for problem in check(records))
+        problem = first_problem(Root(self.root, allow_links), records) or next(of_records, None)
+        if problem is not None:
+            raise ValueError(f"{problem}. {name}.verify(root) lists all problems")
         size, published = size_of_split(records, self.split), self.published.get(self.split)
         if not size.images:
             raise ValueError(
@@ -210,7 +236,7 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
 
     @override
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image, label = open_rgb(self.paths[index]), self.labels[index]
+        image, label = open_rgb(self.paths[index], self.background), self.labels[index]
         return (
             image if self.transform is None else self.transform(image),
             label if self.target_transform is None else self.target_transform(label),

@@ -1,6 +1,8 @@
 """DeepFashion: In-shop Clothes Retrieval."""
 
+import os
 import re
+import reprlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -73,21 +75,29 @@ class InShop(ImageDataset):
         (location, count), _, *lines = all_lines
         expected = annotations.parse_integer(location, "the number of rows", count)
         if len(lines) != expected:
-            raise ValueError(f"{path} says {expected} rows in line 1 and has {len(lines)}")
+            raise ValueError(
+                f"{location}: the number of rows must be {len(lines)}, which is how many follow "
+                f"the header, got {expected}"
+            )
         # An empty img/ may lie beside a full img_highres/, so the first image decides.
         first = lines[0][1].rsplit(maxsplit=2)[0].removeprefix("img/") if lines else "."
-        existing = [name for name in IMAGE_FOLDERS if (root / name / first).exists()]
+        existing = [name for name in IMAGE_FOLDERS if os.path.exists(root / name / first)]
         images = cls._find_folder(root, existing or IMAGE_FOLDERS, ".")
         return [_parse_line(cls, images, location, line) for location, line in lines]
 
 
 def _parse_line(cls: type[InShop], images: Path, location: str, line: str) -> ImageRecord:
     path, item, split = annotations.split_fields(location, line, HEADER, path_first=True)
-    match = re.fullmatch(r"id_(\d+)", item)
+    match = re.fullmatch(r"id_([0-9]+)", item)
     if match is None:
-        raise ValueError(f"{location}: item_id must have the form 'id_00000001', got {item!r}")
+        raise ValueError(
+            f"{location}: item_id must have the form 'id_00000001', got {reprlib.repr(item)}"
+        )
     if split not in cls.splits:
-        allowed = ", ".join(cls.splits)
-        raise ValueError(f"{location}: evaluation_status must be one of {allowed}, got {split!r}")
+        raise ValueError(
+            f"{location}: evaluation_status must be one of {', '.join(cls.splits)}, "
+            f"got {reprlib.repr(split)}"
+        )
     file = str(images / path.removeprefix("img/"))
-    return ImageRecord(file, int(match[1]), item, split, location)
+    label = annotations.parse_integer(location, "the number of item_id", match[1])
+    return ImageRecord(file, label, item, split, location)

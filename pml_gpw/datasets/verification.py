@@ -1,12 +1,15 @@
 """The comparison of a data set on disk with the one that was published."""
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 
 from ..optional import import_optional
-from .records import CHECKS, ImageRecord, SplitSize, size_of_split
+from .files import CHECKS_OF_FILES, Root, inspect_files
+from .records import CHECKS_OF_RECORDS, ImageRecord, SplitSize, size_of_split
 from .rgb import open_rgb
 
 MAX_PROBLEMS_PER_CHECK = 10
@@ -38,33 +41,76 @@ class VerificationReport:
 
 def verify_records(
     name: str,
+    root: Root,
     records: list[ImageRecord],
     splits: Iterable[str],
     published: Mapping[str, SplitSize],
     decode: bool,
+    contents: bool,
     progress: bool,
 ) -> VerificationReport:
-    """Check the records of a data set, and the images where ``decode`` is set."""
+    """Check the records and files of a data set.
+
+    ``decode`` also decodes the images, ``contents`` also compares the files by their contents.
+    """
     found = {split: size_of_split(records, split) for split in splits}
-    problems = [problem for check in CHECKS for problem in _abbreviate(check(records))]
+    files = inspect_files(root, records)
+    problems = [p for check in CHECKS_OF_FILES for p in _abbreviate(check(files))]
+    problems += [p for check in CHECKS_OF_RECORDS for p in _abbreviate(check(records))]
     for split, size in found.items():
         if published.get(split, size) != size:
-            files = _annotation_files(records, split)
-            problems.append(f"{split} has {size}, not {published[split]} ({files})")
+            sources = _annotation_files(records, split)
+            problems.append(f"{split} has {size}, not {published[split]} ({sources})")
+    usable = [file.record for file in files if file.outside is None and file.unusable is None]
+    if contents:
+        problems += _abbreviate(_equal_contents(usable, progress))
     if decode:
-        problems += _abbreviate(_decoding_errors(records, progress))
+        problems += _abbreviate(_decoding_errors(usable, progress))
     return VerificationReport(name, tuple(problems), published, found)
 
 
+def _equal_contents(records: list[ImageRecord], progress: bool) -> Iterator[str]:
+    """Hash every file; yield a problem for each whose content an earlier one has."""
+    first: dict[bytes, ImageRecord] = {}
+    paths = [record.path for record in records]
+    digests = _map_with_progress(_digest, paths, "hashing", progress)
+    for record, digest in zip(records, digests, strict=True):
+        if digest is None:
+            yield f"{record.location}: {record.path} cannot be read"
+            continue
+        earlier = first.setdefault(digest, record)
+        if earlier is not record:
+            yield (
+                f"{record.location}: {record.path} has the same content as {earlier.path} "
+                f"({earlier.location})"
+            )
+
+
+def _digest(path: str) -> bytes | None:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).digest()
+    except OSError:
+        return None
+
+
 def _decoding_errors(records: list[ImageRecord], progress: bool) -> Iterator[str]:
-    """Decode the files that exist and are not empty; yield an error for each that fails."""
-    paths = [r.path for r in records if os.path.isfile(r.path) and os.path.getsize(r.path)]
+    """Decode every file; yield an error for each that fails."""
+    paths = [record.path for record in records]
+    for error in _map_with_progress(_decoding_error, paths, "decoding", progress):
+        if error:
+            yield error
+
+
+Result = TypeVar("Result")
+
+
+def _map_with_progress(
+    function: Callable[[str], Result], paths: list[str], activity: str, progress: bool
+) -> Iterator[Result]:
+    """Apply the function to every path, in threads, with a progress bar."""
     bar = import_optional("tqdm", "datasets").tqdm
-    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
-        errors = pool.map(_decoding_error, paths)
-        for error in bar(errors, "decoding", len(paths), disable=not progress):
-            if error:
-                yield error
+    with ThreadPoolExecutor() as pool:  # decoding and hashing release the interpreter lock
+        yield from bar(pool.map(function, paths), activity, len(paths), disable=not progress)
 
 
 def _decoding_error(path: str) -> str | None:

@@ -7,6 +7,7 @@ from scipy.io import savemat
 
 from pml_gpw.datasets import Cars196
 
+from . import miniatures
 from .helpers import assert_refused
 from .miniatures import MINIATURES
 
@@ -56,3 +57,38 @@ def test_cars_with_annotations_of_the_other_layout(copy_of, miniature_roots):
     _, root = copy_of("Cars196, classification")
     shutil.copy(miniature_roots["Cars196"] / "cars_annos.mat", root)
     assert "cars_train" in Cars196(root, "train").paths[0]
+
+
+def two_cars(root, **changes):
+    """Two images whose annotations are numbers in floating point, unless changed."""
+    annotations = np.zeros((1, 2), dtype=[("relative_im_path", "O"), ("class", "O")])
+    annotations["relative_im_path"][0, :] = "car_ims/1.jpg", "car_ims/2.jpg"
+    annotations["class"][0, :] = 1.0, 99.0
+    for field, value in changes.items():
+        annotations[field][0, 1] = value
+    for i in (1, 2):
+        miniatures.picture(root / f"car_ims/{i}.jpg", 1, i)
+    savemat(root / "cars_annos.mat", {"annotations": annotations})
+    return root / "cars_annos.mat"
+
+
+def test_class_ids_in_floating_point(tmp_path):
+    two_cars(tmp_path)
+    assert Cars196(tmp_path, "test").labels == [99]
+    assert type(Cars196(tmp_path, "test").labels[0]) is int
+
+
+@pytest.mark.parametrize(
+    "class_id",
+    [2.7, "x", -1.0, np.nan, np.inf, 1e300, np.array([1, 2]), "9" * 5000],
+    ids=lambda value: str(value)[:5],
+)
+def test_a_class_id_that_is_none(tmp_path, class_id):
+    path = two_cars(tmp_path, **{"class": class_id})
+    assert_refused(Cars196, tmp_path, f"{path}, row 2: class must be an integer >= 0, got ")
+
+
+@pytest.mark.parametrize("image", [7.5, "", np.array([1, 2])], ids=str)
+def test_a_path_that_is_none(tmp_path, image):
+    path = two_cars(tmp_path, relative_im_path=image)
+    assert_refused(Cars196, tmp_path, f"{path}, row 2: relative_im_path must be the path of an")

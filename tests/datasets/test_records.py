@@ -1,38 +1,10 @@
-import os
-from pathlib import Path
-
 import pytest
 
-from pml_gpw.datasets import ImageFolder, InShop
+from pml_gpw.datasets import InShop
 
-from .helpers import ANNOTATION_FILES, assert_refused, rewrite, some_image
+from .helpers import ANNOTATION_FILES, assert_refused
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published")
-
-
-def test_missing_image(miniature_copy):
-    dataset, root = miniature_copy
-    path = some_image(dataset, root)
-    os.remove(path)
-    if dataset is ImageFolder:
-        assert path not in dataset(root, "test").paths
-    else:
-        assert_refused(dataset, root, f"{path} is missing")
-
-
-def test_empty_image(miniature_copy):
-    dataset, root = miniature_copy
-    path = some_image(dataset, root)
-    Path(path).write_bytes(b"")
-    assert_refused(dataset, root, f"{path} is empty")
-
-
-def test_the_same_image_under_another_number(copy_of):
-    dataset, root = copy_of("CUB200")
-    images, labels = (root / "CUB_200_2011" / f for f in ("images.txt", "image_class_labels.txt"))
-    rewrite(images, lambda lines: [*lines, "41 " + lines[38].split(maxsplit=1)[1]])
-    rewrite(labels, lambda lines: [*lines, "41 200"])
-    assert_refused(dataset, root, rf"{images}, line \d+: .* is also in {images}, line 39")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from pml_gpw.datasets import CUB200
@@ -25,3 +27,18 @@ def test_a_set_of_the_published_size_verifies(miniature_roots, monkeypatch):
     report = CUB200.verify(miniature_roots["CUB200"], progress=False)
     assert report.ok
     assert "no problem found" in str(report)
+
+
+def test_copies_are_found_by_their_contents(miniature_copy, capsys):
+    dataset, root = miniature_copy
+    paths = dataset(root, dataset.queries).paths
+    shutil.copyfile(paths[3], paths[4])
+    assert "same content" not in str(dataset.verify(root, progress=False))
+    report = dataset.verify(root, decode=False, progress=False, contents=True)
+    found = [problem for problem in report.problems if "same content" in problem]
+    assert len(found) == 1
+    assert f"{paths[4]} has the same content as {paths[3]} (" in found[0]
+    assert main(["verify", dataset.__name__, str(root), "--quick", "--contents"]) == 1
+    printed = capsys.readouterr()
+    assert found[0] in printed.out
+    assert "hashing" in printed.err

@@ -16,13 +16,13 @@ class InspectedFile(NamedTuple):
     Attributes
         record: the record.
         identity: what tells whether two paths lead to the same file.
-        outside: how the path leaves the root, or None.
+        escape: how the path leaves the root, or None.
         unusable: why the file cannot be an image, such as "is missing", or None.
     """
 
     record: ImageRecord
     identity: FileIdentity
-    outside: str | None = None
+    escape: str | None = None
     unusable: str | None = None
 
 
@@ -39,21 +39,21 @@ class Root:
         self.allow_links = allow_links
         self._folders: dict[str, str | None] = {}
 
-    def leaving_path(self, path: str) -> str | None:
+    def path_escape(self, path: str) -> str | None:
         """Return how the path of a file leaves the root by itself or by its folders' links."""
         folder, name = os.path.split(path)
         if name in ("", os.curdir, os.pardir):
-            return self._leaving_folder(path)
+            return self._folder_escape(path)
         if folder not in self._folders:  # a data set has few folders and many files
-            self._folders[folder] = self._leaving_folder(folder)
+            self._folders[folder] = self._folder_escape(folder)
         return self._folders[folder]
 
-    def _leaving_folder(self, folder: str) -> str | None:
+    def _folder_escape(self, folder: str) -> str | None:
         if not _is_in(os.path.abspath(folder), self.path):
             return f"leaves root, {self.path}"
-        return self.leaving_link(folder)
+        return self.link_escape(folder)
 
-    def leaving_link(self, path: str) -> str | None:
+    def link_escape(self, path: str) -> str | None:
         """Return how the links of a path leave the root."""
         target = os.path.realpath(path)
         if self.allow_links or _is_in(target, self.real_path):
@@ -73,16 +73,16 @@ def inspect_files(root: Root, records: Iterable[ImageRecord]) -> list[InspectedF
 def _inspect_file(root: Root, record: ImageRecord) -> InspectedFile:
     path = record.path
     try:
-        outside = root.leaving_path(path)
-        if outside is None:
+        escape = root.path_escape(path)
+        if escape is None:
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode):
-                outside = root.leaving_link(path)
+                escape = root.link_escape(path)
                 status = os.stat(path)
     except (OSError, ValueError):  # ValueError: a NUL character
         return InspectedFile(record, os.path.normpath(path), unusable="is missing")
-    if outside is not None:
-        return InspectedFile(record, os.path.normpath(path), outside=outside)
+    if escape is not None:
+        return InspectedFile(record, os.path.normpath(path), escape=escape)
     unusable = None
     if not stat.S_ISREG(status.st_mode):
         unusable = "is not a file"
@@ -97,11 +97,11 @@ def _identity(path: str, status: os.stat_result) -> FileIdentity:
     return os.path.normcase(os.path.realpath(path))  # a file system without file numbers
 
 
-def paths_outside(files: list[InspectedFile]) -> Iterator[str]:
+def paths_escaping_root(files: list[InspectedFile]) -> Iterator[str]:
     """Find paths that leave the root."""
-    for record, _, outside, _ in files:
-        if outside is not None:
-            yield f"{record.location}: {record.path} {outside}"
+    for record, _, escape, _ in files:
+        if escape is not None:
+            yield f"{record.location}: {record.path} {escape}"
 
 
 def unusable_files(files: list[InspectedFile]) -> Iterator[str]:
@@ -127,7 +127,7 @@ def duplicate_files(files: list[InspectedFile]) -> Iterator[str]:
             )
 
 
-CHECKS_OF_FILES = (paths_outside, duplicate_files, unusable_files)
+CHECKS_OF_FILES = (paths_escaping_root, duplicate_files, unusable_files)
 
 
 def first_problem(root: Root, records: list[ImageRecord]) -> str | None:
@@ -137,7 +137,7 @@ def first_problem(root: Root, records: list[ImageRecord]) -> str | None:
     root and exists. That it is empty is not found here.
     """
     looked_up = inspect_files(root, (r for r in records if r.file_identity is None))
-    for check in (paths_outside, unusable_files):
+    for check in (paths_escaping_root, unusable_files):
         for problem in check(looked_up):
             return problem
     identities = {record.file_identity for record in records}

@@ -61,7 +61,7 @@ def verify_records(
         if published.get(split, size) != size:
             sources = _annotation_files(records, split)
             problems.append(f"{split} has {size}, not {published[split]} ({sources})")
-    usable = [file.record for file in files if file.outside is None and file.unusable is None]
+    usable = [file.record for file in files if file.escape is None and file.unusable is None]
     if contents:
         problems += _abbreviate(_equal_contents(usable, progress))
     if decode:

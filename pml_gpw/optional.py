@@ -1,11 +1,11 @@
-"""Packages that only some users need."""
+"""Optional dependencies: packages that only some parts of this package need."""
 
 import importlib
 from typing import Any
 
 
-def optional(module: str, extra: str) -> Any:
-    """Import ``module``, or say which extra of this package brings it."""
+def import_optional(module: str, extra: str) -> Any:
+    """Import ``module``; the error for a missing package names the extra that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

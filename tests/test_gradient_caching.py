@@ -183,7 +183,7 @@ def test_without_replay_the_gradient_is_another():
     torch.manual_seed(5)
     expected = ordinary(reference, jittered, inputs, labels, chunks=4)
     torch.manual_seed(5)
-    with mock.patch.object(_RandomState, "replayed", return_value=nullcontext()):
+    with mock.patch.object(_RandomState, "restored", return_value=nullcontext()):
         close(GradientCache(model, jittered, 7)(inputs, labels), expected, EXACT)
     with pytest.raises(AssertionError, match="off by"):
         same_gradients(model, reference)

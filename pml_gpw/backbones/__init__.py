@@ -1,10 +1,10 @@
-"""Backbones: pretrained networks as trunks of an embedding, input convention included."""
+"""Backbones: networks without their classifier that normalize their input themselves."""
 
 from .bn_inception import load_bn_inception
 from .build import backbone
-from .convention import InputConvention
 from .freeze import freeze_batch_norm
 from .head import embedding_head
+from .normalization import InputConvention
 from .trunk import Backbone
 
 __all__ = [

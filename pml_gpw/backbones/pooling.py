@@ -1,35 +1,36 @@
-"""Global poolings: feature maps (B, D0, h, w) to features (B, D0)."""
+"""Global pooling: feature maps (B, D0, h, w) to features (B, D0)."""
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 
-class GlobalAverage(nn.Module):
-    """The mean of each channel over the map."""
+class GlobalAveragePool(nn.Module):
+    """The mean of each channel over the feature map."""
 
+    @override
     def forward(self, maps: Tensor) -> Tensor:
-        """(B, D0, h, w) -> (B, D0)."""
         return maps.mean((2, 3))
 
 
-class GlobalMax(nn.Module):
-    """The maximum of each channel over the map; equal maxima share the gradient."""
+class GlobalMaxPool(nn.Module):
+    """The maximum of each channel over the feature map; equal maxima share the gradient."""
 
+    @override
     def forward(self, maps: Tensor) -> Tensor:
-        """(B, D0, h, w) -> (B, D0)."""
         return maps.amax((2, 3))  # unlike adaptive_max_pool2d, deterministic on GPUs
 
 
-class GlobalSum(nn.Module):
+class GlobalSumPool(nn.Module):
     """Global maximum plus global average, as in Kim et al., Proxy Anchor Loss, CVPR 2020."""
 
+    @override
     def forward(self, maps: Tensor) -> Tensor:
-        """(B, D0, h, w) -> (B, D0)."""
         return maps.amax((2, 3)) + maps.mean((2, 3))
 
 
 POOLINGS: dict[str, type[nn.Module]] = {
-    "average": GlobalAverage,
-    "max": GlobalMax,
-    "sum": GlobalSum,
+    "average": GlobalAveragePool,
+    "max": GlobalMaxPool,
+    "sum": GlobalSumPool,
     "own": nn.Identity,  # the network pools
 }

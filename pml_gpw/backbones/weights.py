@@ -1,4 +1,4 @@
-"""Weights from files: every tensor has its place and every place its tensor."""
+"""Weights from files, which must fit a network exactly."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -11,8 +11,11 @@ PRETRAINED = "pretrained"
 Weights = str | os.PathLike[str] | None
 
 
-def checked_weights(weights: Weights) -> Path | None:
-    """The file that ``weights`` names, if it names one; raises unless that exists."""
+def weights_file(weights: Weights) -> Path | None:
+    """Return the file that ``weights`` names; None where it names none.
+
+    Raises a ValueError for another type, and for a file that does not exist.
+    """
     if weights is None or weights == PRETRAINED:
         return None
     if not isinstance(weights, (str, os.PathLike)):
@@ -26,22 +29,22 @@ def checked_weights(weights: Weights) -> Path | None:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict's file; prefixes ``module.`` of DataParallel are left out.
+    """Read the tensors of a state dict; the prefixes ``module.`` of DataParallel are removed.
 
     Raises ValueError, naming the file, if it is damaged, holds code or is no state dict.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in a dozen ways, by where it is damaged
+    except Exception as error:  # damaged files raise exceptions of every kind
         raise ValueError(
             f"weights must be a state dict, got {str(path)!r}, which is damaged or holds more "
             "than tensors"
         ) from error
-    return checked_state_dict(state, str(path))
+    return validate_state_dict(state, str(path))
 
 
-def checked_state_dict(state: object, source: str) -> dict[str, Tensor]:
-    """``state`` as a flat dict of names and tensors, without prefixes ``module.``."""
+def validate_state_dict(state: object, source: str) -> dict[str, Tensor]:
+    """Return ``state`` without prefixes ``module.``; ValueError unless it maps names to tensors."""
     if not (
         isinstance(state, Mapping)
         and state
@@ -52,37 +55,37 @@ def checked_state_dict(state: object, source: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
-def fill(
+def load_exactly(
     module: nn.Module,
     state: Mapping[str, Tensor],
     source: str,
     rename: Callable[[str], str] = str,
 ) -> None:
-    """Load ``state`` into ``module``: the same names and shapes, or a ValueError naming them.
+    """Load ``state`` into ``module``; ValueError unless all names and shapes are the same.
 
-    ``rename`` maps a name of the module to the name in ``state``. Only ``num_batches_tracked``
-    may be missing: files older than torch 0.4.1 do not have it, and only a batch normalisation
+    ``rename`` maps a name of the module to its name in ``state``. Only ``num_batches_tracked``
+    may be missing: files older than torch 0.4.1 do not have it, and only a batch normalization
     with momentum None reads it.
     """
-    own = {rename(name): name for name in module.state_dict()}
-    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
-    unexpected = [name for name in state if name not in own]
+    names = {rename(name): name for name in module.state_dict()}
+    missing = [n for n in names if n not in state and not n.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name not in names]
     if missing or unexpected:
         raise ValueError(
             f"weights must fill the network, got {source} with missing names: "
-            f"{_some(missing)}; unexpected names: {_some(unexpected)}"
+            f"{_join_first(missing)}; unexpected names: {_join_first(unexpected)}"
         )
-    places = module.state_dict()
+    current = module.state_dict()
     wrong = [
-        f"{name} {tuple(tensor.shape)}, not {tuple(places[own[name]].shape)}"
+        f"{name} {tuple(tensor.shape)}, not {tuple(current[names[name]].shape)}"
         for name, tensor in state.items()
-        if tensor.shape != places[own[name]].shape
+        if tensor.shape != current[names[name]].shape
     ]
     if wrong:
-        raise ValueError(f"weights must fit the network, got {source} with {_some(wrong)}")
-    module.load_state_dict({own[n]: tensor for n, tensor in state.items()}, strict=False)
+        raise ValueError(f"weights must fit the network, got {source} with {_join_first(wrong)}")
+    module.load_state_dict({names[n]: tensor for n, tensor in state.items()}, strict=False)
 
 
-def _some(names: list[str], most: int = 8) -> str:
-    shown = ", ".join(names[:most]) or "none"
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+def _join_first(names: list[str], limit: int = 8) -> str:
+    first = ", ".join(names[:limit]) or "none"
+    return f"{first} and {len(names) - limit} more" if len(names) > limit else first

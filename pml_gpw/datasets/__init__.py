@@ -1,11 +1,12 @@
-"""Data sets for metric learning whose test classes are never seen in training."""
+"""Data sets for metric learning whose test classes never occur in training."""
 
 from .cars196 import Cars196
 from .cub200 import CUB200
 from .glyphs import Glyphs
+from .image_dataset import ImageDataset
 from .image_folder import ImageFolder
-from .images import ImageDataset
 from .in_shop import InShop
+from .records import ImageRecord
 from .stanford_online_products import StanfordOnlineProducts
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Glyphs",
     "ImageDataset",
     "ImageFolder",
+    "ImageRecord",
     "InShop",
     "StanfordOnlineProducts",
 ]

@@ -1,10 +1,10 @@
-"""Look at a data set on disk, or fetch it: python -m pml_gpw.datasets --help."""
+"""Verify or download a data set: python -m pml_gpw.datasets --help."""
 
 import argparse
 import sys
 
 from . import CUB200, Cars196, ImageFolder, InShop, StanfordOnlineProducts
-from .images import ImageDataset
+from .image_dataset import ImageDataset
 
 DATASETS: dict[str, type[ImageDataset]] = {
     dataset.__name__: dataset
@@ -13,15 +13,20 @@ DATASETS: dict[str, type[ImageDataset]] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 0 if the data set is what was published."""
+    """Run the command and return its exit status: 0 if no problem was found."""
     options = _parser().parse_args(arguments)
     dataset = DATASETS[options.dataset]
     try:
         if options.command == "download":
-            decode = not dataset.download(options.root)  # else the checksum has been compared
+            # The checksum of the archive has covered every image in it.
+            report = dataset.verify(options.root, decode=not dataset.download(options.root))
         else:
-            decode = not options.quick
-        report = dataset.verify(options.root, decode)
+            report = dataset.verify(
+                options.root,
+                decode=not options.quick,
+                contents=options.contents,
+                allow_links=options.allow_links,
+            )
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -36,21 +41,27 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser(
         "verify",
         help="compare the files with what was published",
-        description="Compare the files of a data set with what was published: classes and images "
-        "of each split, images listed twice, missing, empty or not to be decoded, classes both "
-        "trained and tested. Exit status 0 if all is well, 1 if not, 2 if root is no folder.",
+        description="Compare the files of a data set with what was published: the classes and "
+        "images of each split, paths that leave root, images that are listed twice, missing, "
+        "empty or cannot be decoded, and classes that are both in training and in test. The exit "
+        "status is 0 if no problem was found, 1 if there are problems, 2 if root is not a folder.",
     )
     verify.add_argument("dataset", choices=DATASETS)
     verify.add_argument("root", help=root)
-    verify.add_argument("--quick", action="store_true", help="do not decode the images")
-    fetch = commands.add_parser(
+    for option, description in (
+        ("--quick", "do not decode the images"),
+        ("--contents", "also find files with the same content, by a hash of every file"),
+        ("--allow-links", "allow links to files out of root"),
+    ):
+        verify.add_argument(option, action="store_true", help=description)
+    download = commands.add_parser(
         "download",
         help="fetch a data set and compare its checksum",
-        description="Fetch a data set, compare its checksum and unpack it. For a set without a "
-        "source to rely on, say where to get it and what the folder must look like.",
+        description="Fetch a data set, compare its checksum and unpack it. For a data set without "
+        "a reliable source, the command says where to get it and what the folder must look like.",
     )
-    fetch.add_argument("dataset", choices=DATASETS)
-    fetch.add_argument("root", help=root)
+    download.add_argument("dataset", choices=DATASETS)
+    download.add_argument("root", help=root)
     return parser
 
 

@@ -1,42 +1,48 @@
-"""Text files of annotations: lines with their places, so that an error can name them."""
+"""Annotation files in text form: lines with their locations, which error messages name."""
 
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 
+MAX_DIGITS = 18  # labels are 64-bit integers
 
-def lines(path: Path, skip: int = 0) -> Iterator[tuple[str, str]]:
-    """(place, line) of each line that is not blank, after the first ``skip``.
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (location, line) for each line that is not blank.
 
     A byte order mark and Windows line ends are no part of a line.
     """
-    for number, line in enumerate(text_of(path).splitlines(), start=1):
-        if number > skip and line.strip():
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
             yield f"{path}, line {number}", line.strip()
 
 
-def text_of(path: Path) -> str:
-    """The content of a file, or a ValueError naming it."""
+def read_text(path: Path) -> str:
+    """Return the content of a file, or raise a ValueError that names it."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as text: {error}") from error
 
 
-def integer(place: str, what: str, text: str) -> int:
-    """``text`` as an integer >= 0, or a ValueError naming the place."""
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(f"{place}: {what} must be an integer >= 0, got {text!r}")
+def parse_integer(location: str, name: str, text: str) -> int:
+    """Return ``text`` as an integer >= 0, or raise a ValueError that names the location."""
+    if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS:
+        raise ValueError(
+            f"{location}: {name} must be an integer >= 0 of at most {MAX_DIGITS} digits, "
+            f"got {reprlib.repr(text)}"
+        )
     return int(text)
 
 
-def fields(place: str, line: str, form: str, from_right: bool = False) -> list[str]:
-    """The words of a line of the form "id path"; the path may hold blanks.
+def split_fields(location: str, line: str, form: str, path_first: bool = False) -> list[str]:
+    """Return the fields of a line of the form "id path", whose path may contain blanks.
 
-    It is the last field, or with ``from_right`` the first.
+    The path is the last field, or the first with ``path_first``.
     """
     count = len(form.split())
-    split = line.rsplit if from_right else line.split
-    words = split(maxsplit=count - 1)
-    if len(words) != count:
-        raise ValueError(f"{place}: must have the form {form!r}, got {line!r}")
-    return words
+    split = line.rsplit if path_first else line.split
+    fields = split(maxsplit=count - 1)
+    if len(fields) != count:
+        raise ValueError(f"{location}: must have the form {form!r}, got {reprlib.repr(line)}")
+    return fields

@@ -1,31 +1,56 @@
 """Stanford Cars."""
 
+import reprlib
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..optional import optional
-from .images import ImageDataset
-from .rows import Row, Size
+import numpy as np
+from typing_extensions import override
 
-LAST_TRAINED = 98
-RETRIEVAL, TRAIN, TEST = "cars_annos.mat", "cars_train_annos.mat", "cars_test_annos_withlabels.mat"
+from ..optional import import_optional
+from .image_dataset import ImageDataset
+from .records import ImageRecord, SplitSize
+
+LAST_TRAIN_CLASS = 98
+RETRIEVAL_FILE = "cars_annos.mat"
+TRAIN_FILE, TEST_FILE = "cars_train_annos.mat", "cars_test_annos_withlabels.mat"
 
 
 class Cars196(ImageDataset):
-    """Cars-196: 196 models of cars; the first 98 train, the others test.
+    """Cars-196: 196 models of cars; the first 98 are for training, the others for test.
 
-    ``root`` has one of the two layouts in which the set is found: that for retrieval,
+    ``root`` has one of the two layouts in which the data set is found: that for retrieval,
     ``cars_annos.mat`` and ``car_ims/``; or that for classification, ``cars_train/``,
     ``cars_test/`` and ``devkit/`` with ``cars_train_annos.mat`` and
-    ``cars_test_annos_withlabels.mat`` (the latter also beside ``devkit/``), whose two parts both
-    have all classes and are put together first. Labels are the class ids 1 to 196.
+    ``cars_test_annos_withlabels.mat`` (the latter also beside ``devkit/``). The two parts of the
+    latter both have all classes and are merged first. Labels are the class ids 1 to 196.
 
     Source: Krause et al., 3D object representations for fine-grained categorization, 2013.
+
+    A miniature of two classes; the warning says that it is smaller than the published data set:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> from scipy.io import savemat
+    >>> from pml_gpw.datasets import Cars196
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> root = Path(folder.name)
+    >>> (root / "car_ims").mkdir()
+    >>> rows = [("car_ims/1.jpg", 1), ("car_ims/2.jpg", 99)]
+    >>> for path, _ in rows:
+    ...     Image.new("RGB", (8, 8)).save(root / path)
+    >>> fields = [("relative_im_path", object), ("class", object)]
+    >>> savemat(root / "cars_annos.mat", {"annotations": np.array([rows], dtype=fields)})
+    >>> Cars196(root, "train").labels, Cars196(root, "test").labels
+    ([1], [99])
+    >>> folder.cleanup()
     """
 
     ks = (1, 2, 4, 8, 16, 32)
-    published: ClassVar = {"train": Size(98, 8_054), "test": Size(98, 8_131)}
-    where = (
+    published: ClassVar = {"train": SplitSize(98, 8_054), "test": SplitSize(98, 8_131)}
+    download_instructions = (
         "Its host is gone, and no mirror is known to be stable. root must hold cars_annos.mat (md5 "
         "b407c6086d669747186bd1d764ff9dbc) and car_ims/ (of car_ims.tgz, md5 "
         "d5c8f0aa497503f355e17dc7886c3f14), or cars_train/, cars_test/ and devkit/ with "
@@ -33,37 +58,50 @@ class Cars196(ImageDataset):
     )
 
     @classmethod
-    def read(cls, root: Path) -> list[Row]:
-        """The rows of the layout that is there."""
-        beside_other = (root / "cars_train").is_dir() and not (root / "car_ims").is_dir()
-        if (root / RETRIEVAL).exists() and not beside_other:
-            return _rows(root / RETRIEVAL, root, "relative_im_path")
-        devkit = cls._first(root, ("devkit", "."), TRAIN)
-        beside = cls._first(root, ("devkit", "."), TEST)
+    @override
+    def read(cls, root: Path) -> list[ImageRecord]:
+        for_classification = (root / "cars_train").is_dir() and not (root / "car_ims").is_dir()
+        if (root / RETRIEVAL_FILE).exists() and not for_classification:
+            return _read_file(root / RETRIEVAL_FILE, root, "relative_im_path")
+        train = cls._find_folder(root, ("devkit", "."), TRAIN_FILE) / TRAIN_FILE
+        test = cls._find_folder(root, ("devkit", "."), TEST_FILE) / TEST_FILE
         return [
-            *_rows(devkit / TRAIN, root / "cars_train", "fname"),
-            *_rows(beside / TEST, root / "cars_test", "fname"),
+            *_read_file(train, root / "cars_train", "fname"),
+            *_read_file(test, root / "cars_test", "fname"),
         ]
 
 
-def _rows(path: Path, images: Path, path_field: str) -> list[Row]:
-    rows = []
-    annotations = _annotations(path, path_field)
-    for number, (image, label) in enumerate(
+def _read_file(path: Path, images: Path, path_field: str) -> list[ImageRecord]:
+    records = []
+    annotations = _load_annotations(path, path_field)
+    for number, (image, class_id) in enumerate(
         zip(annotations[path_field], annotations["class"], strict=True), start=1
     ):
-        split = "train" if int(label) <= LAST_TRAINED else "test"
-        place = f"{path}, row {number}"
-        rows.append(Row(str(images / str(image)), int(label), f"class {label}", split, place))
-    return rows
+        location = f"{path}, row {number}"
+        if not isinstance(image, str) or not image:
+            raise ValueError(
+                f"{location}: {path_field} must be the path of an image, got {reprlib.repr(image)}"
+            )
+        label = _parse_class_id(location, class_id)
+        split = "train" if label <= LAST_TRAIN_CLASS else "test"
+        records.append(ImageRecord(str(images / image), label, f"class {label}", split, location))
+    return records
 
 
-def _annotations(path: Path, path_field: str) -> Any:
-    """The structured array of a file, or a ValueError naming it."""
-    io = optional("scipy.io", "datasets")
+def _parse_class_id(location: str, class_id: Any) -> int:
+    """Return the class id as an integer; MATLAB's numbers are floating point unless converted."""
+    is_number = isinstance(class_id, (int, float, np.integer, np.floating))
+    if is_number and 0 <= class_id < 2**53 and class_id == int(class_id):
+        return int(class_id)
+    raise ValueError(f"{location}: class must be an integer >= 0, got {reprlib.repr(class_id)}")
+
+
+def _load_annotations(path: Path, path_field: str) -> Any:
+    """Return the structured array of a file, or raise a ValueError that names the file."""
+    io = import_optional("scipy.io", "datasets")
     try:
         content = io.loadmat(path, squeeze_me=True)
-    except Exception as error:  # scipy raises what its parsers happen to meet
+    except Exception as error:  # scipy's parsers raise exceptions of every kind
         raise ValueError(f"{path} cannot be read as a MATLAB file: {error}") from error
     annotations = content.get("annotations")
     names = getattr(getattr(annotations, "dtype", None), "names", None) or ()
@@ -72,4 +110,4 @@ def _annotations(path: Path, path_field: str) -> Any:
             f"{path} must hold 'annotations' with the fields {path_field!r} and 'class', "
             f"got {', '.join(names) or 'none'}"
         )
-    return annotations.reshape(-1)  # a single row would come without an axis
+    return annotations.reshape(-1)  # a single row has no axis after squeezing

@@ -1,63 +1,108 @@
-"""Archives fetched, checked and unpacked so that a folder is whole or not there."""
+"""Archives that are fetched, checked and unpacked so that a folder is complete or absent."""
 
+import lzma
 import os
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..optional import optional
+from ..optional import import_optional
 
 
 class Archive(NamedTuple):
-    """A published zip or tar file: its address, its MD5 sum, and the one folder wanted of it."""
+    """A published zip or tar file.
+
+    Its address, its MD5 sum, the folder wanted from it, and the name of the file itself.
+    """
 
     url: str
     md5: str
     folder: str
+    filename: str
 
 
 def download(archive: Archive, root: str | os.PathLike[str]) -> bool:
-    """Put ``archive.folder`` below ``root``, unless it is there; whether it had to be fetched.
+    """Put ``archive.folder`` below ``root`` unless it exists; return whether it was put there.
 
-    The file comes under a temporary name, its sum is checked, it is unpacked beside its place,
-    and the folder moves there in one step: what is interrupted leaves nothing that looks like a
-    data set. The archive is removed.
+    The archive is fetched under a temporary name and its checksum is compared; it is unpacked
+    beside its destination, and the folder is moved there in one step: an interruption leaves
+    nothing that looks like a data set. The archive is removed once it is unpacked. If unpacking
+    fails, it stays as ``root/<filename>``; an archive of that name is used and not fetched again,
+    also one that was put there by hand, which is not removed.
 
     Raises:
-        ValueError: if what comes is not the published file, or has a path outside of its folder.
+        ValueError: if the file is not the published one, or has a path outside of its folder.
         OSError: if it cannot be fetched or written.
-        ImportError: without pooch.
+        ImportError: without pooch, or without backports.tarfile where Python is too old to unpack
+            a tar file safely.
     """
     target = Path(root, archive.folder)
     if target.exists():
         return False
-    pooch = optional("pooch", "datasets")
+    pooch = import_optional("pooch", "datasets")
+    if not archive.filename.endswith(".zip"):
+        _tarfile_with_filters()  # an ImportError comes before the download, not after it
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as work:
-        file = pooch.retrieve(
-            archive.url, f"md5:{archive.md5}", fname="archive", path=work, progressbar=True
+    file = target.parent / archive.filename
+    was_there = file.exists()
+    if was_there and (md5 := pooch.file_hash(str(file), alg="md5")) != archive.md5:
+        raise ValueError(
+            f"{file} must be the published file, of MD5 sum {archive.md5}, got {md5}; "
+            "remove it or rename it"
         )
-        _unpack(file, Path(work, "unpacked"))
-        unpacked = Path(work, "unpacked", archive.folder)
-        if not unpacked.is_dir():
-            raise ValueError(f"{archive.url} must hold the folder {archive.folder}, and does not")
-        os.replace(unpacked, target)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as temporary:
+        if not was_there:
+            fetched = pooch.retrieve(
+                archive.url,
+                f"md5:{archive.md5}",
+                fname=archive.filename,
+                path=temporary,
+                progressbar=True,
+            )
+            os.replace(fetched, file)
+        unpacked = Path(temporary, "unpacked")
+        _extract(file, unpacked)
+        if not (unpacked / archive.folder).is_dir():
+            raise ValueError(f"{file} must hold the folder {archive.folder}, and does not")
+        os.replace(unpacked / archive.folder, target)
+    if not was_there:
+        file.unlink()
     return True
 
 
-def _unpack(file: str, folder: Path) -> None:
-    """Unpack, or raise a ValueError if a path would leave ``folder``."""
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            for name in archive.namelist():
-                if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                    raise ValueError(f"the archive has a path outside of its folder: {name}")
-            archive.extractall(folder)
-        return
+def _extract(file: Path, folder: Path) -> None:
+    """Extract the archive into ``folder``; the errors name the archive, which is kept."""
+    tar_module = None if zipfile.is_zipfile(file) else _tarfile_with_filters()
+    unusable: tuple[type[Exception], ...]
+    unusable = (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, ValueError)
     try:
-        with tarfile.open(file) as archive_:
-            archive_.extractall(folder, filter="data")
-    except tarfile.TarError as error:
-        raise ValueError(f"the archive cannot be unpacked: {error}") from error
+        if tar_module is None:
+            _extract_zip(file, folder)
+        else:
+            unusable = (*unusable, tar_module.TarError)
+            with tar_module.open(file) as tar_file:
+                tar_file.extractall(folder, filter="data")
+    except unusable as error:
+        raise ValueError(f"{file} cannot be unpacked: {error}. It is kept") from error
+    except OSError as error:
+        raise OSError(
+            f"{file} could not be unpacked: {error}. It is kept, and the next download uses it"
+        ) from error
+
+
+def _extract_zip(file: Path, folder: Path) -> None:
+    with zipfile.ZipFile(file) as zip_file:
+        for name in zip_file.namelist():
+            if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                raise ValueError(f"it has a path outside of its folder: {name}")
+        zip_file.extractall(folder)
+
+
+def _tarfile_with_filters() -> Any:
+    """Return tarfile, or its backport: before Python 3.10.12 and 3.11.4 it has no filters."""
+    if hasattr(tarfile, "data_filter"):
+        return tarfile
+    return import_optional("backports.tarfile", "datasets")

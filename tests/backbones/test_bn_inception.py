@@ -6,14 +6,14 @@ from torch import nn
 
 from pml_gpw.backbones import backbone, load_bn_inception
 
-from . import published
+from . import oracle
 
 pytest.importorskip("pytorchcv")
 
 
 @pytest.fixture(scope="module")
 def state():
-    return published.checkpoint()
+    return oracle.checkpoint()
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +50,13 @@ def test_counts(net):
     assert parameters(backbone("bn_inception")) == 10_270_240
     assert sum(isinstance(m, nn.Conv2d) for m in net.modules()) == 69
     assert sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) == 69
-    assert len(published.convolutions()) == 69
+    assert len(oracle.convolutions()) == 69
 
 
 @pytest.mark.parametrize("side", [97, 224, 227])
 def test_feature_map_is_the_published_function(state, net, side):
     got = maps(net, images(side))
-    want = published.feature_map(rounded(state), images(side))
+    want = oracle.feature_map(rounded(state), images(side))
     assert got.shape == want.shape
     assert side == 97 or got.shape == (1, 1024, 7, 7)
     assert (want > 0).double().mean() > 0.1  # a map of zeros would agree with anything
@@ -66,7 +66,7 @@ def test_feature_map_is_the_published_function(state, net, side):
 def test_logits_are_the_published_function(state, net):
     with torch.no_grad():
         got = net(images(224))
-    assert difference(got, published.logits(rounded(state), images(224))) < 1e-10
+    assert difference(got, oracle.logits(rounded(state), images(224))) < 1e-10
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_swapped_branches_are_seen(state, net, one, other):
         for a, b in ((one, other), (other, one)):
             if layer.removesuffix("_bn") == a:
                 swapped[name] = state[f"{layer.replace(a, b)}.{kind}"]
-    wrong = published.feature_map(rounded(swapped), images(97))
+    wrong = oracle.feature_map(rounded(swapped), images(97))
     assert difference(maps(net, images(97)), wrong) > 1e-3
 
 
@@ -95,7 +95,7 @@ def test_swapped_branches_are_seen(state, net, one, other):
     ids=str,
 )
 def test_variants_of_the_checkpoint(net, options):
-    other = load_bn_inception(published.checkpoint(**options)).double().eval()
+    other = load_bn_inception(oracle.checkpoint(**options)).double().eval()
     assert torch.equal(maps(other, images(97)), maps(net, images(97)))
     if options.get("classifier") == "fc":
         assert torch.equal(other.output.weight, net.output.weight)
@@ -120,7 +120,7 @@ def test_backbone_from_a_file(state, tmp_path, legacy):
     trunk = backbone("bn_inception", "max", path, frozen_batch_norm=True).double().train()
     pictures = torch.randint(0, 256, (2, 3, 97, 97), dtype=torch.uint8)
     mean = torch.tensor([104.0, 117.0, 128.0], dtype=torch.float64).reshape(3, 1, 1)
-    want = published.feature_map(rounded(state), pictures[:, [2, 1, 0]].double() - mean)
+    want = oracle.feature_map(rounded(state), pictures[:, [2, 1, 0]].double() - mean)
     assert difference(trunk(pictures), want.amax((2, 3))) < 1e-10
 
 
@@ -172,10 +172,10 @@ def test_errors_name_the_file(state, tmp_path):
 def test_pytorchcv_weights_bring_their_convention(monkeypatch):
     from pml_gpw.backbones import bn_inception
 
-    random = bn_inception.architecture
+    random = bn_inception.pytorchcv_network
     asked = []
     monkeypatch.setattr(
-        bn_inception, "architecture", lambda pretrained: asked.append(pretrained) or random()
+        bn_inception, "pytorchcv_network", lambda pretrained: asked.append(pretrained) or random()
     )
     own = backbone("bn_inception", weights="pretrained").convention
     assert asked == [True]

@@ -1,11 +1,8 @@
-"""Global poolings and the head, by hand."""
-
-import math
+"""Global pooling, by hand."""
 
 import pytest
 import torch
 
-from pml_gpw.backbones import embedding_head
 from pml_gpw.backbones.pooling import POOLINGS
 
 MAPS = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[-4.0, -3.0], [-2.0, -1.0]]]])
@@ -29,21 +26,3 @@ def test_by_hand(pooling, features, gradient):
 
 def test_own_leaves_features_as_they_are():
     assert torch.equal(POOLINGS["own"]()(MAPS[..., 0, 0]), MAPS[..., 0, 0])
-
-
-def test_head_initialisation():
-    torch.manual_seed(0)
-    head = embedding_head(1024, 512)
-    assert head(torch.ones(2, 1024)).shape == (2, 512)
-    assert not head.bias.any()
-    assert float(head.weight.mean()) == pytest.approx(0, abs=5e-4)  # 5 standard errors are 4e-4
-    assert float(head.weight.std()) == pytest.approx(math.sqrt(2 / 512), rel=5e-3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [((0, 512), "features must"), ((1024, -1), "dimensions must"), ((1024, 64.0), "dimensions")],
-)
-def test_bad_head(arguments, says):
-    with pytest.raises(ValueError, match=says):
-        embedding_head(*arguments)

@@ -1,13 +1,16 @@
+import errno
 import hashlib
 import http.server
 import io
+import sys
 import tarfile
 import threading
+import types
 import zipfile
 
 import pytest
 
-from pml_gpw.datasets import CUB200
+from pml_gpw.datasets import CUB200, downloads
 from pml_gpw.datasets.__main__ import main
 from pml_gpw.datasets.downloads import Archive, download
 
@@ -56,7 +59,7 @@ def zip_of(files):
 def serve(served, content, folder="Set"):
     place, address = served
     (place / "archive").write_bytes(content)
-    return Archive(f"{address}/archive", hashlib.md5(content).hexdigest(), folder)
+    return Archive(f"{address}/archive", hashlib.md5(content).hexdigest(), folder, "Set.packed")
 
 
 FILES = {"Set/list.txt": b"1 a.jpg\n", "Set/images/a.jpg": b"pixels"}
@@ -73,7 +76,7 @@ def test_the_folder_is_there_and_nothing_else(served, tmp_path, pack):
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
     (tmp_path / "Set").mkdir()
-    download(Archive("http://127.0.0.1:1/nobody", "0" * 32, "Set"), tmp_path)
+    download(Archive("http://127.0.0.1:1/nobody", "0" * 32, "Set", "Set.packed"), tmp_path)
 
 
 @pytest.mark.parametrize("pack", [tar_of, zip_of])
@@ -84,9 +87,9 @@ def test_no_path_leaves_the_folder(served, tmp_path, pack, outside):
     if pack is tar_of and outside.startswith("/"):
         download(archive, root)  # tarfile makes an absolute path a relative one
     else:
-        with pytest.raises(ValueError, match=r"cannot be unpacked|outside of its folder"):
+        with pytest.raises(ValueError, match=r"root.Set\.packed cannot be unpacked"):
             download(archive, root)
-        assert [*root.iterdir()] == []
+        assert [path.name for path in root.iterdir()] == ["Set.packed"]
     assert not [p for p in tmp_path.parent.rglob("evil*") if root / "Set" not in p.parents]
 
 
@@ -108,9 +111,78 @@ def test_a_download_cut_off(served, tmp_path):
 
 def test_an_archive_that_is_damaged_or_has_another_folder(served, tmp_path):
     for content, said in ((b"no archive at all", "cannot be unpacked"), (tar_of(FILES), "folder")):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=rf"Set\.packed.* {said}"):
             download(serve(served, content, folder="Other"), tmp_path / "root")
-        assert [*(tmp_path / "root").iterdir()] == []
+        assert [path.name for path in (tmp_path / "root").iterdir()] == ["Set.packed"]
+        (tmp_path / "root/Set.packed").unlink()
+
+
+class OldTarfile(types.ModuleType):
+    """tarfile as it was before Python 3.10.12 and 3.11.4, without filters."""
+
+    def __init__(self):
+        super().__init__("tarfile")
+        names = (name for name in dir(tarfile) if not name.endswith("filter"))
+        self.__dict__.update({name: getattr(tarfile, name) for name in names})
+
+    class TarFile(tarfile.TarFile):
+        def extractall(self, path=".", members=None, *, numeric_owner=False):
+            raise AssertionError("nothing may be extracted without a filter")
+
+    @classmethod
+    def open(cls, *arguments, **options):
+        return cls.TarFile.open(*arguments, **options)
+
+
+def test_an_old_python_unpacks_as_safely(served, tmp_path, monkeypatch):
+    new = hasattr(tarfile, "data_filter")
+    backport = tarfile if new else pytest.importorskip("backports.tarfile")
+    monkeypatch.setitem(sys.modules, "backports.tarfile", backport)
+    monkeypatch.setattr(downloads, "tarfile", OldTarfile())
+    download(serve(served, tar_of(FILES)), tmp_path / "root")
+    assert (tmp_path / "root/Set/list.txt").read_bytes() == FILES["Set/list.txt"]
+    archive = serve(served, tar_of({**FILES, "../evil.txt": b"evil"}))
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        download(archive, tmp_path / "other")
+    assert not (tmp_path / "evil.txt").exists()
+
+
+def test_an_old_python_without_the_backport_says_so_before_the_download(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "backports.tarfile", None)
+    monkeypatch.setattr(downloads, "tarfile", OldTarfile())
+    archive = Archive("http://127.0.0.1:1/nobody", "0" * 32, "Set", "Set.tgz")
+    with pytest.raises(ImportError, match=r'pip install "pml-gpw\[datasets\]"'):
+        download(archive, tmp_path)
+
+
+def test_the_archive_is_kept_when_unpacking_fails_and_used_the_next_time(
+    served, tmp_path, monkeypatch
+):
+    archive, root = serve(served, tar_of(FILES)), tmp_path / "root"
+
+    def disk_full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarFile, "extractall", disk_full)
+        with pytest.raises(OSError, match=r"root.Set\.packed could not be unpacked: .*No space"):
+            download(archive, root)
+    assert [path.name for path in root.iterdir()] == ["Set.packed"]
+    served[0].joinpath("archive").unlink()  # it is not fetched again
+    assert download(archive, root)
+    assert (root / "Set/list.txt").read_bytes() == FILES["Set/list.txt"]
+
+
+def test_an_archive_put_there_by_hand_is_used_and_left(tmp_path):
+    content = tar_of(FILES)
+    md5 = hashlib.md5(content).hexdigest()
+    archive = Archive("http://127.0.0.1:1/nobody", md5, "Set", "Set.tgz")
+    (tmp_path / "Set.tgz").write_bytes(content[:100])
+    with pytest.raises(ValueError, match=rf"Set\.tgz must be the published file, of MD5 sum {md5}"):
+        download(archive, tmp_path)
+    (tmp_path / "Set.tgz").write_bytes(content)
+    download(archive, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Set", "Set.tgz"]
 
 
 def test_a_data_set_from_its_archive_to_its_images(served, tmp_path, monkeypatch, capsys):

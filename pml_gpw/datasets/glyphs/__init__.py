@@ -1,4 +1,4 @@
-"""Glyphs: the data set that needs no download, drawn from fonts."""
+"""Glyphs: the data set that needs no download, rendered from fonts."""
 
 from .glyphs import Glyphs
 

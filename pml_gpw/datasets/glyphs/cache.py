@@ -1,6 +1,6 @@
-"""Arrays computed once and kept in a file that is either whole and current or replaced.
+"""Arrays that are computed once and kept in a file, which is complete and current or replaced.
 
-The file is a SHA-256 digest followed by what it is the digest of, a NumPy ``.npz`` archive.
+The file is a SHA-256 digest followed by the NumPy ``.npz`` archive of which it is the digest.
 """
 
 import hashlib
@@ -17,50 +17,52 @@ from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
 
-RECIPE = "recipe"  # the file's own entry that says how its arrays were made
+KEY_ENTRY = "cache_key"  # the entry of the file that says from what its arrays were made
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
-def user_folder() -> Path:
-    """``$XDG_CACHE_HOME/pml-gpw``, or ``~/.cache/pml-gpw`` where that is not an absolute path."""
+def default_folder() -> Path:
+    """Return ``$XDG_CACHE_HOME/pml-gpw``; ``~/.cache/pml-gpw`` if that is not an absolute path."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "pml-gpw"
 
 
-def load_or_build(path: Path, recipe: str, build: Callable[[], Arrays]) -> Arrays:
-    """The arrays in ``path`` if it is whole and made by ``recipe``; else build and keep them.
+def load_or_build(path: Path, cache_key: str, build: Callable[[], Arrays]) -> Arrays:
+    """Return the arrays in ``path`` if it is complete and has this key; else build and save them.
 
-    Warns when a file is there and has to be replaced. Processes may do this at the same time:
-    each writes a file of its own and moves it into place in one step, so a reader sees a whole
-    file or none.
+    A warning tells when a file exists and has to be replaced. Several processes may call this at
+    the same time: each writes a file of its own and moves it into place in one step, so a reader
+    sees a complete file or none.
     """
     if path.exists():
         try:
-            return _read(path, recipe)
-        except _Unusable as reason:
+            return _read(path, cache_key)
+        except _UnusableFileError as reason:
             warnings.warn(f"{path} {reason}; building it again", stacklevel=3)
     arrays = build()
-    _write(path, {RECIPE: np.array(recipe), **arrays})
+    _write(path, {KEY_ENTRY: np.array(cache_key), **arrays})
     return arrays
 
 
-class _Unusable(Exception):
-    """Why a cache file cannot be used, as the end of a sentence about it."""
+class _UnusableFileError(Exception):
+    """A cache file cannot be used; the message is the end of a sentence about it."""
 
 
-def _read(path: Path, recipe: str) -> Arrays:
+def _read(path: Path, cache_key: str) -> Arrays:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _Unusable(f"cannot be read ({error})") from error
+        raise _UnusableFileError(f"cannot be read ({error})") from error
     digest, payload = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
-    # Of the whole payload: the checksums inside a zip file leave out the names of its entries.
+    # The checksums inside a zip file leave out the names of its entries, so all is digested.
     if digest != hashlib.sha256(payload).digest():
-        raise _Unusable("is damaged")
+        raise _UnusableFileError("is damaged")
     with np.load(io.BytesIO(payload), allow_pickle=False) as file:
         arrays = dict(file)
-    if str(arrays.pop(RECIPE)) != recipe:
-        raise _Unusable("was made by another version of this package, its fonts or its libraries")
+    if str(arrays.pop(KEY_ENTRY, "")) != cache_key:
+        raise _UnusableFileError(
+            "was made by another version of this package, its fonts or its libraries"
+        )
     return arrays
 
 
@@ -68,12 +70,12 @@ def _write(path: Path, arrays: Arrays) -> None:
     payload = io.BytesIO()
     np.savez(payload, **arrays)  # type: ignore[arg-type]
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The same folder, because a file can be moved in one step only within a file system.
-    mine = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    # A file can be moved in one step only within a file system, hence the same folder.
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with mine.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(hashlib.sha256(payload.getbuffer()).digest())
             file.write(payload.getbuffer())
-        os.replace(mine, path)
+        os.replace(temporary, path)
     finally:
-        mine.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

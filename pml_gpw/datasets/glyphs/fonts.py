@@ -1,4 +1,4 @@
-"""The font faces that matplotlib ships, and which letters each of them can draw.
+"""The font faces that matplotlib ships, and which letters each of them has.
 
 DejaVu (Bitstream Vera licence; the DejaVu changes are public domain) and STIX (STIX Font
 Licence): both licence texts lie beside the font files in matplotlib. Nothing is downloaded.
@@ -7,10 +7,10 @@ Licence): both licence texts lie beside the font files in matplotlib. Nothing is
 import unicodedata
 from pathlib import Path
 
-from ...optional import optional
+from ...optional import import_optional
 
-# The two "Display" faces and the mathematical sizes draw a few dozen characters only, and
-# LastResort draws a box for everything.
+# The two "Display" faces and the mathematical sizes have a few dozen characters only, and
+# LastResort has a box for everything.
 FACES = (
     *(
         f"DejaVu{family}{style}"
@@ -21,9 +21,9 @@ FACES = (
 )
 
 
-def paths() -> list[Path]:
-    """The font file of each face, in the order of ``FACES``."""
-    folder = Path(optional("matplotlib", "glyphs").get_data_path(), "fonts", "ttf")
+def font_files() -> list[Path]:
+    """Return the font file of each face, in the order of ``FACES``."""
+    folder = Path(import_optional("matplotlib", "glyphs").get_data_path(), "fonts", "ttf")
     files = [folder / f"{face}.ttf" for face in FACES]
     if missing := [file.name for file in files if not file.is_file()]:
         raise FileNotFoundError(
@@ -34,28 +34,28 @@ def paths() -> list[Path]:
 
 
 def script(letter: str) -> str:
-    """The writing system of a letter: the first word of its Unicode name, like ``"GREEK"``."""
+    """Return the script of a letter, the first word of its Unicode name, such as ``"GREEK"``."""
     return unicodedata.name(letter, "UNNAMED").partition(" ")[0]
 
 
-def letters(scripts: tuple[str, ...], min_faces: int) -> dict[str, list[int]]:
-    """The letters of ``scripts`` -> the faces, as indices into ``FACES``, that draw them.
+def faces_of_letters(scripts: tuple[str, ...], min_faces: int) -> dict[str, list[int]]:
+    """Map each letter of ``scripts`` to the faces, as indices into ``FACES``, that have it.
 
-    Ordered by script, as given, then by code point; letters in fewer than ``min_faces`` faces
-    are left out. Digits, marks, symbols and punctuation are not letters, and modifier letters (ͺ,
-    ₒ) are small copies of others.
+    The order is that of the scripts, as given, then of the code points; letters in fewer than
+    ``min_faces`` faces are left out. Digits, marks, symbols and punctuation are not letters, and
+    modifier letters (ͺ, ₒ), which are small copies of others, are left out too.
     """
-    ft2font = optional("matplotlib.ft2font", "glyphs")
+    ft2font = import_optional("matplotlib.ft2font", "glyphs")
     faces: dict[str, list[int]] = {}
-    for face, path in enumerate(paths()):
+    for face, path in enumerate(font_files()):
         for code in ft2font.FT2Font(str(path)).get_charmap():
             faces.setdefault(chr(code), []).append(face)
-    wanted = [
+    letters = [
         letter
         for letter in faces
         if unicodedata.category(letter) in ("Lu", "Ll", "Lt", "Lo")
         and script(letter) in scripts
         and len(faces[letter]) >= min_faces
     ]
-    wanted.sort(key=lambda letter: (scripts.index(script(letter)), letter))
-    return {letter: faces[letter] for letter in wanted}
+    letters.sort(key=lambda letter: (scripts.index(script(letter)), letter))
+    return {letter: faces[letter] for letter in letters}

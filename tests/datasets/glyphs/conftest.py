@@ -6,24 +6,24 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("PIL")
 
-from pml_gpw.datasets.glyphs import Glyphs, drawing
+from pml_gpw.datasets.glyphs import Glyphs, construction
 
-draw_once = functools.cache(drawing.clean_drawings)
+render_once = functools.cache(construction.render_candidates)
 
 
 @pytest.fixture(scope="session")
-def drawings():
-    """Every candidate before look-alikes are left out: letters (C,), drawings, labels, faces."""
-    return draw_once()
+def renderings():
+    """Every candidate before look-alikes are left out: letters (C,), renderings, labels, faces."""
+    return render_once()
 
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory):
-    """A folder with the data set in it, drawn once in a session, and the same for its workers."""
+    """A folder with the data set in it, made once in a session, and the same for its workers."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "glyphs"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawing, "clean_drawings", draw_once)
+        patch.setattr(construction, "render_candidates", render_once)
         Glyphs(folder)
     return folder
 

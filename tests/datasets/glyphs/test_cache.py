@@ -26,25 +26,25 @@ def same(arrays):
 @pytest.fixture
 def path(tmp_path):
     file = tmp_path / "deep" / "er" / "arrays.cache"
-    cache.load_or_build(file, "recipe", build)
+    cache.load_or_build(file, "key", build)
     return file
 
 
 @pytest.mark.usefixtures("no_warnings")
 def test_a_second_time_the_file_is_read(path):
-    same(cache.load_or_build(path, "recipe", never))
+    same(cache.load_or_build(path, "key", never))
 
 
 def test_the_bytes_depend_on_the_arrays_alone(path, tmp_path):
-    cache.load_or_build(tmp_path / "other.name", "recipe", build)
+    cache.load_or_build(tmp_path / "other.name", "key", build)
     assert (tmp_path / "other.name").read_bytes() == path.read_bytes()
 
 
-def test_another_recipe_is_out_of_date(path):
+def test_another_key_is_out_of_date(path):
     with pytest.warns(UserWarning, match="another version"):
-        arrays = cache.load_or_build(path, "new recipe", lambda: {"x": np.zeros(1)})
+        arrays = cache.load_or_build(path, "new key", lambda: {"x": np.zeros(1)})
     assert arrays.keys() == {"x"}
-    assert cache.load_or_build(path, "new recipe", never).keys() == {"x"}
+    assert cache.load_or_build(path, "new key", never).keys() == {"x"}
 
 
 def flipped(content, at):
@@ -70,7 +70,7 @@ def test_a_damaged_file_is_replaced(path, damage):
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     with pytest.warns(UserWarning, match="damaged"):
-        same(cache.load_or_build(path, "recipe", build))
+        same(cache.load_or_build(path, "key", build))
     assert path.read_bytes() == whole
 
 
@@ -83,7 +83,7 @@ def test_a_write_that_is_interrupted_leaves_the_old_file_and_no_other(path, monk
 
     monkeypatch.setattr(os, "replace", interrupted)
     with pytest.warns(UserWarning, match="another"), pytest.raises(KeyboardInterrupt):
-        cache.load_or_build(path, "new recipe", build)
+        cache.load_or_build(path, "new key", build)
     assert path.read_bytes() == whole
     assert list(path.parent.iterdir()) == [path]
 
@@ -93,7 +93,7 @@ def test_a_build_that_fails_leaves_no_file(tmp_path):
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        cache.load_or_build(tmp_path / "arrays.cache", "recipe", fails)
+        cache.load_or_build(tmp_path / "arrays.cache", "key", fails)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -107,7 +107,7 @@ def test_two_that_build_at_once_both_get_it(tmp_path):
         return build()
 
     def work():
-        results.append(cache.load_or_build(path, "recipe", build_together))
+        results.append(cache.load_or_build(path, "key", build_together))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -115,8 +115,8 @@ def test_two_that_build_at_once_both_get_it(tmp_path):
     for thread in threads:
         thread.join()
     assert len(results) == 2
-    for arrays in [*results, cache.load_or_build(path, "recipe", never)]:
-        same({name: array for name, array in arrays.items() if name != cache.RECIPE})
+    for arrays in [*results, cache.load_or_build(path, "key", never)]:
+        same({name: array for name, array in arrays.items() if name != cache.KEY_ENTRY})
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -125,4 +125,4 @@ def test_two_that_build_at_once_both_get_it(tmp_path):
 )
 def test_the_users_folder(monkeypatch, variable, base):
     monkeypatch.setenv("XDG_CACHE_HOME", variable)
-    assert str(cache.user_folder()) == os.path.join(os.path.expanduser(base), "pml-gpw")
+    assert str(cache.default_folder()) == os.path.join(os.path.expanduser(base), "pml-gpw")

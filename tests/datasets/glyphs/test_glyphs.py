@@ -5,12 +5,11 @@ import sys
 from collections import Counter
 
 import numpy as np
-import PIL
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pml_gpw.datasets.glyphs import Glyphs, cache, drawing, fonts, lookalikes, rendering
+from pml_gpw.datasets.glyphs import Glyphs, cache, construction, fonts
 
 
 def both(train, test):
@@ -52,7 +51,7 @@ def test_classes_are_disjoint_and_by_script(train, test):
     assert not set(train.classes) & set(test.classes)
     assert not set(train.characters) & set(test.characters)
     assert {fonts.script(letter) for letter in train.characters} == {"LATIN"}
-    assert {fonts.script(letter) for letter in test.characters} == set(drawing.SCRIPTS["test"])
+    assert {fonts.script(letter) for letter in test.characters} == set(construction.SCRIPTS["test"])
     assert list(train.classes) == list(range(len(train.classes)))
     assert list(test.classes) == list(
         range(len(train.classes), len(train.classes) + len(test.classes))
@@ -65,28 +64,9 @@ def test_sizes(train, test):
     assert len(test) <= 5000
     for _, data in both(train, test):
         counts = Counter(data.characters)
-        assert min(counts.values()) >= drawing.MIN_FACES
+        assert min(counts.values()) >= construction.MIN_FACES
         # An instance is a face: no face twice in a class.
         assert len(set(zip(data.characters, data.faces, strict=True))) == len(data)
-
-
-def test_no_two_classes_look_alike(train, test, drawings):
-    """Not within a split, not across, not between two faces: all pairs of clean drawings."""
-    alphabet, pictures, labels, _ = drawings
-    classes = {*train.classes.values(), *test.classes.values()}
-    kept = np.array([letter in classes for letter in alphabet])[labels]
-    prints, labels = lookalikes.fingerprints(pictures[kept]), labels[kept]
-    assert len(labels) == len(train) + len(test)
-    for rows in np.array_split(np.arange(len(labels)), 10):
-        alike = prints[rows] @ prints.T
-        alike[labels[rows, None] == labels] = 0
-        assert alike.max() < drawing.LOOKALIKE - 1e-5  # not by rounding
-
-
-@pytest.mark.parametrize("group", ["AΑАᴀ", "OoΟοОоօ", "HНΗ", "XxΧхХ", "KΚКĸᴋ", "Ss"])
-def test_of_look_alikes_one_is_a_class(train, test, group):
-    assert [letter for letter in group if letter in train.characters] == [group[0]]
-    assert not set(group) & set(test.characters)
 
 
 def test_every_image_shows_a_letter(train, test):
@@ -97,29 +77,6 @@ def test_every_image_shows_a_letter(train, test):
         assert ink.max() < 0.7
         assert data.images.flatten(1).amax(1).min() > 110
         assert len(data.images.unique(dim=0)) == len(data)
-
-
-def test_a_distortion_cuts_nothing_off():
-    """All of the letter but its outermost pixel stays inside, wherever the corners go."""
-    side, margin = rendering.CLEAN_SIDE, round((rendering.MARGIN + 1) * rendering.SCALE)
-    square = np.zeros((side, side), np.uint8)
-    square[margin:-margin, margin:-margin] = 255
-    for seed in range(300):
-        picture = rendering.distorted(
-            square, np.random.default_rng(seed), max_shift=drawing.MAX_SHIFT, max_fade=0, noise=0
-        )
-        border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-        assert border.max() == 0
-        assert picture.max() == 255
-
-
-def test_a_blank_letter_is_not_drawn():
-    pen = rendering.pen(fonts.paths()[0])
-    assert rendering.clean(pen, " ") is None
-    drawing = rendering.clean(pen, "l")
-    assert drawing.shape == (48, 48)
-    rows = np.flatnonzero(drawing.any(axis=1))
-    assert (rows[0], rows[-1]) == (6, 41)
 
 
 def test_raw_pixels_solve_some_of_it_and_not_most(test):
@@ -165,21 +122,12 @@ def test_the_global_generators_are_left_alone(root, second_build):
 def test_the_default_folder(root, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "pml-gpw").symlink_to(root)
-    monkeypatch.setattr(drawing, "draw", None)  # nothing is drawn: the file is there
+    monkeypatch.setattr(construction, "build_arrays", None)  # nothing is made: the file is there
     assert Glyphs().root == tmp_path / "pml-gpw"
     assert Glyphs(None, "test").labels.numel() == Glyphs(str(root), "test").labels.numel()
 
 
-def test_the_recipe_knows_the_versions(monkeypatch):
-    current = drawing.recipe()
-    assert current == drawing.recipe()
-    for module, name in [(np, "__version__"), (PIL, "__version__")]:
-        with monkeypatch.context() as patch:
-            patch.setattr(module, name, "0.0")
-            assert drawing.recipe() != current
-
-
-def test_an_outdated_file_is_drawn_again(tmp_path, monkeypatch):
+def test_an_outdated_file_is_made_again(tmp_path, monkeypatch):
     cache.load_or_build(tmp_path / "glyphs.cache", "old", lambda: {"images": np.zeros(1)})
     few = {
         "letters": np.array(["A", "Ж"]),
@@ -188,7 +136,7 @@ def test_an_outdated_file_is_drawn_again(tmp_path, monkeypatch):
         "faces": np.zeros(2, np.int64),
         "test": np.array([False, True]),
     }
-    monkeypatch.setattr(drawing, "draw", lambda: few)
+    monkeypatch.setattr(construction, "build_arrays", lambda: few)
     with pytest.warns(UserWarning, match="another version") as caught:
         assert Glyphs(tmp_path, "test").classes == {1: "Ж"}
     assert caught[0].filename == __file__  # it points at the line that made the data set

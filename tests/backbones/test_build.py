@@ -1,4 +1,4 @@
-"""Models of timm and torchvision by name: features, conventions, weights from files."""
+"""Backbones by name: features, normalization, weights from files, for models of all libraries."""
 
 import copy
 import pickle
@@ -10,28 +10,11 @@ from torch import nn
 
 from pml_gpw.backbones import backbone
 
+from .helpers import HALF, features, picture
+
 pytest.importorskip("pytorchcv")
 timm = pytest.importorskip("timm")
 models = pytest.importorskip("torchvision.models")
-
-SIDES = {"timm/test_resnet": 64, "timm/test_vit": 160, "torchvision/vit_b_16": 224}
-HALF = [0.5, 0.5, 0.5]
-
-
-def picture(name, batch=2):
-    side = SIDES.get(name, 96)
-    return torch.randint(
-        0,
-        256,
-        (batch, 3, side, side),
-        dtype=torch.uint8,
-        generator=torch.Generator().manual_seed(3),
-    )
-
-
-@torch.no_grad()
-def features(trunk, images):
-    return trunk.eval()(images)
 
 
 @pytest.mark.parametrize(
@@ -84,56 +67,12 @@ def test_average_is_the_models_own(name):
     assert torch.equal(features(own, picture(name)), features(average, picture(name)))
 
 
-def test_features_of_torchvision_are_those_before_its_classifier():
-    torch.manual_seed(0)
-    model = models.resnet18().eval()
-    trunk = backbone("torchvision/resnet18")
-    state = model.state_dict()
-    trunk.network.load_state_dict({n: state[n] for n in trunk.network.state_dict()})
-    mean, std = (
-        [[[v]] for v in values] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    )
-    images = picture("")
-    normalised = (images / 255 - torch.tensor(mean)) / torch.tensor(std)
-    with torch.no_grad():
-        want = model(normalised)
-        got = model.fc(trunk.eval()(images))
-    assert (got - want).abs().max() < 1e-5 * want.abs().max()
-
-
 def test_conventions():
     convention = backbone("timm/test_resnet").convention
     assert convention.mean.flatten().tolist() == HALF
     convention = backbone("torchvision/squeezenet1_1").convention
     assert convention.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert (convention.channels, convention.scale) == ("RGB", 1)
-
-
-def test_googlenet_takes_what_its_own_forward_makes():
-    torch.manual_seed(0)
-    model = models.googlenet(transform_input=True, init_weights=True).eval()
-    trunk = backbone("torchvision/googlenet")
-    assert trunk.convention.mean.flatten().tolist() == HALF
-    state = model.state_dict()
-    trunk.network.load_state_dict({n: state[n] for n in trunk.network.state_dict()})
-    normalised = (torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225]))
-    mean, std = (values.reshape(3, 1, 1) for values in normalised)
-    images = picture("")
-    with torch.no_grad():
-        want = model((images / 255 - mean) / std)
-        got = model.fc(trunk.eval()(images))
-    assert (got - want).abs().max() < 1e-4 * want.abs().max()
-
-
-@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
-def test_own_features_are_not_converted_twice(name, monkeypatch):
-    # As with pretrained weights: torchvision then sets transform_input.
-    made = getattr(models, name)(transform_input=True, init_weights=False)
-    monkeypatch.setattr(models, "get_model", lambda name, **options: made)
-    own = backbone(f"torchvision/{name}", "own")
-    average = backbone(f"torchvision/{name}", "average")
-    assert torch.equal(features(own, picture("")), features(average, picture("")))
-    assert own.train()(picture("")).shape == (2, own.features)  # no auxiliary outputs
 
 
 @pytest.mark.parametrize("name", ["timm/test_resnet", "torchvision/resnet18"])

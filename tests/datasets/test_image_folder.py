@@ -1,0 +1,130 @@
+import os
+
+import pytest
+from PIL import Image
+
+from pml_gpw.datasets import ImageFolder
+
+from . import miniatures
+from .helpers import assert_refused
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*published")
+
+
+def test_image_folder_split_by_its_owner(tmp_path):
+    miniatures.image_folder(tmp_path / "all")
+    names = sorted(path.name for path in (tmp_path / "all").iterdir() if path.name[0] != ".")
+    for i, name in enumerate(names):
+        split = "test" if i in (0, 3) else "train"
+        (tmp_path / "own" / split).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "all" / name).rename(tmp_path / "own" / split / name)
+    assert set(ImageFolder(tmp_path / "own", "test").classes.values()) == {"ash", "elm"}
+    assert len(ImageFolder(tmp_path / "own", "train").classes) == 6
+    (tmp_path / "own/train/ash").mkdir()
+    miniatures.picture(tmp_path / "own/train/ash/1.png", 1, 1)
+    with pytest.raises(
+        ValueError, match=r"class 'ash' is in test and, by .*train.ash, in training"
+    ):
+        ImageFolder(tmp_path / "own", "test")
+
+
+def test_image_folder_with_half_a_split(copy_of):
+    _, root = copy_of("ImageFolder")
+    (root / "val").mkdir()
+    assert_refused(ImageFolder, root, f"{root} has val, but not train and test")
+
+
+def test_miniature_roots_without_images_are_no_classes(copy_of):
+    _, root = copy_of("ImageFolder")
+    before = ImageFolder(root, "train").classes
+    for name in ("__MACOSX", "aaa"):
+        (root / name).mkdir()
+    assert ImageFolder(root, "train").classes == before
+
+
+def make_images(root, *paths):
+    for i, path in enumerate(paths):
+        miniatures.picture(root / path, 1, i, file_format="PNG")
+
+
+def test_images_are_the_files_named_as_images(tmp_path):
+    names = ["1.jpg", "2.PNG", "3.jpeg", "4.webp", "5.tif", "6.gif", "7.bmp"]
+    others = ["a.pdf", "b.eps", "c.h5", "d.mpg", "e.hdf", "f.psd", "g.txt", "jpg", "h.jpg.zip"]
+    make_images(tmp_path, *(f"ash/{name}" for name in (*names, *others)))
+    data = ImageFolder(tmp_path, "train")
+    assert [path.rpartition("/")[2] for path in data.paths] == names
+
+
+def test_images_come_in_the_order_of_their_names(tmp_path):
+    paths = ["ash/2.png", "ash/10.png", "ash/b/1.png", "ash/a/c/1.png", "ash/a/1.png"]
+    make_images(tmp_path, *paths)
+    ordered = ["ash/10.png", "ash/2.png", "ash/a/1.png", "ash/a/c/1.png", "ash/b/1.png"]
+    assert ImageFolder(tmp_path, "train").paths == [str(tmp_path / path) for path in ordered]
+
+
+@pytest.mark.parametrize("other", ["val", "extra", "Validation"])
+def test_a_folder_in_no_split_is_refused(tmp_path, other):
+    make_images(tmp_path, "train/ash/1.png", "test/elm/1.png")
+    (tmp_path / other / "ash").mkdir(parents=True)
+    assert len(ImageFolder(tmp_path, "train")) == 1  # it has no images
+    make_images(tmp_path, f"{other}/ash/2.png")
+    said = "root must hold images in train and test only, got also some in "
+    assert_refused(ImageFolder, tmp_path, f"{said}{tmp_path / other}")
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "testing"), ("train", "val")])
+def test_splits_of_other_names_are_not_classes(tmp_path, names):
+    make_images(tmp_path, *(f"{name}/{tree}/1.png" for name in names for tree in ("ash", "elm")))
+    assert_refused(ImageFolder, tmp_path, f"has {', '.join(sorted(names))}, but not train and test")
+
+
+@pytest.mark.parametrize("place", [".", "train"])
+def test_images_in_no_class_are_a_warning(tmp_path, place):
+    make_images(tmp_path, "train/ash/1.png", "test/elm/1.png", f"{place}/b.png", f"{place}/a.png")
+    (tmp_path / "notes.txt").touch()
+    with pytest.warns(UserWarning, match=r"has 2 images in no class folder, such as a\.png") as w:
+        ImageFolder(tmp_path, "train")
+    assert w[0].filename == __file__
+
+
+def test_folders_that_are_links(tmp_path):
+    """They are followed, once, and may not leave the root unless allowed."""
+    make_images(tmp_path / "elsewhere", "1.png", "deep/2.png")
+    root = tmp_path / "root"
+    make_images(root, "ash/1.png")
+    (root / "ash/above").symlink_to(root / "ash")
+    assert len(ImageFolder(root, "train")) == 1
+    (root / "elm").symlink_to(tmp_path / "elsewhere")
+    (root / "ash/linked.png").symlink_to(tmp_path / "elsewhere/1.png")
+    assert_refused(ImageFolder, root, "by a link, out of root; allow_links=True allows it")
+    (root / "ash/linked.png").unlink()
+    assert_refused(ImageFolder, root, "elm/1.png leads to .*elsewhere by a link")
+    paths = ImageFolder(root, "test", allow_links=True).paths
+    assert paths == [str(root / "elm/1.png"), str(root / "elm/deep/2.png")]
+
+
+@pytest.mark.parametrize("link", ["link", "hard link", "folder"])
+def test_one_file_twice(tmp_path, link):
+    make_images(tmp_path, "ash/1.png", "ash/2.png", "elm/1.png")
+    if link == "link":
+        (tmp_path / "elm/2.png").symlink_to(tmp_path / "ash/2.png")
+    elif link == "hard link":
+        os.link(tmp_path / "ash/2.png", tmp_path / "elm/2.png")
+    else:
+        (tmp_path / "oak").symlink_to(tmp_path / "elm")
+    assert_refused(ImageFolder, tmp_path, r"is the same file as .*(ash/2|elm/1)\.png")
+
+
+def test_the_background(tmp_path):
+    (tmp_path / "ash").mkdir()
+    Image.new("RGBA", (1, 1), (10, 20, 30, 0)).save(tmp_path / "ash/1.png")
+
+    def pixel(**options):
+        return ImageFolder(tmp_path, "train", **options)[0][0].getpixel((0, 0))
+
+    assert pixel() == (255, 255, 255)
+    assert pixel(background=[1, 2, 3]) == (1, 2, 3)
+    assert pixel(background=None) == (10, 20, 30)
+    for background in ("white", (0, 0), (0, 0, 256), (0.5, 0, 0), (True, 0, 0), 7):
+        with pytest.raises(ValueError, match="background must be None or three integers"):
+            pixel(background=background)

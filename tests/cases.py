@@ -45,6 +45,7 @@ class Case:
     oracle: Any
     loss: float
     weights: tuple[float, float, float]  # of the pairs (0, 1), (0, 2), (0, 3)
+    level: str = ""  # the field that is a level on the similarity axis
 
     @property
     def name(self):
@@ -53,7 +54,7 @@ class Case:
 
 CASES = [
     Case(Constant(), oracles.constant, 0.5 + 0.1 - 0.8, (1, 1, 1)),
-    Case(Contrastive(margin=0.3), oracles.contrastive, 0.2 - 0.8, (1, 1, 0)),
+    Case(Contrastive(margin=0.3), oracles.contrastive, 0.2 - 0.8, (1, 1, 0), level="margin"),
     Case(Triplet(margin=0.4), oracles.triplet, 0.5 - 0.8 + 0.4, (1, 1, 0)),
     Case(
         LiftedStructure(margin=1.0),
@@ -72,12 +73,14 @@ CASES = [
         oracles.binomial_deviance,
         log(1 + exp(-0.6)) + (log(2) + log(1 + exp(-20))) / 2,
         (2 / (1 + exp(0.6)), 12.5, 25 / (1 + exp(20))),
+        level="base",
     ),
     Case(
         MultiSimilarity(alpha=2, beta=50, base=0.5),
         oracles.multi_similarity,
         log(1 + exp(-0.6)) / 2 + log(1 + 1 + exp(-20)) / 50,
         (1 / (exp(0.6) + 1), 1 / (2 + exp(-20)), exp(-20) / (2 + exp(-20))),
+        level="base",
     ),
 ]
 

@@ -9,6 +9,8 @@ from dataclasses import fields, replace
 import mpmath
 import pytest
 import torch
+from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.reducers import SumReducer
 from torch.nn.functional import normalize
 
 from pml_gpw import GPWLoss
@@ -17,7 +19,7 @@ from pml_gpw.mining import MSMining
 from pml_gpw.weightings import DenseRows, SparseRows
 
 from . import oracles
-from .cases import FOUR_LABELS, FOUR_POINTS
+from .cases import CASES, FOUR_LABELS, FOUR_POINTS
 from .tolerances import close
 
 MININGS = (None, MSMining(0.1), MSMining(0.7))
@@ -211,6 +213,65 @@ def check_half_precision(case):
         for a, b, e in zip(ours, theirs, exact, strict=True):
             floor = torch.finfo(dtype).eps * e.abs().max()  # gradients return in that dtype
             assert (a - e).abs().max() <= 2 * (b - e).abs().max() + floor
+
+
+def check_levels_are_negated_with_distances(case):
+    """A distance is read as S = −D: the loss on the matrix −D with negated levels, and the oracle
+    on it, whatever the mining; negating twice changes nothing."""
+    weighting = case.weighting.for_negated_distances()
+    assert weighting.for_negated_distances() == case.weighting
+    level = getattr(case.weighting, case.level) if case.level else 0.0
+    x, labels = random_batch(seed=11)
+    masks = oracles.pairs_of(labels)
+    moved = weighting.weights(x @ x.T - 2 * level, *masks)  # as far from -level as S from level
+    for a, b in zip(moved, case.weighting.weights(x @ x.T, *masks), strict=True):
+        close(a, b)
+    for mining in MININGS:
+        x, labels = random_batch(seed=11)
+        x = x.requires_grad_()
+        distance = LpDistance(normalize_embeddings=False)
+        sim = -distance(x, x)
+        epsilon = mining and mining.epsilon
+        losses, signed = oracles.row_by_row(
+            case.oracle, weighting, sim.detach(), *oracles.pairs_of(labels), epsilon
+        )
+        found = GPWLoss(case.weighting, mining, distance=distance, reducer=SumReducer())(x, labels)
+        close(found, losses.sum())
+        (wanted,) = torch.autograd.grad(sim, x, signed)
+        close(torch.autograd.grad(found, x)[0], wanted)
+
+
+def check_declared_similarities_are_the_measured_ones(case):
+    """Letters that the formula does not declare are never measured, and those of all rows of a
+    weighting together are what it declares."""
+    of_class = [c.weighting for c in CASES if type(c.weighting) is type(case.weighting)]
+    if case.weighting not in of_class:
+        of_class = [case.weighting]
+    measured = set().union(*map(measured_similarities, of_class))
+    assert measured == case.weighting.similarities
+
+
+def measured_similarities(weighting, trials=25):
+    """The letters that weights depend on, by moving similarities of one anchor.
+
+    S: all of the row shift together; N: other pairs of the kind move; P: those of the other kind.
+    """
+    generator = torch.Generator().manual_seed(0)
+    pos = torch.tensor([[True] * 4 + [False] * 5])
+    used = set()
+    for _ in range(trials):
+        sim = 1.6 * torch.rand(1, 9, generator=generator, dtype=torch.float64) - 0.8
+        before = weighting.weights(sim, pos, ~pos)
+        for kind, (same, other) in enumerate(((pos, ~pos), (~pos, pos))):
+            watched = torch.zeros_like(pos)
+            watched[0, 0 if kind == 0 else 4] = True
+            for letter, moved in (("S", pos | ~pos), ("N", same & ~watched), ("P", other)):
+                for shift in (-0.8, -0.1, 0.1, 0.8):
+                    after = weighting.weights(sim + shift * moved, pos, ~pos)
+                    change = (after[kind] - before[kind])[watched].abs()
+                    if change > 1e-9 * (1 + before[kind].max()):
+                        used.add(letter)
+    return used
 
 
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..weightings import PairWeighting, PairWeights, Rows
+from ..weightings.base import checked_weights
 
 
 def weigh(weighting: PairWeighting, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
@@ -12,9 +13,7 @@ def weigh(weighting: PairWeighting, pos: Rows, neg: Rows) -> tuple[Tensor, PairW
     Errors: ValueError that names a weighting whose formula returns something else.
     """
     losses, weights = weighting.evaluate(pos, neg)
-    if not isinstance(weights, PairWeights):
-        raise _refused(weighting, "return PairWeights(pos, neg)", type(weights).__name__)
-    return losses, weights
+    return losses, checked_weights(weighting, weights)
 
 
 def refuse_negative_weights(weighting: PairWeighting, *weights: Tensor) -> None:
@@ -29,8 +28,6 @@ def refuse_negative_weights(weighting: PairWeighting, *weights: Tensor) -> None:
             least = float(values.amin())  # NaN where one is
             if not least >= 0:
                 got = "NaN" if least != least else f"a weight of {least:g}"
-                raise _refused(weighting, "give weights >= 0", got)
-
-
-def _refused(weighting: PairWeighting, what: str, got: str) -> ValueError:
-    return ValueError(f"weighting {type(weighting).__name__} must {what}, got {got}")
+                raise ValueError(
+                    f"weighting {type(weighting).__name__} must give weights >= 0, got {got}"
+                )

@@ -35,9 +35,7 @@ def pair_batch(
     if isinstance(embeddings, PairBatch):
         return embeddings
     if isinstance(indices_tuple, PairBatch):  # from our forward, through somebody's own method
-        return indices_tuple.with_embeddings(
-            embeddings, embeddings if ref_emb is None else ref_emb
-        )
+        return indices_tuple.with_embeddings(embeddings, embeddings if ref_emb is None else ref_emb)
     given = checked_embeddings(embeddings, labels, ref_emb, ref_labels, NAMES)
     key = drawn_key(given.anchors.device, *rules)
     return resolved_batch(given, indices_tuple, self_index, NAMES, key)

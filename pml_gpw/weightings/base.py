@@ -68,7 +68,7 @@ class PairWeighting:
 
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
         """Each anchor's loss (C,), with |∂loss/∂S| equal to the weights, and the weights."""
-        weights = self.weigh(pos, neg)
+        weights = checked_weights(self, self.weigh(pos, neg))
         losses = neg.sum(weights.neg.detach() * neg.sim) - pos.sum(weights.pos.detach() * pos.sim)
         return losses, weights
 
@@ -83,9 +83,19 @@ class PairWeighting:
         ≥ 0 and exactly 0 off the masks.
         """
         pos_rows, neg_rows = DenseRows(sim, pos), DenseRows(sim, neg)
-        weights = self.weigh(pos_rows, neg_rows)
+        weights = checked_weights(self, self.weigh(pos_rows, neg_rows))
         return PairWeights(pos_rows.to_dense(weights.pos), neg_rows.to_dense(weights.neg))
 
     def losses(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
         """Per-anchor losses (C,), differentiable: |∂losses/∂sim| is :meth:`weights`."""
         return self.evaluate(DenseRows(sim, pos), DenseRows(sim, neg))[0]
+
+
+def checked_weights(weighting: PairWeighting, weights: object) -> PairWeights:
+    """The weights that a formula returned; ValueError that names it for anything else."""
+    if not isinstance(weights, PairWeights):
+        raise ValueError(
+            f"weighting {type(weighting).__name__} must return PairWeights(pos, neg), "
+            f"got {type(weights).__name__}"
+        )
+    return weights

@@ -19,8 +19,8 @@ class LiftedStructure(PairWeighting):
     Equation (6), with temperatures:
     L_i = [ (1/α) log Σ_pos e^{−α S_ik} + (1/β) log Σ_neg e^{β S_ik} + λ ]_+, λ = ``margin``;
     eq (7): w⁺_ij = 1 / Σ_{k ∈ P_i} e^{α(S_ij − S_ik)},
-    eq (8): w⁻_ij = 1 / Σ_{k ∈ N_i} e^{β(S_ik − S_ij)}, while the hinge is active, else 0. Uses N,
-    and P through the hinge: whether it is active depends on the pairs of the other kind.
+    eq (8): w⁻_ij = 1 / Σ_{k ∈ N_i} e^{β(S_ik − S_ij)}, while the hinge is active, else 0. Uses N;
+    whether the hinge is active depends on all pairs of the anchor.
 
     α = β = 1 is the paper's form. ``margin=None`` drops the hinge (and λ), as the authors' own
     ablation does. An anchor without positives or without negatives has no loss: the logarithm of
@@ -36,7 +36,7 @@ class LiftedStructure(PairWeighting):
     alpha: float = 1.0
     beta: float = 1.0
     margin: float | None = 1.0
-    similarities: ClassVar[frozenset[str]] = frozenset("NP")
+    similarities: ClassVar[frozenset[str]] = frozenset("N")
 
     def __post_init__(self) -> None:
         checks.positive("alpha", self.alpha)

@@ -2,8 +2,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
 
 import pml_gpw.weightings
+from pml_gpw import GPWLoss
+from pml_gpw.mining import MSMining
 from pml_gpw.weightings import LiftedStructure, MultiSimilarity, PairWeighting, PairWeights
 
 from .. import contract
@@ -73,7 +76,24 @@ class ReadsOffTheMask(MultiSimilarity):
         return losses + neg.sim.mean(), weights
 
 
+@dataclass(frozen=True)
+class KeepsItsLevel(MultiSimilarity):
+    """Wrong: reads distances with the level of similarities."""
+
+    def for_negated_distances(self):
+        return self
+
+
+@dataclass(frozen=True)
+class SaysOnlyN(MultiSimilarity):
+    """Wrong: declares less than it looks at."""
+
+    similarities = frozenset("N")
+
+
 WRONG = {
+    KeepsItsLevel: "check_levels_are_negated_with_distances",
+    SaysOnlyN: "check_declared_similarities_are_the_measured_ones",
     NoOne: "check_hand_written_value check_equals_oracle",
     HalfWeights: "check_weights_are_the_gradient check_numerical_gradient check_equals_oracle",
     Swapped: "check_hand_written_value check_equals_oracle",
@@ -111,6 +131,44 @@ def test_weights_alone_are_enough():
     contract.close(
         signed, contract.signed_gradient(lambda s: ByHardness().losses(s, pos, neg), sim)[1]
     )
+
+
+@dataclass(frozen=True)
+class Returns(PairWeighting):
+    """What ``weigh`` makes of similarities, by name."""
+
+    what: str = "negative"
+
+    def weigh(self, pos, neg):
+        given = {
+            "negative": lambda: PairWeights(pos.sim + 2, neg.sim - 5),
+            "NaN": lambda: PairWeights(pos.sim * torch.nan, neg.sim + 2),
+            "a tuple": lambda: (pos.sim + 2, neg.sim + 2),
+            "one tensor": lambda: neg.sim + 2,
+        }
+        return given[self.what]()
+
+
+@pytest.mark.parametrize(
+    "distance", [CosineSimilarity(), LpDistance()], ids=lambda d: type(d).__name__
+)
+@pytest.mark.parametrize("layout", ["dense", "searched", "sparse"])
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("negative", "give weights >= 0, got a weight of -"),
+        ("NaN", "give weights >= 0, got NaN"),
+        ("a tuple", r"return PairWeights\(pos, neg\), got tuple"),
+        ("one tensor", r"return PairWeights\(pos, neg\), got Tensor"),
+    ],
+)
+def test_what_is_no_weight_names_the_weighting(what, message, layout, distance):
+    x, labels = contract.random_batch()
+    for mining in (None, MSMining(0.1)):
+        loss = GPWLoss(Returns(what), mining, chunk_size=5, distance=distance)
+        loss.layout = layout
+        with pytest.raises(ValueError, match=f"weighting Returns must {message}"):
+            loss(x.requires_grad_(), labels)
 
 
 def test_a_weighting_without_a_formula_is_refused():

@@ -21,6 +21,13 @@ class PairWeightTable:
 
     Weights are w_ij = |∂L/∂S_ij| (eq 2); ``gradient`` is ∂L/∂S_ij with its sign, which is ≥ 0 for
     negatives and ≤ 0 for positives of a sound loss.
+
+    >>> import torch
+    >>> from pml_gpw import MSLoss
+    >>> from pml_gpw.analysis import pair_weights
+    >>> table = pair_weights(MSLoss(), torch.eye(4), torch.tensor([0, 0, 1, 1]))
+    >>> table.weights.shape, round(table.summary()["zero_share"], 2)
+    (torch.Size([4, 4]), 0.0)
     """
 
     similarity: Tensor

@@ -33,6 +33,16 @@ class PairWeightRecorder:
         name: of the table of records.
 
     Errors: ValueError for ``every`` < 1 and for a wrapper of losses.
+
+    >>> import torch
+    >>> from pml_gpw import MSLoss
+    >>> loss = MSLoss()
+    >>> recorder = PairWeightRecorder(loss, every=2)
+    >>> for step in range(1, 5):
+    ...     value = loss(torch.rand(8, 3), torch.arange(8) % 2)
+    ...     recorder(step)
+    >>> [record["iteration"] for record in recorder.history]
+    [2, 4]
     """
 
     def __init__(

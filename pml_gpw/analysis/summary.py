@@ -26,6 +26,13 @@ def summarize(
     - ``total``: sum of the weights.
 
     NaN where there is no weight to share out.
+
+    >>> import torch
+    >>> weights = torch.tensor([[0.0, 1.0, 1.0]])
+    >>> positives = torch.tensor([[False, True, False]])
+    >>> figures = summarize(torch.rand(1, 3), weights, positives, ~positives)
+    >>> round(figures["effective_pairs"], 6), figures["positive_share"]
+    (2.0, 0.5)
     """
     pairs = positives | negatives
     w = weights[pairs].double()

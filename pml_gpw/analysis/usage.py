@@ -29,6 +29,9 @@ class SimilarityUsage:
 
     Letters out of "S", "N", "P": S, the weight changes when all similarities of the anchor shift
     together; N, when only its (other) negatives move; P, when only its (other) positives move.
+
+    >>> str(SimilarityUsage(negatives=frozenset("SN"), positives=frozenset("S")))
+    'SN / S'
     """
 
     negatives: frozenset[str]

@@ -1,6 +1,6 @@
-"""One loss over the batches of all processes: each walks its own anchors, against all references.
+"""One loss over the batches of all processes: each weighs its anchors against all references.
 
-Shapes: N anchors of all processes, n of them one's own, M references, D dims.
+Shapes: N anchors of all processes, n of them one process's, M references, D dims.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,45 +42,57 @@ class DistributedLoss(torch.nn.Module):
     **Value.** Every process returns L, the loss of the N concatenated embeddings in the order of
     ranks, with every reducer and regularizer as in one process.
 
-    **Gradient.** Pair weights depend on one anchor's row of similarities only. Process r walks its
-    own anchors X_r (n, D) against all references Y (M, D), gets its signed pair weights W_r
+    **Gradient.** Pair weights depend on one anchor's row of similarities only. Process r compares
+    its local anchors X_r (n, D) with all references Y (M, D), gets its signed pair weights W_r
     (n, M) chunk by chunk (eq 1-3), and from them
 
         dX_r = W_r·Y   and   dY = Σ_r W_rᵀ·X_r,
 
-    of which each process adds up its own term and owes the others their rows; backward brings
-    them back. It is that of the *sum* of what all processes return, world_size × ∂L, and
-    DistributedDataParallel, which averages over processes, turns it into ∂L. Whoever sums the
-    gradients of parameters over processes calls ``(loss / world_size).backward()``.
+    of which each process forms one term; backward sums them over processes. The gradient is that of
+    the *sum* of what all processes return, world_size × ∂L, and DistributedDataParallel, which
+    averages over processes, turns it into ∂L. Whoever sums the gradients of parameters over
+    processes calls ``(loss / world_size).backward()``.
 
     **Cost**, per process: n/N of the products, and what the engine holds for n anchors, beside
     some copies of all embeddings. In embeddings of b bytes a number, forward receives N·D·b bytes
     (references as much again), backward sends and receives about 2·N·D·4 (·8 in float64); 8 bytes
-    a label, 12 an anchor's loss, and two short messages, three with an index tuple. Unequal
-    batches are padded to the longest on the way. Mining inside a batch takes half the product in
-    one process and all of it here: on well-trained embeddings, two processes gain little.
+    a label, 12 an anchor's loss, and short messages that say whether all is well, five in forward
+    and three in backward, for which processes wait. Unequal batches are padded to the longest on
+    the way. Mining inside a batch takes half the product in one process and all of it here: on
+    well-trained embeddings, two processes gain little.
 
-    An index tuple holds places in the concatenated batch in which one's own rows come first, then
-    those of the other ranks: so does a tuple of the local batch, and so number PML's
-    ``DistributedMinerWrapper`` and its references. Of its pairs each process weighs those of its
-    own anchors.
+    An index tuple holds places in the concatenated batch in which the rows of the calling process
+    come first, then those of the other ranks: so does a tuple of the local batch, and so number
+    PML's ``DistributedMinerWrapper`` and its references. Of its pairs each process weighs those of
+    its local anchors.
 
     A ``CrossBatchMemory`` holds the same queue on every process, that of the concatenated batches.
 
     Without a process group, or in a group of one, this is the loss itself. Every process has to
     make the same calls, and backward where one does; grad mode has to be the same as well. An
-    error of one process is raised on all of them, in forward.
+    error of one process, in forward or in the loss's backward, is raised on all of them: a
+    ValueError where it is about arguments, else a RuntimeError.
+
+    A user's own ``compute_loss`` of a subclass is respected, and forward hooks of the loss fire
+    with the batch of all processes.
 
     Args:
         loss: a ``GPWLoss``, or this package's ``CrossBatchMemory`` of one.
-        miner: a PML miner that is called on the concatenated batch, or None. a ``PairMiner`` mines
-            the anchors of its process only, others all of them on every process.
+        miner: a PML miner that is called on the concatenated batch, or None. A ``PairMiner`` mines
+            the local anchors only, others all of them on every process.
         group: the process group; None: the default one.
 
     Errors: ValueError for other losses and miners, and on all processes, naming the first rank at
     fault, for what the loss, the memory or the miner refuses on one; for embeddings of different
     dtype or dims, and for arguments that only some processes give; for references beside a
     memory, a mask without one and a tuple beside a miner.
+
+    >>> import torch
+    >>> from pml_gpw import MSLoss
+    >>> embeddings, labels = torch.eye(4, requires_grad=True), torch.tensor([0, 0, 1, 1])
+    >>> loss = DistributedLoss(MSLoss())(embeddings, labels)  # no process group: the plain loss
+    >>> loss.equal(MSLoss()(embeddings, labels))
+    True
     """
 
     def __init__(

@@ -30,6 +30,14 @@ def anchor_losses(
 
     ``uniform_upstream``: whether all anchors will have the same upstream gradient, as below a mean
     or a sum. Gradients are then formed in forward; else the chunks are walked again in backward.
+
+    >>> import torch
+    >>> from pml_gpw.engine import InnerProduct, LabelPairs, PairBatch
+    >>> x, labels = torch.eye(3), torch.tensor([0, 0, 1])
+    >>> batch = PairBatch(x, x, LabelPairs(labels, labels, torch.arange(3)))
+    >>> from pml_gpw.weightings import LiftedStructure
+    >>> anchor_losses(batch, LiftedStructure(), None, InnerProduct()).losses
+    tensor([1., 1., 0.])
     """
     if similarity.is_negated_distance:
         weighting = weighting.for_negated_distances()
@@ -46,7 +54,16 @@ def anchor_losses(
 def mined_pairs(
     batch: PairBatch, mining: PairMining, similarity: Similarity, plan: Plan = AUTO
 ) -> IndexTuple:
-    """The pairs of a batch that a rule keeps, as (a1, p, a2, n), each once, row by row."""
+    """The pairs of a batch that a rule keeps, as (a1, p, a2, n), each once, row by row.
+
+    >>> import torch
+    >>> from pml_gpw.engine import InnerProduct, LabelPairs, PairBatch
+    >>> x, labels = torch.eye(3), torch.tensor([0, 0, 1])
+    >>> batch = PairBatch(x, x, LabelPairs(labels, labels, torch.arange(3)))
+    >>> from pml_gpw.mining import BatchHardMining
+    >>> mined_pairs(batch, BatchHardMining(), InnerProduct())
+    (tensor([0, 1]), tensor([1, 0]), tensor([0, 1]), tensor([2, 2]))
+    """
     if similarity.is_negated_distance:
         mining = mining.for_negated_distances()
     if similarity.is_inner_product and not torch.compiler.is_compiling():

@@ -41,6 +41,11 @@ class Plan:
         layout: "dense": masked rows, chunk by chunk; "searched": rows in the layout that suits
             their number of pairs, chunk by chunk; "sparse": all pairs at once, without the products
             of the others, where that is possible; "auto": what is fastest.
+
+    Errors: ValueError for another layout.
+
+    >>> Plan(chunk_size=256)
+    Plan(chunk_size=256, layout='auto')
     """
 
     chunk_size: int | None = None
@@ -65,6 +70,12 @@ class Walk:
         mining: which of them are kept.
         origin: of the first anchor.
         plan: how to walk.
+
+    >>> import torch
+    >>> from pml_gpw.engine import LabelPairs
+    >>> labels = torch.tensor([0, 0, 1])
+    >>> Walk(torch.eye(3), torch.eye(3), LabelPairs(labels, labels), plan=Plan(2)).chunk_size
+    2
     """
 
     x: Tensor
@@ -88,6 +99,13 @@ def iter_chunks(walk: Walk, needs_dense: bool = False) -> Iterator[Chunk]:
     """The anchors, positive rows and negative rows of each chunk, valid until the next one.
 
     ``needs_dense``: rows come masked, whatever their number of pairs.
+
+    >>> import torch
+    >>> from pml_gpw.engine import LabelPairs
+    >>> labels = torch.tensor([0, 0, 1])
+    >>> walk = Walk(torch.eye(3), torch.eye(3), LabelPairs(labels, labels), plan=Plan(2))
+    >>> [(anchors, neg.count().tolist()) for anchors, pos, neg in iter_chunks(walk)]
+    [(slice(0, 2, None), [1.0, 1.0]), (slice(2, 3, None), [2.0])]
     """
     x, y, plan = walk.x, walk.y, walk.plan
     needs_dense = needs_dense or plan.layout == "dense"

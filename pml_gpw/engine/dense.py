@@ -40,6 +40,14 @@ def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting
     Shapes: ``sim`` (N, M) similarities, ``pos`` and ``neg`` (N, M) masks of the pairs to weigh.
     Errors: RuntimeError on double backward, since the weights are held constant in backward;
     ValueError that names the weighting for weights that are negative or NaN.
+
+    >>> import torch
+    >>> from pml_gpw.weightings import Constant
+    >>> sim = torch.tensor([[0.8, 0.5]], requires_grad=True)
+    >>> pos, neg = torch.tensor([[True, False]]), torch.tensor([[False, True]])
+    >>> dense_losses(sim, pos, neg, Constant()).sum().backward()
+    >>> sim.grad
+    tensor([[-1.,  1.]])
     """
     # The link is a copy of one entry, so that the graph does not keep all of ``sim`` alive.
     return _DenseLosses.apply(sim, sim[:1, :1].clone(), pos, neg, weighting)

@@ -15,7 +15,12 @@ from .pairs import Pairs
 
 
 class AnchorLosses(NamedTuple):
-    """The loss of each anchor, and how many positive and negative pairs of it were weighed."""
+    """The loss of each anchor, and how many positive and negative pairs of it were weighed.
+
+    >>> import torch
+    >>> AnchorLosses(torch.tensor([0.5]), torch.tensor([1.0]), torch.tensor([2.0])).num_neg
+    tensor([2.])
+    """
 
     losses: Tensor  # (N,)
     num_pos: Tensor  # (N,)

@@ -18,6 +18,12 @@ def reference_losses(
 
     Shapes: ``sim`` (N, M) similarities, ``pos`` and ``neg`` (N, M) masks of candidate pairs,
     ``key`` () int64 where the mining is random.
+
+    >>> import torch
+    >>> from pml_gpw.weightings import Constant
+    >>> pos, neg = torch.tensor([[True, False]]), torch.tensor([[False, True]])
+    >>> reference_losses(torch.tensor([[0.75, 0.5]]), pos, neg, Constant())
+    tensor([-0.2500])
     """
     if mining is not None:
         pos, neg = mining(sim.detach(), pos, neg, key)

@@ -11,7 +11,12 @@ from torch.nn.functional import normalize
 
 
 class Similarity(Protocol):
-    """How similar anchors and references are; larger is closer."""
+    """How similar anchors and references are; larger is closer.
+
+    >>> similarity: Similarity = InnerProduct()
+    >>> similarity.is_negated_distance
+    False
+    """
 
     @property
     def is_negated_distance(self) -> bool:

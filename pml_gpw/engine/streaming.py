@@ -26,6 +26,16 @@ def streamed_losses(
     gradients are then formed in forward, else backward walks the chunks again.
     Errors: RuntimeError on double backward; ValueError that names the weighting for weights that
     are negative or NaN.
+
+    >>> import torch
+    >>> from pml_gpw.engine import LabelPairs, Walk
+    >>> from pml_gpw.weightings import Constant
+    >>> x, labels = torch.eye(3, requires_grad=True), torch.tensor([0, 0, 1])
+    >>> walk = Walk(x, x, LabelPairs(labels, labels, torch.arange(3)))
+    >>> losses, num_pos, num_neg = streamed_losses(walk, Constant(), uniform_upstream=True)
+    >>> losses.sum().backward()
+    >>> x.grad[0]
+    tensor([ 0., -2.,  2.])
     """
     x, other = walk.x, None if walk.y is walk.x else walk.y
     if not torch.is_grad_enabled():  # no gradient is formed for what asks for none

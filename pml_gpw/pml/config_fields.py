@@ -48,6 +48,12 @@ class ConfigFields:
     those that are known beforehand), are recorded by PML's logging as such, and are part of
     ``state_dict``. Statistics follow ``collect_stats`` as it is now and not as it was at
     construction.
+
+    >>> from pml_gpw import GPWLoss
+    >>> from pml_gpw.weightings import Contrastive
+    >>> loss = GPWLoss(Contrastive(margin=0.3))
+    >>> loss.margin, loss.state_dict()["_extra_state"]["weighting"]
+    (0.3, {'type': 'Contrastive', 'fields': {'margin': 0.3}})
     """
 
     config_types: ClassVar[dict[str, tuple[type, ...]]] = {}

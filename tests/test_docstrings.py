@@ -1,0 +1,57 @@
+"""Public names carry an example that runs, and docstrings say what things are.
+
+The examples are run by the test command, as doctests.
+"""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+import pml_gpw
+
+PACKAGE = Path(pml_gpw.__file__).parent
+ROOMS = sorted(
+    ".".join(["pml_gpw", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(
+        ".__init__"
+    )
+    for path in PACKAGE.rglob("*.py")
+    if "__all__" in path.read_text(encoding="utf-8")
+)
+PLAIN_NAMES = {"VARIANTS"}  # values that say what they are
+
+
+def public_objects():
+    for room in ROOMS:
+        module = importlib.import_module(room)
+        for name in module.__all__:
+            if name not in PLAIN_NAMES:
+                yield f"{room}.{name}", getattr(module, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "thing"), public_objects(), ids=lambda v: v if type(v) is str else ""
+)
+def test_every_public_name_has_an_example(name, thing):
+    assert ">>> " in (thing.__doc__ or ""), f"{name} has no example"
+
+
+def docstrings():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                text = ast.get_docstring(node)
+                if text:
+                    yield f"{path.relative_to(PACKAGE)}:{getattr(node, 'name', 'module')}", text
+
+
+def test_no_docstring_only_points_elsewhere():
+    stubs = [where for where, text in docstrings() if text.startswith(("See ", "As in "))]
+    assert stubs == []
+
+
+def test_the_walk_sees_docstrings():
+    found = dict(docstrings())
+    assert len(found) > 300
+    assert "losses/gpw_loss.py:GPWLoss" in found

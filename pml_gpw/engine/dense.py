@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from ..weightings import DenseRows, PairWeighting
-from ..weightings.pair_rows import rows_by_density
+from ..weightings.base import weigh
+from ..weightings.sparse_rows import rows_by_density
 from .double_backward import ForbidDoubleBackward
-from .weigh import refuse_negative_weights, weigh
+from .gradients import signed_weights
 
 
 class _DenseLosses(torch.autograd.Function):
@@ -19,10 +20,8 @@ class _DenseLosses(torch.autograd.Function):
         view = DenseRows if weighting.needs_dense else rows_by_density
         pos_rows, neg_rows = view(sim, pos), view(sim, neg)
         losses, weights = weigh(weighting, pos_rows, neg_rows)
-        pos_weights, neg_weights = pos_rows.to_dense(weights.pos), neg_rows.to_dense(weights.neg)
-        refuse_negative_weights(weighting, pos_weights, neg_weights)
-        # Eq 1-3: the signed weights are the gradient, + for negatives and − for positives.
-        ctx.save_for_backward(neg_weights - pos_weights, link)
+        # Eq 1-3: the signed weights are the gradient.
+        ctx.save_for_backward(signed_weights(weighting, pos_rows, neg_rows, weights), link)
         return losses
 
     @staticmethod

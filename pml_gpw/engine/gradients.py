@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..weightings import PairWeighting, PairWeights, Rows, SparseRows
+from ..weightings.base import refuse_negative_weights
 from .sparse import sparse_matrix
-from .weigh import refuse_negative_weights
 
 PENDING = 2**20
 """Pairs that wait for a common sparse product, at most (and a chunk): some 50 MB."""
@@ -50,7 +50,7 @@ class GradientProducts:
             if sum(len(values) for _, _, values in self._pending) > PENDING:
                 self._multiply_pending()
         else:
-            self._multiply(anchors, _signed(weighting, pos, neg, weights), scale)
+            self._multiply(anchors, signed_weights(weighting, pos, neg, weights), scale)
 
     def finish(self) -> tuple[Tensor, Tensor | None]:
         """``grad_x`` and ``grad_y`` of all that was added."""
@@ -89,8 +89,11 @@ class GradientProducts:
             self.grad_y += sparse_matrix(column, row, values, shape[::-1]) @ self.x
 
 
-def _signed(weighting: PairWeighting, pos: Rows, neg: Rows, weights: PairWeights) -> Tensor:
-    """The signed weights (C, M): + for negatives and − for positives (eq 1-3)."""
+def signed_weights(weighting: PairWeighting, pos: Rows, neg: Rows, weights: PairWeights) -> Tensor:
+    """The signed weights (C, M): + for negatives and − for positives (eq 1-3).
+
+    Errors: ValueError that names the weighting for weights that are negative or NaN.
+    """
     signed = neg.to_dense(weights.neg)
     refuse_negative_weights(weighting, signed)
     if isinstance(pos, SparseRows):  # no pair is both, so nothing is overwritten

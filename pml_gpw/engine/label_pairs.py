@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from ..mining import PairMining
 from ..weightings import DenseRows, Rows, SparseRows
-from ..weightings.pair_rows import rows_by_density
+from ..weightings.sparse_rows import rows_by_density
 from .pairs import Pairs
 
 

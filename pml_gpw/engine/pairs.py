@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..mining import PairMining
 from ..weightings import Rows
-from ..weightings.pair_rows import rows_by_density
+from ..weightings.sparse_rows import rows_by_density
 
 IndexTuple = tuple[Tensor, Tensor, Tensor, Tensor]
 """(a1, p, a2, n): anchors and positives (K,), anchors and negatives (K,)."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..weightings import SparseRows
-from ..weightings.pair_rows import SPARSE_DENSITY
+from ..weightings.sparse_rows import SPARSE_DENSITY
 from .index_pairs import IndexPairs
 
 MOST_PAIRS = 2**21

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..weightings import PairWeighting
+from ..weightings.base import weigh
 from .chunks import Walk, iter_chunks
 from .double_backward import ForbidDoubleBackward
 from .gradients import GradientProducts
-from .weigh import weigh
 
 
 def streamed_losses(

@@ -4,9 +4,11 @@ from .base import PairWeighting, PairWeights
 from .binomial_deviance import BinomialDeviance
 from .constant import Constant
 from .contrastive import Contrastive
+from .dense_rows import DenseRows
 from .lifted_structure import LiftedStructure
 from .multi_similarity import MultiSimilarity
-from .pair_rows import DenseRows, Rows, SparseRows
+from .pair_rows import Rows
+from .sparse_rows import SparseRows
 from .triplet import Triplet
 
 __all__ = [

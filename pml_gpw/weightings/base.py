@@ -2,10 +2,12 @@
 
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from .pair_rows import DenseRows, Rows
+from .dense_rows import DenseRows
+from .pair_rows import Rows
 
 
 class PairWeights(NamedTuple):
@@ -91,6 +93,15 @@ class PairWeighting:
         return self.evaluate(DenseRows(sim, pos), DenseRows(sim, neg))[0]
 
 
+def weigh(weighting: PairWeighting, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
+    """Each anchor's loss (C,) and the weights of the pairs of ``pos`` and ``neg``.
+
+    Errors: ValueError that names a weighting whose formula returns something else.
+    """
+    losses, weights = weighting.evaluate(pos, neg)
+    return losses, checked_weights(weighting, weights)
+
+
 def checked_weights(weighting: PairWeighting, weights: object) -> PairWeights:
     """The weights that a formula returned; ValueError that names it for anything else."""
     if not isinstance(weights, PairWeights):
@@ -99,3 +110,20 @@ def checked_weights(weighting: PairWeighting, weights: object) -> PairWeights:
             f"got {type(weights).__name__}"
         )
     return weights
+
+
+def refuse_negative_weights(weighting: PairWeighting, *weights: Tensor) -> None:
+    """Raise a ValueError that names the weighting where a weight is negative or NaN.
+
+    On a CPU only: elsewhere a look at values would wait.
+    """
+    if torch.compiler.is_compiling():
+        return
+    for values in weights:
+        if values.device.type == "cpu" and values.numel():
+            least = float(values.amin())  # NaN where one is
+            if not least >= 0:
+                got = "NaN" if least != least else f"a weight of {least:g}"
+                raise ValueError(
+                    f"weighting {type(weighting).__name__} must give weights >= 0, got {got}"
+                )

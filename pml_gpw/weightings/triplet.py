@@ -9,7 +9,8 @@ from typing_extensions import override
 
 from .. import checks
 from .base import PairWeighting, PairWeights
-from .pair_rows import DenseRows, Rows
+from .dense_rows import DenseRows
+from .pair_rows import Rows
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,94 @@
+"""Rows as masked matrices.
+
+Shapes: C rows of a chunk, M references, K pairs that count.
+"""
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from .pair_rows import WHOLE, Origin, Rows
+
+
+class DenseRows(Rows):
+    """All M references of each row and a mask of those that count. ``sim``, ``mask``: (C, M).
+
+    >>> import torch
+    >>> rows = DenseRows(torch.eye(2), torch.tensor([[False, True], [True, False]]))
+    >>> rows.to_dense(rows.sim + 3)
+    tensor([[0., 3.],
+            [3., 0.]])
+    """
+
+    def __init__(self, sim: Tensor, mask: Tensor, origin: Origin = WHOLE) -> None:
+        self.sim, self.mask, self.origin = sim, mask, origin
+
+    @override
+    def count(self) -> Tensor:
+        return self.mask.sum(dim=1).to(self.sim.dtype)
+
+    @override
+    def sum(self, values: Tensor) -> Tensor:
+        return self._sum_of_zeroed(self.to_dense(values))
+
+    @override
+    def max(self, values: Tensor) -> Tensor:
+        return self._max_of_masked(self.masked(values))
+
+    @override
+    def kth_largest(self, values: Tensor, k: int) -> Tensor:
+        if k > self.mask.shape[1]:
+            return values.new_full((len(self.mask),), -torch.inf)
+        return self.masked(values).topk(k, dim=1).values[:, -1]
+
+    @override
+    def first(self, mask: Tensor, count: Tensor | int = 1) -> Tensor:
+        mask = mask & self.mask
+        most = count if isinstance(count, int) else count.unsqueeze(1)
+        return mask & (mask.cumsum(dim=1) <= most)
+
+    @override
+    def masked(self, values: Tensor) -> Tensor:
+        return torch.where(self.mask, values, -torch.inf)
+
+    @override
+    def expand(self, row_values: Tensor) -> Tensor:
+        return row_values.unsqueeze(1)
+
+    @override
+    def to_dense(self, values: Tensor) -> Tensor:
+        return torch.where(self.mask, values, 0.0)
+
+    @override
+    def filter(self, keep: Tensor) -> "DenseRows":
+        return DenseRows(self.sim, self.mask & keep, self.origin)
+
+    @override
+    def indices(self) -> tuple[Tensor, Tensor]:
+        row, column = self.mask.nonzero(as_tuple=True)
+        return row, column
+
+    @override
+    def with_origin(self, origin: Origin) -> "DenseRows":
+        return DenseRows(self.sim, self.mask, origin)
+
+    @property
+    @override
+    def anchor_index(self) -> Tensor:
+        row = torch.arange(len(self.mask), device=self.mask.device)
+        return (row + self.origin.first_anchor).unsqueeze(1)
+
+    @property
+    @override
+    def reference_index(self) -> Tensor:
+        return torch.arange(self.mask.shape[1], device=self.mask.device).unsqueeze(0)
+
+    @override
+    def _max_of_masked(self, values: Tensor) -> Tensor:
+        if values.shape[1] == 0:  # amax knows no maximum of nothing
+            return values.new_full((len(values),), -torch.inf)
+        return values.amax(dim=1)
+
+    @override
+    def _sum_of_zeroed(self, values: Tensor) -> Tensor:
+        return values.sum(dim=1)

@@ -1,0 +1,131 @@
+"""Rows as lists of the pairs that count.
+
+Shapes: C rows of a chunk, M references, K pairs that count.
+"""
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from .dense_rows import DenseRows
+from .pair_rows import WHOLE, Origin, Rows
+
+SPARSE_DENSITY = 0.08
+"""Below this density the sparse layout is faster than masked dense rows (2-core CPU)."""
+
+
+class SparseRows(Rows):
+    """Only the pairs that count. ``sim``, ``row``, ``column``: (K,); ``shape``: (C, M).
+
+    >>> import torch
+    >>> row, column = torch.tensor([0, 0]), torch.tensor([1, 2])
+    >>> rows = SparseRows(torch.tensor([0.5, 0.2]), row, column, (2, 3))
+    >>> rows.max(rows.sim)
+    tensor([0.5000,   -inf])
+    """
+
+    def __init__(
+        self,
+        sim: Tensor,
+        row: Tensor,
+        column: Tensor,
+        shape: tuple[int, int],
+        origin: Origin = WHOLE,
+    ) -> None:
+        self.sim, self.row, self.column, self.shape = sim, row, column, shape
+        self.origin = origin
+
+    @classmethod
+    def of(cls, sim: Tensor, mask: Tensor) -> "SparseRows":
+        """The pairs of ``sim`` (C, M) where ``mask`` (C, M) holds."""
+        row, column = mask.nonzero(as_tuple=True)
+        return cls(sim[row, column], row, column, (sim.shape[0], sim.shape[1]))
+
+    @override
+    def count(self) -> Tensor:
+        return torch.bincount(self.row, minlength=self.shape[0]).to(self.sim.dtype)
+
+    @override
+    def sum(self, values: Tensor) -> Tensor:
+        return self._sum_of_zeroed(values)
+
+    @override
+    def max(self, values: Tensor) -> Tensor:
+        return self._max_of_masked(values)
+
+    @override
+    def kth_largest(self, values: Tensor, k: int) -> Tensor:
+        falling = values.argsort(descending=True)
+        falling = falling[self.row[falling].argsort(stable=True)]
+        count = torch.bincount(self.row, minlength=self.shape[0])
+        place = (count.cumsum(0) - count + k - 1).clamp(max=max(len(values) - 1, 0))
+        if len(values) == 0:
+            return values.new_full((self.shape[0],), -torch.inf)
+        return torch.where(count >= k, values[falling[place]], -torch.inf)
+
+    @override
+    def first(self, mask: Tensor, count: Tensor | int = 1) -> Tensor:
+        asked = mask.expand_as(self.sim).nonzero().squeeze(1)
+        rising = asked[(self.row * self.shape[1] + self.column)[asked].argsort()]
+        row = self.row[rising]
+        number = torch.bincount(row, minlength=self.shape[0])
+        rank = torch.arange(len(row), device=row.device) - (number.cumsum(0) - number)[row]
+        most = count if isinstance(count, int) else count[row]
+        keep = torch.zeros(len(self.sim), dtype=torch.bool, device=row.device)
+        keep[rising[rank < most]] = True
+        return keep
+
+    @override
+    def masked(self, values: Tensor) -> Tensor:
+        return values
+
+    @override
+    def expand(self, row_values: Tensor) -> Tensor:
+        return row_values[self.row]
+
+    @override
+    def to_dense(self, values: Tensor) -> Tensor:
+        return values.new_zeros(self.shape).index_put((self.row, self.column), values)
+
+    @override
+    def filter(self, keep: Tensor) -> "SparseRows":
+        keep = keep.expand_as(self.sim)
+        return SparseRows(
+            self.sim[keep], self.row[keep], self.column[keep], self.shape, self.origin
+        )
+
+    @override
+    def indices(self) -> tuple[Tensor, Tensor]:
+        places = (self.row * self.shape[1] + self.column).sort().values
+        return places // self.shape[1], places % self.shape[1]
+
+    @override
+    def with_origin(self, origin: Origin) -> "SparseRows":
+        return SparseRows(self.sim, self.row, self.column, self.shape, origin)
+
+    @property
+    @override
+    def anchor_index(self) -> Tensor:
+        return self.row + self.origin.first_anchor
+
+    @property
+    @override
+    def reference_index(self) -> Tensor:
+        return self.column
+
+    @override
+    def _max_of_masked(self, values: Tensor) -> Tensor:
+        lowest = values.new_full((self.shape[0],), -torch.inf)
+        return lowest.scatter_reduce(0, self.row, values, "amax")
+
+    @override
+    def _sum_of_zeroed(self, values: Tensor) -> Tensor:
+        return values.new_zeros(self.shape[0]).index_add(0, self.row, values)
+
+
+def rows_by_density(sim: Tensor, mask: Tensor) -> Rows:
+    """The pairs of ``sim`` (C, M) where ``mask`` holds, in the layout that suits their number."""
+    # How many are kept is known only from values, which a traced graph must not branch on.
+    if torch.compiler.is_compiling() or mask.count_nonzero() > SPARSE_DENSITY * mask.numel():
+        return DenseRows(sim, mask)
+    return SparseRows.of(sim, mask)

@@ -38,10 +38,10 @@ negatives, so a negative's weight does depend on the positive (P). Histogram los
 similarities on fixed bins, an absolute scale (S). PML's lifted structure loss squares its hinge,
 which makes weights depend on the positive (P), and puts the negatives of the positive's own row
 beside those of the anchor, which do not shift with it (S); eq 6 of the paper as it stands
-(`LiftedStructure`, and PML's generalised form) uses N alone. With the Euclidean distance, the
-default of contrastive and triplet losses in PML, each weight carries dD/dS = -1/D, the pair's own
-similarity (S). Losses that compare with the anchor's similarity to itself, which does not shift
-(SmoothAP, PNP, InstanceLoss), show S for that reason."""
+(`LiftedStructure`, and PML's generalised form) uses N alone. A distance D is read as S = -D, the
+Euclidean one too, which is the default of contrastive and triplet losses in PML. Losses that
+compare with the anchor's similarity to itself, which does not shift (SmoothAP, PNP, InstanceLoss),
+show S for that reason."""
 
 
 def _cosine() -> dict[str, Any]:

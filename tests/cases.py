@@ -16,6 +16,7 @@ from pml_gpw.mining import (
     BatchHardMining,
     DistanceWeightedMining,
     EasyHardMining,
+    HardestNegatives,
     MSMining,
     PairMarginMining,
     PairMining,
@@ -104,5 +105,6 @@ MINING_CASES = [
     MiningCase(EasyHardMining("semihard", "hard"), oracles.easy_hard_mining),
     MiningCase(EasyHardMining("hard", "easy", (-0.2, 0.9), (-0.5, 0.6)), oracles.easy_hard_mining),
     MiningCase(EasyHardMining("all", "hard"), oracles.easy_hard_mining),
+    MiningCase(HardestNegatives(k=3), oracles.hardest_negatives),
     MiningCase(DistanceWeightedMining(dim=4), oracles.distance_weighted_mining),
 ]

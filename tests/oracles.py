@@ -195,6 +195,12 @@ def distance_weighted_mining(rule, row):
     return {j for j, _ in row.pos if drawn(j, 1 / len(row.pos))}, keep_neg
 
 
+def hardest_negatives(rule, row):
+    """Python's sort leaves equals in their order, the lowest column first."""
+    hardest = sorted(row.neg, key=lambda p: -p[1])[: rule.k]
+    return {j for j, _ in row.pos}, {j for j, _ in hardest}
+
+
 def uniform(key, salt, anchor, reference):
     """SplitMix64 over key, salt, anchor and reference, in Python's integers."""
     state = mixed(key + 0x9E3779B97F4A7C15 * (1 + salt))

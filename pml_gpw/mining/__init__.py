@@ -4,6 +4,7 @@ from .base import PairMining
 from .batch_hard import BatchHardMining
 from .distance_weighted import DistanceWeightedMining
 from .easy_hard import EasyHardMining
+from .hardest_negatives import HardestNegatives
 from .multi_similarity import MSMining
 from .pair_margin import PairMarginMining
 
@@ -11,6 +12,7 @@ __all__ = [
     "BatchHardMining",
     "DistanceWeightedMining",
     "EasyHardMining",
+    "HardestNegatives",
     "MSMining",
     "PairMarginMining",
     "PairMining",

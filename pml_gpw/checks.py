@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 def positive(name: str, value: float) -> None:
     """Raise unless ``value`` is a finite number > 0."""
@@ -48,10 +50,13 @@ def embedding_matrix(name: str, embeddings: Tensor) -> None:
     """Raise unless ``embeddings`` is a floating-point (N, D) tensor without NaN or Inf."""
     if not isinstance(embeddings, Tensor):
         raise ValueError(f"{name} must be a torch.Tensor, got {type(embeddings).__name__}")
+    with_values(name, embeddings)
     if embeddings.ndim != 2:
         raise ValueError(f"{name} must have shape (N, D), got {tuple(embeddings.shape)}")
-    if not embeddings.is_floating_point():
-        raise ValueError(f"{name} must be floating point, got {embeddings.dtype}")
+    if embeddings.dtype not in FLOATS:
+        raise ValueError(
+            f"{name} must be floating point of 16, 32 or 64 bits, got {embeddings.dtype}"
+        )
     # A branch on values cannot be traced, and a compiled step has its inputs checked by no one.
     # The sum is a quick look: it is finite only if all are, unless it overflows.
     if not torch.compiler.is_compiling() and not torch.isfinite(embeddings.detach().sum()):
@@ -64,6 +69,25 @@ def embedding_matrix(name: str, embeddings: Tensor) -> None:
             )
 
 
+def with_values(name: str, tensor: Tensor) -> None:
+    """Raise unless the entries of ``tensor`` are all there: not in a sparse layout, not on meta."""
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{name} must be a dense tensor, got the layout {tensor.layout}")
+    if tensor.is_meta:
+        raise ValueError(f"{name} must hold values, got a tensor on the meta device")
+
+
+def similarity_rows(sim: Tensor, pos: Tensor, neg: Tensor) -> None:
+    """Raise unless ``sim`` (C, M) holds numbers and ``pos`` and ``neg`` (C, M) are masks of it."""
+    if not isinstance(sim, Tensor) or sim.ndim != 2 or not sim.is_floating_point():
+        got = f"{sim.dtype} {tuple(sim.shape)}" if isinstance(sim, Tensor) else type(sim).__name__
+        raise ValueError(f"sim must be a floating-point tensor (C, M), got {got}")
+    for name, mask in (("pos", pos), ("neg", neg)):
+        boolean_matrix(name, mask, (sim.shape[0], sim.shape[1]))
+    if not torch.compiler.is_compiling() and bool(sim.isnan().any()):
+        raise ValueError(f"sim must be numbers, got NaN in {int(sim.isnan().sum())} places")
+
+
 def integer_labels(name: str, labels: Tensor, length: int) -> Tensor:
     """``labels`` as a (length,) int64 tensor.
 
@@ -71,6 +95,7 @@ def integer_labels(name: str, labels: Tensor, length: int) -> Tensor:
     """
     if not isinstance(labels, Tensor):
         raise ValueError(f"{name} must be a torch.Tensor, got {type(labels).__name__}")
+    with_values(name, labels)
     if labels.shape != (length,):
         raise ValueError(
             f"{name} must have shape ({length},), one label per embedding, "
@@ -125,3 +150,17 @@ def boolean_matrix(name: str, matrix: Any, shape: tuple[int, int]) -> None:
     if not is_tensor or matrix.dtype != torch.bool or matrix.shape != shape:
         got = f"{matrix.dtype} {tuple(matrix.shape)}" if is_tensor else type(matrix).__name__
         raise ValueError(f"{name} must be a tensor of {shape} booleans, got {got}")
+
+
+def optional_positive_integer(name: str, value: object) -> None:
+    """Raise unless ``value`` is None or an integer > 0."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ValueError(f"{name} must be None or an integer > 0, got {value!r}")
+
+
+def module_like(name: str, value: object) -> None:
+    """Raise unless ``value`` is None or an object that can be called, such as a module."""
+    if isinstance(value, type):
+        raise ValueError(f"{name} must be an object, got the class {value.__name__}")
+    if value is not None and not callable(value):
+        raise ValueError(f"{name} must be an object that can be called, got {value!r}")

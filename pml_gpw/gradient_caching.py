@@ -123,6 +123,8 @@ class GradientCache:
         rows = _count_rows(inputs)
         if rows == 0 and not (dist.is_available() and dist.is_initialized()):
             raise ValueError("inputs must have at least one row in a single process, got none")
+        if not torch.is_grad_enabled():
+            raise ValueError("gradients must be enabled for a step, got a call under torch.no_grad")
         if isinstance(labels, Tensor) and labels.shape[:1] != (rows,):
             raise ValueError(
                 f"labels must have the {rows} rows of inputs, got shape {tuple(labels.shape)}"
@@ -155,6 +157,8 @@ class GradientCache:
         loss = self.loss_fn(leaf, labels, *indices_tuple)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             raise ValueError(f"loss_fn must give a scalar, got {_shape_or_type(loss)}")
+        if not loss.requires_grad:
+            raise ValueError("loss_fn must give a loss with a gradient, got a detached one")
         with full_precision(leaf):
             (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         return loss.detach(), torch.zeros_like(leaf) if leaf.grad is None else leaf.grad

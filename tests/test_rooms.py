@@ -23,7 +23,7 @@ ALLOWED = {  # room → rooms of the package that it may import
     "pml": {"engine"},
     "miners": {"checks", "engine", "mining", "pml", "precision"},
     "losses": {"checks", "engine", "mining", "miners", "pml", "precision", "weightings"},
-    "reducers": {"pml", "precision", "weightings"},
+    "reducers": {"checks", "pml", "precision", "weightings"},
     "evaluation": {"checks", "lazy", "optional"},
     "distributed": {"checks", "engine", "evaluation", "losses", "miners", "pml", "precision"},
     "analysis": {"checks", "engine", "lazy", "losses", "miners", "pml", "precision"},

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..engine import PairBatch
 from ..engine.arguments import find_self_index
 from ..engine.label_pairs import LabelPairs
+from ..losses.pair_loss import PairLoss
 from ..miners import PairMiner
 from ..pml import DistanceSimilarity, pair_batch
 from ..precision import full_precision
@@ -67,6 +68,10 @@ def pair_weights(
     if labels is None and not isinstance(embeddings, PairBatch):
         raise ValueError("labels must be given, got None")
     self_index = own if self_index is None else self_index
+    if self_index is not None and not isinstance(loss, PairLoss):
+        raise ValueError(
+            f"self_index must be None for a loss of another package, got {type(loss).__name__}"
+        )
     arguments = labels, None, ref_emb, ref_labels, self_index
     rules = getattr(miner, "mining", None), getattr(loss, "mining", None)
     with same_random_numbers(embeddings):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .. import checks
 from ..pml import pair_batch
 from .pair_weight_table import PairWeightTable
 from .pair_weights import pair_weights
@@ -37,6 +38,10 @@ def plot_weight_against_similarity(
     """
     if relation not in ("negative", "positive"):
         raise ValueError(f"relation must be 'negative' or 'positive', got {relation!r}")
+    if not isinstance(losses, Mapping):
+        raise ValueError(
+            f"losses must be a mapping of names to losses, got {type(losses).__name__}"
+        )
     ax = _axes(ax)
     for style, (name, given) in zip(_styles(), losses.items(), strict=False):
         loss, miner = given if isinstance(given, tuple) else (given, None)
@@ -97,6 +102,7 @@ def plot_batch(table: PairWeightTable, what: str = "weight", ax: "Axes | None" =
 
     Errors: ValueError for anything else to show.
     """
+    checks.instance("table", table, PairWeightTable)
     shown = {"weight": table.weights, "similarity": table.similarity}
     if what not in shown:
         raise ValueError(f"what must be 'weight' or 'similarity', got {what!r}")
@@ -114,6 +120,7 @@ def plot_histogram(
     table: PairWeightTable, weighted: bool = True, ax: "Axes | None" = None
 ) -> "Axes":
     """Similarities of positive and negative pairs; ``weighted``: by how much the loss cares."""
+    checks.instance("table", table, PairWeightTable)
     ax = _axes(ax)
     edges = torch.linspace(
         float(table.similarity.min()), float(table.similarity.max()) + 1e-6, BINS + 1
@@ -144,6 +151,9 @@ def plot_training(
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Figures of the summary over training, from ``PairWeightRecorder.history``."""
+    for figure in figures:
+        if any(figure not in record for record in history):
+            raise ValueError(f"figures must be in every record of history, got {figure!r}")
     ax = _axes(ax)
     iterations = [record["iteration"] for record in history]
     for style, figure in zip(_styles(), figures, strict=False):

@@ -183,6 +183,7 @@ class _Lookup:
         }
         distance.__class__ = type("LookedUp", (type(distance),), methods)
         distance.collect_stats = False
+        distance.normalize_embeddings = False  # tags are looked up as they are
 
 
 class _PairwiseCosine(TorchFunctionMode):

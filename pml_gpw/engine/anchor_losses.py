@@ -44,10 +44,13 @@ def anchor_losses(
         mining = None if mining is None else mining.for_negated_distances()
     if similarity.is_inner_product and not torch.compiler.is_compiling():
         walk = _walk(batch, mining, similarity, plan)
-        return AnchorLosses(*streamed_losses(walk, weighting, uniform_upstream))
+        found = AnchorLosses(*streamed_losses(walk, weighting, uniform_upstream))
+        _refuse_infinite_losses(weighting, found.losses)
+        return found
     sim = similarity.matrix(batch.anchors, batch.references)
     pos, neg = _dense_rows(sim.detach(), batch, mining)
     losses = dense_losses(sim, pos.mask, neg.mask, weighting)
+    _refuse_infinite_losses(weighting, losses)
     return AnchorLosses(losses, pos.mask.sum(dim=1), neg.mask.sum(dim=1))
 
 
@@ -71,6 +74,20 @@ def mined_pairs(
     sim = similarity.matrix(batch.anchors, batch.references)
     pos, neg = _dense_rows(sim, batch, mining)
     return *pos.indices(), *neg.indices()
+
+
+def _refuse_infinite_losses(weighting: PairWeighting, losses: torch.Tensor) -> None:
+    """Raise a ValueError where similarities are too large for the formula; on a CPU only."""
+    if torch.compiler.is_compiling() or losses.device.type != "cpu":
+        return
+    if not torch.isfinite(losses.detach().sum()):
+        bad = (~torch.isfinite(losses)).nonzero().flatten().tolist()
+        if bad:
+            raise ValueError(
+                f"embeddings must give finite losses, got {float(losses[bad[0]].detach())} from "
+                f"{type(weighting).__name__} for anchor {bad[0]} ({len(bad)} in all): similarities "
+                f"too large for {losses.dtype}, or a formula that divides by zero"
+            )
 
 
 def _walk(batch: PairBatch, mining: PairMining | None, similarity: Similarity, plan: Plan) -> Walk:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .. import checks
 from ..mining import PairMining
 from ..mining.base import mine_rows
 from ..weightings import DenseRows, Rows
@@ -52,8 +53,7 @@ class Plan:
     layout: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.layout not in LAYOUTS:
-            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+        checks.one_of("layout", self.layout, LAYOUTS)
 
 
 AUTO = Plan()

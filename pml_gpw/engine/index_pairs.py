@@ -122,6 +122,9 @@ def checked_tuple(
 
     Errors: ValueError as :meth:`IndexPairs.of`.
     """
+    if not isinstance(indices_tuple, (Sequence, Tensor)) or isinstance(indices_tuple, str):
+        got = type(indices_tuple).__name__
+        raise ValueError(f"indices_tuple must be a sequence of index tensors, got {got}")
     if len(indices_tuple) not in (3, 4):
         raise ValueError(
             "indices_tuple must be (a1, p, a2, n) pairs or (a, p, n) triplets, "
@@ -147,6 +150,10 @@ def _checked(
         if not isinstance(index, Tensor) or index.is_floating_point() or index.is_complex():
             what = index.dtype if isinstance(index, Tensor) else type(index).__name__
             raise ValueError(f"indices_tuple must hold tensors of integers, got {what}")
+        if index.ndim != 1:
+            raise ValueError(
+                f"indices_tuple must hold tensors of one dimension, got {tuple(index.shape)}"
+            )
     anchor, other = anchor.to(device).long(), other.to(device).long()
     if anchor.shape != other.shape:
         raise ValueError(

@@ -93,7 +93,11 @@ def checked_arguments(
 def embed_dataset(
     model: nn.Module, dataset: Any, batch_size: int, workers: int
 ) -> tuple[Tensor, Tensor]:
-    """The embeddings (N, D) and labels (N,) of a data set; all modules keep their modes."""
+    """The embeddings (N, D) and labels (N,) of a data set; all modules keep their modes.
+
+    Errors: ValueError for a model that is no module, or that gives something else than (B, D).
+    """
+    checks.instance("model", model, nn.Module)
     tester = GlobalEmbeddingSpaceTester(
         normalize_embeddings=False,  # the metric says what is compared
         batch_size=batch_size,
@@ -101,9 +105,17 @@ def embed_dataset(
         data_device=next((p.device for p in model.parameters()), torch.device("cpu")),
     )
     training = {module: module.training for module in model.modules()}
+    check = model.register_forward_hook(_check_output)
     try:
         embeddings, labels = tester.get_all_embeddings(dataset, model)
     finally:
+        check.remove()
         for module, mode in training.items():
             module.training = mode
     return embeddings, labels[:, 0]
+
+
+def _check_output(_: nn.Module, __: Any, output: Any) -> None:
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"model must map images to embeddings (B, D), got {got}")

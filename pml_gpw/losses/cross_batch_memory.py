@@ -86,6 +86,8 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         checks.positive_integer("embedding_size", embedding_size)
         checks.positive_integer("memory_size", memory_size)
         checks.non_negative_integer("warm_up", warm_up)
+        checks.module_like("loss", loss)
+        checks.module_like("miner", miner)
         super().__init__(loss, embedding_size, memory_size, miner, **kwargs)
         self.warm_up = warm_up
         self.add_batch_loss = add_batch_loss

@@ -1,5 +1,6 @@
 """Any pair weighting, with any pair mining, as a PML loss."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -9,8 +10,9 @@ from typing_extensions import override
 
 from .. import checks
 from ..engine import AnchorLosses, PairBatch, Plan, anchor_losses
+from ..engine.chunks import LAYOUTS
 from ..mining import PairMining
-from ..pml import ConfigFields, DistanceSimilarity
+from ..pml import CheckedAttribute, ConfigFields, DistanceSimilarity
 from ..weightings import PairWeighting
 from .pair_loss import LossDict, PairLoss
 
@@ -73,7 +75,8 @@ class GPWLoss(ConfigFields, PairLoss):
     }
     weighting: PairWeighting
     mining: PairMining | None
-    layout: str = "auto"
+    chunk_size = CheckedAttribute[int | None](checks.optional_positive_integer, None)
+    layout = CheckedAttribute[str](partial(checks.one_of, allowed=LAYOUTS), "auto")
     """How the engine holds pairs, see :class:`~pml_gpw.engine.Plan`: for measurements and tests."""
 
     def __init__(
@@ -83,8 +86,6 @@ class GPWLoss(ConfigFields, PairLoss):
         chunk_size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if chunk_size is not None:
-            checks.positive_integer("chunk_size", chunk_size)
         super().__init__(**kwargs)
         self.chunk_size = chunk_size
         self.weighting = weighting

@@ -10,6 +10,7 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 from typing_extensions import override
 
+from .. import checks
 from ..engine import PairBatch
 from ..pml import pair_batch
 from ..precision import full_precision
@@ -25,6 +26,11 @@ class PairLoss(BaseMetricLossFunction):
     """
 
     _warned_of_no_pairs = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        for name in ("distance", "reducer", "embedding_regularizer"):
+            checks.module_like(name, kwargs.get(name))
+        super().__init__(**kwargs)
 
     @override
     def forward(

@@ -1,5 +1,6 @@
 """Any pair mining as a PML miner."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -10,9 +11,10 @@ from typing_extensions import override
 
 from .. import checks
 from ..engine import PairBatch, Plan, mined_pairs
+from ..engine.chunks import LAYOUTS
 from ..engine.pairs import IndexTuple
 from ..mining import PairMining
-from ..pml import ConfigFields, DistanceSimilarity, pair_batch
+from ..pml import CheckedAttribute, ConfigFields, DistanceSimilarity, pair_batch
 from ..precision import full_precision
 
 
@@ -42,12 +44,12 @@ class PairMiner(ConfigFields, BaseMiner):
 
     config_types: ClassVar[dict[str, tuple[type, ...]]] = {"mining": (PairMining,)}
     mining: PairMining
-    layout: str = "auto"
+    chunk_size = CheckedAttribute[int | None](checks.optional_positive_integer, None)
+    layout = CheckedAttribute[str](partial(checks.one_of, allowed=LAYOUTS), "auto")
     """How the engine holds pairs, see :class:`~pml_gpw.engine.Plan`: for measurements and tests."""
 
     def __init__(self, mining: PairMining, chunk_size: int | None = None, **kwargs: Any) -> None:
-        if chunk_size is not None:
-            checks.positive_integer("chunk_size", chunk_size)
+        checks.module_like("distance", kwargs.get("distance"))
         super().__init__(**kwargs)
         self.chunk_size = chunk_size
         self.mining = mining

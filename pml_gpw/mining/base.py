@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from .. import checks
 from ..weightings import DenseRows, Rows
 from ..weightings.pair_rows import Origin
 
@@ -74,8 +75,10 @@ class PairMining:
     ) -> tuple[Tensor, Tensor]:
         """The masks of the pairs that stay; ``sim``, ``pos``, ``neg``: (C, M).
 
-        ``key``: () int64, where the rule is random.
+        ``key``: () int64, where the rule is random. Errors: ValueError for other shapes and dtypes,
+        and for NaN.
         """
+        checks.similarity_rows(sim, pos, neg)
         origin = Origin(key=key)
         rows = mine_rows(DenseRows(sim, pos, origin), DenseRows(sim, neg, origin), self)
         return rows[0].mask, rows[1].mask

@@ -9,6 +9,8 @@ from typing import Any
 from pytorch_metric_learning.distances import CosineSimilarity, DotProductSimilarity
 from torch import Tensor
 
+from ..engine.similarity import within_range
+
 
 @dataclass(frozen=True)
 class DistanceSimilarity:
@@ -44,13 +46,21 @@ class DistanceSimilarity:
         One object where the arguments are one; the distance's statistics are as after a call of it.
         """
         distance = self.distance
-        x = distance.maybe_normalize(anchors)
-        y = x if references is anchors else distance.maybe_normalize(references)
+        near, far = self._within_range(anchors, references)
+        x = distance.maybe_normalize(near)
+        y = x if far is near else distance.maybe_normalize(far)
         distance.reset_stats()
         distance.set_default_stats(anchors, references, x, y)
         return x, y
 
     def matrix(self, anchors: Tensor, references: Tensor) -> Tensor:
         """The similarities (N, M)."""
-        matrix = self.distance(anchors, references)
+        matrix = self.distance(*self._within_range(anchors, references))
         return -matrix if self.is_negated_distance else matrix
+
+    def _within_range(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings that the distance can normalise; one object where the arguments are one."""
+        if not self.distance.normalize_embeddings:
+            return anchors, references
+        x = within_range(anchors)
+        return x, x if references is anchors else within_range(references)

@@ -8,6 +8,7 @@ from pytorch_metric_learning.reducers import MultipleReducers
 from torch import Tensor
 from typing_extensions import override
 
+from .. import checks
 from ..pml import ConfigFields, DistanceSimilarity
 from ..precision import at_least_float32, full_precision
 from ..weightings import PairWeighting
@@ -55,6 +56,7 @@ class PairWeightReducer(ConfigFields, MultipleReducers):
     def __init__(
         self, weighting: PairWeighting, distance: BaseDistance | None = None, **kwargs: Any
     ) -> None:
+        checks.module_like("distance", distance)
         super().__init__(reducers={}, **kwargs)
         self.distance = CosineSimilarity() if distance is None else distance
         self.weighting = weighting

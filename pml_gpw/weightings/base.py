@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from .. import checks
 from .dense_rows import DenseRows
 from .pair_rows import Rows
 
@@ -83,13 +84,16 @@ class PairWeighting:
 
         Shapes: ``sim`` (C, M) float, masks ``pos`` and ``neg`` (C, M) bool; returns (C, M) each,
         ≥ 0 and exactly 0 off the masks.
+        Errors: ValueError for other shapes and dtypes, and for NaN.
         """
+        checks.similarity_rows(sim, pos, neg)
         pos_rows, neg_rows = DenseRows(sim, pos), DenseRows(sim, neg)
         weights = checked_weights(self, self.weigh(pos_rows, neg_rows))
         return PairWeights(pos_rows.to_dense(weights.pos), neg_rows.to_dense(weights.neg))
 
     def losses(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
         """Per-anchor losses (C,), differentiable: |∂losses/∂sim| is :meth:`weights`."""
+        checks.similarity_rows(sim, pos, neg)
         return self.evaluate(DenseRows(sim, pos), DenseRows(sim, neg))[0]
 
 

@@ -53,8 +53,7 @@ class MultiSimilarity(PairWeighting):
     @classmethod
     def preset(cls, name: str) -> Self:
         """α, β, λ as in the "paper", the "official" code or as the defaults of "pml"."""
-        if name not in _PRESETS:
-            raise ValueError(f"name must be one of {', '.join(_PRESETS)}, got {name!r}")
+        checks.one_of("name", name, _PRESETS)
         return cls(**_PRESETS[name])
 
     @override

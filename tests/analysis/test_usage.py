@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from pml_gpw.analysis.similarity_gradient import distances_of, similarity_gradient
-from pml_gpw.pml import pair_batch
 from pytorch_metric_learning import distances, losses
 from pytorch_metric_learning.reducers import SumReducer
 
 from pml_gpw import GPWLoss, MSLoss
 from pml_gpw.analysis import similarity_usage
+from pml_gpw.analysis.similarity_gradient import distances_of, similarity_gradient
+from pml_gpw.pml import pair_batch
 from pml_gpw.weightings import (
     BinomialDeviance,
     Constant,

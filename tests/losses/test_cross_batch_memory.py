@@ -13,7 +13,7 @@ from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import LiftedStructure, MultiSimilarity
 
-from ..host.runs import close_runs, run
+from ..runs import close_runs, run
 from ..tolerances import close
 
 DIMS, SIZE = 5, 20

@@ -9,7 +9,7 @@ from pml_gpw.distributed import DistributedLoss
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import MultiSimilarity
 
-from ...engine.test_streamed import LargestTensor
+from ...probes import LargestTensor
 from ..shares import share
 
 

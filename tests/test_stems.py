@@ -33,7 +33,7 @@ FILES = [
 ]
 
 
-def tested_by(test):
+def file_of(test):
     """The file that a test's place names: tests/a/test_b.py → pml_gpw/a/b.py."""
     root, *folders = (PACKAGE, *test.parent.parts)
     if folders[:1] == ["benchmarks"]:
@@ -43,12 +43,12 @@ def tested_by(test):
 
 @pytest.mark.parametrize("test", FILES, ids=str)
 def test_every_test_has_its_file(test):
-    assert test.as_posix() in WITHOUT_A_STEM or tested_by(test).exists()
+    assert test.as_posix() in WITHOUT_A_STEM or file_of(test).exists()
 
 
 @pytest.mark.parametrize("test", ["test_pairs.py", "engine/test_streamed.py", "nowhere/test_x.py"])
 def test_another_stem_would_be_noticed(test):
-    assert not tested_by(Path(test)).exists()
+    assert not file_of(Path(test)).exists()
 
 
 def test_a_room_of_its_own_has_no_exception():

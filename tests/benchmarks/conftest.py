@@ -2,6 +2,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ..datasets.miniatures import MINIATURES
+from ..distributed.processes import Processes
 from .kills import Server
 from .small_runs import SMALL, app
 
@@ -37,3 +38,11 @@ def server():
     server = Server()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory):
+    """A group of two processes."""
+    pool = Processes(2, tmp_path_factory.mktemp("stores"))
+    yield pool
+    pool.stop()

@@ -187,6 +187,19 @@ def while_the_checkpoints_of_a_finished_run_are_removed(strike):
 # --- lives ---------------------------------------------------------------------------------------
 
 
+def _command(arguments, point, nth):
+    if point is not None:
+        globals()[point](Strike(nth))
+    app = typer.Typer()
+    app.command()(paper.main)
+    app(arguments, standalone_mode=False)
+
+
+def kill_rank(rank, point, nth, arguments):
+    """The command in one of the processes that ``torchrun`` starts; ``rank`` is to be killed."""
+    _command(arguments, point if int(os.environ["RANK"]) == rank else None, nth)
+
+
 def _live(arguments, log, point=None, nth=1, environment=()):
     """One life of ``python -m benchmarks.paper`` in this process, which it does not outlive."""
     code = 1
@@ -196,11 +209,7 @@ def _live(arguments, log, point=None, nth=1, environment=()):
             os.dup2(file.fileno(), 2)
         os.environ.update(environment)
         torch.set_num_threads(1)
-        if point is not None:
-            globals()[point](Strike(nth))
-        app = typer.Typer()
-        app.command()(paper.main)
-        app(arguments, standalone_mode=False)
+        _command(arguments, point, nth)
         code = 0
     except BaseException:
         traceback.print_exc()

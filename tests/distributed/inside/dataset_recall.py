@@ -95,7 +95,12 @@ def check_one_at_fault():
         right = (queries,) * len(args), {}
         args, options = (args, options) if at_fault() else right
         raised_on_all(
-            distributed_dataset_recall, Net(), *args, **options, message=from_last(message)
+            distributed_dataset_recall,
+            Net(),
+            *args,
+            **options,
+            message=from_last(message),
+            kind=RuntimeError if message == "no picture" else ValueError,
         )
     other = (Images(14),) if at_fault() else (queries,)
     message = "^size of queries must be the same on all ranks, got 13, .*14"

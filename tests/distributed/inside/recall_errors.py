@@ -93,7 +93,12 @@ def check_failing_search():
 
         with mock.patch.dict(backends.BACKENDS, torch=failing):
             raised_on_all(
-                distributed_recall_at_k, x, labels, backend="torch", message=from_last("no room")
+                distributed_recall_at_k,
+                x,
+                labels,
+                backend="torch",
+                message=from_last("no room"),
+                kind=RuntimeError,
             )
         still_in_step()
     with mock.patch.dict(sys.modules, {"faiss": None} if at_fault() else {}):
@@ -103,6 +108,7 @@ def check_failing_search():
             labels,
             backend="faiss",
             message=from_last('backend="faiss" needs'),
+            kind=RuntimeError,
         )
     still_in_step()
 

@@ -1,5 +1,12 @@
+import multiprocessing
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
+import torch
 from typer.testing import CliRunner
+
+from benchmarks import scaling, stopwatch
 
 from ..datasets.miniatures import MINIATURES
 from ..distributed.processes import Processes
@@ -46,3 +53,14 @@ def pair(tmp_path_factory):
     pool = Processes(2, tmp_path_factory.mktemp("stores"))
     yield pool
     pool.stop()
+
+
+@pytest.fixture
+def quick_processes(monkeypatch):
+    """Processes of the benchmarks' own, forked from one that has imported what they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "pml_gpw", "benchmarks.steps", "benchmarks.scaling"])
+    server = SimpleNamespace(get_context=lambda _: context)
+    monkeypatch.setattr(stopwatch, "multiprocessing", server)
+    start = partial(torch.multiprocessing.start_processes, start_method="forkserver")
+    monkeypatch.setattr(scaling, "mp", SimpleNamespace(spawn=start))

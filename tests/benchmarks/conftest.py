@@ -10,7 +10,7 @@ from benchmarks import scaling, stopwatch
 
 from ..datasets.miniatures import MINIATURES
 from ..distributed.processes import Processes
-from .kills import Server
+from .lives import Server
 from .small_runs import SMALL, app
 
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from benchmarks import processes
 
-from . import kills
+from . import kills, lives
 from .small_runs import SMALL
 
 
@@ -42,7 +42,7 @@ def torchrun(count, *command):
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     return subprocess.Popen(
         [*run, f"--nproc-per-node={count}", *map(str, command)],
-        cwd=kills.ROOT,
+        cwd=lives.ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -62,7 +62,7 @@ def done(process):
 def group(server, world, folder, arguments, kill=None):
     """The same command in processes of the server; ``kill``: (rank, point, nth). Exit codes."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    lives = []
+    together = []
     for rank in range(world):
         ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world}
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
@@ -75,8 +75,8 @@ def group(server, world, folder, arguments, kill=None):
         life = {"arguments": arguments, "log": str(folder / "log"), "environment": environment}
         if kill is not None and kill[0] == rank:
             life |= {"point": kill[1].__name__, "nth": kill[2]}
-        lives.append(life)
-    return server.run(*lives)
+        together.append(life)
+    return server.run(*together)
 
 
 def weights(folder, name="last.pt"):
@@ -155,7 +155,7 @@ def test_killed_in_one_process_it_ends_in_the_same_bits(
 def test_a_process_that_dies_ends_the_job_and_the_run_goes_on(server, arguments, by_two, tmp_path):
     command = [*arguments, *EPOCHS, "--output", str(tmp_path / "runs")]
     point = kills.between_backward_and_the_optimizers.__name__
-    code = f"from {kills.__name__} import kill_rank; kill_rank(1, {point!r}, 3, {command!r})"
+    code = f"from {lives.__name__} import kill_rank; kill_rank(1, {point!r}, 3, {command!r})"
     code, text = done(torchrun(2, "--no-python", sys.executable, "-c", code))
     assert code != 0
     assert "SIGKILL" in text or "Signal 9" in text

@@ -13,7 +13,7 @@ from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import LiftedStructure, MultiSimilarity
 
-from ..host.runs import close_runs, run
+from ..runs import close_runs, run
 from ..tolerances import close
 
 DIMS, SIZE = 5, 20
@@ -136,23 +136,24 @@ def test_an_anchor_does_not_mine_its_own_copy():
 @pytest.mark.parametrize("miner", [MSMiner(0.3), miners.TripletMarginMiner(type_of_triplets="all")])
 @pytest.mark.parametrize("triplets", [True, False])
 def test_tuples_of_the_batch_are_shifted(miner, triplets):
-    """What the tuple names in the batch is found at its place in the memory."""
-    memory = CrossBatchMemory(PairSimilarityLoss(reducer=SumReducer()), DIMS, SIZE, miner)
-    seen = []
-    memory.loss.register_forward_pre_hook(lambda _, args: seen.append(args))
+    """What the tuple names in the batch is found at its place in the memory, beside the mined."""
+    seen = {"given": [], "mined alone": []}
+    memories = {}
+    for name, batches_seen in seen.items():
+        loss = PairSimilarityLoss(reducer=SumReducer())
+        loss.register_forward_pre_hook(lambda _, args, s=batches_seen: s.append(args[0]))
+        memories[name] = CrossBatchMemory(loss, DIMS, SIZE, miner)
     for x, labels in batches(5):
         a, p = (labels[:, None] == labels).triu(1).nonzero()[:1].T
         n = (labels != labels[a]).nonzero()[0]
-        given = (a, p, n) if triplets else (a, p, a, n)
-        memory(x, labels, given)
-        ((batch,),) = seen[-1:]
-        refs = batch.references
-        alone = miner(batch.anchors, labels, refs, memory.label_memory[: len(refs)])
-        assert len(batch.pairs.neg[0]) == len(alone[-1]) + 1
+        memories["given"](x, labels, (a, p, n) if triplets else (a, p, a, n))
+        memories["mined alone"](x, labels)
+        batch, alone = (batches_seen[-1] for batches_seen in seen.values())
+        assert all(b[:-1].equal(m) for b, m in zip(batch, alone, strict=True))
         a1, added_positive, a2, added_negative = (index[-1] for index in batch)
         assert a1 == a2 == a
-        assert refs[added_positive].equal(x[p[0]])
-        assert refs[added_negative].equal(x[n[0]])
+        assert batch.references[added_positive].equal(x[p[0]])
+        assert batch.references[added_negative].equal(x[n[0]])
 
 
 def test_pml_does_not_shift_them():

@@ -48,7 +48,7 @@ def anchor_losses(
     sim = similarity.matrix(batch.anchors, batch.references)
     pos, neg = _dense_rows(sim.detach(), batch, mining)
     losses = dense_losses(sim, pos.mask, neg.mask, weighting)
-    return AnchorLosses(losses, pos.mask.sum(dim=1), neg.mask.sum(dim=1))
+    return AnchorLosses(losses, pos.count(), neg.count())
 
 
 def mined_pairs(

@@ -1,16 +1,19 @@
 """The memory against a queue written as a Python list, and PML's defects in it."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 from pytorch_metric_learning import losses, miners
 from pytorch_metric_learning.distances import DotProductSimilarity
-from pytorch_metric_learning.reducers import SumReducer
+from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer, SumReducer
 from torch.nn.functional import normalize
 
-from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, PairMiner
 from pml_gpw.engine import reference_losses
 from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
-from pml_gpw.mining import MSMining
+from pml_gpw.mining import MSMining, PairMining
 from pml_gpw.weightings import LiftedStructure, MultiSimilarity
 
 from ..runs import close_runs, run
@@ -326,3 +329,38 @@ def test_first_used_in_inference_mode():
     value, gradient = run(memory, y, other)
     assert value > 0
     assert gradient.abs().sum() > 0
+
+
+def test_backward_after_later_calls():
+    """Also where it looks at the labels again, which later calls have overwritten by then."""
+    for reducer in (MeanReducer(), AvgNonZeroReducer()):
+        memory, alone = (CrossBatchMemory(MSLoss(reducer=reducer), DIMS, 10) for _ in range(2))
+        leaves, values, expected = [], [], []
+        for x, labels in batches(4):
+            leaves.append(x.clone().requires_grad_())
+            values.append(memory(leaves[-1], labels))
+            expected.append(run(alone, x, labels)[1])
+        for leaf, value, gradient in zip(leaves, values, expected, strict=True):
+            value.backward()
+            close(leaf.grad, gradient)
+
+
+def test_miner_and_loss_of_one_random_rule_draw_apart():
+    """Both rules keep half of the pairs, and together a quarter."""
+    kept = {}
+    for name, miner, mining in (("once", None, Half()), ("twice", PairMiner(Half()), Half())):
+        torch.manual_seed(0)
+        loss = GPWLoss(MultiSimilarity(), mining, collect_stats=True)
+        memory = CrossBatchMemory(loss, DIMS, 400, miner)
+        for x, labels in batches(3, n=60):
+            memory(x, labels)
+        kept[name] = loss.num_neg_pairs
+    assert 0.4 < kept["twice"] / kept["once"] < 0.6
+
+
+@dataclass(frozen=True)
+class Half(PairMining):
+    is_random: ClassVar[bool] = True
+
+    def select(self, pos, neg):
+        return pos.uniform(0) < 0.5, neg.uniform(0) < 0.5

@@ -105,3 +105,26 @@ def check_backward_twice():
         first, second = (torch.autograd.grad(value, x, retain_graph=True)[0] for _ in range(2))
         assert first.equal(second)
     dist.barrier()
+
+
+class LossesOfAnotherKind(MSLoss):
+    def anchor_losses(self, batch, uniform_upstream=False):
+        found = super().anchor_losses(batch, uniform_upstream)
+        if at_fault():
+            return found._replace(losses=found.losses.float())
+        return found
+
+
+def check_losses_of_another_dtype():
+    """They would not fit into what the others send."""
+    x, labels = partitioned_batch(THREE).part
+    message = from_last(r"anchor_losses must return tensors of \(3,\) torch.float64, got .*float32")
+    with pytest.raises(ValueError, match=message):
+        DistributedLoss(LossesOfAnotherKind())(x, labels)
+    still_in_step()
+
+
+def check_a_memory_needs_labels():
+    with pytest.raises(ValueError, match="labels must be given: a memory holds them too"):
+        DistributedLoss(CrossBatchMemory(MSLoss(), 5, 40))(partitioned_batch(THREE).part[0])
+    still_in_step()

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 import torch.distributed as dist
 
-from pml_gpw import GPWLoss, MSWeightedLoss, PairMiner
+from pml_gpw import GPWLoss, MSMiner, MSWeightedLoss, PairMiner
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import DistanceWeightedMining, PairMining
@@ -156,6 +156,60 @@ def check_random_rules_of_a_memorys_miner():
         CrossBatchMemory(MSWeightedLoss(), 5, 60, PairMiner(AtRandom(0.6))) for _ in range(2)
     )
     for step in range(4):
+        batch = partitioned_batch(seed=step)
+        one = seeded(alone, batch.x, batch.labels)
+        equal(seeded(DistributedLoss(memory), *batch.part), one, batch.rows)
+
+
+class ReadsThePairs(GPWLoss):
+    """A user's own ``compute_loss`` that changes embeddings, or reads the pairs themselves."""
+
+    def compute_loss(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
+        same = ref_emb is embeddings
+        moved = embeddings * 2 + 1
+        others = moved if same else ref_emb * 2 + 1
+        terms = super().compute_loss(moved, labels, indices_tuple, others, ref_labels)
+        a1, p, a2, n = indices_tuple
+        extra = (moved[a1] * others[p]).sum() - (moved[a2] * others[n]).sum()
+        terms["loss"]["losses"] = terms["loss"]["losses"] + 1e-3 * extra
+        return terms
+
+
+def check_pairs_reach_a_users_own_loss():
+    """Mined ones and those of tuples, of all processes, plain and in a memory."""
+    batch = partitioned_batch()
+    miner = PairMiner(DistanceWeightedMining(dim=5))
+    loss = ReadsThePairs(MultiSimilarity())
+    torch.manual_seed(11)
+    one = run(loss, batch.x, batch.labels, miner(batch.x, batch.labels))
+    equal(seeded(DistributedLoss(loss, miner), *batch.part), one, batch.rows)
+    alone, memory = (CrossBatchMemory(loss, 5, 60, miner) for _ in range(2))
+    for step in range(3):
+        batch = partitioned_batch(seed=step)
+        one = seeded(alone, batch.x, batch.labels)
+        equal(seeded(DistributedLoss(memory), *batch.part), one, batch.rows)
+
+
+def check_hooks_see_the_pairs_of_all():
+    """Where a hook listens on one process only, too."""
+    batch = partitioned_batch()
+    miner, loss, seen = MSMiner(0.3), MSWeightedLoss(), []
+    if dist.get_rank() == 0:
+        loss.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    DistributedLoss(loss, miner)(*batch.part)
+    if dist.get_rank() == 0:
+        expected = miner(batch.x, batch.labels)
+        assert all(a.equal(b) for a, b in zip(seen[0], expected, strict=True))
+
+
+def check_a_random_miner_beside_a_random_mining():
+    batch = partitioned_batch()
+    miner, loss = PairMiner(AtRandom()), GPWLoss(MultiSimilarity(), AtRandom())
+    torch.manual_seed(11)
+    one = run(loss, batch.x, batch.labels, miner(batch.x, batch.labels))
+    equal(seeded(DistributedLoss(loss, miner), *batch.part), one, batch.rows)
+    alone, memory = (CrossBatchMemory(loss, 5, 60, miner) for _ in range(2))
+    for step in range(2):
         batch = partitioned_batch(seed=step)
         one = seeded(alone, batch.x, batch.labels)
         equal(seeded(DistributedLoss(memory), *batch.part), one, batch.rows)

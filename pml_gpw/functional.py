@@ -280,6 +280,8 @@ def _relation_pairs(
             "reference_labels", reference_labels, len(references), anchors.device
         )
         return RelationPairs(labels, others, pairs)
+    if labels is not None or reference_labels is not None:
+        raise ValueError("labels must be None beside pairs that are matrices")
     matrices = tuple(pairs) if isinstance(pairs, (tuple, list)) else (pairs,)
     if len(matrices) not in (1, 2):
         raise ValueError(f"pairs must be one or two matrices, got {len(matrices)}")

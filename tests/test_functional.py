@@ -211,11 +211,18 @@ MASK = torch.eye(4).bool()
         ({"labels": None}, "labels or indices_tuple must be given"),
         ({"references": X[:3]}, "reference_labels must be given for 3 references"),
         ({"references": X[:, :2]}, "references must have the 5 dimensions"),
-        ({"pairs": MASK[:3]}, r"pairs must be a tensor of \(4, 4\) booleans, got torch.bool"),
-        ({"pairs": MASK.float()}, "pairs must be a tensor of .* got torch.float32"),
-        ({"pairs": (MASK, MASK)}, "pairs must not call a pair both positive and negative"),
-        ({"pairs": (MASK,) * 3}, "pairs must be one or two matrices, got 3"),
+        (
+            {"labels": None, "pairs": MASK[:3]},
+            r"pairs must be a tensor of \(4, 4\) booleans, got torch.bool",
+        ),
+        ({"labels": None, "pairs": MASK.float()}, "pairs must be a tensor of .* got torch.float32"),
+        (
+            {"labels": None, "pairs": (MASK, MASK)},
+            "pairs must not call a pair both positive and negative",
+        ),
+        ({"labels": None, "pairs": (MASK,) * 3}, "pairs must be one or two matrices, got 3"),
         ({"pairs": MASK, "indices_tuple": ()}, "pairs must be None where an indices_tuple"),
+        ({"pairs": MASK}, "labels must be None beside pairs that are matrices"),
         ({"pairs": lambda a, b: a}, r"pairs must return a tensor of \(4, 4\) booleans"),
         ({"pairs": share_a_label, "labels": None}, "labels must be a tensor of 4 rows"),
         (

@@ -12,8 +12,8 @@ from ..engine import PairBatch
 from ..engine.arguments import find_self_index
 from ..engine.label_pairs import LabelPairs
 from ..losses.pair_loss import PairLoss
-from ..miners import PairMiner
-from ..pml import DistanceSimilarity, pair_batch
+from ..miners.batches import mined_from
+from ..pml import DistanceSimilarity, one_of_both, pair_batch, random_rules_of
 from ..precision import full_precision
 from .pair_weight_table import PairWeightTable
 from .similarity_gradient import check_loss, copy_of, same_random_numbers, similarity_gradient
@@ -67,19 +67,19 @@ def pair_weights(
         raise ValueError("indices_tuple must be None where a miner is given")
     if labels is None and not isinstance(embeddings, PairBatch):
         raise ValueError("labels must be given, got None")
-    self_index = own if self_index is None else self_index
+    self_index = one_of_both(self_index, own)
     if self_index is not None and not isinstance(loss, PairLoss):
         raise ValueError(
             f"self_index must be None for a loss of another package, got {type(loss).__name__}"
         )
     arguments = labels, None, ref_emb, ref_labels, self_index
-    rules = getattr(miner, "mining", None), getattr(loss, "mining", None)
+    rules = (*random_rules_of(miner), *random_rules_of(loss))
     with same_random_numbers(embeddings):
         batch = pair_batch(embeddings, *arguments, rules=rules).detached()
     with torch.no_grad(), full_precision(batch.anchors):
         if miner is not None:
             with same_random_numbers(batch.anchors):
-                indices_tuple = _mined(copy_of(miner), batch)
+                indices_tuple = mined_from(copy_of(miner), batch)
         if indices_tuple is not None:
             batch = batch.with_indices(indices_tuple)
         elif not isinstance(batch.pairs, LabelPairs):
@@ -89,14 +89,6 @@ def pair_weights(
         matrix = -sim if similarity.is_negated_distance else sim
         value, gradient = similarity_gradient(loss, matrix, batch, indices_tuple)
     return _table(sim, gradient, batch, float(value))
-
-
-def _mined(miner: Any, batch: PairBatch) -> Any:
-    if isinstance(miner, PairMiner):
-        return miner(batch)
-    same = batch.references is batch.anchors
-    references = () if same else (batch.references, batch.reference_labels)
-    return miner(batch.anchors, batch.labels, *references)
 
 
 def _table(sim: Tensor, gradient: Tensor, batch: PairBatch, loss: float) -> PairWeightTable:

@@ -13,9 +13,10 @@ from torch import Tensor
 from ..engine import PairBatch
 from ..engine.arguments import Embeddings, resolved_batch
 from ..engine.index_pairs import checked_tuple
+from ..losses.cross_batch_memory import Keys
 from ..pml.arguments import NAMES
 from .row_partition import RowPartition, all_gather_rows
-from .status import all_gather_status, must_be_alike
+from .status import all_gather_status, in_step, must_be_alike
 
 
 class Arguments(NamedTuple):
@@ -27,7 +28,8 @@ class Arguments(NamedTuple):
     ref_emb: Tensor | None
     ref_labels: Tensor | None
     enqueue_mask: Tensor | None
-    key: Tensor | None = None
+    keys: Keys = Keys(None, None)
+    wants_pairs: bool = False
 
 
 class Report(NamedTuple):
@@ -36,7 +38,8 @@ class Report(NamedTuple):
     anchors: int
     references: int
     gradients: tuple[bool, bool]
-    key: int | None
+    keys: tuple[int | None, ...]
+    wants_pairs: bool
     alike: dict[str, Any]
 
     @classmethod
@@ -46,14 +49,15 @@ class Report(NamedTuple):
         alike: dict[str, Any] = {
             name: "None" if value is None else "given"
             for name, value in call._asdict().items()
-            if name not in ("embeddings", "key")
+            if name not in ("embeddings", "keys", "wants_pairs")
         }
         alike |= {"dims": embeddings.shape[1], "dtype of embeddings": embeddings.dtype}
         if ref_emb is not None:
             alike["dtype of ref_emb"] = ref_emb.dtype
         gradients = embeddings.requires_grad, ref_emb is not None and ref_emb.requires_grad
-        key = None if call.key is None else int(call.key)
-        return cls(len(embeddings), 0 if ref_emb is None else len(ref_emb), gradients, key, alike)
+        keys = tuple(None if key is None else int(key) for key in call.keys)
+        references = 0 if ref_emb is None else len(ref_emb)
+        return cls(len(embeddings), references, gradients, keys, call.wants_pairs, alike)
 
 
 class GatheredCall(NamedTuple):
@@ -69,14 +73,14 @@ class GatheredCall(NamedTuple):
 
     def pair_batch(self, *, indices_tuple: Sequence[Tensor] | None) -> PairBatch:
         """The batch of all processes, with the pairs of a tuple or all that the labels give."""
-        embeddings, labels, _, ref_emb, ref_labels, _, key = self.arguments
+        embeddings, labels, _, ref_emb, ref_labels, _, keys, _ = self.arguments
         if ref_emb is None:
             given = Embeddings(embeddings, embeddings, labels, labels)
         else:
             if ref_labels is None and labels is not None and len(ref_emb) == len(labels):
                 ref_labels = labels
             given = Embeddings(embeddings, ref_emb, labels, ref_labels)
-        return resolved_batch(given, indices_tuple, None, NAMES, key)
+        return resolved_batch(given, indices_tuple, None, NAMES, keys.loss)
 
     @property
     def compared(self) -> RowPartition:
@@ -118,11 +122,29 @@ def gathered_call(call: Arguments, group: Any) -> GatheredCall:
         if name in given:
             partition, local = given[name]
             gathered[name] = partition.with_gradient(local, gathered[name])
-    key = None if reports[0].key is None else torch.tensor(reports[0].key, device=device)
+    keys = Keys(
+        *(None if key is None else torch.tensor(key, device=device) for key in reports[0].keys)
+    )
+    wants_pairs = any(each.wants_pairs for each in reports)
     others = anchors if call.ref_emb is None else references
     tuple_of_all = _renumbered(call.indices_tuple, anchors, others, device)
-    whole = call._replace(indices_tuple=tuple_of_all, key=key, **gathered)
+    whole = call._replace(
+        indices_tuple=tuple_of_all, keys=keys, wants_pairs=wants_pairs, **gathered
+    )
     return GatheredCall(whole, anchors, others)
+
+
+def gathered_pairs(batch: PairBatch, part: PairBatch, partition: RowPartition) -> PairBatch:
+    """The batch of all processes with the pairs that each has for its part of the anchors."""
+    a1, p, a2, n = part.pairs.index_tuple()
+    start, device = partition.local.start, batch.anchors.device
+    local = in_step(
+        partition.group, lambda: [index.cpu() for index in (a1 + start, p, a2 + start, n)]
+    )
+    everyone: list[Any] = [None] * len(partition.sizes)
+    dist.all_gather_object(everyone, local, partition.group)
+    parts = zip(*everyone, strict=True)
+    return batch.with_indices([torch.cat(each).to(device) for each in parts])
 
 
 def _renumbered(

@@ -56,13 +56,14 @@ class _DividedLosses(torch.autograd.Function):
 
         def losses() -> AnchorLosses:
             with torch.set_grad_enabled(forms_gradient):
-                return local(batch.with_embeddings(anchors, others))
+                found = local(batch.with_embeddings(anchors, others))
+            return _checked(found, partition, anchors.dtype)
 
-        own = in_step(partition.group, losses)
+        found = in_step(partition.group, losses)
         ctx.partition, ctx.leaves = partition, (anchors, None if references is None else others)
-        ctx.local_losses = own.losses
+        ctx.local_losses = found.losses
         ctx.save_for_backward(link)
-        (gathered,) = partition.all_gather(torch.stack(own, dim=1))
+        (gathered,) = partition.all_gather(torch.stack(found, dim=1))
         total, num_pos, num_neg = gathered.unbind(dim=1)
         ctx.mark_non_differentiable(num_pos, num_neg)
         return total, num_pos, num_neg
@@ -82,6 +83,18 @@ class _DividedLosses(torch.autograd.Function):
                 None if g is None else ForbidDoubleBackward.apply(g, link) for g in gradients
             ]
         return *gradients, None, None, None, None, None
+
+
+def _checked(losses: AnchorLosses, partition: RowPartition, dtype: torch.dtype) -> AnchorLosses:
+    """The losses of this process, of the shape and dtype that the others expect."""
+    length = partition.sizes[partition.rank]
+    for values in losses:
+        if values.shape != (length,) or values.dtype != dtype:
+            raise ValueError(
+                f"anchor_losses must return tensors of ({length},) {dtype}, "
+                f"got {tuple(values.shape)} {values.dtype}"
+            )
+    return losses
 
 
 def _gradients(

@@ -3,7 +3,7 @@
 Shapes: N anchors of all processes, n of them one process's, M references, D dims.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,13 +13,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from .. import checks
-from ..engine import AnchorLosses, PairBatch
+from ..engine import AnchorLosses, IndexPairs, PairBatch
 from ..engine.arguments import checked_embeddings, drawn_key
 from ..losses import CrossBatchMemory, GPWLoss
-from ..losses.cross_batch_memory import Comparison
-from ..miners import PairMiner
+from ..losses.cross_batch_memory import Keys
+from ..miners.batches import mined_from, mines_batches
+from ..pml import random_rules_of
 from ..pml.arguments import NAMES
-from .batch import Arguments, GatheredCall, gathered_call
+from .batch import Arguments, GatheredCall, gathered_call, gathered_pairs
 from .divided import divided_losses
 from .row_partition import RowPartition
 from .status import all_gather_status, propagate_errors, several_processes
@@ -66,7 +67,8 @@ class DistributedLoss(torch.nn.Module):
     PML's ``DistributedMinerWrapper`` and its references. Of its pairs each process weighs those of
     its local anchors.
 
-    A ``CrossBatchMemory`` holds the same queue on every process, that of the concatenated batches.
+    A ``CrossBatchMemory`` holds the same queue on every process, that of the concatenated batches
+    (after an error while it is being filled, such as a lack of memory, reset it on all).
 
     Without a process group, or in a group of one, this is the loss itself. Every process has to
     make the same calls, and backward where one does; grad mode has to be the same as well. An
@@ -129,7 +131,8 @@ class DistributedLoss(torch.nn.Module):
     ) -> Tensor:
         call = Arguments(embeddings, labels, indices_tuple, ref_emb, ref_labels, enqueue_mask)
         if not several_processes(self.group):
-            return self._alone(self._checked(call))
+            self._refuse(call)
+            return self._alone(call)
         with propagate_errors(self.group):
             whole = gathered_call(self._checked(call), self.group)
             if isinstance(self.loss, CrossBatchMemory):
@@ -139,30 +142,40 @@ class DistributedLoss(torch.nn.Module):
         all_gather_status(self.group)
         return loss
 
-    def _checked(self, call: Arguments) -> Arguments:
-        """The call with int64 labels and a key, or a ValueError for what is wrong with it."""
-        given = checked_embeddings(*call[:2], *call[3:5], NAMES)
+    def _refuse(self, call: Arguments) -> None:
+        """Raise a ValueError for arguments that do not go together."""
         if isinstance(self.loss, CrossBatchMemory):
             if call.ref_emb is not None:
                 raise ValueError("ref_emb must be None: a memory holds the references")
+            if call.labels is None:
+                raise ValueError("labels must be given: a memory holds them too, got None")
         elif call.enqueue_mask is not None:
             raise ValueError("enqueue_mask must be None for a loss without memory")
         if self.miner is not None and call.indices_tuple is not None:
             raise ValueError("indices_tuple must be None where the loss has a miner")
+
+    def _checked(self, call: Arguments) -> Arguments:
+        """The call with int64 labels and keys, or a ValueError for what is wrong with it."""
+        given = checked_embeddings(*call[:2], *call[3:5], NAMES)
+        self._refuse(call)
         if call.enqueue_mask is not None:
             checks.boolean_mask("enqueue_mask", call.enqueue_mask, len(call.embeddings))
-        parts = [self.loss, getattr(self.loss, "loss", None)]
-        parts += [self.miner, getattr(self.loss, "miner", None)]
-        rules = [getattr(part, "mining", None) for part in parts]
+        device = call.embeddings.device
+        if isinstance(self.loss, CrossBatchMemory):
+            keys, within = self.loss.drawn_keys(device), self.loss.loss
+        else:
+            rules, within = (random_rules_of(self.miner), random_rules_of(self.loss)), self.loss
+            keys = Keys(*(drawn_key(device, *each) for each in rules))
         return call._replace(
             labels=given.labels,
             ref_labels=None if call.ref_labels is None else given.reference_labels,
-            key=drawn_key(call.embeddings.device, *rules),
+            keys=keys,
+            wants_pairs=within.has_own_compute_loss() or _has_hooks(within),
         )
 
     def _alone(self, call: Arguments) -> Tensor:
         """The loss in one process."""
-        embeddings, labels, indices_tuple, ref_emb, ref_labels, enqueue_mask, _ = call
+        embeddings, labels, indices_tuple, ref_emb, ref_labels, enqueue_mask, *_ = call
         if isinstance(self.loss, CrossBatchMemory):
             return self.loss(embeddings, labels, indices_tuple, enqueue_mask)
         if self.miner is not None:
@@ -172,25 +185,22 @@ class DistributedLoss(torch.nn.Module):
     def _of_loss(self, loss: GPWLoss, whole: GatheredCall) -> Tensor:
         batch = whole.pair_batch(indices_tuple=whole.arguments.indices_tuple)
 
-        def local_pairs(batch: PairBatch) -> PairBatch:
-            return _mined(self.miner, batch, whole.anchors.local)
-
-        return self._divided(loss, batch, whole.anchors, local_pairs)
+        to_mine = replace(batch, key=whole.arguments.keys.miner)
+        mined = _mined(self.miner, to_mine, whole.anchors.local)
+        part = replace(mined, key=batch.key)
+        return self._divided(loss, batch, part, whole.anchors, whole.arguments.wants_pairs)
 
     def _of_memory(self, memory: CrossBatchMemory, whole: GatheredCall) -> Tensor:
-        embeddings, labels, indices_tuple, _, _, mask, key = whole.arguments
+        embeddings, labels, indices_tuple, _, _, mask, keys, wants_pairs = whole.arguments
         assert labels is not None
         if indices_tuple is not None:  # before any process fills its memory
             memory.check(embeddings, labels, indices_tuple, mask)
             all_gather_status(self.group)
         compared = whole.compared
         total: Tensor | None = None
-        for comparison in memory.enqueue(embeddings, labels, indices_tuple, mask, key):
-
-            def local_pairs(batch: PairBatch, comparison: Comparison = comparison) -> PairBatch:
-                return memory.paired(comparison._replace(batch=batch), compared.local)
-
-            loss = self._divided(memory.loss, comparison.batch, compared, local_pairs)
+        for comparison in memory.enqueue(embeddings, labels, indices_tuple, mask, keys):
+            part = memory.paired(comparison, compared.local)
+            loss = self._divided(memory.loss, comparison.batch, part, compared, wants_pairs)
             total = loss if total is None else total + loss
         assert total is not None
         return total
@@ -199,28 +209,37 @@ class DistributedLoss(torch.nn.Module):
         self,
         loss: GPWLoss,
         batch: PairBatch,
+        part: PairBatch,
         anchors: RowPartition,
-        local_pairs: Callable[[PairBatch], PairBatch],
+        wants_pairs: bool,
     ) -> Tensor:
-        """The loss of a batch: the first step on this process's anchors, the second on all."""
+        """The loss of a batch: the first step on ``part`` of the anchors, the second on all.
+
+        ``wants_pairs``: whether somebody looks at the pairs of the batch in the second step.
+        """
         uniform_upstream = loss.has_uniform_upstream()
 
         def local_losses(batch: PairBatch) -> AnchorLosses:
-            return loss.anchor_losses(local_pairs(batch), uniform_upstream)
+            local = part.with_embeddings(batch.anchors[anchors.local], batch.references)
+            return loss.anchor_losses(local, uniform_upstream)
 
         if len(batch.anchors) == 0 or len(batch.references) == 0:
             return loss(batch)
         losses = divided_losses(batch, anchors, local_losses)
+        if wants_pairs and isinstance(part.pairs, IndexPairs):
+            batch = gathered_pairs(batch, part, anchors)
         return loss(replace(batch, losses=losses))
+
+
+def _has_hooks(loss: torch.nn.Module) -> bool:
+    return bool(loss._forward_hooks or loss._forward_pre_hooks)
 
 
 def _mined(miner: BaseMiner | None, batch: PairBatch, anchors: slice) -> PairBatch:
     """Some anchors of a batch with the pairs that a miner keeps; other miners take the whole."""
     if miner is None:
         return batch.part(anchors)
-    if isinstance(miner, PairMiner) and miner.mines_batches:
+    if mines_batches(miner):
         part = batch.part(anchors)
-        return part.with_indices(miner(part))
-    same = batch.references is batch.anchors
-    references = () if same else (batch.references, batch.reference_labels)
-    return batch.with_indices(miner(batch.anchors, batch.labels, *references)).part(anchors)
+        return part.with_indices(mined_from(miner, part))
+    return batch.with_indices(mined_from(miner, batch)).part(anchors)

@@ -51,7 +51,7 @@ def anchor_losses(
     pos, neg = _dense_rows(sim.detach(), batch, mining)
     losses = dense_losses(sim, pos.mask, neg.mask, weighting)
     _refuse_infinite_losses(weighting, losses)
-    return AnchorLosses(losses, pos.mask.sum(dim=1), neg.mask.sum(dim=1))
+    return AnchorLosses(losses, pos.count(), neg.count())
 
 
 def mined_pairs(

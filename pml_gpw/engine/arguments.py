@@ -109,10 +109,10 @@ def _label_pairs(given: Embeddings, self_index: Tensor | None, names: ArgumentNa
     if self_index is not None:
         self_index = checked_self_index(self_index, len(anchors), references)
         _refuse_other_labels(self_index, labels, reference_labels)
-        return LabelPairs(labels, reference_labels, self_index)
+        return LabelPairs(labels, reference_labels, self_index, self_index_is_given=True)
     symmetric = references is anchors and reference_labels is labels
     found = find_self_index(anchors, references)
-    return LabelPairs(labels, reference_labels, found, symmetric)
+    return LabelPairs(labels, reference_labels, found, symmetric=symmetric)
 
 
 def find_self_index(anchors: Tensor, references: Tensor) -> Tensor | None:

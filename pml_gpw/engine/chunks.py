@@ -14,6 +14,7 @@ from ..mining import PairMining
 from ..mining.base import mine_rows
 from ..weightings import DenseRows, Rows
 from ..weightings.pair_rows import WHOLE, Origin
+from ..weightings.sparse_rows import SPARSE_DENSITY
 from .index_pairs import IndexPairs
 from .label_pairs import LabelPairs
 from .pairs import Pairs
@@ -132,7 +133,8 @@ def iter_chunks(walk: Walk, needs_dense: bool = False) -> Iterator[Chunk]:
 def _all_at_once(walk: Walk) -> tuple[Rows, Rows] | None:
     """The candidate rows of all anchors, where they are few and quicker than all products."""
     x, y, pairs = walk.x, walk.y, walk.pairs
-    most = sparse_limit(len(x), len(y), whatever=walk.plan.layout == "sparse")
+    density = 1.0 if walk.plan.layout == "sparse" else SPARSE_DENSITY
+    most = sparse_limit(len(x), len(y), density)
     if isinstance(pairs, IndexPairs):
         if sum(len(places) for places in pairs.places) > most:
             return None

@@ -89,6 +89,15 @@ class GradientProducts:
             self.grad_y += sparse_matrix(column, row, values, shape[::-1]) @ self.x
 
 
+def refuse_bad_weights(
+    weighting: PairWeighting, pos: Rows, neg: Rows, weights: PairWeights
+) -> None:
+    """Raise a ValueError that names the weighting for weights that are negative or NaN."""
+    for rows, values in zip((pos, neg), weights, strict=True):
+        dense = not isinstance(rows, SparseRows)
+        refuse_negative_weights(weighting, rows.to_dense(values) if dense else values)
+
+
 def signed_weights(weighting: PairWeighting, pos: Rows, neg: Rows, weights: PairWeights) -> Tensor:
     """The signed weights (C, M): + for negatives and − for positives (eq 1-3).
 

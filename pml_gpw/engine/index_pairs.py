@@ -115,6 +115,18 @@ class IndexPairs(Pairs):
         return mask.index_put((anchor, other), torch.tensor(True, device=anchor.device))
 
 
+def without_self_pairs(self_index: Tensor, indices_tuple: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """An index tuple of pairs or triplets without the positives of an anchor and itself.
+
+    ``self_index``: (N,) the column of each anchor itself, −1 where it is not there.
+    """
+    anchor, positive, *rest = indices_tuple
+    other = self_index[anchor] != positive
+    if len(rest) == 1:  # triplets
+        return anchor[other], positive[other], rest[0][other]
+    return anchor[other], positive[other], *rest
+
+
 def checked_tuple(
     indices_tuple: Sequence[Tensor], shape: tuple[int, int], device: torch.device | None = None
 ) -> tuple[AnchorsAndOthers, AnchorsAndOthers]:
@@ -147,7 +159,7 @@ def _checked(
     device: torch.device | None,
 ) -> AnchorsAndOthers:
     for index in (anchor, other):
-        if not isinstance(index, Tensor) or index.is_floating_point() or index.is_complex():
+        if not isinstance(index, Tensor) or index.dtype not in INTEGERS:
             what = index.dtype if isinstance(index, Tensor) else type(index).__name__
             raise ValueError(f"indices_tuple must hold tensors of integers, got {what}")
         if index.ndim != 1:

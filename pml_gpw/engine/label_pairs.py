@@ -26,6 +26,7 @@ class LabelPairs(Pairs):
         reference_labels: (M,) int64.
         self_index: (N,) int64, the column of each anchor itself among the references, −1 where it
             is not there; that pair is neither. None: it is nowhere.
+        self_index_is_given: whether the caller said where anchors are, rather than their values.
         symmetric: whether anchors and references are the same objects, each its own self pair.
 
     >>> import torch
@@ -37,6 +38,7 @@ class LabelPairs(Pairs):
     labels: Tensor
     reference_labels: Tensor
     self_index: Tensor | None = None
+    self_index_is_given: bool = False
     symmetric: bool = False
     where_none: ClassVar[str] = "the labels give none"
 
@@ -53,7 +55,7 @@ class LabelPairs(Pairs):
     @override
     def part(self, anchors: slice) -> "LabelPairs":
         self_index = None if self.self_index is None else self.self_index[anchors]
-        return LabelPairs(self.labels[anchors], self.reference_labels, self_index)
+        return LabelPairs(self.labels[anchors], self.reference_labels, self_index, True)
 
     @override
     def rows(self, sim: Tensor, anchors: slice, mining: PairMining | None) -> tuple[Rows, Rows]:
@@ -117,5 +119,12 @@ def negative_threshold(hardest_pos: Tensor, mining: PairMining) -> Tensor | None
     bound = mining.negative_lower_bound(hardest_pos)
     if bound is None:
         return None
+    if not isinstance(bound, Tensor) or bound.shape != hardest_pos.shape:
+        got = tuple(bound.shape) if isinstance(bound, Tensor) else repr(bound)
+        raise ValueError(
+            f"negative_lower_bound of {type(mining).__name__} must return None or a tensor of "
+            f"{tuple(hardest_pos.shape)}, got {got}"
+        )
+    bound = torch.where(bound.isnan(), -torch.inf, bound)  # inf − inf says nothing
     size = 1 + bound.abs() + hardest_pos.abs().nan_to_num(posinf=0.0)
     return torch.where(bound.isfinite(), bound - 1e-5 * size, bound)

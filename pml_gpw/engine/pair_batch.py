@@ -5,13 +5,15 @@ Shapes: N anchors, M references, D dims.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from torch import Tensor
 
 from ..weightings.pair_rows import Origin
 from .index_pairs import IndexPairs
-from .pairs import Pairs
+from .label_pairs import LabelPairs
+from .pairs import IndexTuple, Pairs
 
 
 class AnchorLosses(NamedTuple):
@@ -70,6 +72,8 @@ class PairBatch:
 
     def part(self, anchors: slice) -> "PairBatch":
         """Some of the anchors, against all references."""
+        start, stop, _ = anchors.indices(len(self.anchors))
+        anchors = slice(start, max(start, stop))
         return replace(
             self,
             anchors=self.anchors[anchors],
@@ -86,16 +90,9 @@ class PairBatch:
         return replace(self, pairs=pairs, losses=None)
 
     def with_embeddings(self, anchors: Tensor, references: Tensor) -> "PairBatch":
-        """The same pairs of other embeddings, (N, D) and (M, D).
-
-        Errors: ValueError in a process group that divides index pairs: each process has its own.
-        """
+        """The same pairs of other embeddings, (N, D) and (M, D)."""
         if anchors is self.anchors and references is self.references:
             return self
-        if self.losses is not None and isinstance(self.pairs, IndexPairs):
-            raise ValueError(
-                "indices_tuple must be None in a process group for a loss that changes embeddings"
-            )
         return replace(self, anchors=anchors, references=references, losses=None)
 
     def detached(self) -> "PairBatch":
@@ -105,11 +102,35 @@ class PairBatch:
         references = anchors if same else self.references.detach()
         return replace(self, anchors=anchors, references=references, losses=None)
 
+    @property
+    def is_all_that_labels_give(self) -> bool:
+        """Whether nothing is known of the pairs but what labels and embeddings say."""
+        pairs = self.pairs
+        found = isinstance(pairs, LabelPairs) and not pairs.self_index_is_given
+        return found and self.losses is None and self.key is None
+
+    def is_of(
+        self,
+        anchors: Tensor,
+        references: Tensor,
+        labels: Tensor | None,
+        reference_labels: Tensor | None,
+    ) -> bool:
+        """Whether the pairs are those of other embeddings too: as many, of the same labels."""
+        if (len(anchors), len(references)) != self.pairs.shape:
+            return False
+        same = labels is self.labels and reference_labels is self.reference_labels
+        return same or not isinstance(self.pairs, LabelPairs)
+
+    @cached_property
+    def _indices(self) -> IndexTuple:
+        return self.pairs.index_tuple()
+
     def __len__(self) -> int:
         return 4
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.pairs.index_tuple())
+        return iter(self._indices)
 
     def __getitem__(self, place: int) -> Tensor:
-        return self.pairs.index_tuple()[place]
+        return self._indices[place]

@@ -22,6 +22,8 @@ class Pairs(ABC):
     self_index: Tensor | None = None
     """The column (N,) of each anchor itself among the references, −1 where it is not there."""
 
+    self_index_is_given: bool = False
+    """Whether the caller said where the anchors are, rather than their values."""
     where_none: ClassVar[str] = "the pairs name none"
     """What to say of a batch without pairs."""
 

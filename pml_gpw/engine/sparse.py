@@ -17,10 +17,9 @@ MOST_PAIRS = 2**21
 """Positives, and negatives, that are held at a time: some 200 MB with what they are made into."""
 
 
-def sparse_limit(num_anchors: int, num_references: int, whatever: bool = False) -> int:
-    """How many pairs are few among N × M; ``whatever``: all that memory allows."""
-    most = num_anchors * num_references
-    return min(MOST_PAIRS, most if whatever else int(SPARSE_DENSITY * most))
+def sparse_limit(num_anchors: int, num_references: int, density: float = SPARSE_DENSITY) -> int:
+    """The most pairs of N × M that are held at once: up to a density, and to what memory takes."""
+    return min(MOST_PAIRS, int(density * num_anchors * num_references))
 
 
 def listed_rows(x: Tensor, y: Tensor, pairs: IndexPairs) -> tuple[SparseRows, SparseRows]:

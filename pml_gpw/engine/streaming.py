@@ -13,7 +13,8 @@ from ..weightings import PairWeighting
 from ..weightings.base import weigh
 from .chunks import Walk, iter_chunks
 from .double_backward import ForbidDoubleBackward
-from .gradients import GradientProducts
+from .gradients import GradientProducts, refuse_bad_weights
+from .pairs import Pairs
 
 
 def streamed_losses(
@@ -24,7 +25,8 @@ def streamed_losses(
     Gradients of anchors (N, D) and references (M, D) are W·y and Wᵀ·x with the signed pair weights
     W (eq 1-3). ``uniform_upstream``: whether all anchors will have the same upstream gradient; the
     gradients are then formed in forward, else backward walks the chunks again.
-    Errors: RuntimeError on double backward; ValueError that names the weighting for weights that
+    Errors: RuntimeError on double backward, and for labels that were changed in place before
+    backward looks at them again; ValueError that names the weighting for weights that
     are negative or NaN.
 
     >>> import torch
@@ -63,32 +65,47 @@ class _StreamedLosses(torch.autograd.Function):
         for anchors, pos, neg in iter_chunks(walk, weighting.needs_dense):
             losses[anchors], weights = weigh(weighting, pos, neg)
             num_pos[anchors], num_neg[anchors] = pos.count(), neg.count()
-            if products is not None:
+            if products is None:
+                refuse_bad_weights(weighting, pos, neg, weights)
+            else:
                 products.add(weighting, anchors, pos, neg, weights, scale=None)
-        if products is not None:
-            ctx.save_for_backward(link, *products.finish())
-        elif needs_x or needs_y:
-            ctx.save_for_backward(link, x, other)
+        if needs_x or needs_y:
+            formed = (None, None) if products is None else products.finish()
+            ctx.save_for_backward(link, x, other, *formed)
             ctx.walk, ctx.weighting = replace(walk, x=link, y=link), weighting
+            ctx.versions = versions(walk.pairs)
         ctx.uniform_upstream = uniform_upstream
         ctx.mark_non_differentiable(num_pos, num_neg)
         return losses, num_pos, num_neg
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        link, first, second = ctx.saved_tensors
-        if ctx.uniform_upstream:
+        link, x, other, grad_x, grad_y = ctx.saved_tensors
+        if ctx.uniform_upstream and _is_uniform(upstream):
             scale = upstream[:1].sum()  # of no anchors 0
-            grad_x, grad_y = first * scale, None if second is None else second * scale
+            grad_x, grad_y = grad_x * scale, None if grad_y is None else grad_y * scale
         else:
-            walk = replace(ctx.walk, x=first, y=first if second is None else second)
-            # Whoever calls backward may do so under autocast.
-            with torch.autocast(upstream.device.type, enabled=False):
+            if versions(ctx.walk.pairs) != ctx.versions:
+                raise RuntimeError("labels or pairs were changed in place before backward")
+            walk = replace(ctx.walk, x=x, y=x if other is None else other)
+            # Whoever calls backward may do so under autocast, or with create_graph.
+            with torch.no_grad(), torch.autocast(upstream.device.type, enabled=False):
                 grad_x, grad_y = _gradients(walk, ctx.weighting, upstream, ctx.needs_input_grad[1])
         if torch.is_grad_enabled():  # create_graph=True
             grad_x = ForbidDoubleBackward.apply(grad_x, link)
             grad_y = None if grad_y is None else ForbidDoubleBackward.apply(grad_y, link)
         return grad_x, grad_y, None, None, None, None
+
+
+def versions(pairs: Pairs) -> list[int]:
+    """How often each tensor of the pairs was changed in place."""
+    tensors = [value for value in vars(pairs).values() if isinstance(value, Tensor)]
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
+
+
+def _is_uniform(upstream: Tensor) -> bool:
+    """Whether upstream gradients are equal, as was said; looked at on a CPU only."""
+    return upstream.device.type != "cpu" or bool((upstream == upstream[:1]).all())
 
 
 def _gradients(

@@ -1,6 +1,7 @@
 """A queue of past embeddings as references: PML's cross-batch memory, mended and streamed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -12,9 +13,9 @@ from typing_extensions import override
 from .. import checks
 from ..engine import LabelPairs, PairBatch
 from ..engine.arguments import drawn_key
-from ..engine.index_pairs import checked_tuple
-from ..miners import PairMiner
-from ..pml import pml_arguments
+from ..engine.index_pairs import checked_tuple, without_self_pairs
+from ..miners.batches import mined_from, mines_batches
+from ..pml import pml_arguments, random_rules_of
 from ..precision import at_least_float32
 from .gpw_loss import GPWLoss
 from .pair_loss import PairLoss
@@ -24,11 +25,24 @@ from .self_supervised_loss import class_names
 Indices = Sequence[Tensor]
 
 
+class Keys(NamedTuple):
+    """The random keys () of a call, where miner and loss have random rules."""
+
+    miner: Tensor | None
+    loss: Tensor | None
+
+
 class Comparison(NamedTuple):
-    """A batch that the loss is asked for, and the pairs that the caller's tuple adds to it."""
+    """A batch that the loss is asked for, the pairs that a tuple adds, and the miner's key."""
 
     batch: PairBatch
     added: Indices | None
+    miner_key: Tensor | None
+
+    @property
+    def to_mine(self) -> PairBatch:
+        """The batch as the miner sees it."""
+        return replace(self.batch, key=self.miner_key)
 
 
 class CrossBatchMemory(PMLCrossBatchMemory):
@@ -110,12 +124,12 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         labels: Tensor,
         indices_tuple: Indices | None = None,
         enqueue_mask: Tensor | None = None,
-        key: Tensor | None = None,
+        keys: Keys | None = None,
     ) -> list[Comparison]:
         """Put a batch into the memory, and say what the loss is then asked for.
 
-        The arguments are those of a call; they are checked before the memory changes. ``key`` is
-        its random key, where it has been drawn already.
+        The arguments are those of a call; they are checked before the memory changes. ``keys`` are
+        its random keys, where they have been drawn already.
         """
         labels = self.check(embeddings, labels, indices_tuple, enqueue_mask)
         embeddings = at_least_float32(embeddings)
@@ -129,10 +143,9 @@ class CrossBatchMemory(PMLCrossBatchMemory):
             new = embeddings[enqueue_mask].detach(), labels[enqueue_mask]
             embeddings, labels = embeddings[~enqueue_mask], labels[~enqueue_mask]
             self_index = torch.full_like(labels, -1)
-        rules = getattr(self.miner, "mining", None), getattr(self.loss, "mining", None)
-        key = drawn_key(embeddings.device, *rules) if key is None else key
+        keys = self.drawn_keys(embeddings.device) if keys is None else keys
         anchors = embeddings, labels
-        within_batch = _comparison(anchors, new, self_index, indices_tuple, key)
+        within_batch = _comparison(anchors, new, self_index, indices_tuple, keys)
         if self.calls <= self.warm_up:
             return [within_batch]
         self.add_to_memory(*new, len(new[0]))
@@ -141,25 +154,30 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         if not self.loss.distance.normalize_embeddings:
             references = references.clone()  # the next call may write before backward has read
         places = self.curr_batch_idx if enqueue_mask is None else self_index
-        stored = references, self.label_memory[:size]
-        against_memory = _comparison(anchors, stored, places, indices_tuple, key)
+        stored = references, self.label_memory[:size].clone()
+        against_memory = _comparison(anchors, stored, places, indices_tuple, keys)
         return [against_memory, within_batch] if self.add_batch_loss else [against_memory]
+
+    def drawn_keys(self, device: torch.device) -> Keys:
+        """The random keys of a call: one for the miner, then one for the loss."""
+        rules = random_rules_of(self.miner), random_rules_of(self.loss)
+        return Keys(*(drawn_key(device, *each) for each in rules))
 
     def paired(self, comparison: Comparison, anchors: slice | None = None) -> PairBatch:
         """The batch of a comparison, or some of its ``anchors``, with the pairs that are weighed.
 
         For losses of this package.
         """
-        batch, added = comparison
+        batch, added, _ = comparison
         if self.miner is None:  # all pairs there are, those of the tuple among them
             return batch if anchors is None else batch.part(anchors)
-        if anchors is None or not _mines_batches(self.miner):
+        if anchors is None or not mines_batches(self.miner):
             whole = batch.with_indices(self._indices(comparison))
             return whole if anchors is None else whole.part(anchors)
-        part = batch.part(anchors)
         if added is not None:
             added = tuple(batch.with_indices(added).part(anchors))
-        return part.with_indices(_joined(self.miner(part), added))
+        mined = self.miner(comparison.to_mine.part(anchors))
+        return batch.part(anchors).with_indices(_joined(mined, added))
 
     def _loss_of(self, comparison: Comparison) -> Tensor:
         if isinstance(self.loss, PairLoss):
@@ -168,15 +186,12 @@ class CrossBatchMemory(PMLCrossBatchMemory):
 
     def _indices(self, comparison: Comparison) -> Indices:
         """The index tuple of all pairs of a comparison, or of triplets where the miner's are."""
-        batch, added = comparison
-        if _mines_batches(self.miner):
-            return _joined(self.miner(batch), added)
+        batch, added, _ = comparison
         if self.miner is None:
             return _joined(tuple(batch), added)
-        arguments = batch.anchors, batch.labels, batch.references, batch.reference_labels
-        mined = self.miner(*arguments)
+        mined = mined_from(self.miner, comparison.to_mine)
         if batch.pairs.self_index is not None:
-            mined = _without_self_pairs(batch.pairs.self_index, mined)
+            mined = without_self_pairs(batch.pairs.self_index, mined)
         return _joined(mined, added)
 
     @override
@@ -266,7 +281,7 @@ def _comparison(
     references: tuple[Tensor, Tensor],
     self_index: Tensor,
     indices_tuple: Indices | None,
-    key: Tensor | None,
+    keys: Keys,
 ) -> Comparison:
     """Checked anchors and references, (embeddings, labels) each.
 
@@ -274,15 +289,10 @@ def _comparison(
     """
     (x, labels), (y, reference_labels) = anchors, references
     symmetric = y is x and reference_labels is labels
-    pairs = LabelPairs(labels, reference_labels, self_index, symmetric)
-    batch = PairBatch(x, y, pairs, labels, reference_labels, key)
-    if indices_tuple is None:
-        return Comparison(batch, None)
-    return Comparison(batch, _at_their_places(self_index, indices_tuple))
-
-
-def _mines_batches(miner: Any) -> bool:
-    return isinstance(miner, PairMiner) and miner.mines_batches
+    pairs = LabelPairs(labels, reference_labels, self_index, True, symmetric)
+    batch = PairBatch(x, y, pairs, labels, reference_labels, keys.loss)
+    added = None if indices_tuple is None else _at_their_places(self_index, indices_tuple)
+    return Comparison(batch, added, keys.miner)
 
 
 def _at_their_places(self_index: Tensor, indices_tuple: Indices) -> Indices:
@@ -293,7 +303,7 @@ def _at_their_places(self_index: Tensor, indices_tuple: Indices) -> Indices:
     anchors = (0, 2) if len(indices_tuple) == 4 else (0,)
     indices_tuple = [index.to(self_index.device).long() for index in indices_tuple]
     moved = [i if place in anchors else self_index[i] for place, i in enumerate(indices_tuple)]
-    return _without_self_pairs(self_index, moved)
+    return without_self_pairs(self_index, moved)
 
 
 def _joined(indices_tuple: Indices, added: Indices | None) -> Indices:
@@ -303,12 +313,3 @@ def _joined(indices_tuple: Indices, added: Indices | None) -> Indices:
     convert = lmu.convert_to_pairs if len(indices_tuple) == 4 else lmu.convert_to_triplets
     both = zip(indices_tuple, convert(added, None), strict=True)
     return tuple(torch.cat(pair) for pair in both)
-
-
-def _without_self_pairs(self_index: Tensor, indices_tuple: Indices) -> Indices:
-    """An index tuple without the pairs of an anchor and its own copy."""
-    anchor, positive, *rest = indices_tuple
-    other = self_index[anchor] != positive
-    if len(rest) == 1:  # triplets
-        return anchor[other], positive[other], rest[0][other]
-    return anchor[other], positive[other], *rest

@@ -19,6 +19,9 @@ from .pair_loss import LossDict, PairLoss
 UNIFORM_REDUCERS = (MeanReducer, SumReducer, DivisorReducer)
 """Reducers below which all anchors have the same upstream gradient; by exact type."""
 
+STEPS = ("anchor_losses", "batch_loss", "compute_loss", "reduce", "reduce_terms", "terms_of")
+"""Methods between the losses of the anchors and the loss."""
+
 
 class GPWLoss(ConfigFields, PairLoss):
     """The loss whose gradient is a pair weighting (General Pair Weighting, eq 1-3).
@@ -106,31 +109,34 @@ class GPWLoss(ConfigFields, PairLoss):
 
     def reduce(self, losses: AnchorLosses, batch: PairBatch) -> Tensor:
         """The second step: the anchors' losses reduced, with the regularizer added."""
-        return self.reduce_terms(self._terms(losses, batch), batch)
+        return self.reduce_terms(self.terms_of(losses, batch), batch)
 
     @override
-    def loss_terms(self, batch: PairBatch, uniform_upstream: bool = False) -> LossDict:
-        n, m = len(batch.anchors), len(batch.references)
-        if n == 0 or m == 0:
-            self.warn_of_no_pairs(f"{n} embeddings, {m} references")
-            return self.zero_losses()
+    def batch_loss(self, batch: PairBatch) -> Tensor:
         if batch.losses is not None:  # a process group has them already
-            return self._terms(batch.losses, batch)
-        return self._terms(self.anchor_losses(batch, uniform_upstream), batch)
+            return self.reduce(batch.losses, batch)
+        return self.reduce(self.anchor_losses(batch, self.has_uniform_upstream()), batch)
+
+    @override
+    def loss_terms(self, batch: PairBatch) -> LossDict:
+        losses = self.anchor_losses(batch) if batch.losses is None else batch.losses
+        return self.terms_of(losses, batch)
 
     @override
     def random_rules(self) -> tuple[object, ...]:
         return (self.mining,)
 
-    @override
     def has_uniform_upstream(self) -> bool:
-        known = all(
-            getattr(type(self), name) is getattr(GPWLoss, name)
-            for name in ("compute_loss", "loss_terms", "reduce_terms")
-        )
+        """Whether all anchors will have the same upstream gradient, as below a mean."""
+        known = all(getattr(type(self), name) is getattr(GPWLoss, name) for name in STEPS)
         return known and type(self.reducer) in UNIFORM_REDUCERS
 
-    def _terms(self, losses: AnchorLosses, batch: PairBatch) -> LossDict:
+    def terms_of(self, losses: AnchorLosses, batch: PairBatch) -> LossDict:
+        """The loss dictionary of PML for the losses of the anchors."""
+        n, m = len(batch.anchors), len(batch.references)
+        if n == 0 or m == 0:
+            self.warn_of_no_pairs(f"{n} embeddings, {m} references")
+            return self.zero_losses()
         self._record(losses, batch)
         weighed = (losses.num_pos > 0) | (losses.num_neg > 0)
         return {

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from .. import checks
 from ..engine import PairBatch
-from ..pml import pair_batch
+from ..pml import one_of_both, pair_batch
 from ..precision import full_precision
 
 LossDict = dict[str, dict[str, Any]]
@@ -48,27 +48,30 @@ class PairLoss(BaseMetricLossFunction):
 
         ``own`` is the former name of ``self_index``.
         """
-        self_index = own if self_index is None else self_index
-        arguments = labels, indices_tuple, ref_emb, ref_labels, self_index
+        arguments = labels, indices_tuple, ref_emb, ref_labels, one_of_both(self_index, own)
         batch = pair_batch(embeddings, *arguments, rules=self.random_rules())
         with full_precision(batch.anchors):
             self.reset_stats()
-            if type(self).compute_loss is PairLoss.compute_loss:
-                terms = self.loss_terms(batch, self.has_uniform_upstream())
-            else:
-                # The batch in place of its index tuple, so that nothing of it is lost on the way.
-                terms = self.compute_loss(
-                    batch.anchors, batch.labels, batch, batch.references, batch.reference_labels
-                )
+            if not self.has_own_compute_loss():
+                return self.batch_loss(batch)
+            # The batch in place of its index tuple, so that nothing of it is lost on the way.
+            pairs = None if batch.is_all_that_labels_give else batch
+            terms = self.compute_loss(
+                batch.anchors, batch.labels, pairs, batch.references, batch.reference_labels
+            )
             return self.reduce_terms(terms, batch)
 
-    @abstractmethod
-    def loss_terms(self, batch: PairBatch, uniform_upstream: bool = False) -> LossDict:
-        """The loss dictionary of PML for a batch of pairs.
+    def batch_loss(self, batch: PairBatch) -> Tensor:
+        """The loss of a batch of pairs."""
+        return self.reduce_terms(self.loss_terms(batch), batch)
 
-        ``uniform_upstream``: whether all losses of the dictionary will have the same upstream
-        gradient.
-        """
+    def has_own_compute_loss(self) -> bool:
+        """Whether a user's ``compute_loss`` stands in place of this package's."""
+        return getattr(self.compute_loss, "__func__", None) is not PairLoss.compute_loss
+
+    @abstractmethod
+    def loss_terms(self, batch: PairBatch) -> LossDict:
+        """The loss dictionary of PML for a batch of pairs."""
 
     @override
     def compute_loss(
@@ -90,10 +93,6 @@ class PairLoss(BaseMetricLossFunction):
     def random_rules(self) -> tuple[object, ...]:
         """The minings inside the loss, for which a call may have to draw a random key."""
         return ()
-
-    def has_uniform_upstream(self) -> bool:
-        """Whether the reducer gives all losses the same upstream gradient."""
-        return False
 
     @override
     def get_default_distance(self) -> BaseDistance:

@@ -33,7 +33,7 @@ class PairSimilarityLoss(PairLoss):
     """
 
     @override
-    def loss_terms(self, batch: PairBatch, uniform_upstream: bool = False) -> LossDict:
+    def loss_terms(self, batch: PairBatch) -> LossDict:
         pos, neg = batch.pairs.masks(slice(0, len(batch.anchors)))
         if not (pos.any() or neg.any()):
             self.warn_of_no_pairs("neither labels nor indices_tuple give any")

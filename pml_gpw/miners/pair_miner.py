@@ -12,9 +12,10 @@ from typing_extensions import override
 from .. import checks
 from ..engine import PairBatch, Plan, mined_pairs
 from ..engine.chunks import LAYOUTS
+from ..engine.index_pairs import without_self_pairs
 from ..engine.pairs import IndexTuple
 from ..mining import PairMining
-from ..pml import CheckedAttribute, ConfigFields, DistanceSimilarity, pair_batch
+from ..pml import CheckedAttribute, ConfigFields, DistanceSimilarity, one_of_both, pair_batch
 from ..precision import full_precision
 
 
@@ -64,7 +65,7 @@ class PairMiner(ConfigFields, BaseMiner):
         self_index: Tensor | None = None,
         *,
         own: Tensor | None = None,
-    ) -> IndexTuple:
+    ) -> tuple[Tensor, ...]:
         """The index tuple of the pairs that are kept.
 
         Embeddings (N, D), labels (N,), references (M, D) and their labels (M,), or a batch of
@@ -72,17 +73,21 @@ class PairMiner(ConfigFields, BaseMiner):
         """
         if labels is None and not isinstance(embeddings, PairBatch):
             raise ValueError("labels must be given to mine pairs, got None")
-        self_index = own if self_index is None else self_index
-        arguments = labels, None, ref_emb, ref_labels, self_index
-        batch = pair_batch(embeddings, *arguments, rules=(self.mining,))
+        arguments = labels, None, ref_emb, ref_labels, one_of_both(self_index, own)
+        rules = self.random_rules() if self.mines_batches else ()  # else mine() draws a key
+        batch = pair_batch(embeddings, *arguments, rules=rules)
         with torch.no_grad(), full_precision(batch.anchors):
             self.reset_stats()
+            mined: tuple[Tensor, ...]
             if self.mines_batches:
                 mined = self.mine_batch(batch)
             else:
                 mined = self.mine(
                     batch.anchors, batch.labels, batch.references, batch.reference_labels
                 )
+                given, places = batch.pairs.self_index_is_given, batch.pairs.self_index
+                if given and places is not None:
+                    mined = without_self_pairs(places, mined)
         self.output_assertion(mined)
         return mined
 
@@ -90,6 +95,10 @@ class PairMiner(ConfigFields, BaseMiner):
     def mines_batches(self) -> bool:
         """Whether ``mine`` is this package's: a user's own sees embeddings and labels only."""
         return type(self).mine is PairMiner.mine
+
+    def random_rules(self) -> tuple[object, ...]:
+        """The rules for which a call may have to draw a random key."""
+        return (self.mining,)
 
     def mine_batch(self, batch: PairBatch) -> IndexTuple:
         """The pairs of a batch, or of a part of one, that are kept."""
@@ -104,7 +113,7 @@ class PairMiner(ConfigFields, BaseMiner):
         ref_emb: Tensor,
         ref_labels: Tensor | None,
     ) -> IndexTuple:
-        batch = pair_batch(embeddings, labels, None, ref_emb, ref_labels, rules=(self.mining,))
+        batch = pair_batch(embeddings, labels, None, ref_emb, ref_labels, rules=self.random_rules())
         return self.mine_batch(batch)
 
     @override

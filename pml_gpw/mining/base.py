@@ -96,21 +96,26 @@ def mine_rows(pos: R, neg: R, mining: PairMining | None) -> tuple[R, R]:
     if mining is None:
         return pos, neg
     kept = mining.select(pos, neg)
-    if not (isinstance(kept, tuple) and len(kept) == 2 and all(map(_is_mask, kept))):
+    two = isinstance(kept, tuple) and len(kept) == 2
+    if not (two and _is_mask_of(pos, kept[0]) and _is_mask_of(neg, kept[1])):
         raise ValueError(
-            f"select of {type(mining).__name__} must return two tensors of booleans, got "
-            f"{_described(kept)}"
+            f"select of {type(mining).__name__} must return two tensors of booleans, pair values "
+            f"of pos and of neg, got {_described(kept)}"
         )
     return pos.filter(kept[0]), neg.filter(kept[1])
 
 
-def _is_mask(value: object) -> bool:
-    return isinstance(value, Tensor) and value.dtype is torch.bool
+def _is_mask_of(rows: Rows, value: object) -> bool:
+    """Whether a value is bool pair values of rows; row values must have been expanded."""
+    if not isinstance(value, Tensor) or value.dtype is not torch.bool:
+        return False
+    sizes = zip(value.shape, rows.sim.shape, strict=False)
+    return value.ndim == rows.sim.ndim and all(a in (1, b) for a, b in sizes)
 
 
 def _described(value: object) -> str:
     if isinstance(value, Tensor):
-        return f"a tensor of {value.dtype}"
+        return f"a tensor of {value.dtype} {tuple(value.shape)}"
     if isinstance(value, tuple):
         return "(" + ", ".join(map(_described, value)) + ")"
     return type(value).__name__

@@ -3,7 +3,7 @@
 Arguments, distances, recorded names and state: the only room that knows PML's private contract.
 """
 
-from .arguments import pair_batch, pml_arguments
+from .arguments import one_of_both, pair_batch, pml_arguments, random_rules_of
 from .checked_attribute import CheckedAttribute
 from .config_fields import ConfigField, ConfigFields
 from .similarity import DistanceSimilarity
@@ -13,6 +13,8 @@ __all__ = [
     "ConfigField",
     "ConfigFields",
     "DistanceSimilarity",
+    "one_of_both",
     "pair_batch",
     "pml_arguments",
+    "random_rules_of",
 ]

@@ -4,11 +4,12 @@ Shapes: N anchors, M references, D dims.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from ..engine import PairBatch
+from ..engine import LabelPairs, PairBatch
 from ..engine.arguments import ArgumentNames, checked_embeddings, drawn_key, resolved_batch
 
 NAMES = ArgumentNames("ref_emb", "ref_labels")
@@ -33,12 +34,45 @@ def pair_batch(
     (4, 4)
     """
     if isinstance(embeddings, PairBatch):
-        return embeddings
-    if isinstance(indices_tuple, PairBatch):  # from our forward, through somebody's own method
-        return indices_tuple.with_embeddings(embeddings, embeddings if ref_emb is None else ref_emb)
+        return _with_key(embeddings, rules)
     given = checked_embeddings(embeddings, labels, ref_emb, ref_labels, NAMES)
+    if isinstance(indices_tuple, PairBatch):  # from our forward, through somebody's own method
+        batch = _with_key(indices_tuple, rules)
+        if batch.is_of(*given):
+            return batch.with_embeddings(given.anchors, given.references)
+        listed = None if isinstance(batch.pairs, LabelPairs) else tuple(batch)
+        return resolved_batch(given, listed, None, NAMES, batch.key)
     key = drawn_key(given.anchors.device, *rules)
     return resolved_batch(given, indices_tuple, self_index, NAMES, key)
+
+
+def _with_key(batch: PairBatch, rules: Sequence[object]) -> PairBatch:
+    if batch.key is not None:
+        return batch
+    key = drawn_key(batch.anchors.device, *rules)
+    return batch if key is None else replace(batch, key=key)
+
+
+def random_rules_of(module: Any) -> tuple[object, ...]:
+    """The minings of a loss or miner, for which a call may draw a random key; none of PML's.
+
+    >>> from pml_gpw import MSLoss
+    >>> random_rules_of(MSLoss()), random_rules_of(None)
+    ((MSMining(epsilon=0.1),), ())
+    """
+    rules = getattr(module, "random_rules", None)
+    return () if rules is None else rules()
+
+
+def one_of_both(self_index: Tensor | None, own: Tensor | None) -> Tensor | None:
+    """``self_index``, or ``own``, its former name; ValueError where both are given.
+
+    >>> one_of_both(None, None) is None
+    True
+    """
+    if self_index is not None and own is not None:
+        raise ValueError("own must be None beside self_index, whose former name it is")
+    return own if self_index is None else self_index
 
 
 def pml_arguments(batch: PairBatch, indices_tuple: Any) -> tuple[Any, ...]:

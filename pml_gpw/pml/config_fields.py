@@ -36,7 +36,10 @@ class ConfigField(Generic[T]):
         return self if module is None else getattr(module.__dict__[self.holder], self.name)
 
     def __set__(self, module: Any, value: T) -> None:
-        changed = replace(module.__dict__[self.holder], **{self.name: value})
+        held = module.__dict__[self.holder]
+        if held is None or not hasattr(held, self.name):
+            raise AttributeError(f"{self.name} cannot be set: {self.holder} is {held!r}")
+        changed = replace(held, **{self.name: value})
         setattr(module, self.holder, changed)
 
 

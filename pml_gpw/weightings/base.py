@@ -102,8 +102,13 @@ def weigh(weighting: PairWeighting, pos: Rows, neg: Rows) -> tuple[Tensor, PairW
 
     Errors: ValueError that names a weighting whose formula returns something else.
     """
-    losses, weights = weighting.evaluate(pos, neg)
-    return losses, checked_weights(weighting, weights)
+    found = weighting.evaluate(pos, neg)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise ValueError(
+            f"weighting {type(weighting).__name__} must return losses and PairWeights, "
+            f"got {type(found).__name__}"
+        )
+    return found[0], checked_weights(weighting, found[1])
 
 
 def checked_weights(weighting: PairWeighting, weights: object) -> PairWeights:
@@ -127,7 +132,9 @@ def refuse_negative_weights(weighting: PairWeighting, *weights: Tensor) -> None:
         if values.device.type == "cpu" and values.numel():
             least = float(values.amin())  # NaN where one is
             if not least >= 0:
-                got = "NaN" if least != least else f"a weight of {least:g}"
+                got = f"a weight of {least:g}"
+                if least != least:
+                    got = f"NaN (also where similarities are too large for {values.dtype})"
                 raise ValueError(
                     f"weighting {type(weighting).__name__} must give weights >= 0, got {got}"
                 )

@@ -25,7 +25,7 @@ def counter_uniform(
 
     A hash of key, salt and both indices (the finaliser of SplitMix64): the same pair gets the
     same number in every layout, chunk and process, and another one with another key. float32
-    numbers are those of float64, rounded to 23 bits.
+    numbers have the first 23 bits of those of float64.
 
     Shapes: ``key`` () int64; ``anchor`` and ``reference`` int64, (C, 1) and (1, M), or (K,) both.
     """

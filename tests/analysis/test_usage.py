@@ -1,14 +1,11 @@
 """Which similarities are used, measured: where the definition leaves no doubt."""
 
 import pytest
-import torch
 from pytorch_metric_learning import distances, losses
 from pytorch_metric_learning.reducers import SumReducer
 
 from pml_gpw import GPWLoss, MSLoss
 from pml_gpw.analysis import similarity_usage
-from pml_gpw.analysis.similarity_gradient import distances_of, similarity_gradient
-from pml_gpw.pml import pair_batch
 from pml_gpw.weightings import (
     BinomialDeviance,
     Constant,
@@ -46,36 +43,6 @@ COSINE = {"distance": distances.CosineSimilarity()}
 )
 def test_usage(loss, expected):
     assert str(similarity_usage(loss)) == expected
-
-
-@pytest.mark.parametrize(
-    ("loss", "moves"),
-    [
-        (GPWLoss(LiftedStructure(2, 50, margin=None)), False),
-        (GPWLoss(Triplet()), False),
-        (losses.NTXentLoss(), False),
-        (losses.NCALoss(), False),
-        (GPWLoss(BinomialDeviance()), True),
-        (GPWLoss(MultiSimilarity()), True),
-        (losses.CircleLoss(), True),
-    ],
-)
-def test_shifting_a_whole_row(loss, moves):
-    loss.reducer = SumReducer()
-    generator = torch.Generator().manual_seed(0)
-    sim = torch.rand(12, 12, generator=generator, dtype=torch.float64) - 0.5
-    batch = pair_batch(torch.rand(12, 3, dtype=torch.float64), torch.arange(12) // 3)
-    shifted = sim.clone()
-    shifted[4] += 0.2
-    before, after = (
-        similarity_gradient(loss, distances_of(loss.distance, s), batch)[1][4]
-        for s in (sim, shifted)
-    )
-    assert before.abs().sum() > 0
-    if moves:
-        assert (after - before).abs().max() > 1e-3
-    else:
-        assert (after - before).abs().max() < 1e-10
 
 
 def test_a_loss_is_left_as_it_was():

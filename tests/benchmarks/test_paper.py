@@ -1,78 +1,23 @@
-"""The paper's experiment on miniatures: train, kill, go on, evaluate, compare."""
+"""The paper's experiment on miniatures: train, evaluate, keep, compare."""
 
 import json
-import multiprocessing
-import os
-import random
 import shutil
-import signal
-import sqlite3
-import time
-from contextlib import closing
-from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
 
-from benchmarks import paper, tables
+from benchmarks import paper
 from benchmarks.collected import experiment_of
-from benchmarks.contenders import CONTENDERS
-from benchmarks.presets import CONFIGURATIONS, preset, shortened
-from benchmarks.trainer import Trainer
 from benchmarks.views import evaluation_view
 from pml_gpw.backbones import backbone, embedding_head
 from pml_gpw.datasets import CUB200
 from pml_gpw.evaluation import dataset_recall
 
 from ..datasets.miniatures import MINIATURES
+from .small_runs import compared, ok, results
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published", "ignore:.*lr_scheduler.step")
-SMALL = ["--weights", "random", "--backbone", "timm/test_resnet", "--batch", "20", "--dims", "8"]
-SMALL += ["--resize", "34", "--crop", "32", "--device", "cpu", "--workers", "0"]
-
-app, tables_app = typer.Typer(), typer.Typer()
-app.command()(paper.main)
-tables_app.command()(tables.main)
-
-
-@pytest.fixture(scope="module")
-def roots(tmp_path_factory):
-    folders = {name: tmp_path_factory.mktemp("miniature") for name in MINIATURES}
-    for name, (_, make) in MINIATURES.items():
-        make(folders[name])
-    return folders
-
-
-@pytest.fixture
-def invoke(roots, tmp_path):
-    def call(dataset, *options, output=tmp_path / "runs"):
-        root = ["--root", str(roots[dataset])] if dataset in roots else ["--root", "nowhere"]
-        arguments = [
-            dataset.partition(",")[0],
-            *root,
-            *SMALL,
-            "--output",
-            str(output),
-            *map(str, options),
-        ]
-        return CliRunner().invoke(app, arguments)
-
-    return call
-
-
-def ok(result):
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def results(folder):
-    return {
-        path.parent.parent.name: json.loads(path.read_text())
-        for path in sorted(folder.rglob("result.json"))
-    }
 
 
 # --- a run ---------------------------------------------------------------------------------------
@@ -96,10 +41,8 @@ def test_every_data_set_from_images_to_tables(invoke, tmp_path, name):
         assert [row["iteration"] for row in result["history"]] == [2, 4]
         assert result["last"] == result["history"][-1]
         assert result["best"]["recall_at_1"] == max(r["recall_at_1"] for r in result["history"])
-    compared = CliRunner().invoke(
-        tables_app, ["--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "tables")]
-    )
-    lines = [line for line in ok(compared).output.splitlines() if line.startswith(("#", "| "))]
+    text = compared(tmp_path / "runs", tmp_path / "tables")
+    lines = [line for line in text.splitlines() if line.startswith(("#", "| "))]
     start = lines.index(f"## {dataset}")
     section = lines[
         start : start + next(i for i, x in enumerate(lines[start + 1 :], 1) if "#" in x)
@@ -157,129 +100,6 @@ def test_weights_from_a_file_are_named_by_their_content(invoke, tmp_path):
 
 # --- killed --------------------------------------------------------------------------------------
 
-KILLED = ["--iterations", "90", "--evaluate-every", "3", "--learning-rate", "0.01"]
-KILLED += ["--memory", "30", "--seeds", "1", "--no-frozen-batch-norm"]
-
-
-def in_process(arguments, log):
-    """What a process of its own does, which will be killed."""
-    with open(log, "a") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        torch.set_num_threads(1)
-        app(arguments, standalone_mode=False)
-
-
-def state_of(folder):
-    """All that a run leaves, but for times."""
-    (result,) = folder.rglob("result.json")
-    run = result.parent
-    weights = {
-        f"{file} {part} {name}": tensor
-        for file in ("last.pt", "best.pt")
-        for part, state in torch.load(run / file, weights_only=True).items()
-        for name, tensor in state.items()
-    }
-    with closing(sqlite3.connect(run / "logs/logs.db")) as database:
-        names = database.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall()
-        logs = {
-            name: database.execute(f"SELECT * FROM [{name}]").fetchall()
-            for (name,) in names
-            if name not in ("sqlite_sequence", "throughput")
-        }
-    csvs = {p.name: p.read_text() for p in run.glob("logs/*.csv") if p.stem != "throughput"}
-    return result.read_text(), weights, logs, csvs
-
-
-def same(one, other):
-    assert one[0] == other[0]
-    assert one[1].keys() == other[1].keys()
-    assert len(one[1]) > 100
-    for name, tensor in one[1].items():
-        assert torch.equal(tensor, other[1][name]), name
-    assert one[2:] == other[2:]
-
-
-def test_killed_at_ten_random_moments_it_ends_in_the_same_bits(invoke, roots, tmp_path):
-    seed = random.randrange(2**32)
-    moments = random.Random(seed)
-    print("seed of the moments:", seed)
-    started = time.monotonic()
-    ok(invoke("CUB200", *KILLED, output=tmp_path / "whole"))
-    whole = time.monotonic() - started
-    arguments = ["CUB200", "--root", str(roots["CUB200"]), *SMALL, *KILLED]
-    arguments += ["--output", str(tmp_path / "killed"), "--resume"]
-    # A server that has imported everything makes processes that start at once.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "timm", "record_keeper", "torch.utils.tensorboard"])
-    reached = []
-    while len(reached) < 10 or (len({*reached}) < 3 and len(reached) < 50):
-        process = context.Process(target=in_process, args=(arguments, str(tmp_path / "log")))
-        process.start()
-        process.join(moments.uniform(0.05, 0.7) * whole)
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
-            process.join()
-            names = [p.name for p in (tmp_path / "killed").rglob("checkpoints/0*")]
-            reached.append(max(names, default="none"))
-        else:  # it was done before its time: kill another from the start
-            assert process.exitcode == 0, (tmp_path / "log").read_text()
-            same(state_of(tmp_path / "whole"), state_of(tmp_path / "killed"))
-            shutil.rmtree(tmp_path / "killed")
-    print("checkpoints at which it was killed:", reached)
-    assert len({*reached}) > 2
-    ok(invoke("CUB200", *KILLED, "--resume", output=tmp_path / "killed"))
-    same(state_of(tmp_path / "whole"), state_of(tmp_path / "killed"))
-    compared = [
-        CliRunner().invoke(
-            tables_app, ["--runs", str(tmp_path / name), "--output", str(tmp_path / "tables")]
-        )
-        for name in ("whole", "killed")
-    ]
-    assert ok(compared[0]).output == ok(compared[1]).output
-
-
-def test_another_seed_ends_in_other_bits(invoke, tmp_path):
-    """The control of the test above: it could see a difference."""
-    options = ("--iterations", 2, "--evaluate-every", 1, "--seeds", 2)
-    ok(invoke("CUB200", *options))
-    one, other = sorted((tmp_path / "runs").rglob("last.pt"))
-    one, other = (torch.load(p, weights_only=True)["embedder"]["weight"] for p in (one, other))
-    assert not torch.equal(one, other)
-
-
-def test_it_goes_on_from_its_checkpoint_with_worker_processes(invoke, tmp_path, monkeypatch):
-    options = ("--iterations", 6, "--evaluate-every", 2, "--workers", 1)
-    ok(invoke("CUB200", *options, output=tmp_path / "whole"))
-    train, epochs = Trainer.train_epoch, []
-
-    def stopped(self, epoch):
-        epochs.append(epoch)
-        if epochs == [1, 2, 3]:
-            raise KeyboardInterrupt
-        train(self, epoch)
-
-    monkeypatch.setattr(Trainer, "train_epoch", stopped)
-    first = invoke("CUB200", *options)
-    assert first.exit_code == 130
-    assert "--resume goes on" in first.output
-    ok(invoke("CUB200", *options, "--resume"))
-    assert epochs == [1, 2, 3, 3]
-    same(state_of(tmp_path / "whole"), state_of(tmp_path / "runs"))
-
-
-def test_what_is_interrupted_wants_a_word(invoke, monkeypatch, tmp_path):
-    monkeypatch.setattr(Trainer, "train_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert invoke("CUB200", "--iterations", 1).exit_code == 130
-    monkeypatch.undo()
-    refused = invoke("CUB200", "--iterations", 1)
-    assert refused.exit_code == 2
-    assert "--resume" in refused.output
-    ok(invoke("CUB200", "--iterations", 1, "--fresh"))
-    again = ok(invoke("CUB200", "--iterations", 1))  # finished: nothing to do
-    assert "images/s" not in again.output
-    assert "after the last epoch" in again.output
-
 
 # --- options -------------------------------------------------------------------------------------
 
@@ -313,27 +133,6 @@ def test_data_that_cannot_be(invoke, roots):
     result = invoke("CUB200", "--root", roots["CUB200"] / "CUB_200_2011/images")
     assert result.exit_code == 2
     assert "images.txt" in result.output
-
-
-def test_presets():
-    released, text = (preset("CUB200", name) for name in CONFIGURATIONS)
-    assert (released.batch, released.iterations, released.milestones) == (80, 3000, (1200, 2400))
-    assert (released.learning_rate, released.weight_decay) == (3e-5, 5e-4)
-    assert (released.pooling, released.frozen_batch_norm, released.crop) == ("max", True, 227)
-    assert released.hyperparameters == {"alpha": 2, "beta": 40, "base": 0.5, "epsilon": 0.1}
-    assert text.hyperparameters == {"alpha": 2, "beta": 50, "base": 1, "epsilon": 0.1}
-    assert (text.pooling, text.frozen_batch_norm, text.crop) == ("average", False, 224)
-    half = shortened(released, 1500)
-    assert (half.milestones, half.epochs) == ((600, 1200), 8)
-    names = {replace(released, **change).name for change in ({}, {"seed": 1}, {"batch": 40})}
-    assert len(names) == 3
-
-
-def test_every_contender_takes_the_hyperparameters():
-    for make in CONTENDERS.values():
-        make(**preset("CUB200", "text").hyperparameters)
-    _, loss = CONTENDERS["SNP"](**preset("CUB200", "text").hyperparameters)
-    assert (loss.weighting.beta, loss.weighting.base) == (50, 1)
 
 
 def test_published_results_are_as_they_were_carried_in():

@@ -1,122 +1,19 @@
-"""Training in several processes: the batches, the statistics and the result of one."""
+"""Training in several processes: the result of one, and after a kill the same bits."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from itertools import chain
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from pytorch_metric_learning.samplers import MPerClassSampler
-from torch import nn
 
 from benchmarks import processes
-from benchmarks.batch_norm import over_processes
-from benchmarks.sampling import ClassBatches, NumberedBatches, SeededViews
-from pml_gpw.backbones import freeze_batch_norm
 
-from ..datasets.miniatures import cub200
-from ..distributed.processes import Processes
-
-LABELS = [i // 6 for i in range(60)]
-
-
-# --- batches -------------------------------------------------------------------------------------
-
-
-def batches(make, monkeypatch, world, rank):
-    monkeypatch.setattr(processes, "world", lambda: world)
-    monkeypatch.setattr(processes, "rank", lambda: rank)
-    np.random.seed(3)  # noqa: NPY002
-    return [*make(LABELS, 30, 4)]
-
-
-@pytest.mark.parametrize("make", [ClassBatches, NumberedBatches])
-@pytest.mark.parametrize("world", [2, 3, 6])
-def test_shares_are_whole_classes_and_together_the_batch(monkeypatch, make, world):
-    whole = batches(make, monkeypatch, 1, 0)
-    shares = [batches(make, monkeypatch, world, rank) for rank in range(world)]
-    assert [[*chain(*parts)] for parts in zip(*shares, strict=True)] == whole
-    for share in shares:
-        for batch in share:
-            indices = [item[0] if make is NumberedBatches else item for item in batch]
-            labels = [LABELS[index] for index in indices]
-            assert all(labels.count(label) == 5 for label in labels)
-
-
-def test_one_process_draws_what_the_sampler_draws(monkeypatch):
-    mine = batches(ClassBatches, monkeypatch, 1, 0)
-    np.random.seed(3)  # noqa: NPY002
-    assert [*chain(*mine)] == [int(i) for i in MPerClassSampler(LABELS, 5, 30, 120)]
-
-
-class Noise(torch.utils.data.Dataset):
-    def __getitem__(self, index):
-        return index, torch.rand(3)
-
-
-def test_a_view_depends_on_seed_epoch_and_place_alone():
-    torch.manual_seed(0)
-    before = torch.random.get_rng_state()
-    views = SeededViews(Noise(), (0, 1))
-    index, first = views[7, 100]
-    assert index == 7
-    assert torch.equal(torch.random.get_rng_state(), before)
-    torch.rand(5)
-    assert torch.equal(views[8, 100][1], first)
-    for other in (
-        views[7, 101],
-        SeededViews(Noise(), (1, 1))[7, 100],
-        SeededViews(Noise(), (0, 2))[7, 100],
-    ):
-        assert not torch.equal(other[1], first)
-
-
-# --- inside processes ----------------------------------------------------------------------------
-
-
-def norm_and_input():
-    generator = torch.Generator().manual_seed(0)
-    norm = nn.Sequential(nn.BatchNorm2d(3)).double()
-    nn.init.uniform_(norm[0].weight)
-    images = torch.randn(9, 3, 4, 5, generator=generator, dtype=torch.float64) + 2
-    target = torch.randn(9, 3, 4, 5, generator=generator, dtype=torch.float64)
-    return norm, images, target
-
-
-def check_batch_norm():
-    """As one process with all images, also where another has more of them."""
-    torch.manual_seed(0)
-    norm, images, target = norm_and_input()
-    torch.manual_seed(0)
-    mine, _, _ = norm_and_input()
-    mine = over_processes(mine)
-    share = slice(0, 2) if dist.get_rank() == 0 else slice(2, 9)
-    whole, own = images.clone().requires_grad_(), images[share].clone().requires_grad_()
-    expected, got = norm(whole), mine(own)
-    torch.testing.assert_close(got, expected[share], rtol=1e-12, atol=1e-12)
-    ((expected - target) ** 2).sum().backward()
-    # the sum over processes of what each returns is the whole
-    ((got - target[share]) ** 2).sum().backward()
-    torch.testing.assert_close(own.grad, whole.grad[share], rtol=1e-10, atol=1e-10)
-    for theirs, ours in zip(norm.parameters(), mine.parameters(), strict=True):
-        dist.all_reduce(ours.grad)
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-10)
-    for (name, theirs), ours in zip(norm.named_buffers(), mine.buffers(), strict=True):
-        torch.testing.assert_close(ours, theirs, msg=name)
-    torch.testing.assert_close(mine.eval()(own), norm.eval()(whole)[share])
-
-
-def check_frozen_statistics_stay():
-    frozen = freeze_batch_norm(nn.Sequential(nn.BatchNorm2d(3)))
-    kind = type(frozen[0])
-    assert type(over_processes(frozen)[0]) is kind
+from . import kills, lives
+from .small_runs import SMALL
 
 
 def check_from_first():
@@ -124,36 +21,28 @@ def check_from_first():
     assert (processes.world(), processes.is_first()) == (2, dist.get_rank() == 0)
 
 
+def test_the_first_of_two_processes(pair):
+    pair.run(__name__, check_from_first.__name__)
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+OPTIONS = ["--no-frozen-batch-norm", "--memory", "30", "--learning-rate", "0.001"]
+EPOCHS = ["--iterations", "6", "--evaluate-every", "2"]
+HALF = 10  # images of an evaluation, of which there are 20
+
+
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    pool = Processes(2, tmp_path_factory.mktemp("stores"))
-    yield pool
-    pool.stop()
+def arguments(roots):
+    return ["CUB200", "--root", str(roots["CUB200"]), *SMALL, *OPTIONS]
 
 
-@pytest.mark.parametrize(
-    "check", [check_batch_norm, check_frozen_statistics_stay, check_from_first]
-)
-def test_in_two_processes(pair, check):
-    pair.run(__name__, check.__name__)
-
-
-# --- the commands --------------------------------------------------------------------------------
-
-SMALL = ["--weights", "random", "--backbone", "timm/test_resnet", "--batch", "20", "--dims", "8"]
-SMALL += ["--resize", "34", "--crop", "32", "--device", "cpu", "--workers", "0"]
-SMALL += ["--no-frozen-batch-norm", "--memory", "30", "--learning-rate", "0.001"]
-
-
-def torchrun(count, output, root, *options):
-    """A command that trains in ``count`` processes, started."""
-    store = ["--standalone"] if count > 1 else []
-    run = [sys.executable, "-m", "torch.distributed.run", *store, f"--nproc-per-node={count}"]
-    run = run if count > 1 else [sys.executable]
-    command = [*run, "-m", "benchmarks.paper", "CUB200", "--root", root, *SMALL]
+def torchrun(count, *command):
+    """A command in ``count`` processes, started."""
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     return subprocess.Popen(
-        [*map(str, [*command, "--output", output, *options])],
-        cwd=Path(__file__).parents[2],
+        [*run, f"--nproc-per-node={count}", *map(str, command)],
+        cwd=lives.ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -170,31 +59,53 @@ def done(process):
     return process.returncode, output
 
 
+def group(server, world, folder, arguments, kill=None):
+    """The same command in processes of the server; ``kill``: (rank, point, nth). Exit codes."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    together = []
+    for rank in range(world):
+        ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world}
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
+        texts = {name: str(value) for name, value in (ranks | place).items()}
+        environment = {
+            **texts,
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "GLOO_SOCKET_IFNAME": "lo",
+        }
+        life = {"arguments": arguments, "log": str(folder / "log"), "environment": environment}
+        if kill is not None and kill[0] == rank:
+            life |= {"point": kill[1].__name__, "nth": kill[2]}
+        together.append(life)
+    return server.run(*together)
+
+
 def weights(folder, name="last.pt"):
     (path,) = folder.rglob(name)
     parts = torch.load(path, weights_only=True)
     return {f"{part}.{n}": t for part, state in parts.items() for n, t in state.items()}
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cub")
-    cub200(folder)
-    return folder
+def equal(one, other):
+    one, other = weights(one), weights(other)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(other[name], tensor), name
 
 
 @pytest.fixture(scope="module")
-def by_two(root, tmp_path_factory):
+def by_two(arguments, tmp_path_factory):
     """Six iterations in two processes."""
     output = tmp_path_factory.mktemp("two")
-    code, text = done(torchrun(2, output, root, "--iterations", 6, "--evaluate-every", 2))
+    code, text = done(
+        torchrun(2, "-m", "benchmarks.paper", *arguments, *EPOCHS, "--output", output)
+    )
     assert code == 0, text
     return output, text
 
 
-def test_two_processes_train_as_one(by_two, root, tmp_path):
-    code, text = done(torchrun(1, tmp_path, root, "--iterations", 6, "--evaluate-every", 2))
-    assert code == 0, text
+def test_two_processes_train_as_one(server, arguments, by_two, tmp_path):
+    codes = group(server, 1, tmp_path, [*arguments, *EPOCHS, "--output", str(tmp_path / "runs")])
+    assert codes == [0], (tmp_path / "log").read_text()
     one, two = weights(tmp_path), weights(by_two[0])
     assert one.keys() == two.keys()
     for name, tensor in one.items():
@@ -216,28 +127,45 @@ def test_the_first_alone_speaks_and_writes(by_two):
     assert len([*output.rglob("events.out*")]) == 1
 
 
-def test_a_process_that_dies_ends_the_job_and_the_run_goes_on(by_two, root, tmp_path):
-    options = ("--iterations", 6, "--evaluate-every", 2)
-    process = torchrun(2, tmp_path, root, *options)
-    deadline = time.monotonic() + 60
-    while not [*tmp_path.rglob("checkpoints/0*")] and time.monotonic() < deadline:
-        time.sleep(0.01)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    workers = [
-        pid for pid in children if b"benchmarks.paper" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    os.kill(int(workers[-1]), signal.SIGKILL)
-    code, text = done(process)
+@pytest.mark.parametrize(
+    ("rank", "point", "nth", "left"),
+    [
+        (1, kills.between_backward_and_the_optimizers, 1, []),
+        (0, kills.between_the_steps_of_two_optimizers, 4, [1]),
+        (1, kills.while_the_images_of_an_evaluation_are_read, HALF + 3, [1]),
+        (0, kills.between_the_csv_and_the_database_of_the_logs, 2, [1]),
+        (0, kills.before_a_checkpoint_is_renamed, 2, [1]),
+        (0, kills.after_the_result_is_renamed, 1, [3]),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_killed_in_one_process_it_ends_in_the_same_bits(
+    server, arguments, by_two, tmp_path, rank, point, nth, left
+):
+    command = [*arguments, *EPOCHS, "--resume", "--output", str(tmp_path / "runs")]
+    codes = group(server, 2, tmp_path, command, (rank, point, nth))
+    assert codes[rank] == -signal.SIGKILL, (tmp_path / "log").read_text()
+    assert 0 not in codes
+    assert sorted(int(path.name) for path in tmp_path.rglob("checkpoints/0*")) == left
+    codes = group(server, 2, tmp_path, command)
+    assert codes == [0, 0], (tmp_path / "log").read_text()
+    equal(by_two[0], tmp_path)
+
+
+def test_a_process_that_dies_ends_the_job_and_the_run_goes_on(server, arguments, by_two, tmp_path):
+    command = [*arguments, *EPOCHS, "--output", str(tmp_path / "runs")]
+    point = kills.between_backward_and_the_optimizers.__name__
+    code = f"from {lives.__name__} import kill_rank; kill_rank(1, {point!r}, 3, {command!r})"
+    code, text = done(torchrun(2, "--no-python", sys.executable, "-c", code))
     assert code != 0
     assert "SIGKILL" in text or "Signal 9" in text
     assert not [*tmp_path.rglob("result.json")]
-    code, text = done(torchrun(2, tmp_path, root, *options, "--resume"))
-    assert code == 0, text
-    for name, tensor in weights(by_two[0]).items():
-        assert torch.equal(weights(tmp_path)[name], tensor), name
+    assert len([*tmp_path.rglob("checkpoints/0*")]) == 1
+    assert group(server, 2, tmp_path, [*command, "--resume"]) == [0, 0]
+    equal(by_two[0], tmp_path)
 
 
-def test_a_batch_that_cannot_be_shared(root, tmp_path):
-    code, text = done(torchrun(3, tmp_path, root, "--iterations", 1))
-    assert code != 0
-    assert "must be a multiple of 15" in " ".join(text.replace("│", " ").split())
+def test_a_batch_that_cannot_be_shared(server, arguments, tmp_path):
+    codes = group(server, 3, tmp_path, [*arguments, "--output", str(tmp_path / "runs")])
+    assert 0 not in codes
+    assert "must be a multiple of 15" in (tmp_path / "log").read_text()

@@ -11,6 +11,7 @@ app = typer.Typer()
 app.command()(scaling.main)
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_a_row():
     row = scaling._row(Job(2, "DistributedLoss, streamed", "random", 40, 128, 1))
     assert row["value"] == pytest.approx(1, rel=1e-5)

@@ -26,6 +26,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_tables_plot_and_ratios(tmp_path):
     result = CliRunner().invoke(
         app,

@@ -1,7 +1,6 @@
 """Two, three and four processes against one; and one, in a group of its own or in none."""
 
 import copy
-import time
 
 import pytest
 import torch
@@ -104,10 +103,8 @@ def test_bad_calls_without_a_group(batch, loss, kwargs, message):
 def test_a_process_that_waits_in_vain_is_noticed(tmp_path):
     """One fails; the other waits for it in a collective, and is not waited for."""
     pool = Processes(2, tmp_path)
-    start = time.monotonic()
-    with pytest.raises(pytest.fail.Exception, match=r"rank 1: [^$]*left alone"):
+    with pytest.raises(pytest.fail.Exception, match=r"rank 0: no answer\nrank 1: [^$]*left alone"):
         pool.run(__name__, one_leaves.__name__)
-    assert time.monotonic() - start < 40
     assert not pool.workers
 
 

@@ -9,7 +9,7 @@ from pml_gpw.mining import MSMining
 
 from ..cases import CASES
 from ..tolerances import close
-from .test_streamed import embed
+from .batches import embed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

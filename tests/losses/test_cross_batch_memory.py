@@ -1,19 +1,22 @@
 """The memory against a queue written as a Python list, and PML's defects in it."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 from pytorch_metric_learning import losses, miners
 from pytorch_metric_learning.distances import DotProductSimilarity
-from pytorch_metric_learning.reducers import SumReducer
+from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer, SumReducer
 from torch.nn.functional import normalize
 
-from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, PairMiner
 from pml_gpw.engine import reference_losses
 from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
-from pml_gpw.mining import MSMining
+from pml_gpw.mining import MSMining, PairMining
 from pml_gpw.weightings import LiftedStructure, MultiSimilarity
 
-from ..host.runs import close_runs, run
+from ..runs import close_runs, run
 from ..tolerances import close
 
 DIMS, SIZE = 5, 20
@@ -136,23 +139,24 @@ def test_an_anchor_does_not_mine_its_own_copy():
 @pytest.mark.parametrize("miner", [MSMiner(0.3), miners.TripletMarginMiner(type_of_triplets="all")])
 @pytest.mark.parametrize("triplets", [True, False])
 def test_tuples_of_the_batch_are_shifted(miner, triplets):
-    """What the tuple names in the batch is found at its place in the memory."""
-    memory = CrossBatchMemory(PairSimilarityLoss(reducer=SumReducer()), DIMS, SIZE, miner)
-    seen = []
-    memory.loss.register_forward_pre_hook(lambda _, args: seen.append(args))
+    """What the tuple names in the batch is found at its place in the memory, beside the mined."""
+    seen = {"given": [], "mined alone": []}
+    memories = {}
+    for name, batches_seen in seen.items():
+        loss = PairSimilarityLoss(reducer=SumReducer())
+        loss.register_forward_pre_hook(lambda _, args, s=batches_seen: s.append(args[0]))
+        memories[name] = CrossBatchMemory(loss, DIMS, SIZE, miner)
     for x, labels in batches(5):
         a, p = (labels[:, None] == labels).triu(1).nonzero()[:1].T
         n = (labels != labels[a]).nonzero()[0]
-        given = (a, p, n) if triplets else (a, p, a, n)
-        memory(x, labels, given)
-        ((batch,),) = seen[-1:]
-        refs = batch.references
-        alone = miner(batch.anchors, labels, refs, memory.label_memory[: len(refs)])
-        assert len(batch.pairs.neg[0]) == len(alone[-1]) + 1
+        memories["given"](x, labels, (a, p, n) if triplets else (a, p, a, n))
+        memories["mined alone"](x, labels)
+        batch, alone = (batches_seen[-1] for batches_seen in seen.values())
+        assert all(b[:-1].equal(m) for b, m in zip(batch, alone, strict=True))
         a1, added_positive, a2, added_negative = (index[-1] for index in batch)
         assert a1 == a2 == a
-        assert refs[added_positive].equal(x[p[0]])
-        assert refs[added_negative].equal(x[n[0]])
+        assert batch.references[added_positive].equal(x[p[0]])
+        assert batch.references[added_negative].equal(x[n[0]])
 
 
 def test_pml_does_not_shift_them():
@@ -325,3 +329,38 @@ def test_first_used_in_inference_mode():
     value, gradient = run(memory, y, other)
     assert value > 0
     assert gradient.abs().sum() > 0
+
+
+def test_backward_after_later_calls():
+    """Also where it looks at the labels again, which later calls have overwritten by then."""
+    for reducer in (MeanReducer(), AvgNonZeroReducer()):
+        memory, alone = (CrossBatchMemory(MSLoss(reducer=reducer), DIMS, 10) for _ in range(2))
+        leaves, values, expected = [], [], []
+        for x, labels in batches(4):
+            leaves.append(x.clone().requires_grad_())
+            values.append(memory(leaves[-1], labels))
+            expected.append(run(alone, x, labels)[1])
+        for leaf, value, gradient in zip(leaves, values, expected, strict=True):
+            value.backward()
+            close(leaf.grad, gradient)
+
+
+def test_miner_and_loss_of_one_random_rule_draw_apart():
+    """Both rules keep half of the pairs, and together a quarter."""
+    kept = {}
+    for name, miner, mining in (("once", None, Half()), ("twice", PairMiner(Half()), Half())):
+        torch.manual_seed(0)
+        loss = GPWLoss(MultiSimilarity(), mining, collect_stats=True)
+        memory = CrossBatchMemory(loss, DIMS, 400, miner)
+        for x, labels in batches(3, n=60):
+            memory(x, labels)
+        kept[name] = loss.num_neg_pairs
+    assert 0.4 < kept["twice"] / kept["once"] < 0.6
+
+
+@dataclass(frozen=True)
+class Half(PairMining):
+    is_random: ClassVar[bool] = True
+
+    def select(self, pos, neg):
+        return pos.uniform(0) < 0.5, neg.uniform(0) < 0.5

@@ -189,6 +189,20 @@ def test_a_users_own_mine_is_asked(batch):
     assert all(a[:1].equal(b) for a, b in zip(all_pairs, mined, strict=True))
 
 
+def test_places_of_copies_are_honoured_for_a_users_own_mine(batch):
+    class Own(PairMiner):
+        def mine(self, embeddings, labels, ref_emb, ref_labels):
+            return super().mine(embeddings, labels, ref_emb, ref_labels)
+
+    x, labels = batch
+    given = {"ref_emb": torch.cat([x, x + 1]), "ref_labels": labels.repeat(2)}
+    places = torch.arange(12)
+    expected = PairMiner(PairMarginMining(2, -2))(x, labels, **given, self_index=places)
+    mined = Own(PairMarginMining(2, -2))(x, labels, **given, self_index=places)
+    assert all(a.equal(b) for a, b in zip(mined, expected, strict=True))
+    assert len(mined[0]) == 12 * 5
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

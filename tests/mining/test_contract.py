@@ -107,7 +107,10 @@ def test_a_wrong_declaration_is_seen():
     assert contract.measured_similarities(Declared()) != Declared.similarities
 
 
-@pytest.mark.parametrize("wrong", [None, torch.ones(3).bool(), (torch.ones(3), torch.ones(3))])
+ROW_VALUES = torch.ones(3).bool(), torch.ones(3).bool()
+
+
+@pytest.mark.parametrize("wrong", [None, torch.ones(3).bool(), (torch.ones(3),) * 2, ROW_VALUES])
 def test_a_rule_that_returns_no_masks_is_named(wrong):
     @dataclass(frozen=True)
     class Wrong(PairMining):
@@ -138,3 +141,33 @@ def test_random_numbers_without_a_key():
 
 def test_a_rule_can_be_replaced_field_by_field():
     assert replace(MSMining(0.1), epsilon=0.3) == MSMining(0.3)
+
+
+@dataclass(frozen=True)
+class Bounded(PairMining):
+    """Keeps negatives above 0; its bound is what a test wants to see refused, or NaN."""
+
+    what: str = "NaN"
+
+    def select(self, pos, neg):
+        return pos.sim == pos.sim, neg.sim > 0
+
+    def negative_lower_bound(self, hardest_pos):
+        wrong = {"NaN": torch.full_like(hardest_pos, torch.nan), "number": 0.0}
+        return wrong.get(self.what, hardest_pos[:1])
+
+
+def test_a_bound_that_is_nan_says_nothing():
+    contract.check_pairs_equal_the_slow_loop(MiningCase(Bounded(), above_zero))
+
+
+def above_zero(rule, row):
+    return {j for j, _ in row.pos}, {j for j, s in row.neg if s > 0}
+
+
+@pytest.mark.parametrize("what", ["number", "short"])
+def test_a_bound_of_another_shape_is_named(what):
+    batch = next(contract.batches())
+    plan = contract.Plan(7, "searched")
+    with pytest.raises(ValueError, match="negative_lower_bound of Bounded must return None or"):
+        contract.mined_pairs(batch, Bounded(what), contract.SIMILARITY, plan)

@@ -109,3 +109,8 @@ def test_pairs_listed_twice_count_once(batch):
 )
 def test_pair_similarity_loss_in_every_reducer(batch, name):
     assert torch.isfinite(PairSimilarityLoss(reducer=getattr(reducers, name)())(*batch))
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match=r"weighting must be a PairWeighting .*, got None"):
+        PairWeightReducer(None)

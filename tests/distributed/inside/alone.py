@@ -6,11 +6,11 @@ from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
 
-from ..shares import run, share
+from ..partition import partitioned_batch, run
 
 
 def check_is_the_loss_itself():
-    batch = share((24,), torch.float32)
+    batch = partitioned_batch((24,), torch.float32)
     x, labels, mask = batch.x, batch.labels, torch.arange(24) % 2 == 0
     for one, many in (
         (run(MSLoss(), x, labels), run(DistributedLoss(MSLoss()), x, labels)),

@@ -16,7 +16,7 @@ from pml_gpw.gradient_caching import GradientCache
 from pml_gpw.losses import CrossBatchMemory
 
 from ...tolerances import close
-from ..shares import SIZES, share
+from ..partition import SIZES, partitioned_batch
 from .training import network
 
 STEPS, CHUNK_SIZE = 5, 3
@@ -37,14 +37,14 @@ def in_parts(net):
 
 
 def trained(model, step, local):
-    """Values and weights after some steps; shares change, so do the numbers of chunks."""
+    """Values and weights after some steps; the parts change, so do the numbers of chunks."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     sizes, values = SIZES[dist.get_world_size()], []
     for turn in range(STEPS):
         at = turn % len(sizes)
-        batch = share(sizes[at:] + sizes[:at], seed=turn)
+        batch = partitioned_batch(sizes[at:] + sizes[:at], seed=turn)
         optimizer.zero_grad()
-        values.append(step(*(batch.mine if local else (batch.x, batch.labels))))
+        values.append(step(*(batch.part if local else (batch.x, batch.labels))))
         optimizer.step()
     return [*values, *(parameter.detach() for parameter in model.parameters())]
 
@@ -87,13 +87,13 @@ def reductions(model, batch):
 
     ddp = DistributedDataParallel(model)
     ddp.register_comm_hook(None, count)
-    GradientCache(ddp, DistributedLoss(MSLoss()), CHUNK_SIZE)(*batch.mine)
+    GradientCache(ddp, DistributedLoss(MSLoss()), CHUNK_SIZE)(*batch.part)
     return len(counted)
 
 
 def check_gradients_are_reduced_once():
-    assert reductions(network(), share()) == 1
-    even = share((10,) * dist.get_world_size())
+    assert reductions(network(), partitioned_batch()) == 1
+    even = partitioned_batch((10,) * dist.get_world_size())
     with mock.patch.object(gradient_caching, "_replicas", return_value=[]):
         assert reductions(network(), even) == 4, "the probe sees nothing"
 
@@ -107,13 +107,13 @@ def check_static_graphs_are_refused():
 
 def check_gradients_that_are_summed_after_chunks():
     """Without DistributedDataParallel: the loss over world_size, and a sum; also accumulated."""
-    batch, world = share(), dist.get_world_size()
+    batch, world = partitioned_batch(), dist.get_world_size()
     one, many, ddp = network(), network(), DistributedDataParallel(network())
     loss = DistributedLoss(MSLoss())
     for _ in range(2):
         one_graph(one, MSLoss())(batch.x, batch.labels)
-        GradientCache(many, lambda x, y: loss(x, y) / world, CHUNK_SIZE)(*batch.mine)
-        GradientCache(ddp, loss, CHUNK_SIZE)(*batch.mine)
+        GradientCache(many, lambda x, y: loss(x, y) / world, CHUNK_SIZE)(*batch.part)
+        GradientCache(ddp, loss, CHUNK_SIZE)(*batch.part)
     triples = zip(one.parameters(), many.parameters(), ddp.parameters(), strict=True)
     for expected, summed, averaged in triples:
         dist.all_reduce(summed.grad)
@@ -125,16 +125,16 @@ def check_buffers_start_from_those_of_rank_0():
     """As DistributedDataParallel has it, and then they move once per chunk."""
     net = network()
     net.insert(1, nn.BatchNorm1d(16).double())
-    batch = share((9, 15, 8, 12)[: dist.get_world_size()])
+    batch = partitioned_batch((9, 15, 8, 12)[: dist.get_world_size()])
     ddp = DistributedDataParallel(net)
     step = GradientCache(ddp, DistributedLoss(MSLoss()), 5)
     for _ in range(3):
         alone = copy.deepcopy(net)
         for buffer in alone.buffers():
             dist.broadcast(buffer, 0)
-        step(*batch.mine)
+        step(*batch.part)
         with torch.no_grad():
-            for chunk in batch.mine[0].tensor_split(-(-len(batch.mine[0]) // 5)):
+            for chunk in batch.part[0].tensor_split(-(-len(batch.part[0]) // 5)):
                 alone(chunk)
         for name, buffer in alone.named_buffers():
             close(net.get_buffer(name), buffer)

@@ -13,18 +13,18 @@ from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss, row_partition
 from pml_gpw.losses import CrossBatchMemory
 
-from ..shares import equal, run, share
+from ..partition import equal, partitioned_batch, run
 
 
 def even():
     """What PML's wrappers take: as many on every process; here two of each label at least."""
-    batch = share((8,) * dist.get_world_size())
+    batch = partitioned_batch((8,) * dist.get_world_size())
     return batch._replace(labels=torch.arange(len(batch.x)) % 6)
 
 
-def fails(many, one, own):
+def fails(many, one, rows):
     try:
-        equal(many, one, own)
+        equal(many, one, rows)
     except AssertionError:
         return True
     return False
@@ -39,12 +39,12 @@ def check_owed_gradients_matter():
         return world * upstream[ctx.partition.local], None, None
 
     with mock.patch.object(row_partition._GatheredRows, "backward", staticmethod(kept)):
-        many = run(DistributedLoss(MSLoss()), *batch.mine)
-    assert fails(many, one, batch.own)
-    equal((many[0], world * one[1][batch.own]), one, batch.own)  # the value is right, though
-    assert fails((many[0], one[1][batch.own]), one, batch.own), "the scale is not looked at"
-    shuffled = run(DistributedLoss(MSLoss()), batch.mine[0], batch.mine[1].roll(1))
-    assert fails(shuffled, one, batch.own)
+        many = run(DistributedLoss(MSLoss()), *batch.part)
+    assert fails(many, one, batch.rows)
+    equal((many[0], world * one[1][batch.rows]), one, batch.rows)  # the value is right, though
+    assert fails((many[0], one[1][batch.rows]), one, batch.rows), "the scale is not looked at"
+    shuffled = run(DistributedLoss(MSLoss()), batch.part[0], batch.part[1].roll(1))
+    assert fails(shuffled, one, batch.rows)
 
 
 def check_wrapper_of_pml():
@@ -53,18 +53,18 @@ def check_wrapper_of_pml():
     for loss, miner in ((MSLoss(), None), (MSWeightedLoss(), MSMiner())):
         mined = None if miner is None else miner(batch.x, batch.labels)
         one = run(loss, batch.x, batch.labels, mined)
-        theirs = None if miner is None else DistributedMinerWrapper(miner)(*batch.mine)
-        value, gradient = run(DistributedLossWrapper(loss), *batch.mine, theirs)
-        equal((value / world, gradient), one, batch.own)
+        theirs = None if miner is None else DistributedMinerWrapper(miner)(*batch.part)
+        value, gradient = run(DistributedLossWrapper(loss), *batch.part, theirs)
+        equal((value / world, gradient), one, batch.rows)
 
 
 def check_efficient_wrapper_of_pml_is_wrong():
     batch = even()
     one = run(MSWeightedLoss(), batch.x, batch.labels)
-    many = run(DistributedLossWrapper(MSWeightedLoss(), efficient=True), *batch.mine)
-    ratio = many[1].norm() / (dist.get_world_size() * one[1][batch.own]).norm()
+    many = run(DistributedLossWrapper(MSWeightedLoss(), efficient=True), *batch.part)
+    ratio = many[1].norm() / (dist.get_world_size() * one[1][batch.rows]).norm()
     assert ratio > 1.2, "PML has mended it: drop this check"
-    assert fails(many, one, batch.own)
+    assert fails(many, one, batch.rows)
 
 
 def check_memory_in_the_wrapper_of_pml():
@@ -73,8 +73,8 @@ def check_memory_in_the_wrapper_of_pml():
         batch = even()
         x = batch.x + 0.1 * step
         one = run(alone, x, batch.labels)
-        value, gradient = run(DistributedLossWrapper(inside), x[batch.own], batch.mine[1])
-        equal((value / dist.get_world_size(), gradient), one, batch.own)
+        value, gradient = run(DistributedLossWrapper(inside), x[batch.rows], batch.part[1])
+        equal((value / dist.get_world_size(), gradient), one, batch.rows)
 
 
 def check_tuples_of_the_miner_wrapper_of_pml():
@@ -82,5 +82,5 @@ def check_tuples_of_the_miner_wrapper_of_pml():
     batch = even()
     one = run(MSLoss(), batch.x, batch.labels)
     for efficient in (False, True):
-        mined = DistributedMinerWrapper(MSMiner(), efficient)(*batch.mine)
-        equal(run(DistributedLoss(MSWeightedLoss()), *batch.mine, mined), one, batch.own)
+        mined = DistributedMinerWrapper(MSMiner(), efficient)(*batch.part)
+        equal(run(DistributedLoss(MSWeightedLoss()), *batch.part, mined), one, batch.rows)

@@ -94,14 +94,13 @@ def check_one_at_fault():
     ):
         right = (queries,) * len(args), {}
         args, options = (args, options) if at_fault() else right
-        kind = RuntimeError if message == "no picture" else ValueError
         raised_on_all(
             distributed_dataset_recall,
             Net(),
             *args,
             **options,
             message=from_last(message),
-            kind=kind,
+            kind=RuntimeError if message == "no picture" else ValueError,
         )
     other = (Images(14),) if at_fault() else (queries,)
     message = "^size of queries must be the same on all ranks, got 13, .*14"

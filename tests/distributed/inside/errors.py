@@ -11,7 +11,7 @@ from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.weightings import PairWeighting, PairWeights
 
-from ..shares import equal, run, share
+from ..partition import equal, partitioned_batch, run
 
 THREE = {world: (3,) * world for world in (2, 3, 4)}
 
@@ -26,9 +26,9 @@ def raised_on_all(loss, *args, message, kind=ValueError, **kwargs):
 
 
 def still_in_step():
-    batch = share()
+    batch = partitioned_batch()
     one = run(MSLoss(), batch.x, batch.labels)
-    equal(run(DistributedLoss(MSLoss()), *batch.mine), one, batch.own)
+    equal(run(DistributedLoss(MSLoss()), *batch.part), one, batch.rows)
 
 
 def from_last(message):
@@ -43,7 +43,7 @@ def spoiled(x):
 
 
 def check_one_bad_batch():
-    x, labels = share(THREE).mine
+    x, labels = partitioned_batch(THREE).part
     pairs = tuple(torch.tensor([i]) for i in (0, 1, 0, 2))
     beyond = tuple(torch.tensor([i]) for i in (0, 3 * dist.get_world_size(), 0, 2))
     wrong = {
@@ -67,7 +67,7 @@ def check_one_bad_batch():
 
 
 def check_batches_that_do_not_fit():
-    x, labels = share(THREE).mine
+    x, labels = partitioned_batch(THREE).part
     refs = x.clone()
     for message, args, other in (
         ("dims must be the same on all ranks, got 5, .*4", (x, labels), (x[:, 1:], labels)),
@@ -102,7 +102,7 @@ class MinerFailsOnOne(MSMiner):
 
 
 def check_failures_on_the_way():
-    x, labels = share(THREE).mine
+    x, labels = partitioned_batch(THREE).part
     failing = DistributedLoss(GPWLoss(FailsOnOne()))
     raised_on_all(failing, x, labels, message=from_last("out of memory"), kind=RuntimeError)
     still_in_step()
@@ -113,7 +113,7 @@ def check_failures_on_the_way():
 
 
 def check_memory():
-    x, _ = share(THREE).mine
+    x, _ = partitioned_batch(THREE).part
     labels = torch.tensor([0, 0, 1])
     pairs = tuple(torch.tensor([i]) for i in (0, 1, 0, 2))
     memory = CrossBatchMemory(MSLoss(), 5, 40)
@@ -147,9 +147,11 @@ def check_groups():
     first = dist.new_group([0, 1])
     loss = DistributedLoss(MSLoss(), group=first)
     if dist.get_rank() > 1:
-        raised_on_all(loss, *share().mine, message="group must have this process as a member")
+        raised_on_all(
+            loss, *partitioned_batch().part, message="group must have this process as a member"
+        )
         return
-    batch = share((9, 15) + (0,) * (dist.get_world_size() - 2))
+    batch = partitioned_batch((9, 15) + (0,) * (dist.get_world_size() - 2))
     one = run(MSLoss(), batch.x, batch.labels)
-    many = run(loss, *batch.mine)
-    equal((many[0], many[1] / 2 * dist.get_world_size()), one, batch.own)
+    many = run(loss, *batch.part)
+    equal((many[0], many[1] / 2 * dist.get_world_size()), one, batch.rows)

@@ -12,7 +12,7 @@ from pml_gpw.distributed import DistributedLoss, row_partition
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.weightings import MultiSimilarity
 
-from ..shares import share
+from ..partition import partitioned_batch
 from .errors import THREE, at_fault, from_last, still_in_step
 
 
@@ -24,7 +24,7 @@ class ReducerFailsOnOne(MeanReducer):
 
 
 def check_errors_of_the_second_step():
-    x, labels = share(THREE).mine
+    x, labels = partitioned_batch(THREE).part
     reducing = MSLoss(reducer=ReducerFailsOnOne())
     for loss in (reducing, CrossBatchMemory(reducing, 5, 40)):
         with pytest.raises(RuntimeError, match=from_last("'no such class'")):
@@ -57,7 +57,7 @@ FailsWhenAskedAgain.asked = 0
 
 
 def check_errors_in_backward():
-    x, labels = share(THREE).mine
+    x, labels = partitioned_batch(THREE).part
     x = x.clone().requires_grad_()
     FailsWhenAskedAgain.asked = 0
     loss = DistributedLoss(GPWLoss(FailsWhenAskedAgain(), reducer=AvgNonZeroReducer()))
@@ -70,7 +70,7 @@ def check_errors_in_backward():
 
 def check_no_room_for_what_is_gathered():
     """The room is made before anything is sent, so that the others do not wait in vain."""
-    x, labels = share(THREE).mine
+    x, labels = partitioned_batch(THREE).part
     original = row_partition.RowPartition._buffers
 
     def without_memory(self, rows):
@@ -88,7 +88,7 @@ def check_no_room_for_what_is_gathered():
 
 
 def check_errors_about_arguments_are_value_errors():
-    x, labels = share(THREE).mine
+    x, labels = partitioned_batch(THREE).part
     labels = labels + 0.5 if at_fault() else labels
     with pytest.raises(ValueError, match=from_last("labels must be integers")) as error:
         DistributedLoss(MSLoss())(x, labels)
@@ -98,10 +98,33 @@ def check_errors_about_arguments_are_value_errors():
 
 def check_backward_twice():
     """A retained graph gives the same gradient again, on every process."""
-    batch = share()
-    x = batch.mine[0].clone().requires_grad_()
+    batch = partitioned_batch()
+    x = batch.part[0].clone().requires_grad_()
     for reducer in (MeanReducer(), AvgNonZeroReducer()):
-        value = DistributedLoss(MSLoss(reducer=reducer))(x, batch.mine[1])
+        value = DistributedLoss(MSLoss(reducer=reducer))(x, batch.part[1])
         first, second = (torch.autograd.grad(value, x, retain_graph=True)[0] for _ in range(2))
         assert first.equal(second)
     dist.barrier()
+
+
+class LossesOfAnotherKind(MSLoss):
+    def anchor_losses(self, batch, uniform_upstream=False):
+        found = super().anchor_losses(batch, uniform_upstream)
+        if at_fault():
+            return found._replace(losses=found.losses.float())
+        return found
+
+
+def check_losses_of_another_dtype():
+    """They would not fit into what the others send."""
+    x, labels = partitioned_batch(THREE).part
+    message = from_last(r"anchor_losses must return tensors of \(3,\) torch.float64, got .*float32")
+    with pytest.raises(ValueError, match=message):
+        DistributedLoss(LossesOfAnotherKind())(x, labels)
+    still_in_step()
+
+
+def check_a_memory_needs_labels():
+    with pytest.raises(ValueError, match="labels must be given: a memory holds them too"):
+        DistributedLoss(CrossBatchMemory(MSLoss(), 5, 40))(partitioned_batch(THREE).part[0])
+    still_in_step()

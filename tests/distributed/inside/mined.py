@@ -10,13 +10,13 @@ from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
 
-from ..shares import REF_SIZES, equal, run, share
+from ..partition import REF_SIZES, equal, partitioned_batch, run
 
 
 def mined_by_each(batch, miner):
     """What a miner finds in the rows of each process alone, as one tuple of the whole batch."""
     bounds = [None] * dist.get_world_size()
-    dist.all_gather_object(bounds, (batch.own.start, batch.own.stop))
+    dist.all_gather_object(bounds, (batch.rows.start, batch.rows.stop))
     tuples = [
         [index + start for index in miner(batch.x[start:stop], batch.labels[start:stop])]
         for start, stop in bounds
@@ -26,21 +26,21 @@ def mined_by_each(batch, miner):
 
 def check_tuple_of_the_local_batch():
     """Each process mines among its own; together that is one tuple of blocks."""
-    batch = share()
+    batch = partitioned_batch()
     miner = miners.PairMarginMiner(0.5, 0.5)
     together = mined_by_each(batch, miner)
     one = run(MSWeightedLoss(), batch.x, batch.labels, together)
     loss = DistributedLoss(MSWeightedLoss())
-    equal(run(loss, *batch.mine, miner(*batch.mine)), one, batch.own)
-    equal(run(loss, batch.mine[0], None, miner(*batch.mine)), one, batch.own)
+    equal(run(loss, *batch.part, miner(*batch.part)), one, batch.rows)
+    equal(run(loss, batch.part[0], None, miner(*batch.part)), one, batch.rows)
 
 
 def check_only_own_anchors_are_mined():
-    batch = share()
+    batch = partitioned_batch()
     miner = MSMiner(collect_stats=True)
     miner(batch.x, batch.labels)
     every = torch.tensor([miner.num_pos_pairs, miner.num_neg_pairs])
-    DistributedLoss(MSWeightedLoss(), miner)(*batch.mine)
+    DistributedLoss(MSWeightedLoss(), miner)(*batch.part)
     own = torch.tensor([miner.num_pos_pairs, miner.num_neg_pairs])
     assert (own < every).all()
     dist.all_reduce(own)
@@ -48,15 +48,15 @@ def check_only_own_anchors_are_mined():
 
 
 def check_miners_of_pml():
-    batch, refs = share(), share(REF_SIZES, seed=2)
+    batch, refs = partitioned_batch(), partitioned_batch(REF_SIZES, seed=2)
     for miner in (miners.PairMarginMiner(0.5, 0.5), miners.TripletMarginMiner(0.2)):
         one = run(MSWeightedLoss(), batch.x, batch.labels, miner(batch.x, batch.labels))
         loss = DistributedLoss(MSWeightedLoss(), miner)
-        equal(run(loss, *batch.mine), one, batch.own)
+        equal(run(loss, *batch.part), one, batch.rows)
         mined = miner(batch.x, batch.labels, refs.x, refs.labels)
         one = run(MSWeightedLoss(), batch.x, batch.labels, mined, refs.x, refs.labels)
-        many = run(loss, *batch.mine, None, *refs.mine)
-        equal(many, one, batch.own)
+        many = run(loss, *batch.part, None, *refs.part)
+        equal(many, one, batch.rows)
 
 
 MEMORIES = {
@@ -75,9 +75,9 @@ def check_memory():
         alone, memory = make(), make()
         many = DistributedLoss(memory)
         for step in range(10):
-            batch = share(seed=step)
+            batch = partitioned_batch(seed=step)
             one = run(alone, batch.x, batch.labels)
-            equal(run(many, *batch.mine), one, batch.own)
+            equal(run(many, *batch.part), one, batch.rows)
             assert memory.embedding_memory.equal(alone.embedding_memory)
             assert memory.label_memory.equal(alone.label_memory)
             assert memory.get_extra_state() == alone.get_extra_state()
@@ -88,12 +88,12 @@ def check_memory_with_mask_and_tuple():
     memory = copy.deepcopy(alone)
     many = DistributedLoss(memory)
     for step in range(4):
-        batch = share(seed=step)
+        batch = partitioned_batch(seed=step)
         mask = torch.arange(24) % 3 == 0
         one = run(alone, batch.x, batch.labels, None, mask)
-        ours = run(many, *batch.mine, enqueue_mask=mask[batch.own])
-        equal(ours, one, batch.own)
+        ours = run(many, *batch.part, enqueue_mask=mask[batch.rows])
+        equal(ours, one, batch.rows)
         assert memory.embedding_memory.equal(alone.embedding_memory)
         extra = miners.PairMarginMiner(0.9, 0.1)
         one = run(alone, batch.x, batch.labels, mined_by_each(batch, extra))
-        equal(run(many, *batch.mine, extra(*batch.mine)), one, batch.own)
+        equal(run(many, *batch.part, extra(*batch.part)), one, batch.rows)

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from pml_gpw.distributed import distributed_recall_at_k, query_blocks, recall
 from pml_gpw.evaluation import exact, ranks, recall_at_k
 
-from ...engine.test_streamed import LargestTensor
 from ...evaluation.tasks import DTYPES, METRICS, close_pairs
+from ...probes import LargestTensor
 
 BACKENDS = ("torch", "faiss")
 CASES = 20

@@ -11,7 +11,7 @@ from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
 
 from ...tolerances import close
-from ..shares import SIZES, share
+from ..partition import SIZES, partitioned_batch
 
 STEPS = 20
 
@@ -23,13 +23,13 @@ def network():
 
 
 def train(model, loss, local):
-    """The weights after some steps, with shares that change from step to step."""
+    """The weights after some steps, with parts that change from step to step."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     sizes = SIZES[dist.get_world_size()]
     for step in range(STEPS):
         turn = step % len(sizes)
-        batch = share(sizes[turn:] + sizes[:turn], seed=step)
-        x, labels = batch.mine if local else (batch.x, batch.labels)
+        batch = partitioned_batch(sizes[turn:] + sizes[:turn], seed=step)
+        x, labels = batch.part if local else (batch.x, batch.labels)
         optimizer.zero_grad()
         loss(model(x), labels).backward()
         optimizer.step()
@@ -59,11 +59,11 @@ def check_training():
 
 def check_gradients_that_are_summed():
     """Without DistributedDataParallel: the loss over world_size, and a sum."""
-    batch = share()
+    batch = partitioned_batch()
     one, many = network(), network()
     MSLoss()(one(batch.x), batch.labels).backward()
     (
-        DistributedLoss(MSLoss())(many(batch.mine[0]), batch.mine[1]) / dist.get_world_size()
+        DistributedLoss(MSLoss())(many(batch.part[0]), batch.part[1]) / dist.get_world_size()
     ).backward()
     for a, b in zip(many.parameters(), one.parameters(), strict=True):
         dist.all_reduce(a.grad)
@@ -71,14 +71,14 @@ def check_gradients_that_are_summed():
 
 
 def check_steps_of_two_losses_and_of_accumulated_gradients():
-    batch = share()
+    batch = partitioned_batch()
     one = network()
     many = DistributedDataParallel(copy.deepcopy(one))
     loss, other = DistributedLoss(MSLoss()), DistributedLoss(ms_variant("S")[1])
     for _ in range(2):
         embeddings = one(batch.x)
         (MSLoss()(embeddings, batch.labels) + 2 * other.loss(embeddings, batch.labels)).backward()
-        embeddings = many(batch.mine[0])
-        (loss(embeddings, batch.mine[1]) + 2 * other(embeddings, batch.mine[1])).backward()
+        embeddings = many(batch.part[0])
+        (loss(embeddings, batch.part[1]) + 2 * other(embeddings, batch.part[1])).backward()
     for a, b in zip(many.parameters(), one.parameters(), strict=True):
         close(a.grad, b.grad)

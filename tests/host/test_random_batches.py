@@ -9,8 +9,8 @@ from pytorch_metric_learning.miners import MultiSimilarityMiner
 
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 
-from . import oracles
-from .tolerances import close
+from .. import oracles
+from ..tolerances import close
 
 BLOCKS, CASES_PER_BLOCK = 40, 60
 

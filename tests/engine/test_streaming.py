@@ -1,11 +1,9 @@
-"""The streamed engine against the dense autograd twin, and that it never holds the matrix."""
+"""The streamed engine against the dense autograd twin; it never holds the matrix."""
 
 import pytest
 import torch
-from pytorch_metric_learning.distances import DotProductSimilarity
 from pytorch_metric_learning.reducers import DoNothingReducer
 from torch.nn.functional import normalize
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pml_gpw import GPWLoss, MSLoss
 from pml_gpw.engine import (
@@ -21,7 +19,9 @@ from pml_gpw.mining import MSMining
 from pml_gpw.weightings import MultiSimilarity
 
 from ..cases import CASES
+from ..probes import LargestTensor
 from ..tolerances import close
+from .batches import embed
 
 MININGS = [None, MSMining(0.0), MSMining(0.1), MSMining(0.7)]
 UPSTREAMS = {
@@ -29,16 +29,6 @@ UPSTREAMS = {
     "sum": torch.ones,
     "per_anchor": lambda n: torch.linspace(-1, 2, n),
 }
-
-
-def embed(n, seed, dtype, per_class=4):
-    """Loose clusters, so that mining keeps some pairs of some anchors; the last label is alone."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(n) // per_class
-    centres = torch.randn(n, 6, generator=generator, dtype=torch.float64)[labels]
-    x = centres + 0.6 * torch.randn(n, 6, generator=generator, dtype=torch.float64)
-    order = torch.randperm(n, generator=generator)
-    return normalize(x, dim=1).to(dtype)[order], labels[order]
 
 
 @pytest.fixture(params=["dense", "searched", "sparse"])
@@ -135,61 +125,6 @@ def test_half_precision(case, mining, own, dtype, layout):
             close(actual, wanted, torch.finfo(dtype).eps)
 
 
-def test_references_without_gradient():
-    x, labels = embed(20, 0, torch.float64)
-    y, ref_labels = embed(30, 1, torch.float64)
-    x.requires_grad_()
-    free = y.clone().requires_grad_()
-
-    def gradient(references):
-        walk = Walk(x, references, LabelPairs(labels, ref_labels), plan=Plan(8))
-        losses, _, _ = streamed_losses(walk, MultiSimilarity(), uniform_upstream=True)
-        return torch.autograd.grad(losses.sum(), x)[0]
-
-    close(gradient(y), gradient(free))
-
-
-def test_detached_references_get_no_gradient():
-    """They share their memory with the anchors, and are still not the anchors."""
-    distance = DotProductSimilarity(normalize_embeddings=False)
-    x, labels = embed(20, 0, torch.float64)
-    x.requires_grad_()
-    own = label_masks(labels, labels, torch.arange(20))
-    expected = reference_losses(x @ x.detach().T, *own, MultiSimilarity()).mean()
-    loss = GPWLoss(MultiSimilarity(), distance=distance)(x, labels, ref_emb=x.detach())
-    close(*(torch.autograd.grad(value, x)[0] for value in (loss, expected)))
-
-
-@pytest.mark.parametrize("mining", MININGS, ids=repr)
-def test_backward_under_autocast(mining):
-    x, labels = embed(24, 0, torch.float32)
-    x.requires_grad_()
-    loss = GPWLoss(MultiSimilarity(), mining, reducer=DoNothingReducer())
-
-    def gradient(autocast):
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            losses = loss(x, labels)["loss"]["losses"]
-            return torch.autograd.grad((losses * torch.linspace(0, 1, 24)).sum(), x)[0]
-
-    assert gradient(True).equal(gradient(False))
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remembers the largest number of elements that any operation returned and holds."""
-
-    def __init__(self):
-        super().__init__()
-        self.numel = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for value in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(value, torch.Tensor):
-                held = value._nnz() if value.layout == torch.sparse_csr else value.numel()
-                self.numel = max(self.numel, held)
-        return result
-
-
 @pytest.mark.parametrize("mining", [None, MSMining(0.1)], ids=repr)
 @pytest.mark.parametrize("uniform", [True, False])
 def test_the_matrix_is_never_held(mining, uniform):
@@ -204,17 +139,3 @@ def test_the_matrix_is_never_held(mining, uniform):
     with LargestTensor() as seen:
         MSLoss(chunk_size=n)(x, labels)
     assert seen.numel >= n * n, "the probe sees nothing"
-
-
-def test_chunk_size_is_checked():
-    for wrong in (0, -3, 2.5, True):
-        with pytest.raises(ValueError, match=f"chunk_size must be an integer > 0, got {wrong}"):
-            MSLoss(chunk_size=wrong)
-
-
-def test_double_backward_is_refused():
-    x, labels = embed(12, 0, torch.float64)
-    x.requires_grad_()
-    (gradient,) = torch.autograd.grad(MSLoss()(x, labels), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="double backward is not supported"):
-        gradient.sum().backward()

@@ -11,19 +11,19 @@ SIZES = {2: (9, 15), 3: (11, 1, 12), 4: (10, 1, 0, 13)}
 REF_SIZES = {2: (20, 3), 3: (7, 16, 0), 4: (0, 5, 11, 7)}
 
 
-class Share(NamedTuple):
+class PartitionedBatch(NamedTuple):
     """A batch, and which of its rows are this process's."""
 
     x: torch.Tensor
     labels: torch.Tensor
-    own: slice
+    rows: slice
 
     @property
-    def mine(self):
-        return self.x[self.own], self.labels[self.own]
+    def part(self):
+        return self.x[self.rows], self.labels[self.rows]
 
 
-def share(sizes=SIZES, dtype=torch.float64, seed=0):
+def partitioned_batch(sizes=SIZES, dtype=torch.float64, seed=0):
     """The same batch on every process: six loose classes, and three labels that are alone.
 
     So some process has no anchor with a positive, where one has row 10 or 11 to itself.
@@ -38,7 +38,7 @@ def share(sizes=SIZES, dtype=torch.float64, seed=0):
     x = (centres[labels] + 0.6 * noise).to(dtype)
     lone = [row for row in (1, 10, 11) if row < n]
     labels[lone] = 6 + torch.arange(len(lone))
-    return Share(x, labels, slice(start, start + sizes[rank]))
+    return PartitionedBatch(x, labels, slice(start, start + sizes[rank]))
 
 
 def run(loss, x, *args, scale=1, **kwargs):
@@ -49,10 +49,10 @@ def run(loss, x, *args, scale=1, **kwargs):
     return value.detach(), leaf.grad
 
 
-def equal(many, one, own):
+def equal(many, one, rows):
     """Value and gradient are those of one process, the gradient as for an average over ranks."""
     tolerance = FLOAT64 if many[1].dtype == torch.float64 else 10 * FLOAT32
     close(many[0], one[0], tolerance)
-    expected = dist.get_world_size() * one[1][own]
+    expected = dist.get_world_size() * one[1][rows]
     scale = max(1.0, float(one[1].abs().max()))
     close(many[1] / scale, expected / scale, tolerance)

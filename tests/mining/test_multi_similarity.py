@@ -4,7 +4,7 @@ from hypothesis import given
 
 from pml_gpw.mining import MSMining
 
-from . import oracles
+from .. import oracles
 
 
 def mined_by_loop(epsilon, sim, pos, neg):

@@ -3,27 +3,10 @@ import re
 import pytest
 import torch
 
+from pml_gpw import MSWeightedLoss
 from pml_gpw.engine import IndexPairs
-from pml_gpw.engine.arguments import find_self_index
-from pml_gpw.engine.label_pairs import label_masks
 
-from . import oracles
-
-
-@pytest.mark.parametrize("labels", [[0, 0, 1], [5], [2, 2, 2, 2], [0, 1, 2], [-3, 2**40, -3]])
-def test_label_masks(labels):
-    labels = torch.tensor(labels)
-    for actual, expected in zip(
-        label_masks(labels, labels, torch.arange(len(labels))),
-        oracles.pairs_of(labels),
-        strict=True,
-    ):
-        assert actual.equal(expected)
-    others = labels.flip(0)
-    for actual, expected in zip(
-        label_masks(labels, others), oracles.pairs_of(labels, others), strict=True
-    ):
-        assert actual.equal(expected)
+from .batches import clusters
 
 
 def test_tuple_masks_of_pairs_and_triplets():
@@ -32,14 +15,6 @@ def test_tuple_masks_of_pairs_and_triplets():
         pos, neg = IndexPairs.of(indices_tuple, (3, 4)).masks(slice(0, 3))
         assert pos.nonzero().tolist() == [[0, 1], [2, 3]]
         assert neg.nonzero().tolist() == [[0, 2], [0, 3], [2, 0]]
-
-
-def test_anchors_among_the_references():
-    x = torch.randn(3, 2)
-    for twin in (x, x.clone().detach()):
-        assert find_self_index(x, twin).tolist() == [0, 1, 2]
-    assert find_self_index(x, x.flip(0)).tolist() == [-1] * 3
-    assert find_self_index(x, x[:2]) is None
 
 
 LONG = torch.tensor([0, 1])
@@ -61,3 +36,13 @@ def test_bad_tuples(indices_tuple, message):
     with pytest.raises(ValueError, match="indices_tuple") as error:
         IndexPairs.of(indices_tuple, (3, 3))
     assert re.search(message, str(error.value))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_pairs_named_both_positive_and_negative(flip):
+    x, labels = clusters(500, 0.3)
+    one, other = torch.tensor([3]), torch.tensor([7])
+    many = torch.arange(100)
+    pairs = (torch.cat([many, one]), torch.cat([many + 100, other]), one, other)
+    with pytest.raises(ValueError, match="both positive and negative"):
+        MSWeightedLoss()(x, labels, pairs[2:] + pairs[:2] if flip else pairs)

@@ -1,6 +1,6 @@
 """A loss called once: its value and its gradient."""
 
-from ..tolerances import close
+from .tolerances import close
 
 
 def run(loss, x, *args, **kwargs):
@@ -13,3 +13,8 @@ def run(loss, x, *args, **kwargs):
 def close_runs(ours, theirs):
     for a, b in zip(ours, theirs, strict=True):
         close(a, b)
+
+
+def pairs_of_tuple(indices):
+    a1, p, a2, n = (i.tolist() for i in indices)
+    return set(zip(a1, p, strict=True)), set(zip(a2, n, strict=True))

@@ -1,0 +1,66 @@
+import multiprocessing
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from benchmarks import scaling, stopwatch
+
+from ..datasets.miniatures import MINIATURES
+from ..distributed.processes import Processes
+from .lives import Server
+from .small_runs import SMALL, app
+
+
+@pytest.fixture(scope="session")
+def roots(tmp_path_factory):
+    folders = {name: tmp_path_factory.mktemp("miniature") for name in MINIATURES}
+    for name, (_, make) in MINIATURES.items():
+        make(folders[name])
+    return folders
+
+
+@pytest.fixture
+def invoke(roots, tmp_path):
+    def call(dataset, *options, output=tmp_path / "runs"):
+        root = ["--root", str(roots[dataset])] if dataset in roots else ["--root", "nowhere"]
+        arguments = [
+            dataset.partition(",")[0],
+            *root,
+            *SMALL,
+            "--output",
+            str(output),
+            *map(str, options),
+        ]
+        return CliRunner().invoke(app, arguments)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Forks trainings that are to be killed."""
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory):
+    """A group of two processes."""
+    pool = Processes(2, tmp_path_factory.mktemp("stores"))
+    yield pool
+    pool.stop()
+
+
+@pytest.fixture
+def quick_processes(monkeypatch):
+    """Processes of the benchmarks' own, forked from one that has imported what they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "pml_gpw", "benchmarks.steps", "benchmarks.scaling"])
+    server = SimpleNamespace(get_context=lambda _: context)
+    monkeypatch.setattr(stopwatch, "multiprocessing", server)
+    start = partial(torch.multiprocessing.start_processes, start_method="forkserver")
+    monkeypatch.setattr(scaling, "mp", SimpleNamespace(spawn=start))

@@ -1,0 +1,143 @@
+"""A run that is killed goes on to the same bits, wherever it was killed."""
+
+import signal
+
+import pytest
+import torch
+
+from benchmarks import checkpoints
+from benchmarks.trainer import Trainer
+
+from . import kills
+from .small_runs import SMALL, compared, ok, same, state_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*published", "ignore:.*lr_scheduler.step")
+
+
+EPOCHS = ["--iterations", "6", "--evaluate-every", "2"]
+OPTIONS = ["--learning-rate", "0.01", "--memory", "30", "--no-frozen-batch-norm"]
+IMAGES = 20  # of an evaluation
+
+# Where a life ends: the point, the time at which it is reached, and which checkpoints it leaves.
+POINTS = [
+    (kills.between_backward_and_the_optimizers, 2, []),  # before the first checkpoint
+    (kills.between_backward_and_the_optimizers, 4, [1]),
+    (kills.between_the_steps_of_two_optimizers, 4, [1]),
+    (kills.while_the_images_of_an_evaluation_are_read, IMAGES + 7, [1]),
+    (kills.after_an_evaluation, 2, [1]),
+    (kills.between_the_csv_and_the_database_of_the_logs, 2, [1]),
+    (kills.in_the_middle_of_a_checkpoints_file, 1, []),
+    (kills.in_the_middle_of_a_checkpoints_file, 2, [1]),
+    (kills.before_a_checkpoint_is_renamed, 2, [1]),
+    (kills.after_a_checkpoint_is_renamed, 2, [1, 2]),
+    (kills.while_an_earlier_checkpoint_is_removed, 1, [1, 2]),
+    (kills.before_the_last_weights_are_renamed, 1, [3]),
+    (kills.between_the_last_and_the_best_weights, 1, [3]),
+    (kills.before_the_result_is_renamed, 1, [3]),
+    (kills.after_the_result_is_renamed, 1, [3]),
+    (kills.while_the_checkpoints_of_a_finished_run_are_removed, 1, [3]),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(roots, server, tmp_path_factory):
+    """A run that nothing has killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert live(server, roots, folder, EPOCHS) == 0
+    return folder, compared(folder, folder / "tables")
+
+
+def live(server, roots, folder, epochs, point=None, nth=1):
+    """One life of a run in a process of its own; its exit code."""
+    arguments = ["CUB200", "--root", str(roots["CUB200"]), *SMALL, *epochs, *OPTIONS]
+    arguments += ["--output", str(folder / "runs"), "--resume"]
+    life = {"arguments": arguments, "log": str(folder / "log"), "nth": nth}
+    (code,) = server.run(life | ({} if point is None else {"point": point.__name__}))
+    return code
+
+
+def checkpoints_of(folder):
+    return sorted(int(path.name) for path in folder.rglob("checkpoints/0*"))
+
+
+def killed(server, roots, folder, epochs, point, nth=1):
+    code = live(server, roots, folder, epochs, point, nth)
+    assert code == -signal.SIGKILL, (folder / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("point", "nth", "left"), POINTS, ids=[f"{p.__name__}-{nth}" for p, nth, _ in POINTS]
+)
+def test_killed_it_ends_in_the_same_bits(invoke, roots, server, whole, tmp_path, point, nth, left):
+    killed(server, roots, tmp_path, EPOCHS, point, nth)
+    assert checkpoints_of(tmp_path) == left
+    ok(invoke("CUB200", *EPOCHS, *OPTIONS, "--resume"))
+    same(state_of(whole[0]), state_of(tmp_path))
+    assert compared(tmp_path, whole[0] / "tables") == whole[1]
+
+
+def test_killed_in_many_lives_it_ends_in_the_same_bits(roots, server, tmp_path):
+    """One run that is killed at every point, one after another."""
+    epochs = ["--iterations", "4", "--evaluate-every", "1"]
+    whole, many = tmp_path / "whole", tmp_path / "many"
+    for folder in (whole, many):
+        folder.mkdir()
+    assert live(server, roots, whole, epochs) == 0
+    points = [kills.after_a_checkpoint_is_renamed, kills.while_the_logs_are_put_back]
+    for point in dict.fromkeys([*points, *(point for point, *_ in POINTS)]):
+        killed(server, roots, many, epochs, point)
+    assert live(server, roots, many, epochs) == 0
+    same(state_of(whole), state_of(many))
+
+
+def test_logs_that_are_not_put_back_are_noticed(
+    invoke, roots, server, whole, tmp_path, monkeypatch
+):
+    """A control: what a life logs after its last checkpoint must not stay."""
+    killed(server, roots, tmp_path, EPOCHS, kills.before_a_checkpoint_is_renamed, 2)
+    monkeypatch.setattr(checkpoints, "KEPT", ())
+    ok(invoke("CUB200", *EPOCHS, *OPTIONS, "--resume"))
+    with pytest.raises(AssertionError):
+        same(state_of(whole[0]), state_of(tmp_path))
+
+
+def test_another_seed_ends_in_other_bits(invoke, tmp_path):
+    """A control of the comparison: it could see a difference."""
+    options = ("--iterations", 2, "--evaluate-every", 1, "--seeds", 2)
+    ok(invoke("CUB200", *options))
+    one, other = sorted((tmp_path / "runs").rglob("last.pt"))
+    one, other = (torch.load(p, weights_only=True)["embedder"]["weight"] for p in (one, other))
+    assert not torch.equal(one, other)
+
+
+def test_it_goes_on_from_its_checkpoint_with_worker_processes(invoke, tmp_path, monkeypatch):
+    options = ("--iterations", 6, "--evaluate-every", 2, "--workers", 1)
+    ok(invoke("CUB200", *options, output=tmp_path / "whole"))
+    train, epochs = Trainer.train_epoch, []
+
+    def stopped(self, epoch):
+        epochs.append(epoch)
+        if epochs == [1, 2, 3]:
+            raise KeyboardInterrupt
+        train(self, epoch)
+
+    monkeypatch.setattr(Trainer, "train_epoch", stopped)
+    first = invoke("CUB200", *options)
+    assert first.exit_code == 130
+    assert "--resume goes on" in first.output
+    ok(invoke("CUB200", *options, "--resume"))
+    assert epochs == [1, 2, 3, 3]
+    same(state_of(tmp_path / "whole"), state_of(tmp_path / "runs"))
+
+
+def test_what_is_interrupted_wants_a_word(invoke, monkeypatch, tmp_path):
+    monkeypatch.setattr(Trainer, "train_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert invoke("CUB200", "--iterations", 1).exit_code == 130
+    monkeypatch.undo()
+    refused = invoke("CUB200", "--iterations", 1)
+    assert refused.exit_code == 2
+    assert "--resume" in refused.output
+    ok(invoke("CUB200", "--iterations", 1, "--fresh"))
+    again = ok(invoke("CUB200", "--iterations", 1))  # finished: nothing to do
+    assert "images/s" not in again.output
+    assert "after the last epoch" in again.output

@@ -1,0 +1,91 @@
+"""State, copies and pickles, and hyper-parameters as attributes of losses and miners."""
+
+import copy
+import pickle
+from dataclasses import dataclass
+
+import pytest
+import torch
+from pytorch_metric_learning import distances
+
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw.losses import PairSimilarityLoss
+from pml_gpw.mining import MSMining
+from pml_gpw.reducers import PairWeightReducer
+from pml_gpw.weightings import (
+    BinomialDeviance,
+    LiftedStructure,
+    MultiSimilarity,
+    PairWeighting,
+    PairWeights,
+)
+
+from ..tolerances import close
+
+MODULES = [
+    MSMiner(0.3),
+    MSWeightedLoss(3, 40, 0.4, collect_stats=True),
+    MSLoss(3, 40, 0.4, 0.2, distance=distances.LpDistance()),
+    GPWLoss(LiftedStructure(2, 50, None), MSMining(0.2)),
+    PairSimilarityLoss(reducer=PairWeightReducer(MultiSimilarity())),
+]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: type(m).__name__)
+def test_pickle_copy_and_state(batch, module, tmp_path):
+    def outcome(m):
+        result = m(*batch)
+        return torch.cat(result).tolist() if isinstance(result, tuple) else result.tolist()
+
+    expected = outcome(module)
+    for twin in (pickle.loads(pickle.dumps(module)), copy.deepcopy(module)):
+        assert outcome(twin) == expected
+    torch.save(module.state_dict(), tmp_path / "state.pth")
+    module.load_state_dict(torch.load(tmp_path / "state.pth", weights_only=True))
+    assert outcome(module) == expected
+
+
+def test_hyper_parameters_read_and_set_as_attributes(batch):
+    loss = MSLoss(alpha=2, epsilon=0.1)
+    assert (loss.alpha, loss.beta, loss.base, loss.epsilon) == (2, 50, 0.5, 0.1)
+    loss.alpha, loss.epsilon = 7, 0.4
+    close(loss(*batch), MSLoss(alpha=7, epsilon=0.4)(*batch))
+    with pytest.raises(ValueError, match="alpha must be a finite number > 0, got -1"):
+        loss.alpha = -1
+    with pytest.raises(AttributeError, match="gamma"):
+        _ = loss.gamma
+    assert "MultiSimilarity(alpha=7, beta=50, base=0.5), MSMining(epsilon=0.4)" in repr(loss)
+
+
+def test_another_weighting_or_mining_can_be_assigned(batch):
+    loss = MSLoss()
+    loss.weighting, loss.mining = BinomialDeviance(alpha=3), None
+    close(loss(*batch), GPWLoss(BinomialDeviance(alpha=3))(*batch))
+    assert loss.alpha == 3
+    assert loss._record_these == ["alpha", "beta", "base"]
+    with pytest.raises(ValueError, match="mining must be a PairMining or None"):
+        loss.mining = 0.1
+    assert loss.mining is None
+
+
+def test_fields_may_have_any_name(batch):
+    @dataclass(frozen=True)
+    class Awkward(PairWeighting):
+        distance: float = 2.0
+        type: str = "a"
+        fields: int = 3
+
+        def weigh(self, pos, neg):
+            return PairWeights(pos.sim + self.distance, neg.sim + self.distance)
+
+    loss = GPWLoss(Awkward(distance=4.0))
+    assert isinstance(loss.distance, distances.CosineSimilarity)
+    assert torch.isfinite(loss(*batch))
+    other = GPWLoss(Awkward(type="b"))
+    other.load_state_dict(loss.state_dict())
+    assert other.weighting == Awkward(distance=4.0)
+
+
+def test_labels_of_references_that_are_not_given_are_ignored(batch):
+    """As PML does."""
+    close(MSLoss()(*batch, ref_labels=batch[1].int()), MSLoss()(*batch))

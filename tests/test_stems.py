@@ -1,0 +1,60 @@
+"""One stem everywhere: ``tests/<room>/test_<file>.py`` tests ``pml_gpw/<room>/<file>.py``."""
+
+from pathlib import Path
+
+import pytest
+
+import benchmarks
+import pml_gpw
+
+TESTS = Path(__file__).parent
+PACKAGE, BENCHMARKS = (Path(module.__file__).parent for module in (pml_gpw, benchmarks))
+WITHOUT_A_STEM = {
+    # what all files of a room promise
+    "weightings/test_contract.py",
+    "mining/test_contract.py",
+    "losses/test_threads.py",
+    # the same on a GPU
+    "engine/test_cuda.py",
+    # several libraries or data sets behind one interface
+    "backbones/test_libraries.py",
+    "datasets/test_image_datasets.py",
+    # pml_gpw/datasets/__main__.py
+    "datasets/test_main.py",
+    # the repository rather than the package
+    "test_docstrings.py",
+    "test_rooms.py",
+    "test_stems.py",
+    "test_readme.py",
+    "test_notebooks.py",
+}
+FOLDERS_WITHOUT_A_ROOM = {"host"}  # several rooms against PML, see its __init__.py
+FILES = [
+    path.relative_to(TESTS)
+    for path in sorted(TESTS.rglob("test_*.py"))
+    if path.relative_to(TESTS).parts[0] not in FOLDERS_WITHOUT_A_ROOM
+]
+
+
+def file_of(test):
+    """The file that a test's place names: tests/a/test_b.py → pml_gpw/a/b.py."""
+    root, *folders = (PACKAGE, *test.parent.parts)
+    if folders[:1] == ["benchmarks"]:
+        root, folders = BENCHMARKS, folders[1:]
+    return root.joinpath(*folders, test.name.removeprefix("test_"))
+
+
+@pytest.mark.parametrize("test", FILES, ids=str)
+def test_every_test_has_its_file(test):
+    assert test.as_posix() in WITHOUT_A_STEM or file_of(test).exists()
+
+
+@pytest.mark.parametrize("test", ["test_pairs.py", "engine/test_streamed.py", "nowhere/test_x.py"])
+def test_another_stem_would_be_noticed(test):
+    assert not file_of(Path(test)).exists()
+
+
+def test_a_room_of_its_own_has_no_exception():
+    assert Path("engine/test_streaming.py") in FILES
+    for name in FOLDERS_WITHOUT_A_ROOM:
+        assert not (PACKAGE / name).exists()

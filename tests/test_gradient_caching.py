@@ -547,3 +547,13 @@ def test_random_numbers_of_a_cuda_device():
     close(GradientCache(model, jittered, 7)(inputs, labels).cpu(), expected.cpu(), 1e-10)
     assert torch.cuda.get_rng_state().equal(after)
     same_gradients(model.cpu(), reference.cpu(), 1e-10)
+
+
+def test_steps_without_a_gradient_are_refused():
+    model, x, labels = torch.nn.Linear(4, 3), torch.randn(6, 4), torch.arange(6) // 2
+    with torch.no_grad(), pytest.raises(ValueError, match="gradients must be enabled"):
+        GradientCache(model, MSLoss(), 2)(x, labels)
+    detached = GradientCache(model, lambda e, y: MSLoss()(e, y).detach(), 2)
+    with pytest.raises(ValueError, match="loss_fn must give a loss with a gradient"):
+        detached(x, labels)
+    assert all(p.grad is None for p in model.parameters())

@@ -154,3 +154,8 @@ def test_duplicates_have_no_weight_through_the_euclidean_distance(sixteen):
     assert table.weights[0, 1] == table.weights[1, 0] == 0
     exact = pair_weights(loss, x.double(), labels)
     close(table.weights, exact.weights, 1e-5)
+
+
+def test_places_of_copies_are_for_losses_of_this_package(batch):
+    with pytest.raises(ValueError, match="self_index must be None for a loss of another package"):
+        pair_weights(losses.ContrastiveLoss(), *batch, self_index=torch.arange(12))

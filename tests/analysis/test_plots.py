@@ -88,3 +88,14 @@ def test_a_relation_without_pairs(batch, ax):
         {"MS": MSWeightedLoss()}, batch[0], torch.arange(12), "positive", ax
     )
     assert not ax.get_lines()
+
+
+def test_what_cannot_be_plotted_is_named(batch):
+    loss = MSWeightedLoss()
+    with pytest.raises(ValueError, match="losses must be a mapping .*, got MSWeightedLoss"):
+        plots.plot_weight_against_similarity(loss, *batch)
+    for plot in (plots.plot_batch, plots.plot_histogram):
+        with pytest.raises(ValueError, match="table must be a PairWeightTable"):
+            plot(loss)
+    with pytest.raises(ValueError, match="figures must be in every record of history, got 'zeros'"):
+        plots.plot_training([{"iteration": 1, "hardest_1": 0.5}], figures=["zeros"])

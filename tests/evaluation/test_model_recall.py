@@ -97,3 +97,13 @@ def test_bad_arguments(clothes):
         dataset_recall(Tint(), torch.utils.data.Subset(queries, [0, 1]))
     with pytest.raises(ValueError, match="query data set must not be empty"):
         dataset_recall(Tint(), torch.utils.data.Subset(queries, []), ks=(1,))
+
+
+def test_models_that_give_no_embeddings_are_named():
+    images = [(torch.rand(3, 4, 4), i // 2) for i in range(4)]
+    with pytest.raises(ValueError, match="model must be a Module, got <function"):
+        dataset_recall(lambda image: image.flatten(1), images, ks=(1,))
+    model = torch.nn.Identity()
+    with pytest.raises(ValueError, match=r"model must map images to embeddings .*\(4, 3, 4, 4\)"):
+        dataset_recall(model, images, ks=(1,))
+    assert not model._forward_hooks

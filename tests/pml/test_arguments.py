@@ -20,7 +20,14 @@ CALLS = [
     ((spoiled(NAN), Y), {}, "embeddings must be finite, got NaN or Inf in 1 of 4 .*row 2"),
     ((spoiled(INF), Y), {}, "embeddings must be finite"),
     ((X[0], Y), {}, r"embeddings must have shape \(N, D\), got \(3,\)"),
-    ((X.long(), Y), {}, "embeddings must be floating point, got torch.int64"),
+    ((X.long(), Y), {}, "embeddings must be floating point of 16, 32 or 64 bits, got torch.int64"),
+    ((X.to(torch.float8_e4m3fn), Y), {}, "embeddings must be .* bits, got torch.float8_e4m3fn"),
+    ((X.to(torch.complex64), Y), {}, "embeddings must be .* bits, got torch.complex64"),
+    ((X.to_sparse(), Y), {}, "embeddings must be a dense tensor, got the layout torch.sparse_coo"),
+    ((X.to("meta"), Y), {}, "embeddings must hold values, got a tensor on the meta device"),
+    ((X, Y.to_sparse()), {}, "labels must be a dense tensor, got the layout torch.sparse_coo"),
+    ((X, Y.to("meta")), {}, "labels must hold values, got a tensor on the meta device"),
+    ((X, Y), {"ref_emb": X.to_sparse(), "ref_labels": Y}, "ref_emb must be a dense tensor"),
     ((X.tolist(), Y), {}, "embeddings must be a torch.Tensor, got list"),
     ((X, Y[:3]), {}, r"labels must have shape \(4,\), .*got \(3,\)"),
     ((X, Y[:, None]), {}, r"labels must have shape \(4,\), .*got \(4, 1\)"),
@@ -41,6 +48,22 @@ CALLS = [
 def test_calls(module, args, kwargs, message):
     with pytest.raises(ValueError, match=message):
         module(*args, **kwargs)
+
+
+@pytest.mark.parametrize("loss", [MSWeightedLoss(), PairSimilarityLoss()], ids=repr)
+def test_what_is_no_index_tuple(loss):
+    two_dimensional = (torch.zeros(2, 2).long(),) * 4
+    for wrong, message in (
+        (5, "must be a sequence of index tensors, got int"),
+        ("abcd", "must be a sequence of index tensors, got str"),
+        ({1: 2, 3: 4, 5: 6}, "must be a sequence of index tensors, got dict"),
+        ((None,) * 4, "must hold tensors of integers, got NoneType"),
+        ((), "must be .* got 0 tensors"),
+        (two_dimensional, r"must hold tensors of one dimension, got \(2, 2\)"),
+        ((Y > 0,) * 4, "must hold tensors of integers, got torch.bool"),
+    ):
+        with pytest.raises(ValueError, match=f"indices_tuple {message}"):
+            loss(X, Y, wrong)
 
 
 @pytest.mark.parametrize("loss", [MSWeightedLoss(), PairSimilarityLoss()], ids=repr)

@@ -6,7 +6,7 @@ from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
 
 from pml_gpw import GPWLoss
 from pml_gpw.mining import MSMining
-from pml_gpw.weightings import PairWeighting, PairWeights
+from pml_gpw.weightings import MultiSimilarity, PairWeighting, PairWeights
 
 from .. import contract
 
@@ -75,3 +75,23 @@ def test_what_is_no_weight_names_the_weighting(what, message, layout, distance):
         loss.layout = layout
         with pytest.raises(ValueError, match=f"weighting Returns must {message}"):
             loss(x.requires_grad_(), labels)
+
+
+SIM, MASK = torch.rand(3, 4), torch.ones(3, 4).bool()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((SIM, MASK[:2], MASK), r"pos must be a tensor of \(3, 4\) booleans, got .* \(2, 4\)"),
+        ((SIM, MASK, MASK.float()), "neg must be a tensor of .* booleans, got torch.float32"),
+        ((SIM * torch.nan, MASK, ~MASK), "sim must be numbers, got NaN in 12 places"),
+        ((SIM.long(), MASK, ~MASK), "sim must be a floating-point tensor .C, M., got torch.int64"),
+        ((SIM[0], MASK, ~MASK), r"sim must be a floating-point tensor .C, M., got .* \(4,\)"),
+        ((SIM.tolist(), MASK, ~MASK), "sim must be a floating-point tensor .C, M., got list"),
+    ],
+)
+def test_matrices_are_checked(arguments, message):
+    for function in (MultiSimilarity().weights, MultiSimilarity().losses, MSMining()):
+        with pytest.raises(ValueError, match=message):
+            function(*arguments)

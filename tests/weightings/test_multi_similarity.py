@@ -28,3 +28,9 @@ def test_multi_similarity_tends_to_lifted_structure():
     far_below = MultiSimilarity(2, 50, base=-20).weights(sim, pos, neg)
     contract.close(far_above.pos[complete], lifted.pos[complete])
     contract.close(far_below.neg[complete], lifted.neg[complete])
+
+
+@pytest.mark.parametrize("name", [[], None, 3])
+def test_a_preset_has_a_name(name):
+    with pytest.raises(ValueError, match="name must be one of paper, official, pml, got"):
+        MultiSimilarity.preset(name)

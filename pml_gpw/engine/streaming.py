@@ -103,7 +103,9 @@ def _joined(parts: Sequence[tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...
     """The values of all chunks, (N,) each; a chunk alone is not copied."""
     if len(parts) == 1:
         return parts[0]
-    return tuple(torch.cat(each) for each in zip(*parts, strict=True)) or (x.new_empty(0),) * 3
+    if not parts:
+        return x.new_empty(0), x.new_empty(0), x.new_empty(0)
+    return tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
 
 def versions(pairs: Pairs) -> list[int]:

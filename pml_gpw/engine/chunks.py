@@ -114,18 +114,22 @@ def iter_chunks(walk: Walk, needs_dense: bool = False) -> Iterator[Chunk]:
         needs_dense = True
     if x.device.type not in CHUNK_ELEMENTS:  # other devices have no sparse products
         needs_dense = True
-    if plan.layout == "auto" and len(x) * len(y) <= SMALL:
+    n, m = x.shape[0], y.shape[0]
+    if plan.layout == "auto" and n * m <= SMALL:
         needs_dense = True
     if not needs_dense and plan.layout != "searched":
         rows = _all_at_once(walk)
         if rows is not None:
-            yield slice(0, len(x)), *_mined(*rows, slice(0, len(x)), walk)
+            yield slice(0, n), *_mined(*rows, slice(0, n), walk)
             return
-    size = max(1, min(walk.chunk_size, len(x)))
-    buffer = x.new_empty((size, len(y)))
-    for start in range(0, len(x), size):
-        anchors = slice(start, min(start + size, len(x)))
-        sim = torch.mm(x[anchors], y.T, out=buffer[: anchors.stop - start])
+    size = max(1, min(walk.chunk_size, n))
+    buffer = x.new_empty((size, m))
+    for start in range(0, n, size):
+        anchors = slice(start, min(start + size, n))
+        if size == n:
+            sim = torch.mm(x, y.T, out=buffer)
+        else:
+            sim = torch.mm(x[anchors], y.T, out=buffer[: anchors.stop - start])
         rows = _masked(sim, anchors, walk) if needs_dense else _searched(sim, anchors, walk)
         yield anchors, *_mined(*rows, anchors, walk)
 

@@ -93,9 +93,11 @@ def refuse_bad_weights(
     weighting: PairWeighting, pos: Rows, neg: Rows, weights: PairWeights
 ) -> None:
     """Raise a ValueError that names the weighting for weights that are negative or NaN."""
-    for rows, values in zip((pos, neg), weights, strict=True):
-        dense = not isinstance(rows, SparseRows)
-        refuse_negative_weights(weighting, rows.to_dense(values) if dense else values)
+    held = (
+        values if isinstance(rows, SparseRows) else rows.to_dense(values)
+        for rows, values in zip((pos, neg), weights, strict=True)
+    )
+    refuse_negative_weights(weighting, *held)
 
 
 def signed_weights(weighting: PairWeighting, pos: Rows, neg: Rows, weights: PairWeights) -> Tensor:
@@ -104,12 +106,11 @@ def signed_weights(weighting: PairWeighting, pos: Rows, neg: Rows, weights: Pair
     Errors: ValueError that names the weighting for weights that are negative or NaN.
     """
     signed = neg.to_dense(weights.neg)
-    refuse_negative_weights(weighting, signed)
     if isinstance(pos, SparseRows):  # no pair is both, so nothing is overwritten
-        refuse_negative_weights(weighting, weights.pos)
+        refuse_negative_weights(weighting, weights.pos, signed)
         signed[pos.row, pos.column] = -weights.pos
         return signed
     pos_weights = pos.to_dense(weights.pos)
-    refuse_negative_weights(weighting, pos_weights)
+    refuse_negative_weights(weighting, pos_weights, signed)
     signed -= pos_weights
     return signed

@@ -66,7 +66,7 @@ class LabelPairs(Pairs):
             row, column = row[other], column[other]
         pos = SparseRows(sim[row, column], row, column, (sim.shape[0], sim.shape[1]))
         sim[same_row, same_column] = -torch.inf  # what is left are the negatives
-        threshold = None if mining is None else negative_threshold(-pos.max(-pos.sim), mining)
+        threshold = None if mining is None else negative_threshold(pos.min(pos.sim), mining)
         if threshold is None:
             return pos, DenseRows(sim, sim > -torch.inf)
         return pos, rows_by_density(sim, sim > threshold.unsqueeze(1))

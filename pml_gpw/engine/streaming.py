@@ -3,6 +3,7 @@
 Shapes: N anchors, M references, D dims, C rows of a chunk.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,6 +43,7 @@ def streamed_losses(
     x, other = walk.x, None if walk.y is walk.x else walk.y
     if not torch.is_grad_enabled():  # no gradient is formed for what asks for none
         x, other = x.detach(), None if other is None else other.detach()
+        walk = replace(walk, x=x, y=x if other is None else other)
     return _StreamedLosses.apply(x, other, x[:1].clone(), walk, weighting, uniform_upstream)
 
 
@@ -56,15 +58,13 @@ class _StreamedLosses(torch.autograd.Function):
         weighting: PairWeighting,
         uniform_upstream: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        # The same tensors, but not those of the graph: the walk is kept for backward.
-        walk = replace(walk, x=x, y=x if other is None else other)
         needs_x, needs_y = ctx.needs_input_grad[:2]
         forms_gradients = uniform_upstream and (needs_x or needs_y)
         products = GradientProducts(walk.x, walk.y, needs_y) if forms_gradients else None
-        losses, num_pos, num_neg = (x.new_empty(len(x)) for _ in range(3))
+        parts = []
         for anchors, pos, neg in iter_chunks(walk, weighting.needs_dense):
-            losses[anchors], weights = weigh(weighting, pos, neg)
-            num_pos[anchors], num_neg[anchors] = pos.count(), neg.count()
+            losses, weights = weigh(weighting, pos, neg)
+            parts.append((losses, pos.count(), neg.count()))
             if products is None:
                 refuse_bad_weights(weighting, pos, neg, weights)
             else:
@@ -72,9 +72,11 @@ class _StreamedLosses(torch.autograd.Function):
         if needs_x or needs_y:
             formed = (None, None) if products is None else products.finish()
             ctx.save_for_backward(link, x, other, *formed)
-            ctx.walk, ctx.weighting = replace(walk, x=link, y=link), weighting
+            # Without the embeddings, which would hold the graph.
+            ctx.kept, ctx.weighting = (walk.pairs, walk.mining, walk.origin, walk.plan), weighting
             ctx.versions = versions(walk.pairs)
         ctx.uniform_upstream = uniform_upstream
+        losses, num_pos, num_neg = _joined(parts, x)
         ctx.mark_non_differentiable(num_pos, num_neg)
         return losses, num_pos, num_neg
 
@@ -85,9 +87,9 @@ class _StreamedLosses(torch.autograd.Function):
             scale = upstream[:1].sum()  # of no anchors 0
             grad_x, grad_y = grad_x * scale, None if grad_y is None else grad_y * scale
         else:
-            if versions(ctx.walk.pairs) != ctx.versions:
+            if versions(ctx.kept[0]) != ctx.versions:
                 raise RuntimeError("labels or pairs were changed in place before backward")
-            walk = replace(ctx.walk, x=x, y=x if other is None else other)
+            walk = Walk(x, x if other is None else other, *ctx.kept)
             # Whoever calls backward may do so under autocast, or with create_graph.
             with torch.no_grad(), torch.autocast(upstream.device.type, enabled=False):
                 grad_x, grad_y = _gradients(walk, ctx.weighting, upstream, ctx.needs_input_grad[1])
@@ -95,6 +97,15 @@ class _StreamedLosses(torch.autograd.Function):
             grad_x = ForbidDoubleBackward.apply(grad_x, link)
             grad_y = None if grad_y is None else ForbidDoubleBackward.apply(grad_y, link)
         return grad_x, grad_y, None, None, None, None
+
+
+def _joined(parts: Sequence[tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
+    """The values of all chunks, (N,) each; a chunk alone is not copied."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return x.new_empty(0), x.new_empty(0), x.new_empty(0)
+    return tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
 
 def versions(pairs: Pairs) -> list[int]:

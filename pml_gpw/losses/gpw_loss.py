@@ -137,25 +137,25 @@ class GPWLoss(ConfigFields, PairLoss):
         if n == 0 or m == 0:
             self.warn_of_no_pairs(f"{n} embeddings, {m} references")
             return self.zero_losses()
-        self._record(losses, batch)
-        weighed = (losses.num_pos > 0) | (losses.num_neg > 0)
+        weighed = ((losses.num_pos > 0) | (losses.num_neg > 0)).sum()
+        self._record(losses, weighed, batch)
         return {
             "loss": {
                 "losses": losses.losses,
                 "indices": torch.arange(len(losses.losses), device=losses.losses.device),
                 "reduction_type": "element",
-                "divisor": weighed.sum(),
+                "divisor": weighed,
             }
         }
 
-    def _record(self, losses: AnchorLosses, batch: PairBatch) -> None:
-        """Statistics, and the warning of a batch without pairs."""
+    def _record(self, losses: AnchorLosses, weighed: Tensor, batch: PairBatch) -> None:
+        """Statistics, and the warning of a batch without pairs; ``weighed``: anchors with some."""
         if torch.compiler.is_compiling():
             return
         _, num_pos, num_neg = losses
         if self.collect_stats:
             self.num_pos_pairs, self.num_neg_pairs = int(num_pos.sum()), int(num_neg.sum())
-        if not self._warned_of_no_pairs and not (num_pos.any() or num_neg.any()):
+        if not self._warned_of_no_pairs and not weighed:
             reason = batch.pairs.where_none
             self.warn_of_no_pairs(
                 reason if self.mining is None else f"{reason} or the mining keeps none"

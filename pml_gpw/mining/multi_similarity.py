@@ -36,7 +36,7 @@ class MSMining(PairMining):
 
     @override
     def select(self, pos: Rows, neg: Rows) -> tuple[Tensor, Tensor]:
-        hardest_pos, hardest_neg = -pos.max(-pos.sim), neg.max(neg.sim)
+        hardest_pos, hardest_neg = pos.min(pos.sim), neg.max(neg.sim)
         # ε stands beside S_ij and not beside the extremum: rounding then falls as it does in PML,
         # and both mine the same pairs to the last one.
         keep_pos = pos.sim - self.epsilon < pos.expand(hardest_neg)

@@ -121,20 +121,19 @@ def checked_weights(weighting: PairWeighting, weights: object) -> PairWeights:
     return weights
 
 
-def refuse_negative_weights(weighting: PairWeighting, *weights: Tensor) -> None:
+def refuse_negative_weights(weighting: PairWeighting, pos: Tensor, neg: Tensor) -> None:
     """Raise a ValueError that names the weighting where a weight is negative or NaN.
 
     On a CPU only: elsewhere a look at values would wait.
     """
     if torch.compiler.is_compiling():
         return
-    for values in weights:
-        if values.device.type == "cpu" and values.numel():
-            least = float(values.amin())  # NaN where one is
-            if not least >= 0:
-                got = f"a weight of {least:g}"
-                if least != least:
-                    got = f"NaN (also where similarities are too large for {values.dtype})"
-                raise ValueError(
-                    f"weighting {type(weighting).__name__} must give weights >= 0, got {got}"
-                )
+    lowest = [w.amin() for w in (pos, neg) if w.device.type == "cpu" and w.numel()]  # NaN if one is
+    if not lowest:
+        return
+    least = float(torch.minimum(lowest[0], lowest[-1]))
+    if not least >= 0:
+        got = f"a weight of {least:g}"
+        if least != least:
+            got = f"NaN (also where similarities are too large for {pos.dtype})"
+        raise ValueError(f"weighting {type(weighting).__name__} must give weights >= 0, got {got}")

@@ -36,6 +36,12 @@ class DenseRows(Rows):
         return self._max_of_masked(self.masked(values))
 
     @override
+    def min(self, values: Tensor) -> Tensor:
+        if values.shape[1] == 0:
+            return values.new_full((values.shape[0],), torch.inf)
+        return torch.where(self.mask, values, torch.inf).amin(dim=1)
+
+    @override
     def kth_largest(self, values: Tensor, k: int) -> Tensor:
         if k > self.mask.shape[1]:
             return values.new_full((len(self.mask),), -torch.inf)

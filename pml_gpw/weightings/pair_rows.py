@@ -28,7 +28,9 @@ class Origin(NamedTuple):
 
     def at(self, rows: slice) -> "Origin":
         """The origin of some of the rows."""
-        self_index = None if self.self_index is None else self.self_index[rows]
+        if self.self_index is None or rows == slice(0, self.self_index.shape[0]):
+            return self._replace(first_anchor=self.first_anchor + rows.start)
+        self_index = self.self_index[rows]
         return Origin(self.first_anchor + rows.start, self.key, self_index)
 
 
@@ -63,6 +65,10 @@ class Rows(ABC):
     @abstractmethod
     def max(self, values: Tensor) -> Tensor:
         """The row maxima of pair values, (C,); -inf for an empty row."""
+
+    @abstractmethod
+    def min(self, values: Tensor) -> Tensor:
+        """The row minima of pair values, (C,); inf for an empty row."""
 
     @abstractmethod
     def kth_largest(self, values: Tensor, k: int) -> Tensor:

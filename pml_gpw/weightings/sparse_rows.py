@@ -54,6 +54,11 @@ class SparseRows(Rows):
         return self._max_of_masked(values)
 
     @override
+    def min(self, values: Tensor) -> Tensor:
+        highest = values.new_full((self.shape[0],), torch.inf)
+        return highest.scatter_reduce(0, self.row, values, "amin")
+
+    @override
     def kth_largest(self, values: Tensor, k: int) -> Tensor:
         falling = values.argsort(descending=True)
         falling = falling[self.row[falling].argsort(stable=True)]

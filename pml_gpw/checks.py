@@ -53,6 +53,8 @@ def embedding_matrix(name: str, embeddings: Tensor) -> None:
     with_values(name, embeddings)
     if embeddings.ndim != 2:
         raise ValueError(f"{name} must have shape (N, D), got {tuple(embeddings.shape)}")
+    if not embeddings.is_floating_point():
+        raise ValueError(f"{name} must be floating point, got {embeddings.dtype}")
     if embeddings.dtype not in FLOATS:
         raise ValueError(
             f"{name} must be floating point of 16, 32 or 64 bits, got {embeddings.dtype}"
@@ -155,7 +157,7 @@ def boolean_matrix(name: str, matrix: Any, shape: tuple[int, int]) -> None:
 def optional_positive_integer(name: str, value: object) -> None:
     """Raise unless ``value`` is None or an integer > 0."""
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ValueError(f"{name} must be None or an integer > 0, got {value!r}")
+        raise ValueError(f"{name} must be an integer > 0, got {value!r}")
 
 
 def module_like(name: str, value: object) -> None:

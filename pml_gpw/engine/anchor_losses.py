@@ -1,5 +1,7 @@
 """The losses of the anchors of a batch: the one place that chooses how they are computed."""
 
+import math
+
 import torch
 
 from ..mining import PairMining
@@ -80,7 +82,7 @@ def _refuse_infinite_losses(weighting: PairWeighting, losses: torch.Tensor) -> N
     """Raise a ValueError where similarities are too large for the formula; on a CPU only."""
     if torch.compiler.is_compiling() or losses.device.type != "cpu":
         return
-    if not torch.isfinite(losses.detach().sum()):
+    if not math.isfinite(float(losses.detach().sum())):
         bad = (~torch.isfinite(losses)).nonzero().flatten().tolist()
         if bad:
             raise ValueError(

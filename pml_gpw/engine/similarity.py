@@ -8,7 +8,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 
 class Similarity(Protocol):
@@ -69,23 +68,35 @@ SAFE_NORMS = (1e-12, 1e12)
 
 
 def unit_rows(embeddings: Tensor) -> Tensor:
-    """Embeddings (N, D) of Euclidean norm 1; rows of zeros stay zeros."""
-    return normalize(within_range(embeddings), dim=1)
+    """Embeddings (N, D) of Euclidean norm 1; rows of zeros stay zeros.
+
+    Squared norms neither overflow nor underflow. Values are those of
+    ``torch.nn.functional.normalize`` to the last bit where that is right.
+    """
+    norms = embeddings.norm(2, dim=1, keepdim=True)
+    if not _are_safe(norms):
+        embeddings = _scaled(embeddings)
+        norms = embeddings.norm(2, dim=1, keepdim=True)
+    return embeddings / norms.clamp_min(1e-12).expand_as(embeddings)
 
 
 def within_range(embeddings: Tensor) -> Tensor:
-    """Embeddings (N, D) whose squared norms neither overflow nor underflow, in the same directions.
+    """Embeddings (N, D) whose norms neither overflow nor underflow, in the same directions."""
+    return embeddings if _are_safe(embeddings.norm(2, dim=1)) else _scaled(embeddings)
 
-    Rows are scaled by powers of two, which is exact. On a CPU rows of ordinary size are left as
-    they are; elsewhere a look at them would wait.
-    """
-    if embeddings.device.type == "cpu" and not torch.compiler.is_compiling():
-        norms = torch.linalg.vector_norm(embeddings.detach(), dim=1)
-        if len(norms) == 0:
-            return embeddings
-        least, most = (float(norm) for norm in norms.aminmax())
-        if SAFE_NORMS[0] <= least and most <= SAFE_NORMS[1]:
-            return embeddings
+
+def _are_safe(norms: Tensor) -> bool:
+    """Whether no row needs scaling; looked at on a CPU only, since elsewhere a look would wait."""
+    if norms.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    if norms.numel() == 0:
+        return True
+    least, most = norms.detach().aminmax()
+    return SAFE_NORMS[0] <= float(least) and float(most) <= SAFE_NORMS[1]
+
+
+def _scaled(embeddings: Tensor) -> Tensor:
+    """Rows scaled to entries of about 1, by powers of two, which is exact."""
     limits = torch.finfo(embeddings.dtype)
     largest = embeddings.detach().abs().amax(dim=1, keepdim=True)
     largest = largest.clamp(min=limits.tiny, max=limits.max / 16)

@@ -15,7 +15,7 @@ class CheckedAttribute(Generic[T]):
     >>> loss = MSLoss(chunk_size=100)
     >>> loss.chunk_size = 2.5
     Traceback (most recent call last):
-    ValueError: chunk_size must be None or an integer > 0, got 2.5
+    ValueError: chunk_size must be an integer > 0, got 2.5
     """
 
     def __init__(self, check: Callable[[str, Any], None], default: T) -> None:

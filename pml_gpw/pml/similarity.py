@@ -9,7 +9,7 @@ from typing import Any
 from pytorch_metric_learning.distances import CosineSimilarity, DotProductSimilarity
 from torch import Tensor
 
-from ..engine.similarity import within_range
+from ..engine.similarity import unit_rows, within_range
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,8 @@ class DistanceSimilarity:
         One object where the arguments are one; the distance's statistics are as after a call of it.
         """
         distance = self.distance
-        near, far = self._within_range(anchors, references)
-        x = distance.maybe_normalize(near)
-        y = x if far is near else distance.maybe_normalize(far)
+        x = self._normalized(anchors)
+        y = x if references is anchors else self._normalized(references)
         distance.reset_stats()
         distance.set_default_stats(anchors, references, x, y)
         return x, y
@@ -57,6 +56,14 @@ class DistanceSimilarity:
         """The similarities (N, M)."""
         matrix = self.distance(*self._within_range(anchors, references))
         return -matrix if self.is_negated_distance else matrix
+
+    def _normalized(self, embeddings: Tensor) -> Tensor:
+        distance = self.distance
+        if not distance.normalize_embeddings:
+            return embeddings
+        if distance.p == 2:
+            return unit_rows(embeddings)
+        return distance.maybe_normalize(within_range(embeddings))
 
     def _within_range(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings that the distance can normalise; one object where the arguments are one."""

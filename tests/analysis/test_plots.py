@@ -92,7 +92,7 @@ def test_a_relation_without_pairs(batch, ax):
 
 def test_what_cannot_be_plotted_is_named(batch):
     loss = MSWeightedLoss()
-    with pytest.raises(ValueError, match="losses must be a mapping .*, got MSWeightedLoss"):
+    with pytest.raises(ValueError, match=r"losses must be a mapping .*, got MSWeightedLoss"):
         plots.plot_weight_against_similarity(loss, *batch)
     for plot in (plots.plot_batch, plots.plot_histogram):
         with pytest.raises(ValueError, match="table must be a PairWeightTable"):

@@ -16,9 +16,9 @@ from pml_gpw.weightings import MultiSimilarity
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("chunk_size", -3, "chunk_size must be None or an integer > 0, got -3"),
-        ("chunk_size", 2.5, "chunk_size must be None or an integer > 0, got 2.5"),
-        ("chunk_size", True, "chunk_size must be None or an integer > 0, got True"),
+        ("chunk_size", -3, "chunk_size must be an integer > 0, got -3"),
+        ("chunk_size", 2.5, "chunk_size must be an integer > 0, got 2.5"),
+        ("chunk_size", True, "chunk_size must be an integer > 0, got True"),
         ("layout", "fast", "layout must be one of auto, dense, searched, sparse, got 'fast'"),
     ],
 )
@@ -40,15 +40,21 @@ def test_values_are_those_of_one_object():
     ("make", "message"),
     [
         (lambda: MSLoss(distance="cosine"), "distance must be an object that can be called, got"),
-        (lambda: MSLoss(reducer="mean"), "reducer must be an object that can be called, got 'mean'"),
+        (
+            lambda: MSLoss(reducer="mean"),
+            "reducer must be an object .*, got 'mean'",
+        ),
         (lambda: MSLoss(embedding_regularizer="l2"), "embedding_regularizer must be an object"),
         (lambda: MSLoss(distance=ContrastiveLoss), "distance must be an object, got the class"),
         (lambda: PairSimilarityLoss(distance=3), "distance must be an object that can be called"),
         (lambda: MSMiner(distance="cosine"), "distance must be an object that can be called"),
         (lambda: PairMiner(MSMining(), distance="l2"), "distance must be an object that can be"),
         (lambda: CrossBatchMemory(MSLoss(), 4, miner="ms"), "miner must be an object that can be"),
-        (lambda: PairWeightReducer(MultiSimilarity(), distance="cos"), "distance must be an object"),
-        (lambda: MSLoss(chunk_size=0), "chunk_size must be None or an integer > 0, got 0"),
+        (
+            lambda: PairWeightReducer(MultiSimilarity(), distance="cos"),
+            "distance must be an object",
+        ),
+        (lambda: MSLoss(chunk_size=0), "chunk_size must be an integer > 0, got 0"),
     ],
 )
 def test_making(make, message):

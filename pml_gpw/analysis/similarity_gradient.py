@@ -39,13 +39,14 @@ def check_loss(loss: Any) -> None:
 def copy_of(module: Any) -> Any:
     """A copy to experiment with: nothing that is done to it reaches the original or its hooks."""
     parts = module.modules() if isinstance(module, torch.nn.Module) else ()
-    no_hooks = {
-        id(hooks): type(hooks)()
-        for part in parts
-        for name, hooks in vars(part).items()
-        if name.endswith("_hooks") and isinstance(hooks, dict)
-    }
-    return copy.deepcopy(module, no_hooks)
+    replaced: dict[int, Any] = {}
+    for part in parts:
+        for name, value in vars(part).items():
+            if name.endswith("_hooks") and isinstance(value, dict):
+                replaced[id(value)] = type(value)()
+            elif isinstance(value, Tensor) and not value.is_leaf:  # state of a step, with its graph
+                replaced[id(value)] = value.detach().clone()
+    return copy.deepcopy(module, replaced)
 
 
 def same_random_numbers(embeddings: Tensor | PairBatch) -> AbstractContextManager[None]:

@@ -159,3 +159,14 @@ def test_duplicates_have_no_weight_through_the_euclidean_distance(sixteen):
 def test_places_of_copies_are_for_losses_of_this_package(batch):
     with pytest.raises(ValueError, match="self_index must be None for a loss of another package"):
         pair_weights(losses.ContrastiveLoss(), *batch, self_index=torch.arange(12))
+
+
+def test_losses_that_hold_state_of_a_step(batch):
+    """Its graph is left out of the copy, and its values are kept."""
+    loss = losses.DynamicSoftMarginLoss()
+    loss(batch[0].clone().requires_grad_(), batch[1]).backward()
+    state = loss.hist_.detach().clone()
+    table = pair_weights(loss, *batch)
+    assert loss.hist_.equal(state)
+    assert table.loss == pytest.approx(float(loss(*batch).detach()), rel=1e-6)
+    assert table.weights.sum() > 0

@@ -78,7 +78,7 @@ def check_pairs_equal_the_slow_loop(case):
 
 
 def check_losses_and_gradients_are_those_of_the_pairs(case):
-    """Also where backward walks the chunks again: a random rule then draws the same pairs."""
+    """Also where backward asks again: a random rule then draws the same pairs."""
     weighting = MultiSimilarity()
     for batch in batches():
         pos, neg = expected_masks(case, batch)

@@ -1,7 +1,7 @@
 """Losses and exact gradients from pair weightings and minings, in pure torch."""
 
 from .anchor_losses import anchor_losses, mined_pairs
-from .chunks import Plan, Walk, iter_chunks
+from .chunks import Plan, StreamedBatch, iter_chunks
 from .dense import dense_losses
 from .index_pairs import IndexPairs
 from .label_pairs import LabelPairs
@@ -20,7 +20,7 @@ __all__ = [
     "Plan",
     "RelationPairs",
     "Similarity",
-    "Walk",
+    "StreamedBatch",
     "anchor_losses",
     "dense_losses",
     "iter_chunks",

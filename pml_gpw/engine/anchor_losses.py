@@ -7,7 +7,7 @@ import torch
 from ..mining import PairMining
 from ..mining.base import mine_rows
 from ..weightings import DenseRows, PairWeighting
-from .chunks import AUTO, Plan, Walk
+from .chunks import AUTO, Plan, StreamedBatch
 from .dense import dense_losses
 from .mined_indices import mined_indices
 from .pair_batch import AnchorLosses, PairBatch
@@ -31,7 +31,7 @@ def anchor_losses(
     ``torch.compile`` traces the call, since a loop over chunks would be another graph for each N.
 
     ``uniform_upstream``: whether all anchors will have the same upstream gradient, as below a mean
-    or a sum. Gradients are then formed in forward; else the chunks are walked again in backward.
+    or a sum. Gradients are then formed in forward; else backward goes through the chunks again.
 
     >>> import torch
     >>> from pml_gpw.engine import InnerProduct, LabelPairs, PairBatch
@@ -45,8 +45,8 @@ def anchor_losses(
         weighting = weighting.for_negated_distances()
         mining = None if mining is None else mining.for_negated_distances()
     if similarity.is_inner_product and not torch.compiler.is_compiling():
-        walk = _walk(batch, mining, similarity, plan)
-        found = AnchorLosses(*streamed_losses(walk, weighting, uniform_upstream))
+        streamed = _streamed_batch(batch, mining, similarity, plan)
+        found = AnchorLosses(*streamed_losses(streamed, weighting, uniform_upstream))
         _refuse_infinite_losses(weighting, found.losses)
         return found
     sim = similarity.matrix(batch.anchors, batch.references)
@@ -72,7 +72,7 @@ def mined_pairs(
     if similarity.is_negated_distance:
         mining = mining.for_negated_distances()
     if similarity.is_inner_product and not torch.compiler.is_compiling():
-        return mined_indices(_walk(batch, mining, similarity, plan))
+        return mined_indices(_streamed_batch(batch, mining, similarity, plan))
     sim = similarity.matrix(batch.anchors, batch.references)
     pos, neg = _dense_rows(sim, batch, mining)
     return *pos.indices(), *neg.indices()
@@ -92,9 +92,11 @@ def _refuse_infinite_losses(weighting: PairWeighting, losses: torch.Tensor) -> N
             )
 
 
-def _walk(batch: PairBatch, mining: PairMining | None, similarity: Similarity, plan: Plan) -> Walk:
+def _streamed_batch(
+    batch: PairBatch, mining: PairMining | None, similarity: Similarity, plan: Plan
+) -> StreamedBatch:
     x, y = similarity.factors(batch.anchors, batch.references)
-    return Walk(x, y, batch.pairs, mining, batch.origin, plan)
+    return StreamedBatch(x, y, batch.pairs, mining, batch.origin, plan)
 
 
 def _dense_rows(

@@ -36,7 +36,7 @@ Chunk = tuple[slice, Rows, Rows]
 
 @dataclass(frozen=True)
 class Plan:
-    """How an engine walks the anchors.
+    """How the engine goes through the anchors.
 
     Args:
         chunk_size: anchors per chunk; None: as many as suit the device.
@@ -61,8 +61,8 @@ AUTO = Plan()
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
-    """What is walked: inner products of anchors and references, their pairs, and which are kept.
+class StreamedBatch:
+    """What is streamed: inner products of anchors and references, their pairs, and which are kept.
 
     Args:
         x: (N, D).
@@ -70,12 +70,13 @@ class Walk:
         pairs: positives and negatives before mining.
         mining: which of them are kept.
         origin: of the first anchor.
-        plan: how to walk.
+        plan: how to streamed.
 
     >>> import torch
     >>> from pml_gpw.engine import LabelPairs
     >>> labels = torch.tensor([0, 0, 1])
-    >>> Walk(torch.eye(3), torch.eye(3), LabelPairs(labels, labels), plan=Plan(2)).chunk_size
+    >>> x, pairs = torch.eye(3), LabelPairs(labels, labels)
+    >>> StreamedBatch(x, x, pairs, plan=Plan(2)).chunk_size
     2
     """
 
@@ -96,7 +97,7 @@ class Walk:
         return max(least, elements // max(1, len(self.y)))
 
 
-def iter_chunks(walk: Walk, needs_dense: bool = False) -> Iterator[Chunk]:
+def iter_chunks(streamed: StreamedBatch, needs_dense: bool = False) -> Iterator[Chunk]:
     """The anchors, positive rows and negative rows of each chunk, valid until the next one.
 
     ``needs_dense``: rows come masked, whatever their number of pairs.
@@ -104,13 +105,14 @@ def iter_chunks(walk: Walk, needs_dense: bool = False) -> Iterator[Chunk]:
     >>> import torch
     >>> from pml_gpw.engine import LabelPairs
     >>> labels = torch.tensor([0, 0, 1])
-    >>> walk = Walk(torch.eye(3), torch.eye(3), LabelPairs(labels, labels), plan=Plan(2))
-    >>> [(anchors, neg.count().tolist()) for anchors, pos, neg in iter_chunks(walk)]
+    >>> x, pairs = torch.eye(3), LabelPairs(labels, labels)
+    >>> streamed = StreamedBatch(x, x, pairs, plan=Plan(2))
+    >>> [(anchors, neg.count().tolist()) for anchors, pos, neg in iter_chunks(streamed)]
     [(slice(0, 2, None), [1.0, 1.0]), (slice(2, 3, None), [2.0])]
     """
-    x, y, plan = walk.x, walk.y, walk.plan
+    x, y, plan = streamed.x, streamed.y, streamed.plan
     needs_dense = needs_dense or plan.layout == "dense"
-    if walk.mining is not None and walk.mining.needs_dense:
+    if streamed.mining is not None and streamed.mining.needs_dense:
         needs_dense = True
     if x.device.type not in CHUNK_ELEMENTS:  # other devices have no sparse products
         needs_dense = True
@@ -118,11 +120,11 @@ def iter_chunks(walk: Walk, needs_dense: bool = False) -> Iterator[Chunk]:
     if plan.layout == "auto" and n * m <= SMALL:
         needs_dense = True
     if not needs_dense and plan.layout != "searched":
-        rows = _all_at_once(walk)
+        rows = _all_at_once(streamed)
         if rows is not None:
-            yield slice(0, n), *_mined(*rows, slice(0, n), walk)
+            yield slice(0, n), *_mined(*rows, slice(0, n), streamed)
             return
-    size = max(1, min(walk.chunk_size, n))
+    size = max(1, min(streamed.chunk_size, n))
     buffer = x.new_empty((size, m))
     for start in range(0, n, size):
         anchors = slice(start, min(start + size, n))
@@ -130,35 +132,38 @@ def iter_chunks(walk: Walk, needs_dense: bool = False) -> Iterator[Chunk]:
             sim = torch.mm(x, y.T, out=buffer)
         else:
             sim = torch.mm(x[anchors], y.T, out=buffer[: anchors.stop - start])
-        rows = _masked(sim, anchors, walk) if needs_dense else _searched(sim, anchors, walk)
-        yield anchors, *_mined(*rows, anchors, walk)
+        rows = _masked(sim, anchors, streamed) if needs_dense else _searched(sim, anchors, streamed)
+        yield anchors, *_mined(*rows, anchors, streamed)
 
 
-def _all_at_once(walk: Walk) -> tuple[Rows, Rows] | None:
+def _all_at_once(streamed: StreamedBatch) -> tuple[Rows, Rows] | None:
     """The candidate rows of all anchors, where they are few and quicker than all products."""
-    x, y, pairs = walk.x, walk.y, walk.pairs
-    density = 1.0 if walk.plan.layout == "sparse" else SPARSE_DENSITY
+    x, y, pairs = streamed.x, streamed.y, streamed.pairs
+    density = 1.0 if streamed.plan.layout == "sparse" else SPARSE_DENSITY
     most = sparse_limit(len(x), len(y), density)
     if isinstance(pairs, IndexPairs):
         if sum(len(places) for places in pairs.places) > most:
             return None
         return listed_rows(x, y, pairs)
-    if not (isinstance(pairs, LabelPairs) and pairs.symmetric and y is x) or walk.mining is None:
+    if (
+        not (isinstance(pairs, LabelPairs) and pairs.symmetric and y is x)
+        or streamed.mining is None
+    ):
         return None
-    if walk.plan.layout == "auto" and len(x) <= walk.chunk_size:
+    if streamed.plan.layout == "auto" and len(x) <= streamed.chunk_size:
         return None
-    return mined_within_batch(x, pairs, walk.mining, walk.chunk_size, most)
+    return mined_within_batch(x, pairs, streamed.mining, streamed.chunk_size, most)
 
 
-def _masked(sim: Tensor, anchors: slice, walk: Walk) -> tuple[Rows, Rows]:
-    pos, neg = walk.pairs.masks(anchors)
+def _masked(sim: Tensor, anchors: slice, streamed: StreamedBatch) -> tuple[Rows, Rows]:
+    pos, neg = streamed.pairs.masks(anchors)
     return DenseRows(sim, pos), DenseRows(sim, neg)
 
 
-def _searched(sim: Tensor, anchors: slice, walk: Walk) -> tuple[Rows, Rows]:
-    return walk.pairs.rows(sim, anchors, walk.mining)
+def _searched(sim: Tensor, anchors: slice, streamed: StreamedBatch) -> tuple[Rows, Rows]:
+    return streamed.pairs.rows(sim, anchors, streamed.mining)
 
 
-def _mined(pos: Rows, neg: Rows, anchors: slice, walk: Walk) -> tuple[Rows, Rows]:
-    origin = walk.origin.at(anchors)
-    return mine_rows(pos.with_origin(origin), neg.with_origin(origin), walk.mining)
+def _mined(pos: Rows, neg: Rows, anchors: slice, streamed: StreamedBatch) -> tuple[Rows, Rows]:
+    origin = streamed.origin.at(anchors)
+    return mine_rows(pos.with_origin(origin), neg.with_origin(origin), streamed.mining)

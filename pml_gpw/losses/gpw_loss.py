@@ -36,14 +36,14 @@ class GPWLoss(ConfigFields, PairLoss):
     The loss's own ``mining``, if any, refines the candidates.
 
     Any PML distance works; a distance D is read as S = −D and levels such as ``base`` as −base.
-    With cosine or dot product similarity the loss streams: it walks the anchors in chunks and
+    With cosine or dot product similarity the loss streams: it takes the anchors in chunks and
     never holds the N×M matrix. The value and gradient are the same. Inside a user's own
     ``torch.compile`` it is dense: a loop over chunks would be another graph for each N.
 
     Similarities, weights and sums are computed in at least float32, also under autocast.
     ``DivisorReducer`` divides by the number of anchors that have pairs. Below a mean, sum or
-    divisor reducer gradients are formed in forward; below others the chunks are walked again in
-    backward. A batch without pairs gives a zero loss with a zero gradient and, once per loss
+    divisor reducer gradients are formed in forward; below others backward goes through the chunks
+    again. A batch without pairs gives a zero loss with a zero gradient and, once per loss
     object, a warning. Reducers that go by the sign of a loss (``AvgNonZeroReducer``,
     ``ThresholdReducer``) suit weightings whose losses are ≥ 0; those of ``Constant``,
     ``Contrastive`` and eq 3 can be negative.

@@ -6,7 +6,7 @@ from pytorch_metric_learning.distances import DotProductSimilarity
 from pytorch_metric_learning.reducers import DoNothingReducer
 
 from pml_gpw import GPWLoss, MSLoss
-from pml_gpw.engine import LabelPairs, Plan, Walk, reference_losses, streamed_losses
+from pml_gpw.engine import LabelPairs, Plan, StreamedBatch, reference_losses, streamed_losses
 from pml_gpw.engine.gradients import GradientProducts
 from pml_gpw.engine.label_pairs import label_masks
 from pml_gpw.mining import MSMining
@@ -25,8 +25,8 @@ def test_references_without_gradient():
     free = y.clone().requires_grad_()
 
     def gradient(references):
-        walk = Walk(x, references, LabelPairs(labels, ref_labels), plan=Plan(8))
-        losses, _, _ = streamed_losses(walk, MultiSimilarity(), uniform_upstream=True)
+        streamed = StreamedBatch(x, references, LabelPairs(labels, ref_labels), plan=Plan(8))
+        losses, _, _ = streamed_losses(streamed, MultiSimilarity(), uniform_upstream=True)
         return torch.autograd.grad(losses.sum(), x)[0]
 
     close(gradient(y), gradient(free))

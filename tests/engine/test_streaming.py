@@ -10,7 +10,7 @@ from pml_gpw.engine import (
     IndexPairs,
     LabelPairs,
     Plan,
-    Walk,
+    StreamedBatch,
     reference_losses,
     streamed_losses,
 )
@@ -78,8 +78,10 @@ def test_equals_the_dense_reference(case, mining, own, listed, dtype, layout):
             *torch.autograd.grad(expected, leaves, upstream.to(dtype), retain_graph=True),
         )
         for chunk_size in (1, 7, 33, 40):
-            walk = Walk(x, y, candidates, mining, plan=Plan(chunk_size, layout))
-            losses, num_pos, num_neg = streamed_losses(walk, case.weighting, name != "per_anchor")
+            streamed = StreamedBatch(x, y, candidates, mining, plan=Plan(chunk_size, layout))
+            losses, num_pos, num_neg = streamed_losses(
+                streamed, case.weighting, name != "per_anchor"
+            )
             assert not num_pos.requires_grad
             assert not num_neg.requires_grad
             for a, b in zip(gradients(losses, leaves, upstream), wanted, strict=True):

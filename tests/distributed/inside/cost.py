@@ -31,4 +31,4 @@ def check_largest_tensor():
     ):
         with LargestTensor() as seen:
             loss(leaf, batch.part[1]).backward()
-        assert n * 240 <= seen.numel < 240 * 240, "the probe sees nothing, or all is walked"
+        assert n * 240 <= seen.numel < 240 * 240, "the probe sees nothing, or all is compared"

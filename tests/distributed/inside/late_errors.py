@@ -44,7 +44,7 @@ def _fails(*_):
 
 @dataclass(frozen=True)
 class FailsWhenAskedAgain(MultiSimilarity):
-    """In backward, where the reducer lets upstream gradients differ and chunks are walked again."""
+    """In backward, which asks again where the reducer lets upstream gradients differ."""
 
     def evaluate(self, pos, neg):
         if FailsWhenAskedAgain.asked > 0 and at_fault():

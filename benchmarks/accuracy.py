@@ -14,6 +14,7 @@ from pml_gpw.datasets import Glyphs
 
 from . import processes
 from .contenders import CONTENDERS
+from .faults import bad, command, output_folder
 from .files import write_atomically
 from .plots import plot_recall
 from .runs import all_runs
@@ -26,6 +27,7 @@ RESULTS = Path(__file__).parent / "results"
 DATASETS = {"glyphs": Glyphs}
 
 
+@command
 def main(
     dataset: Annotated[str, typer.Option(help=f"One of: {', '.join(DATASETS)}.")] = "glyphs",
     root: Annotated[
@@ -59,39 +61,32 @@ def main(
     settings = Settings(dataset, folder, iterations, batch, dims, learning_rate, device)
     names = _checked(settings, losses)
     splits = _splits(settings)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _bad("--output", f"must be a folder to write to, got {str(output)!r}") from error
+    output_folder(output)
     with processes.together(torch.device(device)):
         runs = all_runs(names, seeds, settings, splits, output / "runs", fresh)
         if processes.is_first():
             _report(runs, settings, seeds, output / _stem(settings, names, seeds))
 
 
-def _bad(option: str, message: str) -> typer.BadParameter:
-    return typer.BadParameter(message, param_hint=option)
-
-
 def _checked(settings: Settings, losses: str) -> list[str]:
     """The names of the losses, after a look at the options that typer cannot check."""
     if settings.dataset not in DATASETS:
-        raise _bad("--dataset", f"must be one of {', '.join(DATASETS)}, got {settings.dataset!r}")
+        raise bad("--dataset", f"must be one of {', '.join(DATASETS)}, got {settings.dataset!r}")
     unit = PER_CLASS * processes.started()  # whole classes for each process
     if settings.batch % unit:
-        raise _bad("--batch", f"must be a multiple of {unit}, got {settings.batch}")
+        raise bad("--batch", f"must be a multiple of {unit}, got {settings.batch}")
     try:
         torch.empty(0, device=settings.device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise _bad(
+        raise bad(
             "--device", f"must be a device that torch has here, got {settings.device!r} ({reason})"
         ) from None
     names = list(CONTENDERS) if losses == "all" else [n.strip() for n in losses.split(",")]
     unknown = [name for name in names if name not in CONTENDERS]
     if unknown:
         got = ", ".join(map(repr, unknown))
-        raise _bad("--losses", f"must be all, or out of {', '.join(CONTENDERS)}, got {got}")
+        raise bad("--losses", f"must be all, or out of {', '.join(CONTENDERS)}, got {got}")
     return list(dict.fromkeys(names))
 
 
@@ -100,10 +95,10 @@ def _splits(settings: Settings) -> Splits:
     try:
         splits = Splits(*(DATASETS[settings.dataset](settings.root, s) for s in ("train", "test")))
     except (ValueError, OSError) as error:
-        raise _bad("--root", str(error)) from error
+        raise bad("--root", str(error)) from error
     classes = len(splits.train.classes)  # type: ignore[attr-defined]
     if settings.batch > classes * PER_CLASS:
-        raise _bad(
+        raise bad(
             "--batch",
             f"must be at most {classes * PER_CLASS} ({classes} training classes x {PER_CLASS}), "
             f"got {settings.batch}",

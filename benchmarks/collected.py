@@ -4,14 +4,16 @@ Columns: dataset, method, result, backbone, dim, settings, seeds, k, recall and 
 source; and of our runs configuration and loss. ``result`` says whose they are and of which epoch.
 """
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from .experiment import RESULT
+from .checkpoints import FRESH
+from .experiment import RESULT, read_result
+from .faults import reading
+from .plan import DATASETS
 from .presets import Experiment, preset
 from .summaries import confidence_half_width
 
@@ -59,7 +61,11 @@ def _finished(runs: Path) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """A result that can stand in a table."""
+    content = read_result(path)
+    with reading(path, f"{FRESH}, or remove the folder of the run"):
+        if not (_rows(content) and experiment_of(content).dataset in DATASETS):
+            raise ValueError("nothing to show")
     return content
 
 

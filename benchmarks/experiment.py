@@ -21,8 +21,9 @@ from pml_gpw.distributed import distributed_dataset_recall
 from pml_gpw.losses import CrossBatchMemory
 
 from . import processes
-from .checkpoints import Checkpoints
+from .checkpoints import FRESH, Checkpoints
 from .contenders import CONTENDERS
+from .faults import reading
 from .files import write_atomically
 from .presets import Experiment
 from .summaries import environment
@@ -71,12 +72,10 @@ def run(experiment: Experiment, data: Data, place: Place, report: Report) -> dic
     _seed((experiment.seed, 0))
     parts = _parts(experiment, place)
     history: History = []
-    state = processes.from_first(checkpoints.load() if processes.is_first() else None)
+    state = processes.first_reads(checkpoints.load)
     if state is not None:
-        history = state.pop("history")
-        for kind, items in state.items():
-            for name, item in items.items():
-                parts[kind][name].load_state_dict(item)
+        with reading(checkpoints.folder, FRESH):
+            history = _put_back(state, parts)
         del state
     keeper, tensorboard = _logs(place.folder) if processes.is_first() else _NO_LOGS
     trainer = _trainer(experiment, data, place, parts, keeper, report)
@@ -106,7 +105,33 @@ def run(experiment: Experiment, data: Data, place: Place, report: Report) -> dic
 def finished(folder: Path) -> dict[str, Any] | None:
     """The result of a run that is finished."""
     path = folder / RESULT
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return read_result(path) if path.exists() else None
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A result, or the fault that it is none."""
+    with reading(path, f"{FRESH}, or remove the folder of the run"):
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        names = content["experiment"].keys() | content.keys()
+        recalls = [row["recall_at_1"] for row in (content["last"], content["best"])]
+        if not names >= {"milestones", "seed", "history", "environment"}:
+            raise ValueError(f"not all there: {sorted(names)}")
+        if not all(0 <= recall <= 1 for recall in recalls):
+            raise ValueError(f"no recalls: {recalls}")
+    return content
+
+
+def _put_back(state: Parts, parts: Parts) -> History:
+    """Bring the parts to the state of a checkpoint; its history."""
+    history: Any = state.pop("history")
+    epochs = [row["epoch"] for row in history]
+    if state.keys() != parts.keys() or epochs != [*range(1, len(epochs) + 1)] or not epochs:
+        raise ValueError(f"the state of something else: {sorted(state)}")
+    for kind, items in parts.items():
+        for name, item in items.items():
+            item.load_state_dict(state[kind][name])
+    rows: History = history
+    return rows
 
 
 def _parts(experiment: Experiment, place: Place) -> Parts:

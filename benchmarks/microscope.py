@@ -24,6 +24,7 @@ from pml_gpw.analysis import PairWeightRecorder, pair_weights, plots
 from pml_gpw.datasets import Glyphs
 from pml_gpw.weightings import Contrastive, LiftedStructure, Triplet
 
+from .faults import command, output_folder
 from .files import write_atomically
 from .networks import small_cnn
 from .sampling import PER_CLASS
@@ -36,12 +37,14 @@ BATCH, DIMS, EVERY = 80, 128, 50
 SIZE = 1024  # of the batch whose pair weights are timed
 
 
+@command
 def main(
     iterations: Annotated[int, typer.Option(min=1, help="Training steps on Glyphs.")] = 500,
     seconds: Annotated[float, typer.Option(min=0, help="Time for each cell.")] = 4.0,
     output: Annotated[Path, typer.Option(help="Folder for table and pictures.")] = RESULTS,
 ) -> None:
     """Time pair_weights and the recorder, and draw weights during and after a training."""
+    output_folder(output)
     table = pd.DataFrame([*_cost_of_pair_weights(seconds), _cost_of_recording(seconds)])
     text = (
         "### What looking costs\n\n"

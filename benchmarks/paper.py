@@ -3,6 +3,7 @@
 python -m benchmarks.paper --help
 """
 
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,9 @@ from . import processes
 from .checkpoints import Checkpoints
 from .contenders import CONTENDERS
 from .experiment import RESULT, Data, Place, finished, run
+from .faults import bad, command, within
 from .plan import (
     DATASETS,
-    bad,
     check_interrupted,
     checked_device,
     checked_dims,
@@ -37,6 +38,7 @@ PUBLISHED = "bn_inception-52deb4733.pth"
 CONFIGURED = "by configuration"  # shown as the default of options that change one setting
 
 
+@command
 def main(
     dataset: Annotated[str, typer.Argument(help=f"One of: {', '.join(DATASETS)}.")],
     root: Annotated[Path, typer.Option(help="Folder of the data set.")],
@@ -176,15 +178,19 @@ def main(
     place = Place(output, None if weights == "random" else weights, where, backend, workers)
     with processes.together(where):
         for experiment in plan:
-            _run(experiment, data, place._replace(folder=output / experiment.name), fresh)
-        typer.echo(f"Compare with: python -m benchmarks.tables --runs {output}")
+            folder = output / experiment.name
+            with within(folder):
+                _run(experiment, data, place._replace(folder=folder), fresh)
+        compare = ["python", "-m", "benchmarks.tables", "--runs", str(output)]
+        typer.echo(f"Compare with: {shlex.join(compare)}")
 
 
 def _run(experiment: Experiment, data: Data, place: Place, fresh: bool) -> None:
     """One run with its bar, and its line."""
     if fresh and processes.is_first():
         (place.folder / RESULT).unlink(missing_ok=True)  # first: without it, nothing is finished
-        shutil.rmtree(place.folder, ignore_errors=True)
+        if place.folder.exists():  # what cannot be removed must not be gone on with
+            shutil.rmtree(place.folder)
     result = processes.from_first(finished(place.folder))
     if result is None:
         with tqdm(

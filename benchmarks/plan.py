@@ -15,6 +15,7 @@ from pml_gpw.datasets import StanfordOnlineProducts as SOP
 from . import processes
 from .contenders import CONTENDERS
 from .experiment import Data, finished
+from .faults import bad, output_folder
 from .presets import CONFIGURATIONS, Experiment, preset
 from .sampling import PER_CLASS
 from .views import evaluation_view, train_view
@@ -23,11 +24,6 @@ DATASETS: dict[str, type[ImageDataset]] = {
     dataset.__name__: dataset for dataset in (CUB200, Cars196, SOP, InShop, ImageFolder)
 }
 WITHOUT_HYPERPARAMETERS = ("contrastive", "triplet-semihard", "ntxent")
-
-
-def bad(option: str, message: str) -> typer.BadParameter:
-    """An option that cannot be, named."""
-    return typer.BadParameter(message, param_hint=option)
 
 
 def chosen_experiment(dataset: str, configuration: str, weights: str, backbone: str) -> Experiment:
@@ -45,7 +41,7 @@ def digest_of_weights(weights: str) -> str:
     """What names the weights in the result."""
     if weights in ("random", "pretrained"):
         return weights
-    if not Path(weights).is_file():
+    if not os.path.isfile(weights):
         raise bad("--weights", f"must be a file, 'pretrained' or 'random', got {weights!r}")
     return f"sha256:{hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:16]}"
 
@@ -94,14 +90,13 @@ def check_interrupted(plan: list[Experiment], output: Path, resume: bool, fresh:
     """Refuse to touch a run that was interrupted without a word on what to do with it."""
     if resume and fresh:
         raise bad("--resume", "must not come with --fresh, which trains from the start")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise bad("--output", f"must be a folder to write to, got {str(output)!r}") from error
+    output_folder(output)
     if resume and not any((output / e.name).exists() for e in plan):
         typer.echo(f"Nothing to go on with below {output} in these settings; starting.", err=True)
+    if fresh:
+        return
     begun = [e for e in plan if (output / e.name).exists() and not finished(output / e.name)]
-    if begun and not (resume or fresh):
+    if begun and not resume:
         raise bad(
             "--resume",
             f"must be given to go on with an interrupted run, or --fresh to train it again: "

@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
 
 from .batch_norm import over_processes
+from .faults import Fault
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(minutes=30)  # a process may wait for the first to write or to read
@@ -80,6 +81,21 @@ def from_first(value: Value) -> Value:
     held: list[Any] = [value]
     dist.broadcast_object_list(held)
     return held[0]
+
+
+def first_reads(read: Callable[[], Value]) -> Value:
+    """What the first process reads, or the fault that it meets, on all of them."""
+    held: Any = None
+    if is_first():
+        try:
+            held = read()
+        except Fault as fault:
+            held = fault
+    held = from_first(held)
+    if isinstance(held, Fault):
+        raise held
+    value: Value = held
+    return value
 
 
 def data_parallel(model: nn.Module) -> nn.Module:

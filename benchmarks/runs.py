@@ -12,9 +12,10 @@ import pml_gpw
 
 from . import contenders, networks, processes, sampling, training
 from .contenders import RAW_PIXELS
+from .faults import reading, within
 from .files import write_atomically
 from .summaries import environment
-from .training import Settings, Splits, raw_pixel_recall, train_and_test
+from .training import RECALLS, Settings, Splits, raw_pixel_recall, train_and_test
 
 
 def all_runs(
@@ -39,7 +40,8 @@ def all_runs(
                 result = processes.from_first(None if fresh else _finished(done))
                 if result is None:
                     folder, step = done.with_suffix(""), lambda _: bar.update()
-                    result = train_and_test(name, seed, settings, splits, folder, step)
+                    with within(folder):
+                        result = train_and_test(name, seed, settings, splits, folder, step)
                     if processes.is_first():
                         _save(done, result)
                 else:
@@ -52,7 +54,11 @@ def all_runs(
 
 
 def _finished(path: Path) -> dict[str, float] | None:
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    with reading(path, "--fresh trains it again"):
+        content = json.loads(path.read_text())
+        return {name: float(content[name]) for name in (*RECALLS, "seconds")}
 
 
 def _save(path: Path, result: dict[str, float]) -> None:

@@ -31,6 +31,7 @@ from pml_gpw import MSLoss
 from pml_gpw.distributed import DistributedLoss
 
 from . import steps
+from .faults import command, output_folder
 from .files import write_atomically
 from .stopwatch import peak_here
 from .summaries import environment
@@ -63,6 +64,7 @@ CONTENDERS: dict[str, Callable[[int], LossOf]] = {
 }
 
 
+@command
 def main(
     batch: Annotated[int, typer.Option(min=40, help="Embeddings N of all processes.")] = 4000,
     dims: Annotated[int, typer.Option(help="D, 128 or 512.")] = 128,
@@ -84,6 +86,7 @@ def main(
     if dims not in steps.NOISE:
         known = ", ".join(map(str, steps.NOISE))
         raise typer.BadParameter(f"must be one of {known}, got {dims}", param_hint="--dims")
+    output_folder(output)
     jobs = [(w, n, k) for k in ("random", "trained-like") for w in counts for n in CONTENDERS]
     rows = [
         _row(Job(world, name, kind, batch, dims, repetitions))

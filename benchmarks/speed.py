@@ -14,6 +14,7 @@ import typer
 from tqdm import tqdm
 
 from . import steps
+from .faults import command, output_folder
 from .files import write_atomically
 from .plots import plot_speed
 from .stopwatch import peak_megabytes, time_in_turns
@@ -26,6 +27,7 @@ DEEP_KS = (1, 10, 100, 1000)
 SAME = 1e-4  # relative difference of the losses of contenders, above which the table is refused
 
 
+@command
 def main(
     batches: Annotated[str, typer.Option(help="Batch sizes N.")] = "80,320,1000,4000",
     huge: Annotated[
@@ -48,6 +50,7 @@ def main(
     CPU cores.
     """
     sizes = _sizes(batches)
+    output_folder(output)
     tasks = _tasks(sizes, huge, memory, retrieval, deep_retrieval, seconds, device)
     rows: list[dict[str, Any]] = []
     for task in tqdm(tasks, unit="table", disable=False):

@@ -7,6 +7,7 @@ S, N and P, and the embedding dimension, which is drawn as well.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -16,6 +17,7 @@ import typer
 
 from .collected import EPOCHS, PUBLISHED, environments, ours, published
 from .contenders import CONTENDERS, similarities_of
+from .faults import bad, command, output_folder
 from .files import write_atomically
 from .paper import RUNS
 from .plan import DATASETS
@@ -35,6 +37,7 @@ class Table(NamedTuple):
     cells: pd.DataFrame
 
 
+@command
 def main(
     runs: Annotated[
         Path,
@@ -53,13 +56,13 @@ def main(
     which is chosen on the test set and so too good. Published results carry their source and are
     never taken for ours: what has not been run says "not run".
     """
-    if not runs.is_dir() and runs != RUNS:
-        message = f"must be a folder, got {str(runs)!r}"
-        raise typer.BadParameter(message, param_hint="--runs")
+    if not os.path.isdir(runs) and runs != RUNS:
+        raise bad("--runs", f"must be a folder, got {str(runs)!r}")
     try:
         mine = ours(runs)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--runs") from error
+        raise bad("--runs", str(error)) from error
+    output_folder(output)
     cells = pd.concat([published(), mine], ignore_index=True)
     tables = [*comparisons(cells), *ablations(mine), *dimensions(cells)]
     lines = ["# The paper's experiment", "", *_preface(runs)]

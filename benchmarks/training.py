@@ -24,6 +24,7 @@ from .networks import small_cnn
 from .sampling import ClassBatches
 
 KS = (1, 2, 4, 8)
+RECALLS = tuple(f"recall_at_{k}" for k in KS)
 SPLIT = "val"  # the name under which PML's hooks look for what they evaluate
 
 
@@ -113,7 +114,7 @@ def train_and_test(
     seconds = _trained(trainer)
     tensorboard.close()
     accuracies = tester.all_accuracies[SPLIT]
-    recalls = {f"recall_at_{k}": float(accuracies[f"recall_at_{k}_level0"]) for k in KS}
+    recalls = {name: float(accuracies[f"{name}_level0"]) for name in RECALLS}
     return processes.from_first({**recalls, "seconds": seconds})
 
 

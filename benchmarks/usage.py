@@ -21,6 +21,7 @@ from pml_gpw.weightings import (
     Triplet,
 )
 
+from .faults import command, output_folder
 from .files import write_atomically
 from .summaries import environment
 
@@ -110,10 +111,12 @@ def contenders() -> list[tuple[str, Any, str]]:
     ]
 
 
+@command
 def main(
     output: Annotated[Path, typer.Option(help="Folder for the table.")] = RESULTS,
 ) -> None:
     """Measure which similarities (S, N, P) each loss uses, beside Table 1 of the paper."""
+    output_folder(output)
     rows = pd.DataFrame([_row(*contender) for contender in contenders()])
     text = f"{HEADING}\n\n{rows.to_markdown(index=False, disable_numparse=True)}\n\n{FOOT}\n\n"
     text += f"{environment()}\n"

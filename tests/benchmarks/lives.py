@@ -31,7 +31,8 @@ def _command(arguments, point, nth):
         getattr(kills, point)(kills.Strike(nth))
     app = typer.Typer()
     app.command()(paper.main)
-    app(arguments, standalone_mode=False)
+    if code := app(arguments, standalone_mode=False):
+        raise SystemExit(code)
 
 
 def kill_rank(rank, point, nth, arguments):

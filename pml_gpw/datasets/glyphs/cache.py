@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]
 
 KEY_ENTRY = "cache_key"  # the entry of the file that says from what its arrays were made
+_FOREIGN = "was made by another version of this package, its fonts or its libraries"
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
@@ -30,17 +31,27 @@ def default_folder() -> Path:
 def load_or_build(path: Path, cache_key: str, build: Callable[[], Arrays]) -> Arrays:
     """Return the arrays in ``path`` if it is complete and has this key; else build and save them.
 
-    A warning tells when a file exists and has to be replaced. Several processes may call this at
-    the same time: each writes a file of its own and moves it into place in one step, so a reader
-    sees a complete file or none.
+    A warning tells when a file exists and has to be replaced, and when it cannot be written: the
+    arrays are then good, and built again the next time. Several processes may call this at the
+    same time: each writes a file of its own and moves it into place in one step, so a reader sees
+    a complete file or none.
     """
-    if path.exists():
-        try:
-            return _read(path, cache_key)
-        except _UnusableFileError as reason:
-            warnings.warn(f"{path} {reason}; building it again", stacklevel=3)
+    try:
+        return _read(path, cache_key)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except _UnusableFileError as reason:
+        warnings.warn(f"{path} {reason}; building it again", stacklevel=3)
     arrays = build()
-    _write(path, {KEY_ENTRY: np.array(cache_key), **arrays})
+    try:
+        _write(path, {KEY_ENTRY: np.array(cache_key), **arrays})
+    except OSError as error:
+        warnings.warn(
+            f"{path} cannot be written ({error.strerror or error}); going on without it, which "
+            "takes some seconds each time: make room for it, allow access, remove what is in its "
+            "place, or give another folder as root",
+            stacklevel=3,
+        )
     return arrays
 
 
@@ -51,18 +62,22 @@ class _UnusableFileError(Exception):
 def _read(path: Path, cache_key: str) -> Arrays:
     try:
         content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise
     except OSError as error:
-        raise _UnusableFileError(f"cannot be read ({error})") from error
+        raise _UnusableFileError(f"cannot be read ({error.strerror})") from error
     digest, payload = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
     # The checksums inside a zip file leave out the names of its entries, so all is digested.
     if digest != hashlib.sha256(payload).digest():
         raise _UnusableFileError("is damaged")
-    with np.load(io.BytesIO(payload), allow_pickle=False) as file:
-        arrays = dict(file)
-    if str(arrays.pop(KEY_ENTRY, "")) != cache_key:
-        raise _UnusableFileError(
-            "was made by another version of this package, its fonts or its libraries"
-        )
+    try:
+        with np.load(io.BytesIO(payload), allow_pickle=False) as file:
+            arrays = dict(file)
+        found = str(arrays.pop(KEY_ENTRY))
+    except Exception as error:  # whole, and not of this version: NumPy raises whatever it likes
+        raise _UnusableFileError(_FOREIGN) from error
+    if found != cache_key:
+        raise _UnusableFileError(_FOREIGN)
     return arrays
 
 

@@ -1,5 +1,6 @@
 """Glyphs: letters of many scripts in many font faces, the data set that needs no download."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -35,8 +36,9 @@ class Glyphs(Dataset[tuple[Any, int]]):
     STIX: STIX Font Licence; both texts lie beside the fonts). Nothing is downloaded: the images
     are rendered in some seconds and kept in one file, ``glyphs.cache``, for both splits. The same
     versions of matplotlib, Pillow, NumPy and Python make the same bytes; under other versions, or
-    when the file is damaged, it is made again, with a warning. Other versions of the fonts may
-    have other letters, so counts can differ by a few.
+    when the file is damaged, it is made again, with a warning; where it cannot be written (a disk
+    that is full or read-only, a folder in its place), the data set warns and works without it.
+    Other versions of the fonts may have other letters, so counts can differ by a few.
 
     Arguments
         root: folder of that file, made if needed. None: ``$XDG_CACHE_HOME/pml-gpw``, or
@@ -117,6 +119,12 @@ def _resolve_root(root: Any) -> Path:
     if not isinstance(root, (str, os.PathLike)):
         raise ValueError(f"root must be None or the path of a folder, got {root!r}")
     folder = Path(root)
-    if folder.exists() and not folder.is_dir():
+    try:
+        folder.exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            length = len(str(folder))
+            raise ValueError(f"root must be a shorter path, got {length:,} characters") from None
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise ValueError(f"root must be a folder, or not exist yet, got the file {str(root)!r}")
     return folder

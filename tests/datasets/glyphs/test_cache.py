@@ -1,10 +1,16 @@
+import errno
+import hashlib
+import io
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pml_gpw.datasets.glyphs import cache
+
+from ...limits import room_for
 
 ARRAYS = {"numbers": np.arange(1000, dtype=np.uint8), "names": np.array(["a", "б"])}
 
@@ -72,6 +78,71 @@ def test_a_damaged_file_is_replaced(path, damage):
     with pytest.warns(UserWarning, match="damaged"):
         same(cache.load_or_build(path, "key", build))
     assert path.read_bytes() == whole
+
+
+def archive(**arrays):
+    payload = io.BytesIO()
+    np.savez(payload, **arrays)
+    return payload.getvalue()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"neither an archive nor an array",
+        archive(recipe=np.array("key"), x=np.zeros(1)),
+        archive(cache_key=np.array("key"), x=np.array([object()])),
+        archive(x=np.zeros(1))[:-30],
+    ],
+    ids=["nothing", "text", "another-name-of-the-key", "pickled", "cut-archive"],
+)
+def test_a_whole_file_of_another_version_is_replaced(path, payload):
+    whole = path.read_bytes()
+    path.write_bytes(hashlib.sha256(payload).digest() + payload)
+    with pytest.warns(UserWarning, match="another version"):
+        same(cache.load_or_build(path, "key", build))
+    assert path.read_bytes() == whole
+
+
+def fails(number):
+    def function(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return function
+
+
+def works_without(path, number):
+    reason = f"arrays.cache cannot be written .{os.strerror(number)}.; going on without it.*folder"
+    with pytest.warns(UserWarning, match=reason) as told:
+        arrays = cache.load_or_build(path, "key", build)
+    assert len(told) == 1
+    same({name: array for name, array in arrays.items() if name != cache.KEY_ENTRY})
+    assert [*path.parent.glob("*")] == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize(("owner", "name"), [(os, "replace"), (Path, "mkdir")])
+def test_what_cannot_be_written_is_done_without(tmp_path, monkeypatch, owner, name, number):
+    monkeypatch.setattr(owner, name, fails(number))
+    works_without(tmp_path / "new" / "arrays.cache", number)
+
+
+def test_a_file_that_finds_no_room_is_done_without(tmp_path):
+    with room_for(100):
+        works_without(tmp_path / "arrays.cache", errno.EFBIG)
+
+
+def test_a_folder_in_its_place_is_left_alone(tmp_path):
+    path = tmp_path / "arrays.cache"
+    path.mkdir()
+    with (
+        pytest.warns(UserWarning, match="cannot be read .Is a directory"),
+        pytest.warns(UserWarning, match="cannot be written .*remove what is in its place"),
+    ):
+        arrays = cache.load_or_build(path, "key", build)
+    same(arrays)
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_a_write_that_is_interrupted_leaves_the_old_file_and_no_other(path, monkeypatch):

@@ -165,6 +165,7 @@ def test_pickling(root):
         ({"split": None}, r"split must be .* got None"),
         ({"split": ["train"]}, r"split must be .* got \['train'\]"),
         ({"transform": "resize"}, r"transform must be None or callable, got 'resize'"),
+        ({"root": "a" * 5000}, r"root must be a shorter path, got 5,000 characters$"),
         ({"root": 3}, r"root must be None or the path of a folder, got 3"),
         (
             {"root": __file__},

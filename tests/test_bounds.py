@@ -17,39 +17,36 @@ else:
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+USED = PROJECT["dependencies"] + [r for name in EXTRAS if name != "dev" for r in EXTRAS[name]]
 
 
-def bounds(*lists):
-    """Requirements with their lower bounds; of one that two extras name, both."""
-    requirements = [Requirement(line) for lines in lists for line in lines]
-    return {
-        (requirement, specifier.version)
+def bounds(lines):
+    """Each requirement with its lower bounds."""
+    requirements = [Requirement(line) for line in lines]
+    return [
+        (requirement, [s.version for s in requirement.specifier if s.operator == ">="])
         for requirement in requirements
-        for specifier in requirement.specifier
-        if specifier.operator == ">="
-    }
+        if requirement.name != PROJECT["name"]
+    ]
 
 
 def test_every_dependency_has_one_lower_bound():
-    lines = {line for lines in (PROJECT["dependencies"], *EXTRAS.values()) for line in lines}
-    names = {Requirement(line).name for line in lines} - {PROJECT["name"]}
-    bounded = [requirement.name for requirement, _ in bounds(lines)]
-    assert sorted(bounded) == sorted(names)
+    found = {}
+    for requirement, lowest in bounds(USED + EXTRAS["dev"]):
+        assert len(lowest) == 1, requirement
+        assert found.setdefault(requirement.name, lowest) == lowest, requirement
 
 
-def test_contributing_names_the_lowest_environment():
+def test_contributing_names_the_lowest_releases():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    for requirement, lowest in bounds(*tested()):
+    for requirement, (lowest,) in bounds(USED):
         assert f"{requirement.name} {lowest}" in text
 
 
-@pytest.mark.skipif("PML_GPW_LOWEST" not in os.environ, reason="what `nox -s lowest` installs")
-@pytest.mark.skipif(sys.version_info >= (3, 11), reason="newer Pythons lift some bounds")
+@pytest.mark.skipif("PML_GPW_LOWEST" not in os.environ, reason="for `nox -s lowest`")
+@pytest.mark.skipif(sys.version_info >= (3, 11), reason="a newer Python may lift bounds")
 def test_the_lowest_environment_holds_the_bounds():
-    for requirement, lowest in bounds(*tested()):
+    for requirement, (lowest,) in bounds(USED):
         if requirement.marker is None or requirement.marker.evaluate():
-            assert Version(version(requirement.name)).release[:3] == Version(lowest).release
-    
-
-def tested():
-    return PROJECT["dependencies"], *(lines for name, lines in EXTRAS.items() if name != "dev")
+            found = Version(version(requirement.name)).public
+            assert Version(found) == Version(lowest), requirement

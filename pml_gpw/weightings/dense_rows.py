@@ -20,8 +20,9 @@ class DenseRows(Rows):
             [3., 0.]])
     """
 
-    def __init__(self, sim: Tensor, mask: Tensor, origin: Origin = WHOLE) -> None:
-        self.sim, self.mask, self.origin = sim, mask, origin
+    def __init__(self, sim: Tensor, mask: Tensor, origin: Origin | None = None) -> None:
+        self.sim, self.mask = sim, mask
+        self.origin = WHOLE if origin is None else origin
 
     @override
     def count(self) -> Tensor:

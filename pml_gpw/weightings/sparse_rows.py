@@ -30,10 +30,10 @@ class SparseRows(Rows):
         row: Tensor,
         column: Tensor,
         shape: tuple[int, int],
-        origin: Origin = WHOLE,
+        origin: Origin | None = None,
     ) -> None:
         self.sim, self.row, self.column, self.shape = sim, row, column, shape
-        self.origin = origin
+        self.origin = WHOLE if origin is None else origin
 
     @classmethod
     def of(cls, sim: Tensor, mask: Tensor) -> "SparseRows":

@@ -70,6 +70,7 @@ def group(server, world, folder, arguments, kill=None):
         environment = {
             **texts,
             "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "TORCHELASTIC_RESTART_COUNT": "0",
             "GLOO_SOCKET_IFNAME": "lo",
         }
         life = {"arguments": arguments, "log": str(folder / "log"), "environment": environment}

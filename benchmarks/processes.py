@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +57,17 @@ def together(device: torch.device) -> Iterator[None]:
             yield
     finally:
         sys.stdout = stdout
-        dist.destroy_process_group()
+        leave()
+
+
+def leave() -> None:
+    """End the group of all processes.
+
+    Torch before 2.8 can hang when it frees a gloo group: the group's thread then waits for the GIL
+    to free a last tensor, while the one who frees holds the GIL and waits for the thread.
+    """
+    time.sleep(0.1)  # time for the thread to let go
+    dist.destroy_process_group()
 
 
 def world() -> int:

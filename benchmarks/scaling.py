@@ -33,6 +33,7 @@ from pml_gpw.distributed import DistributedLoss
 from . import steps
 from .faults import command, output_folder
 from .files import write_atomically
+from .processes import leave
 from .stopwatch import peak_here
 from .summaries import environment
 
@@ -151,7 +152,7 @@ def _joined(rank: int, folder: str, measure: Measure, job: Job) -> None:
     dist.init_process_group("gloo", store, rank=rank, world_size=job.world, timeout=patience)
     torch.save(measure(job, rank), Path(folder, str(rank)))
     dist.barrier()
-    dist.destroy_process_group()
+    leave()
 
 
 def _time(job: Job, rank: int) -> dict[str, float]:

@@ -63,6 +63,8 @@ def checked_embeddings(
                 f"got {references.shape[1]}"
             )
         others = at_least_float32(references).to(anchors.dtype)
+        if anchors.dtype != references.dtype:  # float64 may not fit into float32
+            checks.embedding_matrix(names.references, others)
     if reference_labels is not None:
         reference_labels = checks.integer_labels(
             names.reference_labels, reference_labels, len(references)

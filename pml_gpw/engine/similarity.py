@@ -97,6 +97,8 @@ def _are_safe(norms: Tensor) -> bool:
 
 def _scaled(embeddings: Tensor) -> Tensor:
     """Rows scaled to entries of about 1, by powers of two, which is exact."""
+    if embeddings.shape[1] == 0:
+        return embeddings
     limits = torch.finfo(embeddings.dtype)
     largest = embeddings.detach().abs().amax(dim=1, keepdim=True)
     largest = largest.clamp(min=limits.tiny, max=limits.max / 16)

@@ -92,3 +92,13 @@ def test_bad_own(own, message):
     for module in (MSLoss(), MSMiner()):
         with pytest.raises(ValueError, match=message):
             module(X, Y, ref_emb=X.flip(0), ref_labels=Y, own=own)
+
+
+def test_references_that_do_not_fit_the_dtype_of_the_anchors():
+    far = X.double() * 1e300
+    with pytest.raises(ValueError, match="ref_emb must be finite"):
+        MSLoss()(X, Y, ref_emb=far, ref_labels=Y)
+
+
+def test_embeddings_without_dimensions():
+    assert torch.isfinite(MSLoss()(X[:, :0], Y))

@@ -2,12 +2,19 @@
 says what came and what is allowed. Shapes: N anchors, M references, D dims.
 """
 
+import math
 from collections.abc import Collection
+from functools import partial
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from .value_checks import flush, immediately, may_look, report
+
+__all__ = ["flush", "immediately"]
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -50,7 +57,7 @@ def embedding_matrix(name: str, embeddings: Tensor) -> None:
     """Raise unless ``embeddings`` is a floating-point (N, D) tensor without NaN or Inf."""
     if not isinstance(embeddings, Tensor):
         raise ValueError(f"{name} must be a torch.Tensor, got {type(embeddings).__name__}")
-    with_values(name, embeddings)
+    dense(name, embeddings)
     if embeddings.ndim != 2:
         raise ValueError(f"{name} must have shape (N, D), got {tuple(embeddings.shape)}")
     if not embeddings.is_floating_point():
@@ -60,23 +67,38 @@ def embedding_matrix(name: str, embeddings: Tensor) -> None:
             f"{name} must be floating point of 16, 32 or 64 bits, got {embeddings.dtype}"
         )
     # A branch on values cannot be traced, and a compiled step has its inputs checked by no one.
+    if torch.compiler.is_compiling() or embeddings.numel() == 0:
+        return
+    embeddings = embeddings.detach()
+    problem = partial(_not_finite, name)
+    if not may_look(embeddings):
+        report(_largest_of_rows(embeddings), problem)
     # The sum is a quick look: it is finite only if all are, unless it overflows.
-    if not torch.compiler.is_compiling() and not torch.isfinite(embeddings.detach().sum()):
-        bad = ~torch.isfinite(embeddings).all(dim=1)
-        if bad.any():
-            first = int(bad.nonzero()[0])
-            raise ValueError(
-                f"{name} must be finite, got NaN or Inf in {int(bad.sum())} of "
-                f"{len(embeddings)} rows (first: row {first})"
-            )
+    elif not math.isfinite(float(embeddings.sum())):
+        error = problem(_largest_of_rows(embeddings).cpu())
+        if error is not None:
+            raise error
 
 
-def with_values(name: str, tensor: Tensor) -> None:
-    """Raise unless the entries of ``tensor`` are all there: not in a sparse layout, not on meta."""
+def _largest_of_rows(embeddings: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(embeddings, torch.inf, dim=1)
+
+
+def _not_finite(name: str, largest: Tensor) -> ValueError | None:
+    """The error of rows whose largest entries (N,) say that not all are finite."""
+    bad = ~np.isfinite(largest.float().numpy())
+    if not bad.any():
+        return None
+    return ValueError(
+        f"{name} must be finite, got NaN or Inf in {bad.sum()} of {len(bad)} rows "
+        f"(first: row {bad.argmax()})"
+    )
+
+
+def dense(name: str, tensor: Tensor) -> None:
+    """Raise unless ``tensor`` has a dense layout."""
     if tensor.layout != torch.strided:
         raise ValueError(f"{name} must be a dense tensor, got the layout {tensor.layout}")
-    if tensor.is_meta:
-        raise ValueError(f"{name} must hold values, got a tensor on the meta device")
 
 
 def similarity_rows(sim: Tensor, pos: Tensor, neg: Tensor) -> None:
@@ -97,7 +119,7 @@ def integer_labels(name: str, labels: Tensor, length: int) -> Tensor:
     """
     if not isinstance(labels, Tensor):
         raise ValueError(f"{name} must be a torch.Tensor, got {type(labels).__name__}")
-    with_values(name, labels)
+    dense(name, labels)
     if labels.shape != (length,):
         raise ValueError(
             f"{name} must have shape ({length},), one label per embedding, "
@@ -107,12 +129,37 @@ def integer_labels(name: str, labels: Tensor, length: int) -> Tensor:
         raise ValueError(f"{name} must be integers, got {labels.dtype}")
     if labels.is_floating_point() and not torch.compiler.is_compiling():
         exact_below = 2.0 / torch.finfo(labels.dtype).eps
-        if not bool(((labels == labels.round()) & (labels.abs() < exact_below)).all()):
-            raise ValueError(
-                f"{name} must be integers, got {labels.dtype} values that are not integers "
-                f"or too large for {labels.dtype} to tell apart"
-            )
+        refuse_unless(
+            ((labels == labels.round()) & (labels.abs() < exact_below)).all(),
+            f"{name} must be integers, got {labels.dtype} values that are not integers "
+            f"or too large for {labels.dtype} to tell apart",
+        )
     return labels.long()
+
+
+def refuse_unless_in_range(name: str, values: Tensor, lowest: int, end: int) -> None:
+    """Raise unless the integers lie in [lowest, end), end excluded; later where that would wait."""
+    problem = partial(_out_of_range, name, lowest, end)
+    extremes = torch.stack(values.aminmax())
+    if not may_look(extremes):
+        report(extremes, problem)
+    elif (error := problem(extremes.cpu())) is not None:
+        raise error
+
+
+def _out_of_range(name: str, lowest: int, end: int, extremes: Tensor) -> ValueError | None:
+    least, most = extremes.numpy()
+    if lowest <= least and most < end:
+        return None
+    return ValueError(f"{name} must lie in [{lowest}, {end}), got {least} to {most}")
+
+
+def refuse_unless(allowed: Tensor, message: str) -> None:
+    """Raise a ValueError unless ``allowed`` () is True; later where that would wait."""
+    if not may_look(allowed):
+        report(allowed, lambda value: None if value.numpy() else ValueError(message))
+    elif not bool(allowed):
+        raise ValueError(message)
 
 
 def boolean_mask(name: str, mask: Tensor, length: int) -> None:
@@ -158,6 +205,12 @@ def optional_positive_integer(name: str, value: object) -> None:
     """Raise unless ``value`` is None or an integer > 0."""
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise ValueError(f"{name} must be an integer > 0, got {value!r}")
+
+
+def optional_boolean(name: str, value: object) -> None:
+    """Raise unless ``value`` is None, True or False."""
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{name} must be None, True or False, got {value!r}")
 
 
 def module_like(name: str, value: object) -> None:

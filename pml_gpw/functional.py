@@ -30,13 +30,14 @@ from .engine.arguments import (
     find_self_index,
     resolved_batch,
 )
+from .engine.fused import warm_up
 from .engine.pairs import IndexTuple
 from .engine.relation_pairs import by_rows
 from .mining import MSMining, PairMining
 from .precision import full_precision
 from .weightings import MultiSimilarity, PairWeighting
 
-__all__ = ["gpw_loss", "mine", "ms_loss", "share_a_label"]
+__all__ = ["gpw_loss", "mine", "ms_loss", "share_a_label", "warm_up"]
 
 Relation = Callable[[Tensor, Tensor], Tensor]
 Pairs = Tensor | tuple[Tensor, Tensor] | Relation
@@ -64,6 +65,7 @@ def gpw_loss(
     similarity: Literal["cosine", "dot"] = "cosine",
     reduction: Reduction = "mean",
     chunk_size: int | None = None,
+    fused: bool | None = None,
 ) -> Tensor:
     """The loss whose gradient is a pair weighting (General Pair Weighting, eq 1-3).
 
@@ -89,12 +91,16 @@ def gpw_loss(
         similarity: "cosine", or "dot" for embeddings as they are.
         reduction: "mean", "sum", or "none" for the losses of the anchors (N,).
         chunk_size: anchors per chunk; None: as many as suit the cache.
+        fused: whether masks, mining and weighting go through ``torch.compile`` as one function,
+            which takes some seconds once for a weighting and mining (:func:`warm_up`); None: on
+            accelerators where that works, on a CPU not. Values are the same to rounding.
 
     Returns:
         The loss, (), or the losses of the anchors, (N,), with reduction "none".
 
     Raises:
         ValueError: that names the argument at fault.
+        CannotFuse: a RuntimeError, where ``fused`` is True and ``torch.compile`` does not work.
 
     Reference: Wang et al., CVPR 2019, section 3.
 
@@ -113,6 +119,7 @@ def gpw_loss(
     checks.instance("weighting", weighting, PairWeighting)
     if mining is not None:
         checks.instance("mining", mining, PairMining)
+    checks.optional_boolean("fused", fused)
     batch = _batch(
         embeddings,
         labels,
@@ -129,7 +136,7 @@ def gpw_loss(
             weighting,
             mining,
             SIMILARITIES[similarity],
-            Plan(chunk_size),
+            Plan(chunk_size, fused=fused),
             uniform_upstream=reduction != "none",
         )
     if len(embeddings) == 0 and reduction == "mean":
@@ -153,6 +160,7 @@ def ms_loss(
     similarity: Literal["cosine", "dot"] = "cosine",
     reduction: Reduction = "mean",
     chunk_size: int | None = None,
+    fused: bool | None = None,
 ) -> Tensor:
     """The Multi-Similarity loss: mines by P (eq 11-12), weighs by S and N (eq 13-15).
 
@@ -191,6 +199,7 @@ def ms_loss(
         similarity=similarity,
         reduction=reduction,
         chunk_size=chunk_size,
+        fused=fused,
     )
 
 

@@ -1,6 +1,6 @@
 """Similarities are computed in at least float32, whatever embeddings and autocast are."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -25,4 +25,11 @@ def full_precision(embeddings: Tensor) -> AbstractContextManager[None]:
     ...     (x @ x.T).dtype
     torch.float32
     """
-    return torch.autocast(embeddings.device.type, enabled=False)
+    device = embeddings.device.type
+    if torch.compiler.is_compiling() or _is_autocast_on(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
+
+
+def _is_autocast_on(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

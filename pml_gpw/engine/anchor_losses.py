@@ -1,11 +1,15 @@
 """The losses of the anchors of a batch: the one place that chooses how they are computed."""
 
 import math
+from functools import partial
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from ..mining import PairMining
 from ..mining.base import mine_rows
+from ..value_checks import may_look, report
 from ..weightings import DenseRows, PairWeighting
 from .chunks import AUTO, Plan, StreamedBatch
 from .dense import dense_losses
@@ -78,29 +82,37 @@ def mined_pairs(
     return *pos.indices(), *neg.indices()
 
 
-def _refuse_infinite_losses(weighting: PairWeighting, losses: torch.Tensor) -> None:
-    """Raise a ValueError where similarities are too large for the formula; on a CPU only."""
-    if torch.compiler.is_compiling() or losses.device.type != "cpu":
-        return
-    if not math.isfinite(float(losses.detach().sum())):
-        bad = (~torch.isfinite(losses)).nonzero().flatten().tolist()
-        if bad:
-            raise ValueError(
-                f"embeddings must give finite losses, got {float(losses[bad[0]].detach())} from "
-                f"{type(weighting).__name__} for anchor {bad[0]} ({len(bad)} in all): similarities "
-                f"too large for {losses.dtype}, or a formula that divides by zero"
-            )
+def _refuse_infinite_losses(weighting: PairWeighting, losses: Tensor) -> None:
+    """Raise a ValueError where similarities are too large for the formula."""
+    losses = losses.detach()
+    problem = partial(_infinite_loss, weighting)
+    if not may_look(losses):
+        report(losses, problem)
+    elif not math.isfinite(float(losses.sum())) and (error := problem(losses.cpu())) is not None:
+        raise error
+
+
+def _infinite_loss(weighting: PairWeighting, losses: Tensor) -> ValueError | None:
+    values = losses.numpy()
+    bad = (~np.isfinite(values)).nonzero()[0]
+    if len(bad) == 0:
+        return None
+    return ValueError(
+        f"embeddings must give finite losses, got {values[bad[0]]} from "
+        f"{type(weighting).__name__} for anchor {bad[0]} ({len(bad)} in all): similarities "
+        f"too large for {losses.dtype}, or a formula that divides by zero"
+    )
 
 
 def _streamed_batch(
     batch: PairBatch, mining: PairMining | None, similarity: Similarity, plan: Plan
 ) -> StreamedBatch:
-    x, y = similarity.factors(batch.anchors, batch.references)
-    return StreamedBatch(x, y, batch.pairs, mining, batch.origin, plan)
+    x, y, normalized = similarity.factors(batch.anchors, batch.references)
+    return StreamedBatch(x, y, batch.pairs, mining, batch.origin, plan, normalized)
 
 
 def _dense_rows(
-    sim: torch.Tensor, batch: PairBatch, mining: PairMining | None
+    sim: Tensor, batch: PairBatch, mining: PairMining | None
 ) -> tuple[DenseRows, DenseRows]:
     pos, neg = batch.pairs.masks(slice(0, len(batch.anchors)))
     rows = DenseRows(sim, pos, batch.origin), DenseRows(sim, neg, batch.origin)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import checks
 from ..precision import at_least_float32
+from ..value_checks import begin_call
 from .index_pairs import INTEGERS, IndexPairs
 from .label_pairs import LabelPairs
 from .pair_batch import PairBatch
@@ -46,6 +47,7 @@ def checked_embeddings(
     (M,). References without labels carry those of the anchors, in order; labels of references that
     are not given are ignored. The object that is both anchors and references stays one object.
     """
+    begin_call()
     checks.embedding_matrix("embeddings", embeddings)
     device = embeddings.device
     if labels is not None:
@@ -149,22 +151,21 @@ def checked_self_index(self_index: Tensor, num_anchors: int, references: Tensor)
     self_index = self_index.to(references.device).long()
     if torch.compiler.is_compiling():
         return self_index
-    if ((self_index < -1) | (self_index >= len(references))).any():
-        raise ValueError(
-            f"self_index must lie in [-1, {len(references)}), got {int(self_index.min())} to "
-            f"{int(self_index.max())}"
-        )
+    if self_index.numel():
+        checks.refuse_unless_in_range("self_index", self_index, -1, len(references))
     return self_index
 
 
 def _refuse_other_labels(self_index: Tensor, labels: Tensor, reference_labels: Tensor) -> None:
     if torch.compiler.is_compiling():
         return
-    copied = self_index >= 0
-    if (reference_labels[self_index[copied]] != labels[copied]).any():
-        raise ValueError(
-            "self_index must name a copy of each anchor, got references of other labels"
-        )
+    if len(reference_labels) == 0:
+        return
+    copied = reference_labels[self_index.clamp(0, len(reference_labels) - 1)]
+    checks.refuse_unless(
+        ((copied == labels) | (self_index < 0)).all(),
+        "self_index must name a copy of each anchor, got references of other labels",
+    )
 
 
 def drawn_key(device: torch.device, *rules: object) -> Tensor | None:

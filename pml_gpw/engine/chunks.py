@@ -4,7 +4,7 @@ Shapes: N anchors, M references, D dims, C rows of a chunk.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import checks
 from ..mining import PairMining
 from ..mining.base import mine_rows
+from ..value_checks import may_look
 from ..weightings import DenseRows, Rows
 from ..weightings.pair_rows import WHOLE, Origin
 from ..weightings.sparse_rows import SPARSE_DENSITY
@@ -20,9 +21,16 @@ from .label_pairs import LabelPairs
 from .pairs import Pairs
 from .sparse import listed_rows, sparse_limit
 from .symmetric import mined_within_batch
+from .unit_rows import unit_rows
 
-CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**25}
-"""Similarities held at a time, by device: in float32 8 MB, as a CPU's cache holds, or 128 MB."""
+CHUNK_ELEMENTS = 2**21
+"""Similarities held at a time on a CPU: in float32 8 MB, as its cache holds."""
+
+ACCELERATOR_CHUNK_ELEMENTS = 2**25
+"""Similarities held at a time elsewhere, at most: in float32 128 MB, enough to keep it busy."""
+
+CHUNK_BYTES = 32
+"""Memory that a dense chunk takes for each of its similarities, with all that is made of it."""
 
 LEAST_ROWS = 64
 """Anchors per chunk at least, where each chunk adds to the gradients of all references."""
@@ -40,6 +48,8 @@ class Plan:
 
     Args:
         chunk_size: anchors per chunk; None: as many as suit the device.
+        fused: whether rows go through ``torch.compile``; None: where that pays, see
+            :mod:`~pml_gpw.engine.fused`.
         layout: "dense": masked rows, chunk by chunk; "searched": rows in the layout that suits
             their number of pairs, chunk by chunk; "sparse": all pairs at once, without the products
             of the others, where that is possible; "auto": what is fastest.
@@ -47,11 +57,12 @@ class Plan:
     Errors: ValueError for another layout.
 
     >>> Plan(chunk_size=256)
-    Plan(chunk_size=256, layout='auto')
+    Plan(chunk_size=256, layout='auto', fused=None)
     """
 
     chunk_size: int | None = None
     layout: str = "auto"
+    fused: bool | None = None
 
     def __post_init__(self) -> None:
         checks.one_of("layout", self.layout, LAYOUTS)
@@ -70,7 +81,8 @@ class StreamedBatch:
         pairs: positives and negatives before mining.
         mining: which of them are kept.
         origin: of the first anchor.
-        plan: how to streamed.
+        plan: how to go through them.
+        normalized: whether the rows of ``x`` and ``y`` are scaled to norm 1 first.
 
     >>> import torch
     >>> from pml_gpw.engine import LabelPairs
@@ -86,15 +98,53 @@ class StreamedBatch:
     mining: PairMining | None = None
     origin: Origin = WHOLE
     plan: Plan = AUTO
+    normalized: bool = False
 
     @property
     def chunk_size(self) -> int:
         """The anchors per chunk."""
         if self.plan.chunk_size is not None:
             return self.plan.chunk_size
-        elements = CHUNK_ELEMENTS.get(self.y.device.type, CHUNK_ELEMENTS["cuda"])
         least = LEAST_ROWS if self.y.requires_grad else 16
-        return max(least, elements // max(1, len(self.y)))
+        most = chunk_elements(self.y.device, len(self.x) * len(self.y))
+        return max(least, most // max(1, len(self.y)))
+
+    def with_unit_rows(self) -> "StreamedBatch":
+        """The same inner products of rows that are scaled already."""
+        if not self.normalized:
+            return self
+        x = unit_rows(self.x)
+        y = x if self.y is self.x else unit_rows(self.y)
+        return replace(self, x=x, y=y, normalized=False)
+
+
+def chunk_elements(device: torch.device, all_elements: int) -> int:
+    """How many similarities to hold at a time.
+
+    On accelerators a matrix of more than 128 MB goes in parts that fit into half of the free
+    memory, for which the driver is asked.
+    """
+    if device.type == "cpu":
+        return CHUNK_ELEMENTS
+    if device.type != "cuda" or all_elements <= ACCELERATOR_CHUNK_ELEMENTS:
+        return ACCELERATOR_CHUNK_ELEMENTS
+    free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(ACCELERATOR_CHUNK_ELEMENTS, free // (2 * CHUNK_BYTES))
+
+
+def iter_products(streamed: StreamedBatch) -> Iterator[tuple[slice, Tensor]]:
+    """The anchors and similarities (C, M) of each chunk, in one buffer: valid until the next."""
+    x, y = streamed.x, streamed.y
+    n, m = x.shape[0], y.shape[0]
+    size = max(1, min(streamed.chunk_size, n))
+    buffer = x.new_empty((size, m))
+    for start in range(0, n, size):
+        anchors = slice(start, min(start + size, n))
+        if size == n:
+            yield anchors, torch.mm(x, y.T, out=buffer)
+        else:
+            yield anchors, torch.mm(x[anchors], y.T, out=buffer[: anchors.stop - start])
 
 
 def iter_chunks(streamed: StreamedBatch, needs_dense: bool = False) -> Iterator[Chunk]:
@@ -110,28 +160,20 @@ def iter_chunks(streamed: StreamedBatch, needs_dense: bool = False) -> Iterator[
     >>> [(anchors, neg.count().tolist()) for anchors, pos, neg in iter_chunks(streamed)]
     [(slice(0, 2, None), [1.0, 1.0]), (slice(2, 3, None), [2.0])]
     """
+    streamed = streamed.with_unit_rows()
     x, y, plan = streamed.x, streamed.y, streamed.plan
     needs_dense = needs_dense or plan.layout == "dense"
     if streamed.mining is not None and streamed.mining.needs_dense:
         needs_dense = True
-    if x.device.type not in CHUNK_ELEMENTS:  # other devices have no sparse products
-        needs_dense = True
     n, m = x.shape[0], y.shape[0]
-    if plan.layout == "auto" and n * m <= SMALL:
-        needs_dense = True
+    if plan.layout == "auto" and (n * m <= SMALL or not may_look(x)):
+        needs_dense = True  # to search for pairs is to wait for their number
     if not needs_dense and plan.layout != "searched":
         rows = _all_at_once(streamed)
         if rows is not None:
             yield slice(0, n), *_mined(*rows, slice(0, n), streamed)
             return
-    size = max(1, min(streamed.chunk_size, n))
-    buffer = x.new_empty((size, m))
-    for start in range(0, n, size):
-        anchors = slice(start, min(start + size, n))
-        if size == n:
-            sim = torch.mm(x, y.T, out=buffer)
-        else:
-            sim = torch.mm(x[anchors], y.T, out=buffer[: anchors.stop - start])
+    for anchors, sim in iter_products(streamed):
         rows = _masked(sim, anchors, streamed) if needs_dense else _searched(sim, anchors, streamed)
         yield anchors, *_mined(*rows, anchors, streamed)
 

@@ -19,18 +19,18 @@ PENDING = 2**20
 class GradientProducts:
     """Gradients with respect to anchors ``x`` (N, D) and references ``y`` (M, D).
 
-    Where ``y is x``, both flow into ``grad_x``; ``grad_y`` is None there, and where the
-    references need no gradient.
+    Where ``y is x``, both flow into the gradient of ``x``; there is none of ``y`` there, and where
+    the references need no gradient.
     """
 
     def __init__(self, x: Tensor, y: Tensor, needs_y: bool) -> None:
         self.x, self.y = x, y
-        self.grad_x = torch.zeros_like(x)
-        self.grad_y = torch.zeros_like(y) if needs_y and y is not x else None
-        self._transposed = self.grad_x if y is x else self.grad_y
+        self._needs_y = needs_y and y is not x
+        self._grad_x: Tensor | None = None
+        self._grad_y: Tensor | None = None
         self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def add(
+    def add_rows(
         self,
         weighting: PairWeighting,
         anchors: slice,
@@ -50,12 +50,38 @@ class GradientProducts:
             if sum(len(values) for _, _, values in self._pending) > PENDING:
                 self._multiply_pending()
         else:
-            self._multiply(anchors, signed_weights(weighting, pos, neg, weights), scale)
+            self.add(anchors, signed_weights(weighting, pos, neg, weights), scale)
+
+    def add(self, anchors: slice, signed: Tensor, scale: Tensor | None) -> None:
+        """Add the signed weights (C, M) of a chunk of anchors, times ``scale`` (C,) where given.
+
+        They may be overwritten.
+        """
+        if scale is not None:
+            signed *= scale.unsqueeze(1)
+        if len(signed) == len(self.x) and self._grad_x is None:
+            both_ways = signed + signed.T if self.y is self.x else signed
+            self._grad_x = both_ways @ self.y
+            if self._needs_y:
+                self._grad_y = signed.T @ self.x
+            return
+        grad_x, grad_y = self._sums()
+        grad_x[anchors].addmm_(signed, self.y)
+        if grad_y is not None:
+            grad_y.addmm_(signed.T, self.x[anchors])
 
     def finish(self) -> tuple[Tensor, Tensor | None]:
-        """``grad_x`` and ``grad_y`` of all that was added."""
+        """The gradients of ``x`` and of ``y`` of all that was added."""
         self._multiply_pending()
-        return self.grad_x, self.grad_y
+        grad_x, _ = self._sums()
+        return grad_x, self._grad_y
+
+    def _sums(self) -> tuple[Tensor, Tensor | None]:
+        """What chunks are added to, of the anchors as such and as references."""
+        if self._grad_x is None:
+            self._grad_x = torch.zeros_like(self.x)
+            self._grad_y = torch.zeros_like(self.y) if self._needs_y else None
+        return self._grad_x, self._grad_x if self.y is self.x else self._grad_y
 
     def _add_sparse(
         self, anchors: slice, rows: SparseRows, values: Tensor, scale: Tensor | None
@@ -64,29 +90,20 @@ class GradientProducts:
         values = values if scale is None else values * scale[rows.row]
         self._pending.append((rows.row + anchors.start, rows.column, values))
 
-    def _multiply(self, anchors: slice, signed: Tensor, scale: Tensor | None) -> None:
-        if scale is not None:
-            signed *= scale.unsqueeze(1)
-        if self.y is self.x and len(signed) == len(self.x):
-            self.grad_x.addmm_(signed + signed.T, self.x)
-            return
-        self.grad_x[anchors].addmm_(signed, self.y)
-        if self._transposed is not None:
-            self._transposed.addmm_(signed.T, self.x[anchors])
-
     def _multiply_pending(self) -> None:
         if not self._pending:
             return
         row, column, values = (torch.cat(parts) for parts in zip(*self._pending, strict=True))
         self._pending = []
         shape = (len(self.x), len(self.y))
+        grad_x, grad_y = self._sums()
         if self.y is self.x:
             row, column = torch.cat([row, column]), torch.cat([column, row])
-            self.grad_x += sparse_matrix(row, column, values.repeat(2), shape) @ self.y
+            grad_x += sparse_matrix(row, column, values.repeat(2), shape) @ self.y
             return
-        self.grad_x += sparse_matrix(row, column, values, shape) @ self.y
-        if self.grad_y is not None:
-            self.grad_y += sparse_matrix(column, row, values, shape[::-1]) @ self.x
+        grad_x += sparse_matrix(row, column, values, shape) @ self.y
+        if grad_y is not None:
+            grad_y += sparse_matrix(column, row, values, shape[::-1]) @ self.x
 
 
 def refuse_bad_weights(

@@ -49,8 +49,13 @@ class LabelPairs(Pairs):
 
     @override
     def masks(self, anchors: slice) -> tuple[Tensor, Tensor]:
+        labels = self.labels[anchors]
+        if self.symmetric:
+            pos, neg = label_masks(labels, self.reference_labels)
+            pos.diagonal(anchors.start).fill_(False)
+            return pos, neg
         self_index = None if self.self_index is None else self.self_index[anchors]
-        return label_masks(self.labels[anchors], self.reference_labels, self_index)
+        return label_masks(labels, self.reference_labels, self_index)
 
     @override
     def part(self, anchors: slice) -> "LabelPairs":

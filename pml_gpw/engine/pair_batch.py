@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..weightings.pair_rows import Origin
@@ -64,6 +65,14 @@ class PairBatch:
     key: Tensor | None = None
     first_anchor: int = 0
     losses: AnchorLosses | None = None
+
+    @property
+    def anchor_numbers(self) -> Tensor:
+        """The numbers of the anchors, (N,), from 0."""
+        pairs = self.pairs
+        if isinstance(pairs, LabelPairs) and pairs.symmetric and pairs.self_index is not None:
+            return pairs.self_index  # made already: each anchor is its own reference
+        return torch.arange(len(self.anchors), device=self.anchors.device)
 
     @property
     def origin(self) -> Origin:

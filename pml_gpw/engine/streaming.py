@@ -5,17 +5,20 @@ Shapes: N anchors, M references, D dims, C rows of a chunk.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..precision import full_precision
+from ..value_checks import may_look, raise_arrived
 from ..weightings import PairWeighting
-from ..weightings.base import weigh
-from .chunks import StreamedBatch, iter_chunks
+from .chunks import StreamedBatch
 from .double_backward import ForbidDoubleBackward
-from .gradients import GradientProducts, refuse_bad_weights
+from .gradients import GradientProducts
 from .pairs import Pairs
+from .unit_rows import UnitRows, normalized
+from .weighed_chunks import weighed_chunks
 
 
 def streamed_losses(
@@ -24,8 +27,9 @@ def streamed_losses(
     """Per-anchor losses (N,) of inner products, and the numbers of pairs weighed, (N,) each.
 
     Gradients of anchors (N, D) and references (M, D) are W·y and Wᵀ·x with the signed pair weights
-    W (eq 1-3). ``uniform_upstream``: whether all anchors will have the same upstream gradient; the
-    gradients are then formed in forward, else backward goes through the chunks again.
+    W (eq 1-3), taken through the normalisation where there is one. ``uniform_upstream``: whether
+    all anchors will have the same upstream gradient; the gradients are then formed in forward, else
+    backward goes through the chunks again.
     Errors: RuntimeError on double backward, and for labels that were changed in place before
     backward looks at them again; ValueError that names the weighting for weights that
     are negative or NaN.
@@ -44,7 +48,7 @@ def streamed_losses(
     if not torch.is_grad_enabled():  # no gradient is formed for what asks for none
         x, other = x.detach(), None if other is None else other.detach()
         streamed = replace(streamed, x=x, y=x if other is None else other)
-    return _StreamedLosses.apply(x, other, x[:1].clone(), streamed, weighting, uniform_upstream)
+    return _StreamedLosses.apply(x, other, streamed, weighting, uniform_upstream)
 
 
 class _StreamedLosses(torch.autograd.Function):
@@ -53,55 +57,87 @@ class _StreamedLosses(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         other: Tensor | None,
-        link: Tensor,
         streamed: StreamedBatch,
         weighting: PairWeighting,
         uniform_upstream: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         needs_x, needs_y = ctx.needs_input_grad[:2]
-        forms_gradients = uniform_upstream and (needs_x or needs_y)
-        products = GradientProducts(streamed.x, streamed.y, needs_y) if forms_gradients else None
+        factors = _Factors.of(streamed)
+        plan = replace(streamed.plan, chunk_size=streamed.chunk_size)
+        streamed = replace(streamed, plan=plan)
+        products = None
+        if uniform_upstream and (needs_x or needs_y):
+            products = GradientProducts(factors.x.rows, factors.y.rows, needs_y)
         parts = []
-        for anchors, pos, neg in iter_chunks(streamed, weighting.needs_dense):
-            losses, weights = weigh(weighting, pos, neg)
-            parts.append((losses, pos.count(), neg.count()))
+        for chunk in weighed_chunks(factors.streamed(streamed), weighting):
+            parts.append((chunk.losses, chunk.num_pos, chunk.num_neg))
             if products is None:
-                refuse_bad_weights(weighting, pos, neg, weights)
+                chunk.refuse_bad_weights()
             else:
-                products.add(weighting, anchors, pos, neg, weights, scale=None)
+                chunk.add_to(products, scale=None)
         if needs_x or needs_y:
-            formed = (None, None) if products is None else products.finish()
-            ctx.save_for_backward(link, x, other, *formed)
+            formed = (None, None) if products is None else factors.gradients(products)
+            same = factors.y is factors.x
+            y = (None, None, None) if same else factors.y
+            link = x if needs_x else other
+            ctx.save_for_backward(link, *formed, *factors.x, *y)
             # Without the embeddings, which would hold the graph.
-            ctx.kept, ctx.weighting = (
-                (streamed.pairs, streamed.mining, streamed.origin, streamed.plan),
-                weighting,
-            )
+            ctx.kept = replace(streamed, x=x.new_empty(0), y=x.new_empty(0)), weighting
             ctx.versions = versions(streamed.pairs)
         ctx.uniform_upstream = uniform_upstream
         losses, num_pos, num_neg = _joined(parts, x)
         ctx.mark_non_differentiable(num_pos, num_neg)
+        ctx.set_materialize_grads(False)
         return losses, num_pos, num_neg
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        link, x, other, grad_x, grad_y = ctx.saved_tensors
+    def backward(ctx: Any, upstream: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        raise_arrived()
+        nothing = (None,) * 3
+        if upstream is None:
+            return None, None, *nothing
+        link, grad_x, grad_y, *rows = ctx.saved_tensors
+        streamed, weighting = ctx.kept
         if ctx.uniform_upstream and _is_uniform(upstream):
-            scale = upstream[:1].sum()  # of no anchors 0
+            scale = upstream[0] if len(upstream) else 0.0
             grad_x, grad_y = grad_x * scale, None if grad_y is None else grad_y * scale
         else:
-            if versions(ctx.kept[0]) != ctx.versions:
+            if versions(streamed.pairs) != ctx.versions:
                 raise RuntimeError("labels or pairs were changed in place before backward")
-            streamed = StreamedBatch(x, x if other is None else other, *ctx.kept)
+            x = UnitRows(*rows[:3])
+            factors = _Factors(x, x if rows[3] is None else UnitRows(*rows[3:]))
             # Whoever calls backward may do so under autocast, or with create_graph.
-            with torch.no_grad(), torch.autocast(upstream.device.type, enabled=False):
-                grad_x, grad_y = _gradients(
-                    streamed, ctx.weighting, upstream, ctx.needs_input_grad[1]
-                )
+            with torch.no_grad(), full_precision(upstream):
+                products = GradientProducts(x.rows, factors.y.rows, ctx.needs_input_grad[1])
+                for chunk in weighed_chunks(factors.streamed(streamed), weighting):
+                    chunk.add_to(products, upstream[chunk.anchors])
+                grad_x, grad_y = factors.gradients(products)
         if torch.is_grad_enabled():  # create_graph=True
             grad_x = ForbidDoubleBackward.apply(grad_x, link)
             grad_y = None if grad_y is None else ForbidDoubleBackward.apply(grad_y, link)
-        return grad_x, grad_y, None, None, None, None
+        return grad_x, grad_y, *nothing
+
+
+class _Factors(NamedTuple):
+    """What is multiplied, and how gradients of it become those of the embeddings."""
+
+    x: UnitRows
+    y: UnitRows
+
+    @classmethod
+    def of(cls, streamed: StreamedBatch) -> "_Factors":
+        rows = normalized if streamed.normalized else UnitRows
+        x = rows(streamed.x)
+        return cls(x, x if streamed.y is streamed.x else rows(streamed.y))
+
+    def streamed(self, streamed: StreamedBatch) -> StreamedBatch:
+        """The same pairs of these rows."""
+        return replace(streamed, x=self.x.rows, y=self.y.rows, normalized=False)
+
+    def gradients(self, products: GradientProducts) -> tuple[Tensor, Tensor | None]:
+        """The gradients of the embeddings from what was collected for the rows."""
+        grad_x, grad_y = products.finish()
+        return self.x.gradient(grad_x), None if grad_y is None else self.y.gradient(grad_y)
 
 
 def _joined(parts: Sequence[tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
@@ -120,16 +156,8 @@ def versions(pairs: Pairs) -> list[int]:
 
 
 def _is_uniform(upstream: Tensor) -> bool:
-    """Whether upstream gradients are equal, as was said; looked at on a CPU only."""
-    return upstream.device.type != "cpu" or bool((upstream == upstream[:1]).all())
-
-
-def _gradients(
-    streamed: StreamedBatch, weighting: PairWeighting, upstream: Tensor, needs_y: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Gradients for upstream gradients (N,) of the anchors, from a streamed of their own."""
-    products = GradientProducts(streamed.x, streamed.y, needs_y)
-    for anchors, pos, neg in iter_chunks(streamed, weighting.needs_dense):
-        _, weights = weigh(weighting, pos, neg)
-        products.add(weighting, anchors, pos, neg, weights, upstream[anchors])
-    return products.finish()
+    """Whether upstream gradients are equal, as was said; looked at where that does not wait."""
+    if not may_look(upstream) or len(upstream) < 2:
+        return True
+    least, most = upstream.aminmax()
+    return float(least) == float(most)

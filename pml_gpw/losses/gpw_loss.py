@@ -10,9 +10,11 @@ from typing_extensions import override
 
 from .. import checks
 from ..engine import AnchorLosses, PairBatch, Plan, anchor_losses
-from ..engine.chunks import LAYOUTS
+from ..engine.chunks import AUTO, LAYOUTS
+from ..engine.fused import warm_up
 from ..mining import PairMining
 from ..pml import CheckedAttribute, ConfigFields, DistanceSimilarity
+from ..value_checks import may_look, report
 from ..weightings import PairWeighting
 from .pair_loss import LossDict, PairLoss
 
@@ -55,6 +57,9 @@ class GPWLoss(ConfigFields, PairLoss):
         weighting: the weight of each pair.
         mining: which candidate pairs are weighed at all; None: every one.
         chunk_size: anchors per chunk when streaming; None: as many as suit the cache.
+        fused: whether masks, mining and weighting go through ``torch.compile`` as one function,
+            which takes some seconds once for a weighting and mining (:meth:`warm_up`); None: on
+            accelerators where that works, on a CPU not. Values are the same to rounding.
         **kwargs: as PML's ``BaseMetricLossFunction``: ``distance`` (default cosine), ``reducer``,
             ``embedding_regularizer``, ``embedding_reg_weight``, ``collect_stats``.
 
@@ -79,6 +84,7 @@ class GPWLoss(ConfigFields, PairLoss):
     weighting: PairWeighting
     mining: PairMining | None
     chunk_size = CheckedAttribute[int | None](checks.optional_positive_integer, None)
+    fused = CheckedAttribute[bool | None](checks.optional_boolean, None)
     layout = CheckedAttribute[str](partial(checks.one_of, allowed=LAYOUTS), "auto")
     """How the engine holds pairs, see :class:`~pml_gpw.engine.Plan`: for measurements and tests."""
 
@@ -87,10 +93,12 @@ class GPWLoss(ConfigFields, PairLoss):
         weighting: PairWeighting,
         mining: PairMining | None = None,
         chunk_size: int | None = None,
+        fused: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.chunk_size = chunk_size
+        self.fused = fused
         self.weighting = weighting
         self.mining = mining
         self.add_to_recordable_attributes(
@@ -103,9 +111,25 @@ class GPWLoss(ConfigFields, PairLoss):
         ``uniform_upstream``: whether all anchors will have the same upstream gradient.
         """
         similarity = DistanceSimilarity(self.distance)
-        plan = Plan(self.chunk_size, self.layout)
         rules = self.weighting, self.mining
-        return anchor_losses(batch, *rules, similarity, plan, uniform_upstream)
+        return anchor_losses(batch, *rules, similarity, self._plan(), uniform_upstream)
+
+    def _plan(self) -> Plan:
+        if torch.compiler.is_compiling():  # torch 2.5 cannot trace checked attributes
+            return AUTO
+        return Plan(self.chunk_size, self.layout, self.fused)
+
+    def warm_up(
+        self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        """Compile what ``fused`` runs for pairs by labels now rather than in the first step.
+
+        Errors: a RuntimeError where ``torch.compile`` does not work.
+        """
+        weighting, mining = self.weighting, self.mining
+        if DistanceSimilarity(self.distance).is_negated_distance:
+            return  # only inner products are streamed
+        warm_up(weighting, mining, device, dtype)
 
     def reduce(self, losses: AnchorLosses, batch: PairBatch) -> Tensor:
         """The second step: the anchors' losses reduced, with the regularizer added."""
@@ -137,12 +161,12 @@ class GPWLoss(ConfigFields, PairLoss):
         if n == 0 or m == 0:
             self.warn_of_no_pairs(f"{n} embeddings, {m} references")
             return self.zero_losses()
-        weighed = ((losses.num_pos > 0) | (losses.num_neg > 0)).sum()
+        weighed = (losses.num_pos + losses.num_neg).count_nonzero()
         self._record(losses, weighed, batch)
         return {
             "loss": {
                 "losses": losses.losses,
-                "indices": torch.arange(len(losses.losses), device=losses.losses.device),
+                "indices": batch.anchor_numbers,
                 "reduction_type": "element",
                 "divisor": weighed,
             }
@@ -155,8 +179,16 @@ class GPWLoss(ConfigFields, PairLoss):
         _, num_pos, num_neg = losses
         if self.collect_stats:
             self.num_pos_pairs, self.num_neg_pairs = int(num_pos.sum()), int(num_neg.sum())
-        if not self._warned_of_no_pairs and not weighed:
-            reason = batch.pairs.where_none
-            self.warn_of_no_pairs(
-                reason if self.mining is None else f"{reason} or the mining keeps none"
-            )
+        if self._warned_of_no_pairs:
+            return
+        reason = batch.pairs.where_none
+        if self.mining is not None:
+            reason = f"{reason} or the mining keeps none"
+        if not may_look(weighed):
+            report(weighed, partial(self._warn_if_none, reason))
+        elif not weighed:
+            self.warn_of_no_pairs(reason)
+
+    def _warn_if_none(self, reason: str, weighed: Tensor) -> None:
+        if not weighed.numpy():
+            self.warn_of_no_pairs(reason)

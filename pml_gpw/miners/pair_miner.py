@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from .. import checks
 from ..engine import PairBatch, Plan, mined_pairs
-from ..engine.chunks import LAYOUTS
+from ..engine.chunks import AUTO, LAYOUTS
 from ..engine.index_pairs import without_self_pairs
 from ..engine.pairs import IndexTuple
 from ..mining import PairMining
@@ -102,7 +102,7 @@ class PairMiner(ConfigFields, BaseMiner):
 
     def mine_batch(self, batch: PairBatch) -> IndexTuple:
         """The pairs of a batch, or of a part of one, that are kept."""
-        plan = Plan(self.chunk_size, self.layout)
+        plan = AUTO if torch.compiler.is_compiling() else Plan(self.chunk_size, self.layout)
         return mined_pairs(batch, self.mining, DistanceSimilarity(self.distance), plan)
 
     @override

@@ -9,7 +9,8 @@ from typing import Any
 from pytorch_metric_learning.distances import CosineSimilarity, DotProductSimilarity
 from torch import Tensor
 
-from ..engine.similarity import unit_rows, within_range
+from ..engine.similarity import Factors
+from ..engine.unit_rows import unit_rows, within_range
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,20 @@ class DistanceSimilarity:
         known = type(self.distance) in (CosineSimilarity, DotProductSimilarity)
         return known and self.distance.power == 1
 
-    def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    def factors(self, anchors: Tensor, references: Tensor) -> Factors:
         """Anchors (N, D) and references (M, D) whose inner products are the similarities.
 
         One object where the arguments are one; the distance's statistics are as after a call of it.
         """
         distance = self.distance
-        x = self._normalized(anchors)
-        y = x if references is anchors else self._normalized(references)
         distance.reset_stats()
+        x, y = anchors, references
+        unit = distance.normalize_embeddings and distance.p == 2
+        if distance.normalize_embeddings and (not unit or distance.collect_stats):
+            x = self._normalized(anchors)
+            y = x if references is anchors else self._normalized(references)
         distance.set_default_stats(anchors, references, x, y)
-        return x, y
+        return Factors(anchors, references, True) if unit else Factors(x, y, False)
 
     def matrix(self, anchors: Tensor, references: Tensor) -> Tensor:
         """The similarities (N, M)."""
@@ -58,12 +62,9 @@ class DistanceSimilarity:
         return -matrix if self.is_negated_distance else matrix
 
     def _normalized(self, embeddings: Tensor) -> Tensor:
-        distance = self.distance
-        if not distance.normalize_embeddings:
-            return embeddings
-        if distance.p == 2:
+        if self.distance.p == 2:
             return unit_rows(embeddings)
-        return distance.maybe_normalize(within_range(embeddings))
+        return self.distance.maybe_normalize(within_range(embeddings))
 
     def _within_range(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings that the distance can normalise; one object where the arguments are one."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from .. import checks
+from ..value_checks import may_look
 from .dense_rows import DenseRows
 from .pair_rows import Rows
 
@@ -124,16 +125,23 @@ def checked_weights(weighting: PairWeighting, weights: object) -> PairWeights:
 def refuse_negative_weights(weighting: PairWeighting, pos: Tensor, neg: Tensor) -> None:
     """Raise a ValueError that names the weighting where a weight is negative or NaN.
 
-    On a CPU only: elsewhere a look at values would wait.
+    Only where a look at values does not wait.
     """
-    if torch.compiler.is_compiling():
-        return
-    lowest = [w.amin() for w in (pos, neg) if w.device.type == "cpu" and w.numel()]  # NaN if one is
-    if not lowest:
-        return
-    least = float(torch.minimum(lowest[0], lowest[-1]))
-    if not least >= 0:
-        got = f"a weight of {least:g}"
-        if least != least:
-            got = f"NaN (also where similarities are too large for {pos.dtype})"
-        raise ValueError(f"weighting {type(weighting).__name__} must give weights >= 0, got {got}")
+    for weights in (pos, neg):
+        if may_look(weights) and weights.numel():
+            error = negative_weight(weighting, weights.dtype, weights.amin().cpu())
+            if error is not None:
+                raise error
+
+
+def negative_weight(
+    weighting: PairWeighting, dtype: torch.dtype, least: Tensor
+) -> ValueError | None:
+    """The error of weights whose least, (), is negative or NaN."""
+    value = least.item()
+    if value >= 0:
+        return None
+    got = f"a weight of {value:g}"
+    if value != value:
+        got = f"NaN (also where similarities are too large for {dtype})"
+    return ValueError(f"weighting {type(weighting).__name__} must give weights >= 0, got {got}")

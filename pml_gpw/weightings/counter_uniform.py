@@ -29,9 +29,11 @@ def counter_uniform(
 
     Shapes: ``key`` () int64; ``anchor`` and ``reference`` int64, (C, 1) and (1, M), or (K,) both.
     """
-    state = _mixed(key + _signed(_GOLDEN * (1 + salt)))
-    state = _mixed(state + _GOLDEN * (1 + anchor))
-    state = _mixed(state + _GOLDEN * (1 + reference))
+    # The salt as a tensor, whose products wrap around: a compiled formula keeps it a variable.
+    state = _mixed(key + _GOLDEN * (1 + torch.full_like(key, salt)))
+    # Indices are only added: a compiled formula multiplies them in 32 bits.
+    state = _mixed(state + anchor)
+    state = _mixed(state + reference)
     bits = _BITS[dtype]
     return (_shifted(state, 64 - bits).to(dtype) + 0.5) * 2.0**-bits
 

@@ -23,10 +23,11 @@ class DenseRows(Rows):
     def __init__(self, sim: Tensor, mask: Tensor, origin: Origin | None = None) -> None:
         self.sim, self.mask = sim, mask
         self.origin = WHOLE if origin is None else origin
+        self._off_mask: Tensor | None = None
 
     @override
     def count(self) -> Tensor:
-        return self.mask.sum(dim=1).to(self.sim.dtype)
+        return self.mask.sum(dim=1, dtype=self.sim.dtype)
 
     @override
     def sum(self, values: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ class DenseRows(Rows):
     def min(self, values: Tensor) -> Tensor:
         if values.shape[1] == 0:
             return values.new_full((values.shape[0],), torch.inf)
-        return torch.where(self.mask, values, torch.inf).amin(dim=1)
+        return self._filled(values, torch.inf).amin(dim=1)
 
     @override
     def kth_largest(self, values: Tensor, k: int) -> Tensor:
@@ -56,7 +57,7 @@ class DenseRows(Rows):
 
     @override
     def masked(self, values: Tensor) -> Tensor:
-        return torch.where(self.mask, values, -torch.inf)
+        return self._filled(values, -torch.inf)
 
     @override
     def expand(self, row_values: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ class DenseRows(Rows):
 
     @override
     def to_dense(self, values: Tensor) -> Tensor:
-        return torch.where(self.mask, values, 0.0)
+        return self._filled(values, 0.0)
 
     @override
     def filter(self, keep: Tensor) -> "DenseRows":
@@ -89,6 +90,17 @@ class DenseRows(Rows):
     @override
     def reference_index(self) -> Tensor:
         return torch.arange(self.mask.shape[1], device=self.mask.device).unsqueeze(0)
+
+    def _filled(self, values: Tensor, value: float) -> Tensor:
+        """The values, with another one off the mask.
+
+        Not ``where``, which makes a tensor of the number first; so the reverse mask is made once.
+        """
+        if self._off_mask is None:
+            self._off_mask = ~self.mask
+        if not values.is_floating_point():
+            values = values.to(self.sim.dtype)
+        return values.masked_fill(self._off_mask, value)
 
     @override
     def _max_of_masked(self, values: Tensor) -> Tensor:

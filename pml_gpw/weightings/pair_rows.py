@@ -165,5 +165,5 @@ class Rows(ABC):
         if not plus_one:
             return sums.log() + shift, exponentials / self.expand(sums)
         # log1p, because all exponentials of a row may underflow or be small beside the 1.
-        result = torch.log1p(sums + torch.expm1(-shift)) + shift
-        return result, exponentials / self.expand(sums + torch.exp(-shift))
+        rest = sums + torch.expm1(-shift)  # Σ e^v + 1, over the largest, less 1
+        return torch.log1p(rest) + shift, exponentials / self.expand(rest + 1)

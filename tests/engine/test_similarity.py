@@ -10,7 +10,7 @@ from pytorch_metric_learning.distances import (
 )
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner
-from pml_gpw.engine.similarity import unit_rows, within_range
+from pml_gpw.engine.unit_rows import unit_rows, within_range
 from pml_gpw.functional import ms_loss
 from pml_gpw.weightings import BinomialDeviance, Contrastive
 

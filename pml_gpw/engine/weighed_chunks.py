@@ -1,0 +1,94 @@
+"""The losses and weights of each chunk of anchors: eagerly in either layout, or fused.
+
+Shapes: N anchors, M references, C rows of a chunk.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+from typing_extensions import override
+
+from ..value_checks import may_look, report
+from ..weightings import PairWeighting, PairWeights, Rows
+from ..weightings.base import negative_weight, weigh
+from .chunks import StreamedBatch, iter_chunks, iter_products
+from .fused import fused_rows
+from .gradients import GradientProducts, refuse_bad_weights
+
+
+@dataclass(frozen=True)
+class WeighedChunk(ABC):
+    """What a weighting made of a chunk of anchors."""
+
+    weighting: PairWeighting
+    anchors: slice
+    losses: Tensor  # (C,)
+    num_pos: Tensor  # (C,)
+    num_neg: Tensor  # (C,)
+
+    @abstractmethod
+    def add_to(self, products: GradientProducts, scale: Tensor | None) -> None:
+        """Add the weights, times ``scale`` (C,) where given, to the gradients.
+
+        Errors: ValueError that names the weighting for weights that are negative or NaN.
+        """
+
+    @abstractmethod
+    def refuse_bad_weights(self) -> None:
+        """Raise a ValueError that names the weighting for weights that are negative or NaN."""
+
+
+@dataclass(frozen=True)
+class EagerChunk(WeighedChunk):
+    """Weights in the layouts of their rows."""
+
+    pos: Rows
+    neg: Rows
+    weights: PairWeights
+
+    @override
+    def add_to(self, products: GradientProducts, scale: Tensor | None) -> None:
+        rows = self.pos, self.neg, self.weights
+        products.add_rows(self.weighting, self.anchors, *rows, scale)
+
+    @override
+    def refuse_bad_weights(self) -> None:
+        refuse_bad_weights(self.weighting, self.pos, self.neg, self.weights)
+
+
+@dataclass(frozen=True)
+class FusedChunk(WeighedChunk):
+    """Weights as a matrix."""
+
+    signed: Tensor  # (C, M): + for negatives and − for positives (eq 1-3)
+    least: Tensor  # (), the least weight
+
+    @override
+    def add_to(self, products: GradientProducts, scale: Tensor | None) -> None:
+        self.refuse_bad_weights()
+        products.add(self.anchors, self.signed, scale)
+
+    @override
+    def refuse_bad_weights(self) -> None:
+        problem = partial(negative_weight, self.weighting, self.least.dtype)
+        if not may_look(self.least):
+            report(self.least, problem)
+        elif (error := problem(self.least)) is not None:
+            raise error
+
+
+def weighed_chunks(streamed: StreamedBatch, weighting: PairWeighting) -> Iterator[WeighedChunk]:
+    """Each chunk of anchors, weighed; valid until the next one."""
+    rules = weighting, streamed.mining
+    fused = fused_rows(*rules, streamed.pairs, streamed.plan.fused, streamed.x.device)
+    if fused is None:
+        for anchors, pos, neg in iter_chunks(streamed, weighting.needs_dense):
+            losses, weights = weigh(weighting, pos, neg)
+            found = losses, pos.count(), neg.count()
+            yield EagerChunk(weighting, anchors, *found, pos, neg, weights)
+        return
+    for anchors, sim in iter_products(streamed.with_unit_rows()):
+        yield FusedChunk(weighting, anchors, *fused(sim, anchors, streamed.origin))

@@ -1,0 +1,142 @@
+"""Checks of values that never make the host wait for an accelerator.
+
+On a CPU a check looks at values at once. Elsewhere what it needs is copied to the host without
+blocking, and a later call, or a backward, raises the error when the copy has arrived.
+"""
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+BY_DEVICE, AT_ONCE, LATER = "by device", "at once", "later"
+_when: ContextVar[str] = ContextVar("when", default=BY_DEVICE)
+
+Problem = Callable[[Tensor], Exception | None]
+"""From values that have arrived on the host to the error that they mean, or None."""
+
+
+class _Pending(NamedTuple):
+    call: int
+    values: Tensor  # on the host, where they arrive some time
+    arrived: Any  # an event of the device, or None for what is there already
+    problem: Problem
+
+
+_pending: deque[_Pending] = deque()
+_one_at_a_time = threading.Lock()
+_calls = itertools.count(1)
+_latest_call = 0
+
+
+def may_look(tensor: Tensor) -> bool:
+    """Whether the host may look at values: on a CPU, and anywhere inside :func:`immediately`.
+
+    >>> may_look(torch.zeros(1))
+    True
+    """
+    if torch.compiler.is_compiling():
+        return False
+    when = _when.get()
+    return when == AT_ONCE or (when == BY_DEVICE and tensor.device.type == "cpu")
+
+
+def begin_call() -> None:
+    """Count a call, and raise what earlier calls have been found to be wrong with meanwhile."""
+    global _latest_call
+    if torch.compiler.is_compiling():
+        return
+    _latest_call = next(_calls)
+    raise_arrived()
+
+
+def report(values: Tensor, problem: Problem) -> None:
+    """Have ``values`` looked at when they have arrived on the host, without waiting for them.
+
+    Devices that cannot be asked whether they are done with something are only looked at inside
+    :func:`immediately`.
+    """
+    if torch.compiler.is_compiling():
+        return
+    device = values.device.type
+    runtime: Any = getattr(torch, device, None)
+    if device == "cpu":
+        _pending.append(_Pending(_latest_call, values.detach(), None, problem))
+    elif hasattr(runtime, "Event") and not _is_capturing(runtime):
+        host = values.detach().to("cpu", non_blocking=True)
+        arrived = runtime.Event()
+        arrived.record()
+        _pending.append(_Pending(_latest_call, host, arrived, problem))
+
+
+def _is_capturing(runtime: Any) -> bool:
+    """Whether a graph is being captured, which holds no copy to the host."""
+    capturing = getattr(runtime, "is_current_stream_capturing", None)
+    return capturing is not None and bool(capturing())
+
+
+def raise_arrived() -> None:
+    """Raise the errors of values that have arrived, one a call; what has not is left for later."""
+    _raise_first(wait=False)
+
+
+def flush() -> None:
+    """Wait for all values that are still to be looked at, and raise the first error.
+
+    >>> flush()
+    """
+    _raise_first(wait=True)
+
+
+def _raise_first(wait: bool) -> None:
+    while _pending:
+        with _one_at_a_time:
+            if not _pending:
+                return
+            call, values, arrived, problem = _pending[0]
+            if arrived is not None:
+                if wait:
+                    arrived.synchronize()
+                elif not arrived.query():
+                    return
+            _pending.popleft()
+        error = problem(values)
+        if error is not None:
+            raise type(error)(f"{error} (in call {call} of {_latest_call})")
+
+
+@contextmanager
+def immediately() -> Iterator[None]:
+    """Inside it checks wait for values on every device, and leaving it waits for earlier ones.
+
+    >>> with immediately():
+    ...     may_look(torch.zeros(1))
+    True
+    """
+    token = _when.set(AT_ONCE)
+    try:
+        yield
+    finally:
+        _when.reset(token)
+    flush()
+
+
+@contextmanager
+def later() -> Iterator[None]:
+    """Inside it no check looks at values at once, on a CPU neither: what accelerators do.
+
+    >>> with later():
+    ...     may_look(torch.zeros(1))
+    False
+    """
+    token = _when.set(LATER)
+    try:
+        yield
+    finally:
+        _when.reset(token)

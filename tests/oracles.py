@@ -204,8 +204,8 @@ def hardest_negatives(rule, row):
 def uniform(key, salt, anchor, reference):
     """SplitMix64 over key, salt, anchor and reference, in Python's integers."""
     state = mixed(key + 0x9E3779B97F4A7C15 * (1 + salt))
-    state = mixed(state + 0x9E3779B97F4A7C15 * (1 + anchor))
-    state = mixed(state + 0x9E3779B97F4A7C15 * (1 + reference))
+    state = mixed(state + anchor)
+    state = mixed(state + reference)
     return ((state >> 12) + 0.5) / 2**52
 
 

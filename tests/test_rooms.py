@@ -11,18 +11,28 @@ import pml_gpw
 
 PACKAGE = Path(pml_gpw.__file__).parent
 ALLOWED = {  # room → rooms of the package that it may import
-    "checks": set(),
+    "value_checks": set(),
+    "checks": {"value_checks"},
     "precision": set(),
     "optional": set(),
     "lazy": set(),
-    "weightings": {"checks"},
+    "weightings": {"checks", "value_checks"},
     "mining": {"checks", "weightings"},
-    "engine": {"checks", "mining", "precision", "weightings"},
+    "engine": {"checks", "mining", "precision", "value_checks", "weightings"},
     "functional": {"checks", "engine", "mining", "precision", "weightings"},
     "gradient_caching": {"checks", "precision"},
     "pml": {"engine"},
     "miners": {"checks", "engine", "mining", "pml", "precision"},
-    "losses": {"checks", "engine", "mining", "miners", "pml", "precision", "weightings"},
+    "losses": {
+        "checks",
+        "engine",
+        "mining",
+        "miners",
+        "pml",
+        "precision",
+        "value_checks",
+        "weightings",
+    },
     "reducers": {"checks", "pml", "precision", "weightings"},
     "evaluation": {"checks", "lazy", "optional"},
     "distributed": {"checks", "engine", "evaluation", "losses", "miners", "pml", "precision"},
@@ -32,6 +42,7 @@ ALLOWED = {  # room → rooms of the package that it may import
     "__init__": {"lazy", "losses", "miners"},
 }
 PURE_TORCH = {
+    "value_checks",
     "checks",
     "precision",
     "weightings",

@@ -115,6 +115,10 @@ def warm_up(
     """Compile the rows of pairs by labels now, some seconds, rather than in the first step.
 
     Errors: :class:`CannotFuse` where ``torch.compile`` does not take them or does not work.
+
+    >>> from pml_gpw.mining import MSMining
+    >>> from pml_gpw.weightings import MultiSimilarity
+    >>> warm_up(MultiSimilarity(), MSMining())  # doctest: +SKIP
     """
     for n, m in ((128, 128), (64, 320)):  # a square and another one: then no size makes a graph
         labels = torch.arange(m, device=device) // 4
@@ -237,7 +241,7 @@ def _with_floats(rule: Any) -> Any:
     changed = {
         field.name: float(value)
         for field in fields(rule)
-        if field.type in (float, "float") and type(value := getattr(rule, field.name)) is int
+        if "float" in str(field.type) and type(value := getattr(rule, field.name)) is int
     }
     return replace(rule, **changed) if changed else rule
 

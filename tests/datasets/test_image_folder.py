@@ -103,6 +103,15 @@ def test_folders_that_are_links(tmp_path):
     assert paths == [str(root / "elm/1.png"), str(root / "elm/deep/2.png")]
 
 
+def test_links_to_themselves_are_links_to_nothing(tmp_path):
+    make_images(tmp_path, "ash/1.png", "elm/1.png")
+    for loop in ("oak", "0.png", "ash/folder"):
+        (tmp_path / loop).symlink_to(tmp_path / loop)
+    assert len(ImageFolder(tmp_path, "train")) == 1
+    (tmp_path / "ash/2.png").symlink_to("2.png")
+    assert_refused(ImageFolder, tmp_path, r"ash/2\.png is missing")
+
+
 @pytest.mark.parametrize("link", ["link", "hard link", "folder"])
 def test_one_file_twice(tmp_path, link):
     make_images(tmp_path, "ash/1.png", "ash/2.png", "elm/1.png")

@@ -34,6 +34,12 @@ def test_image_folder_with_half_a_split(copy_of):
     assert_refused(ImageFolder, root, f"{root} has val, but not train and test")
 
 
+def test_a_folder_without_images(tmp_path):
+    report = ImageFolder.verify(tmp_path, progress=False)
+    assert not report.ok
+    assert f"{tmp_path} holds no image. root must hold a folder per class" in str(report)
+
+
 def test_miniature_roots_without_images_are_no_classes(copy_of):
     _, root = copy_of("ImageFolder")
     before = ImageFolder(root, "train").classes

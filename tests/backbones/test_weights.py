@@ -77,7 +77,6 @@ ONES = torch.ones(3, 2)
         (ONES.cfloat(), "must be floating point of 16, 32 or 64 bits, got torch.complex64"),
         (ONES.long(), "must be floating point .* got torch.int64"),
         (ONES.bool(), "must be floating point .* got torch.bool"),
-        (ONES.to(torch.float8_e5m2), "must be floating point .* got torch.float8_e5m2"),
         (ONES.to_sparse(), "must be a dense tensor, got the layout torch.sparse_coo"),
         (ONES.to("meta"), "must hold values, got a tensor on the meta device"),
     ],

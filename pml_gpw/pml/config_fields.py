@@ -188,6 +188,11 @@ def check_states(module: Any, state_dict: dict[str, Any], prefix: str) -> None:
 
     torch restores one module after the other: what is wrong with a later one has to be known
     before the first changes.
+
+    >>> from pml_gpw import MSLoss
+    >>> check_states(MSLoss(), {"_extra_state": None}, "")
+    Traceback (most recent call last):
+    ValueError: state_dict must hold weighting and mining as _extra_state of MSLoss, got NoneType
     """
     for name, part in module.named_modules():
         key = f"{prefix}{name}{'.' if name else ''}_extra_state"

@@ -32,10 +32,10 @@ class CheckedParts:
         super().__init__(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # PML keeps another value in the place of a regularizer until torch has made the module.
-        if name in KINDS and "_modules" in self.__dict__:
-            if value is not None or name != "embedding_regularizer":
-                checks.instance(name, value, KINDS[name])
+        # PML has a bool in the place of a regularizer until torch has made the module.
+        unset = name == "embedding_regularizer" and (value is None or isinstance(value, bool))
+        if name in KINDS and not unset:
+            checks.instance(name, value, KINDS[name])
         elif name == "embedding_reg_weight":
             checks.finite(name, value)
         super().__setattr__(name, value)

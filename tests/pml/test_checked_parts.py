@@ -15,6 +15,8 @@ from pml_gpw.mining import MSMining
 from pml_gpw.reducers import PairWeightReducer
 from pml_gpw.weightings import MultiSimilarity
 
+from ..tolerances import close
+
 LOSSES = (MSLoss, PairSimilarityLoss)
 MAKERS = {
     "distance": (
@@ -57,6 +59,13 @@ def test_what_is_no_part(name, value, message):
         with pytest.raises(ValueError, match=message):
             setattr(module, name, value)
         assert getattr(module, name) is before
+
+
+def test_a_loss_can_be_made_in_a_graph():
+    """PML sets parts before torch has made the module, which no check may look at."""
+    x, labels = torch.randn(4, 3), torch.tensor([0, 0, 1, 1])
+    made = torch.compile(lambda *batch: MSLoss()(*batch), backend="eager")
+    close(made(x, labels), MSLoss()(x, labels))
 
 
 def test_parts_can_be_set():

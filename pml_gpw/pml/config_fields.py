@@ -111,10 +111,10 @@ class ConfigFields:
     def set_extra_state(self, state: Any) -> None:
         """Restore the hyper-parameters; ValueError, and nothing changes, for those of another
         weighting or mining and for what is no state."""
-        for holder, value in self.restored(state).items():
+        for holder, value in self._restored(state).items():
             setattr(self, holder, value)
 
-    def restored(self, state: Any) -> dict[str, Any]:
+    def _restored(self, state: Any) -> dict[str, Any]:
         """The values that a state holds, by attribute. Errors: as :meth:`set_extra_state`."""
         names = set(self.config_types)
         if not isinstance(state, dict) or set(state) != names:
@@ -176,7 +176,7 @@ def _kind(plain: Any) -> tuple[Any, set[str]] | None:
 def _shown(plain: Any) -> str:
     """A state without the values of its fields."""
     kind, names = _kind(plain) or (None, set())
-    return repr(plain) if kind is None else f"{kind}({', '.join(map(str, names))})"
+    return repr(plain) if kind is None else f"{kind}({', '.join(sorted(map(str, names)))})"
 
 
 def _keys_or_type(state: Any) -> str:
@@ -197,4 +197,4 @@ def check_states(module: Any, state_dict: dict[str, Any], prefix: str) -> None:
     for name, part in module.named_modules():
         key = f"{prefix}{name}{'.' if name else ''}_extra_state"
         if isinstance(part, ConfigFields) and key in state_dict:
-            part.restored(state_dict[key])
+            part._restored(state_dict[key])

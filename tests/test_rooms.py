@@ -20,7 +20,7 @@ ALLOWED = {  # room → rooms of the package that it may import
     "engine": {"checks", "mining", "precision", "weightings"},
     "functional": {"checks", "engine", "mining", "precision", "weightings"},
     "gradient_caching": {"checks", "precision"},
-    "pml": {"engine"},
+    "pml": {"checks", "engine"},
     "miners": {"checks", "engine", "mining", "pml", "precision"},
     "losses": {"checks", "engine", "mining", "miners", "pml", "precision", "weightings"},
     "reducers": {"checks", "pml", "precision", "weightings"},

@@ -29,23 +29,44 @@ MAKERS = {
     "embedding_regularizer": LOSSES,
     "embedding_reg_weight": LOSSES,
 }
+DISTANCE = "distance must be a BaseDistance or called like one, got"
+REDUCER = "reducer must be a BaseReducer or called like one, got"
+REGULARIZER = "embedding_regularizer must be a BaseRegularizer or called like one, got"
 NUMBER = "embedding_reg_weight must be a finite number, got"
 WRONG = [
-    ("distance", "cosine", "distance must be a BaseDistance, got 'cosine'"),
-    ("distance", torch.cdist, "distance must be a BaseDistance, got <"),
-    ("distance", torch.nn.Linear(2, 2), "distance must be a BaseDistance, got Linear"),
-    ("distance", MeanReducer(), "distance must be a BaseDistance, got MeanReducer"),
-    ("distance", LpDistance, "distance must be a BaseDistance, got <class"),
-    ("distance", ContrastiveLoss(), "distance must be a BaseDistance, got ContrastiveLoss"),
-    ("reducer", "mean", "reducer must be a BaseReducer, got 'mean'"),
-    ("reducer", torch.mean, "reducer must be a BaseReducer, got <"),
-    ("reducer", CosineSimilarity(), "reducer must be a BaseReducer, got CosineSimilarity"),
-    ("embedding_regularizer", "l2", "embedding_regularizer must be a BaseRegularizer, got 'l2'"),
-    ("embedding_regularizer", MeanReducer(), "embedding_regularizer must be a BaseRegularizer"),
+    ("distance", "cosine", f"{DISTANCE} 'cosine'"),
+    ("distance", torch.cdist, f"{DISTANCE} <"),
+    (
+        "distance",
+        torch.nn.Linear(2, 2),
+        f"{DISTANCE} Linear",
+    ),
+    (
+        "distance",
+        MeanReducer(),
+        f"{DISTANCE} MeanReducer",
+    ),
+    ("distance", LpDistance, f"{DISTANCE} <class"),
+    (
+        "distance",
+        ContrastiveLoss(),
+        f"{DISTANCE} ContrastiveLoss",
+    ),
+    ("reducer", "mean", f"{REDUCER} 'mean'"),
+    (
+        "reducer",
+        CosineSimilarity(),
+        f"{REDUCER} CosineSimilarity",
+    ),
+    (
+        "embedding_regularizer",
+        "l2",
+        f"{REGULARIZER} 'l2'",
+    ),
+    ("embedding_regularizer", MeanReducer(), REGULARIZER),
     ("embedding_reg_weight", None, f"{NUMBER} None"),
     ("embedding_reg_weight", "1", f"{NUMBER} '1'"),
     ("embedding_reg_weight", float("nan"), f"{NUMBER} nan"),
-    ("embedding_reg_weight", torch.nn.Parameter(torch.ones(())), f"{NUMBER} Parameter"),
 ]
 
 
@@ -74,5 +95,28 @@ def test_parts_can_be_set():
     twin = copy.deepcopy(loss)
     twin.distance, twin.reducer, twin.embedding_regularizer = LpDistance(), SumReducer(), None
     assert type(twin.distance) is LpDistance
-    with pytest.raises(ValueError, match="distance must be a BaseDistance, got None"):
+    with pytest.raises(ValueError, match=f"{DISTANCE} None"):
         twin.distance = None
+
+
+class NegatedEuclidean(torch.nn.Module):
+    """A distance that is none of PML's, and has what is asked of one."""
+
+    is_inverted = True
+    normalize_embeddings, p, power = False, 2, 1
+
+    def forward(self, x, y):
+        return -torch.cdist(x, y)
+
+
+def test_parts_of_ones_own_as_pml_takes_them():
+    x, labels = torch.randn(6, 3), torch.arange(6) // 2
+    loss = MSLoss(reducer=lambda terms, *_: terms["loss"]["losses"].sum())
+    close(loss(x, labels), MSLoss(reducer=SumReducer())(x, labels))
+    assert MSLoss(distance=NegatedEuclidean())(x, labels) > 0
+    weight = torch.nn.Parameter(torch.tensor(2.0))
+    ours = MSLoss(embedding_regularizer=LpRegularizer(), embedding_reg_weight=weight)
+    number = MSLoss(embedding_regularizer=LpRegularizer(), embedding_reg_weight=2.0)
+    close(ours(x, labels), number(x, labels))
+    ours(x, labels).backward()
+    assert weight.grad > 0

@@ -14,7 +14,7 @@ from pml_gpw.datasets import Glyphs
 
 from . import processes
 from .contenders import CONTENDERS
-from .faults import bad, command, output_folder
+from .faults import bad, command, output_folder, usable_device
 from .files import write_atomically
 from .plots import plot_recall
 from .runs import all_runs
@@ -41,7 +41,7 @@ def main(
     batch: Annotated[
         int, typer.Option(min=PER_CLASS, help=f"Images per step, {PER_CLASS} of each class.")
     ] = BATCH,
-    dims: Annotated[int, typer.Option(min=1, help="Embedding dimensions.")] = DIMS,
+    dims: Annotated[int, typer.Option(min=1, max=65_536, help="Embedding dimensions.")] = DIMS,
     learning_rate: Annotated[float, typer.Option(min=1e-8, max=1, help="Of Adam.")] = LEARNING_RATE,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
     output: Annotated[Path, typer.Option(help="Folder for tables, plot and logs.")] = RESULTS,
@@ -75,13 +75,7 @@ def _checked(settings: Settings, losses: str) -> list[str]:
     unit = PER_CLASS * processes.started()  # whole classes for each process
     if settings.batch % unit:
         raise bad("--batch", f"must be a multiple of {unit}, got {settings.batch}")
-    try:
-        torch.empty(0, device=settings.device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise bad(
-            "--device", f"must be a device that torch has here, got {settings.device!r} ({reason})"
-        ) from None
+    usable_device(settings.device)
     names = list(CONTENDERS) if losses == "all" else [n.strip() for n in losses.split(",")]
     unknown = [name for name in names if name not in CONTENDERS]
     if unknown:

@@ -44,8 +44,30 @@ def bad(option: str, message: str) -> typer.BadParameter:
     return typer.BadParameter(message, param_hint=option)
 
 
+def integers(option: str, text: str, least: int, most: int) -> list[int]:
+    """The comma-separated integers of an option, each within the bounds."""
+    parts = [part.strip() for part in text.split(",")]
+    if all(part.isascii() and part.isdigit() and len(part) <= len(str(most)) for part in parts):
+        values = [int(part) for part in parts]
+        if least <= min(values) and max(values) <= most:
+            return values
+    raise bad(option, f"must be integers in {least}..{most}, comma-separated, got {text!r}")
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of ``--device``, on which a number has been computed."""
+    try:
+        number = torch.ones(1, device=name)
+        number.item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        message = f"must be a device that torch has here, got {name!r} ({reason})"
+        raise bad("--device", message) from None
+    return number.device
+
+
 def command(main: Callable[Options, None]) -> Callable[Options, None]:
-    """Let a command tell faults of files in one line, and end with exit code 1."""
+    """Let a command tell faults of files, and that memory is short, in one line: exit code 1."""
 
     @functools.wraps(main)
     def telling(*args: Options.args, **kwargs: Options.kwargs) -> None:
@@ -60,8 +82,18 @@ def command(main: Callable[Options, None]) -> Callable[Options, None]:
                 raise
             typer.echo(f"Error: {short(str(fault))}", err=True)
             raise typer.Exit(1) from error
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            typer.echo("Error: the memory does not suffice; give smaller numbers", err=True)
+            raise typer.Exit(1) from error
 
     return telling
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    known = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+    return known or "DefaultCPUAllocator" in str(error)
 
 
 @contextmanager

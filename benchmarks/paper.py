@@ -35,6 +35,7 @@ from .trainer import Trainer
 
 RUNS = Path(__file__).parent / "results" / "paper-runs"
 PUBLISHED = "bn_inception-52deb4733.pth"
+BACKENDS = ("auto", "faiss", "torch")
 CONFIGURED = "by configuration"  # shown as the default of options that change one setting
 
 
@@ -83,7 +84,7 @@ def main(
         ),
     ] = None,
     memory: Annotated[
-        int, typer.Option(min=0, help="Embeddings in a cross-batch memory; 0 for none.")
+        int, typer.Option(min=0, max=10**8, help="Embeddings in a cross-batch memory; 0: none.")
     ] = 0,
     alpha: Annotated[
         float | None, typer.Option(help="α, sharpness for positives.", show_default=CONFIGURED)
@@ -121,13 +122,17 @@ def main(
     learning_rate: Annotated[
         float | None, typer.Option(min=1e-9, max=1, help="Of Adam.", show_default=CONFIGURED)
     ] = None,
-    resize: Annotated[int, typer.Option(min=8, help="Shorter side before cropping.")] = 256,
+    resize: Annotated[
+        int, typer.Option(min=8, max=4096, help="Shorter side before cropping.")
+    ] = 256,
     crop: Annotated[
         int | None,
-        typer.Option(min=8, help="Pixels of the network's image.", show_default=CONFIGURED),
+        typer.Option(
+            min=8, max=4096, help="Pixels of the network's image.", show_default=CONFIGURED
+        ),
     ] = None,
     amp: Annotated[bool, typer.Option("--amp", help="Train under autocast to bfloat16.")] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load images.")] = 4,
+    workers: Annotated[int, typer.Option(min=0, max=1024, help="Processes that load images.")] = 4,
     device: Annotated[
         str, typer.Option(help="cuda, cuda:1, cpu, …", show_default="cuda, else cpu")
     ] = "",
@@ -172,6 +177,8 @@ def main(
     names, sizes, where = checked_losses(losses), checked_dims(dims), checked_device(device)
     if 0 < memory < chosen.batch:
         raise bad("--memory", f"must be 0 or at least the batch of {chosen.batch}, got {memory}")
+    if backend not in BACKENDS:
+        raise bad("--backend", f"must be one of {', '.join(BACKENDS)}, got {backend!r}")
     data = splits_of(chosen, root)
     plan = [*plan_of(replace(chosen, data=digest_of_images(data, root)), names, sizes, seeds)]
     check_interrupted(plan, output, resume, fresh)

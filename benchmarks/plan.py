@@ -15,7 +15,7 @@ from pml_gpw.datasets import StanfordOnlineProducts as SOP
 from . import processes
 from .contenders import CONTENDERS
 from .experiment import Data, finished
-from .faults import bad, output_folder
+from .faults import bad, integers, output_folder, usable_device
 from .presets import CONFIGURATIONS, Experiment, preset
 from .sampling import PER_CLASS
 from .views import evaluation_view, train_view
@@ -23,6 +23,7 @@ from .views import evaluation_view, train_view
 DATASETS: dict[str, type[ImageDataset]] = {
     dataset.__name__: dataset for dataset in (CUB200, Cars196, SOP, InShop, ImageFolder)
 }
+MOST_DIMS = 65_536
 WITHOUT_HYPERPARAMETERS = ("contrastive", "triplet-semihard", "ntxent")
 
 
@@ -56,10 +57,7 @@ def checked_losses(text: str) -> list[str]:
 
 def checked_dims(text: str) -> list[int]:
     """The dimensions of a comma-separated list, once each."""
-    values = text.split(",")
-    if not all(value.strip().isdigit() and int(value) > 0 for value in values):
-        raise bad("--dims", f"must be integers > 0, comma-separated, got {text!r}")
-    return list(dict.fromkeys(int(value) for value in values))
+    return list(dict.fromkeys(integers("--dims", text, 1, MOST_DIMS)))
 
 
 def plan_of(
@@ -106,12 +104,8 @@ def check_interrupted(plan: list[Experiment], output: Path, resume: bool, fresh:
 
 def checked_device(name: str) -> torch.device:
     """The device of this process."""
-    name = processes.own_device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise bad("--device", f"must be a device of torch, got {name!r} ({reason})") from None
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    return usable_device(processes.own_device(name))
 
 
 def splits_of(experiment: Experiment, root: Path) -> Data:

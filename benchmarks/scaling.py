@@ -31,7 +31,7 @@ from pml_gpw import MSLoss
 from pml_gpw.distributed import DistributedLoss
 
 from . import steps
-from .faults import command, output_folder
+from .faults import bad, command, integers, output_folder
 from .files import write_atomically
 from .processes import leave
 from .stopwatch import peak_here
@@ -67,7 +67,9 @@ CONTENDERS: dict[str, Callable[[int], LossOf]] = {
 
 @command
 def main(
-    batch: Annotated[int, typer.Option(min=40, help="Embeddings N of all processes.")] = 4000,
+    batch: Annotated[
+        int, typer.Option(min=40, max=10**7, help="Embeddings N of all processes.")
+    ] = 4000,
     dims: Annotated[int, typer.Option(help="D, 128 or 512.")] = 128,
     worlds: Annotated[str, typer.Option(help="Numbers of processes.")] = "1,2,4",
     repetitions: Annotated[int, typer.Option(min=1, help="Timed steps of each.")] = 7,
@@ -78,11 +80,11 @@ def main(
     Where there are more processes than cores they take turns: then read the CPU time. The last
     table is a projection to GPUs from counted operations and bytes, not a measurement.
     """
-    counts = [int(part) if part.strip().isdigit() else 0 for part in worlds.split(",")]
-    if min(counts) < 1 or any(batch % (steps.PER_CLASS * count) for count in counts):
-        raise typer.BadParameter(
+    counts = integers("--worlds", worlds, 1, 1024)
+    if any(batch % (steps.PER_CLASS * count) for count in counts):
+        raise bad(
+            "--worlds",
             f"must be integers >= 1 whose {steps.PER_CLASS}-folds divide {batch}, got {worlds!r}",
-            param_hint="--worlds",
         )
     if dims not in steps.NOISE:
         known = ", ".join(map(str, steps.NOISE))

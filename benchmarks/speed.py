@@ -14,7 +14,7 @@ import typer
 from tqdm import tqdm
 
 from . import steps
-from .faults import command, output_folder
+from .faults import bad, command, integers, output_folder, usable_device
 from .files import write_atomically
 from .plots import plot_speed
 from .stopwatch import peak_megabytes, time_in_turns
@@ -24,6 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 DIMS, MEMORY_DIMS, MEMORY_BATCH = 512, 128, 256
 KS = (1, 2, 4, 8, 16, 32)
 DEEP_KS = (1, 10, 100, 1000)
+MOST = 10**8  # embeddings
 SAME = 1e-4  # relative difference of the losses of contenders, above which the table is refused
 
 
@@ -31,16 +32,21 @@ SAME = 1e-4  # relative difference of the losses of contenders, above which the 
 def main(
     batches: Annotated[str, typer.Option(help="Batch sizes N.")] = "80,320,1000,4000",
     huge: Annotated[
-        int, typer.Option(min=0, help="A batch that only streaming holds; 0: none.")
+        int, typer.Option(min=0, max=MOST, help="A batch that only streaming holds; 0: none.")
     ] = 100_000,
-    memory: Annotated[int, typer.Option(min=0, help="Size of the memory; 0: none.")] = 55_000,
+    memory: Annotated[
+        int, typer.Option(min=0, max=MOST, help="Size of the memory; 0: none.")
+    ] = 55_000,
     retrieval: Annotated[
-        int, typer.Option(min=0, help="Embeddings to rank by each contender; 0: none.")
+        int, typer.Option(min=0, max=MOST, help="Embeddings to rank by each contender; 0: none.")
     ] = 20_000,
     deep_retrieval: Annotated[
-        int, typer.Option(min=0, help="Embeddings to rank to K = 1000, by ours alone; 0: none.")
+        int,
+        typer.Option(
+            min=0, max=MOST, help="Embeddings to rank to K = 1000, by ours alone; 0: none."
+        ),
     ] = 60_502,
-    seconds: Annotated[float, typer.Option(min=0, help="Time for each cell.")] = 4.0,
+    seconds: Annotated[float, typer.Option(min=0, max=3600, help="Time for each cell.")] = 4.0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
     output: Annotated[Path, typer.Option(help="Folder for tables and plot.")] = RESULTS,
 ) -> None:
@@ -50,6 +56,15 @@ def main(
     CPU cores.
     """
     sizes = _sizes(batches)
+    for option, n, ks in (
+        ("--retrieval", retrieval, KS),
+        ("--deep-retrieval", deep_retrieval, DEEP_KS),
+    ):
+        if 0 < n <= max(ks):
+            raise bad(option, f"must be 0 or more than {max(ks)}, the largest K, got {n}")
+    if 0 < memory < MEMORY_BATCH:
+        raise bad("--memory", f"must be 0 or at least the batch of {MEMORY_BATCH}, got {memory}")
+    usable_device(device)
     output_folder(output)
     tasks = _tasks(sizes, huge, memory, retrieval, deep_retrieval, seconds, device)
     rows: list[dict[str, Any]] = []
@@ -59,17 +74,8 @@ def main(
 
 
 def _sizes(batches: str) -> list[int]:
-    try:
-        sizes = [int(size) for size in batches.split(",")]
-    except ValueError:
-        sizes = []
-    if not sizes or min(sizes) < 2 * steps.PER_CLASS:
-        least = 2 * steps.PER_CLASS
-        raise typer.BadParameter(
-            f"must be integers >= {least}, separated by commas, got {batches!r}",
-            param_hint="--batches",
-        )
-    return sizes
+    # In smaller ones too few pairs are mined: PML takes a single pair for none.
+    return integers("--batches", batches, 4 * steps.PER_CLASS, MOST)
 
 
 Task = Callable[[], list[dict[str, Any]]]

@@ -4,6 +4,7 @@ says what came and what is allowed. Shapes: N anchors, M references, D dims.
 
 import math
 from collections.abc import Collection
+from fractions import Fraction
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -17,18 +18,25 @@ from .value_checks import flush, immediately, may_look, report
 __all__ = ["flush", "immediately"]
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
+LARGEST_INTEGER = torch.iinfo(torch.int64).max
 
 
 def positive(name: str, value: float) -> None:
-    """Raise unless ``value`` is a finite number > 0."""
+    """Raise unless ``value`` is a finite number > 0, and so in float32, in which it is used."""
     if not (_is_number(value) and 0 < value < float("inf")):
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
+    _fits_float32(name, value)
+    if float(value) < SMALLEST:
+        raise ValueError(f"{name} must be at least {SMALLEST:.3g}, as for float32, got {value!r}")
 
 
 def positive_integer(name: str, value: int) -> None:
-    """Raise unless ``value`` is an integer > 0."""
+    """Raise unless ``value`` is an integer > 0 that int64 holds."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be an integer > 0, got {value!r}")
+    if value > LARGEST_INTEGER:
+        raise ValueError(f"{name} must be at most 2**63 - 1, got {_size(value)}")
 
 
 def non_negative_integer(name: str, value: int) -> None:
@@ -38,34 +46,41 @@ def non_negative_integer(name: str, value: int) -> None:
 
 
 def non_negative(name: str, value: float) -> None:
-    """Raise unless ``value`` is a finite number >= 0."""
+    """Raise unless ``value`` is a finite number >= 0, and finite in float32."""
     if not (_is_number(value) and 0 <= value < float("inf")):
         raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
+    _fits_float32(name, value)
 
 
 def finite(name: str, value: float) -> None:
-    """Raise unless ``value`` is a finite number."""
+    """Raise unless ``value`` is a finite number, also in float32."""
     if not (_is_number(value) and abs(value) < float("inf")):
         raise ValueError(f"{name} must be a finite number, got {value!r}")
+    _fits_float32(name, value)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Whether torch multiplies by a value; it does not by fractions."""
+    return isinstance(value, Real) and not isinstance(value, (bool, Fraction))
+
+
+def _fits_float32(name: str, value: float) -> None:
+    if abs(value if isinstance(value, int) else float(value)) > LARGEST:
+        raise ValueError(
+            f"{name} must be at most {LARGEST:.3g} in size, as for float32, got {_size(value)}"
+        )
+
+
+def _size(value: float) -> str:
+    """A number, or how long it is where its digits would fill pages."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
 
 
 def embedding_matrix(name: str, embeddings: Tensor) -> None:
     """Raise unless ``embeddings`` is a floating-point (N, D) tensor without NaN or Inf."""
-    if not isinstance(embeddings, Tensor):
-        raise ValueError(f"{name} must be a torch.Tensor, got {type(embeddings).__name__}")
-    dense(name, embeddings)
-    if embeddings.ndim != 2:
-        raise ValueError(f"{name} must have shape (N, D), got {tuple(embeddings.shape)}")
-    if not embeddings.is_floating_point():
-        raise ValueError(f"{name} must be floating point, got {embeddings.dtype}")
-    if embeddings.dtype not in FLOATS:
-        raise ValueError(
-            f"{name} must be floating point of 16, 32 or 64 bits, got {embeddings.dtype}"
-        )
+    float_matrix(name, embeddings)
     # A branch on values cannot be traced, and a compiled step has its inputs checked by no one.
     if torch.compiler.is_compiling() or embeddings.numel() == 0:
         return
@@ -86,7 +101,7 @@ def _largest_of_rows(embeddings: Tensor) -> Tensor:
 
 def _not_finite(name: str, largest: Tensor) -> ValueError | None:
     """The error of rows whose largest entries (N,) say that not all are finite."""
-    bad = ~np.isfinite(largest.float().numpy())
+    bad = ~np.isfinite(largest.double().numpy())
     if not bad.any():
         return None
     return ValueError(
@@ -95,8 +110,25 @@ def _not_finite(name: str, largest: Tensor) -> ValueError | None:
     )
 
 
+def float_matrix(name: str, embeddings: Tensor) -> None:
+    """Raise unless ``embeddings`` is a floating-point (N, D) tensor; looks at no value."""
+    if not isinstance(embeddings, Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(embeddings).__name__}")
+    dense(name, embeddings)
+    if embeddings.ndim != 2:
+        raise ValueError(f"{name} must have shape (N, D), got {tuple(embeddings.shape)}")
+    if not embeddings.is_floating_point():
+        raise ValueError(f"{name} must be floating point, got {embeddings.dtype}")
+    if embeddings.dtype not in FLOATS:
+        raise ValueError(
+            f"{name} must be floating point of 16, 32 or 64 bits, got {embeddings.dtype}"
+        )
+
+
 def dense(name: str, tensor: Tensor) -> None:
-    """Raise unless ``tensor`` has a dense layout."""
+    """Raise unless ``tensor`` is strided: not in a sparse layout, not nested."""
+    if tensor.is_nested:
+        raise ValueError(f"{name} must be a dense tensor, got a nested one")
     if tensor.layout != torch.strided:
         raise ValueError(f"{name} must be a dense tensor, got the layout {tensor.layout}")
 
@@ -125,7 +157,7 @@ def integer_labels(name: str, labels: Tensor, length: int) -> Tensor:
             f"{name} must have shape ({length},), one label per embedding, "
             f"got {tuple(labels.shape)}"
         )
-    if labels.is_complex():
+    if labels.is_complex() or (labels.is_floating_point() and labels.dtype not in FLOATS):
         raise ValueError(f"{name} must be integers, got {labels.dtype}")
     if labels.is_floating_point() and not torch.compiler.is_compiling():
         exact_below = 2.0 / torch.finfo(labels.dtype).eps
@@ -165,6 +197,8 @@ def refuse_unless(allowed: Tensor, message: str) -> None:
 def boolean_mask(name: str, mask: Tensor, length: int) -> None:
     """Raise unless ``mask`` is a (length,) tensor of booleans."""
     is_tensor = isinstance(mask, Tensor)
+    if is_tensor:
+        dense(name, mask)
     if not is_tensor or mask.dtype != torch.bool or mask.shape != (length,):
         got = mask.dtype if is_tensor else type(mask).__name__
         raise ValueError(f"{name} must be a tensor of ({length},) booleans, got {got}")
@@ -177,6 +211,8 @@ def number_range(name: str, value: Any) -> None:
     pair = isinstance(value, (tuple, list)) and len(value) == 2
     if not (pair and all(_is_number(v) and abs(v) < float("inf") for v in value)):
         raise ValueError(f"{name} must be None or two finite numbers, got {value!r}")
+    for number in value:
+        _fits_float32(name, number)
     if value[0] > value[1]:
         raise ValueError(f"{name} must be (smallest, largest), got {value!r}")
 
@@ -196,15 +232,17 @@ def instance(name: str, value: object, kind: type) -> None:
 def boolean_matrix(name: str, matrix: Any, shape: tuple[int, int]) -> None:
     """Raise unless ``matrix`` is a tensor of booleans of that shape."""
     is_tensor = isinstance(matrix, Tensor)
+    if is_tensor:
+        dense(name, matrix)
     if not is_tensor or matrix.dtype != torch.bool or matrix.shape != shape:
         got = f"{matrix.dtype} {tuple(matrix.shape)}" if is_tensor else type(matrix).__name__
         raise ValueError(f"{name} must be a tensor of {shape} booleans, got {got}")
 
 
-def optional_positive_integer(name: str, value: object) -> None:
-    """Raise unless ``value`` is None or an integer > 0."""
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ValueError(f"{name} must be an integer > 0, got {value!r}")
+def optional_positive_integer(name: str, value: Any) -> None:
+    """Raise unless ``value`` is None or an integer > 0 that int64 holds."""
+    if value is not None:
+        positive_integer(name, value)
 
 
 def optional_boolean(name: str, value: object) -> None:

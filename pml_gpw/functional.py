@@ -281,6 +281,10 @@ def _relation_pairs(
     pairs: Pairs,
 ) -> RelationPairs:
     shape = len(anchors), len(references)
+    if isinstance(pairs, type):
+        raise ValueError(
+            f"pairs must be matrices of booleans or a function, got the class {pairs.__name__}"
+        )
     if callable(pairs):
         labels = _relation_labels("labels", labels, len(anchors), anchors.device)
         if reference_labels is None and len(references) == len(anchors):
@@ -315,6 +319,8 @@ def _second_of_rows(rows: Tensor, _: Tensor) -> Tensor:
 
 
 def _relation_labels(name: str, labels: Tensor | None, length: int, device: torch.device) -> Tensor:
+    if isinstance(labels, Tensor):
+        checks.dense(name, labels)
     if not isinstance(labels, Tensor) or labels.ndim == 0 or len(labels) != length:
         got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
         raise ValueError(f"{name} must be a tensor of {length} rows for a relation, got {got}")

@@ -85,9 +85,9 @@ class GradientCache:
     receives in the same structure with fewer rows, and ``labels``, (N, ...) if they are a tensor,
     which go to loss and miner. It returns the loss, detached and unscaled.
 
-    Errors: ValueError for a model that is no ``nn.Module``, gives no (n_c, D) tensor or has a
-    static graph, for other inputs and lengths that differ, for a batch without rows unless there
-    are several processes, and for a loss that is no scalar.
+    Errors: ValueError for a model that is no ``nn.Module``, gives no (n_c, D) tensor, has a static
+    graph or learns nothing, for other inputs and lengths that differ, for a batch without rows
+    unless there are several processes, and for a loss that is no scalar.
 
     Reference: Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup,
     RepL4NLP 2021.
@@ -111,6 +111,8 @@ class GradientCache:
         for name, function in (("loss_fn", loss_fn), ("miner", miner)):
             if not callable(function) and not (name == "miner" and function is None):
                 raise ValueError(f"{name} must be callable, got {type(function).__name__}")
+        if scaler is not None and not callable(getattr(scaler, "scale", None)):
+            raise ValueError(f"scaler must be a GradScaler or None, got {type(scaler).__name__}")
         checks.positive_integer("chunk_size", chunk_size)
         self.model = model
         self.loss_fn = loss_fn
@@ -176,6 +178,11 @@ class GradientCache:
                     stack.enter_context(replica.no_sync())
                 stack.enter_context(state.restored())
                 embeddings = self.model(chunk)
+                if not embeddings.requires_grad:
+                    raise ValueError(
+                        "model must have a parameter that requires a gradient, got embeddings "
+                        "without a graph"
+                    )
                 stack.enter_context(full_precision(embeddings))
                 embeddings.backward(upstream)
             del embeddings  # otherwise its graph would exist during the next forward

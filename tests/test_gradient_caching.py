@@ -467,6 +467,7 @@ def untouched(model):
         ({"loss_fn": 3}, "loss_fn must be callable, got int"),
         ({"loss_fn": None}, "loss_fn must be callable, got NoneType"),
         ({"miner": 0.1}, "miner must be callable, got float"),
+        ({"scaler": "x"}, "scaler must be a GradScaler or None, got str"),
         ({"chunk_size": 0}, "chunk_size must be an integer > 0, got 0"),
         ({"chunk_size": 2.0}, "chunk_size must be an integer > 0, got 2.0"),
         ({"chunk_size": None}, "chunk_size must be an integer > 0, got None"),
@@ -553,6 +554,11 @@ def test_steps_without_a_gradient_are_refused():
     model, x, labels = torch.nn.Linear(4, 3), torch.randn(6, 4), torch.arange(6) // 2
     with torch.no_grad(), pytest.raises(ValueError, match="gradients must be enabled"):
         GradientCache(model, MSLoss(), 2)(x, labels)
+    frozen = torch.nn.Linear(4, 3).requires_grad_(False)
+    with pytest.raises(ValueError, match="model must have a parameter that requires a gradient"):
+        GradientCache(frozen, MSLoss(), 2)(x, labels)
+    GradientCache(frozen, MSLoss(), 2)(x.requires_grad_(), labels)  # something before it learns
+    assert x.grad.isfinite().all()
     detached = GradientCache(model, lambda e, y: MSLoss()(e, y).detach(), 2)
     with pytest.raises(ValueError, match="loss_fn must give a loss with a gradient"):
         detached(x, labels)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import checks
 from ..engine import PairBatch
 from ..engine.arguments import find_self_index
 from ..engine.label_pairs import LabelPairs
@@ -63,6 +64,7 @@ def pair_weights(
     tensor([0.0000, 2.3810, 1.1905, 1.1905])
     """
     check_loss(loss)
+    checks.module_like("miner", miner)
     if miner is not None and indices_tuple is not None:
         raise ValueError("indices_tuple must be None where a miner is given")
     if labels is None and not isinstance(embeddings, PairBatch):

@@ -4,7 +4,7 @@ They need matplotlib: ``pip install "pml-gpw[plots]"``. Lines differ by dashes a
 as by shade, so that they read in grey.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BINS = 24
+STYLES = 24  # kinds of lines that differ
 
 
 def plot_weight_against_similarity(
@@ -34,17 +35,18 @@ def plot_weight_against_similarity(
 
     Each loss is scaled to a highest mean of 1. ``losses``: name → loss, or name → (loss, miner).
     ``relation``: "negative" or "positive".
-    Errors: ValueError for another relation, and as :func:`pair_weights`.
+    Errors: ValueError for another relation, for more than 24 losses, whose lines would not differ,
+    and as :func:`pair_weights`.
     """
-    if relation not in ("negative", "positive"):
-        raise ValueError(f"relation must be 'negative' or 'positive', got {relation!r}")
+    checks.one_of("relation", relation, ("negative", "positive"))
     if not isinstance(losses, Mapping):
         raise ValueError(
             f"losses must be a mapping of names to losses, got {type(losses).__name__}"
         )
+    _check_lines("losses", losses)
     ax = _axes(ax)
     for style, (name, given) in zip(_styles(), losses.items(), strict=False):
-        loss, miner = given if isinstance(given, tuple) else (given, None)
+        loss, miner = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
         table = pair_weights(loss, embeddings, labels, miner)
         mask = table.negatives if relation == "negative" else table.positives
         if not mask.any():
@@ -65,8 +67,10 @@ def plot_weight_field(loss: Any, ax: "Axes | None" = None, base: float = 0.5) ->
     An anchor has three positives and four negatives around the similarity ``base``. Moved by what
     the x axis says: all of the row (S), the other negatives (N), or the positives (P). A line that
     stays level is a similarity the loss does not use.
+    Errors: ValueError for a ``base`` that is no finite number, and as :func:`pair_weights`.
     """
     check_loss(loss)
+    checks.finite("base", base)
     ax = _axes(ax)
     labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
     sim = torch.full((8, 8), base, dtype=torch.float64).fill_diagonal_(1)
@@ -104,8 +108,7 @@ def plot_batch(table: PairWeightTable, what: str = "weight", ax: "Axes | None" =
     """
     checks.instance("table", table, PairWeightTable)
     shown = {"weight": table.weights, "similarity": table.similarity}
-    if what not in shown:
-        raise ValueError(f"what must be 'weight' or 'similarity', got {what!r}")
+    checks.one_of("what", what, shown)
     ax = _axes(ax)
     rows, columns = table.labels.argsort(stable=True), table.ref_labels.argsort(stable=True)
     image = ax.imshow(
@@ -119,8 +122,15 @@ def plot_batch(table: PairWeightTable, what: str = "weight", ax: "Axes | None" =
 def plot_histogram(
     table: PairWeightTable, weighted: bool = True, ax: "Axes | None" = None
 ) -> "Axes":
-    """Similarities of positive and negative pairs; ``weighted``: by how much the loss cares."""
+    """Similarities of positive and negative pairs; ``weighted``: by how much the loss cares.
+
+    Errors: ValueError for a table without similarities.
+    """
     checks.instance("table", table, PairWeightTable)
+    if not table.similarity.numel():
+        raise ValueError(
+            f"table must hold similarities, got the shape {tuple(table.similarity.shape)}"
+        )
     ax = _axes(ax)
     edges = torch.linspace(
         float(table.similarity.min()), float(table.similarity.max()) + 1e-6, BINS + 1
@@ -150,8 +160,17 @@ def plot_training(
     figures: Sequence[str] = ("effective_share", "hardest_1", "zero_share", "positive_share"),
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Figures of the summary over training, from ``PairWeightRecorder.history``."""
-    for figure in figures:
+    """Figures of the summary over training, from ``PairWeightRecorder.history``.
+
+    Errors: ValueError for figures that are not in every record, and for more than 24.
+    """
+    for name, value in (("history", history), ("figures", figures)):
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise ValueError(f"{name} must be a list or tuple, got {value!r}")
+    for record in history:
+        checks.instance("a record of history", record, Mapping)
+    _check_lines("figures", figures)
+    for figure in ("iteration", *figures):
         if any(figure not in record for record in history):
             raise ValueError(f"figures must be in every record of history, got {figure!r}")
     ax = _axes(ax)
@@ -174,8 +193,18 @@ def _binned(similarity: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     return centres[counts > 0], sums[counts > 0] / counts[counts > 0]
 
 
+def _check_lines(name: str, lines: Collection[Any]) -> None:
+    if len(lines) > STYLES:
+        raise ValueError(
+            f"{name} must be at most {STYLES}, for that many kinds of lines, got {len(lines)}"
+        )
+
+
 def _axes(ax: "Axes | None") -> "Axes":
     if ax is not None:
+        import matplotlib.axes
+
+        checks.instance("ax", ax, matplotlib.axes.Axes)
         return ax
     import matplotlib.pyplot as plt
 
@@ -191,6 +220,6 @@ def _tidy(ax: "Axes") -> "Axes":
 
 def _styles(markers: bool = True) -> Iterator[dict[str, Any]]:
     shades, dashes, points = ("0.0", "0.45", "0.7"), ("-", "--", ":", "-."), "os^Dv<>P"
-    for i in range(24):
+    for i in range(STYLES):
         style = {"color": shades[i % 3], "linestyle": dashes[i % 4], "linewidth": 1.6}
         yield {**style, "marker": points[i % 8], "markersize": 4} if markers else style

@@ -32,7 +32,7 @@ class PairWeightRecorder:
             ``HookContainer``.
         name: of the table of records.
 
-    Errors: ValueError for ``every`` < 1 and for a wrapper of losses.
+    Errors: ValueError for ``every`` < 1, a wrapper of losses, and arguments of another kind.
 
     >>> import torch
     >>> from pml_gpw import MSLoss
@@ -55,6 +55,12 @@ class PairWeightRecorder:
     ) -> None:
         check_loss(loss)
         checks.positive_integer("every", every)
+        checks.module_like("also", also)
+        checks.instance("name", name, str)
+        if record_keeper is not None and not hasattr(record_keeper, "update_records"):
+            raise ValueError(
+                f"record_keeper must be None or a RecordKeeper, got {type(record_keeper).__name__}"
+            )
         self.loss, self.every, self.record_keeper = loss, every, record_keeper
         self.also, self.name = also, name
         self.history: list[dict[str, float]] = []
@@ -68,10 +74,7 @@ class PairWeightRecorder:
         """The hook; ``trainer`` of PML, or the number of the iteration."""
         if self.also is not None:
             self.also(trainer)
-        try:
-            iteration = operator.index(trainer)
-        except TypeError:
-            iteration = trainer.get_global_iteration()
+        iteration = _iteration_of(trainer)
         seen = self._listener.last.arguments
         if iteration % self.every or not _has_labels(seen):
             return
@@ -84,6 +87,21 @@ class PairWeightRecorder:
         """Stop listening to the loss."""
         self._handle.remove()
         self._listener.last = _Call()
+
+
+def _iteration_of(trainer: Any) -> int:
+    """The number of the iteration, given by itself or by a trainer."""
+    try:
+        return operator.index(trainer)
+    except TypeError:
+        pass
+    if not hasattr(trainer, "get_global_iteration"):
+        raise ValueError(
+            "trainer must be a trainer of pytorch-metric-learning or the number of the iteration, "
+            f"got {trainer!r}"
+        )
+    iteration: int = trainer.get_global_iteration()
+    return iteration
 
 
 class _Call:

@@ -1,5 +1,6 @@
 """Backbones by name."""
 
+from .. import checks
 from . import bn_inception, timm_models, torchvision_models
 from .feature_extractor import closest_names
 from .freeze import freeze_batch_norm
@@ -43,8 +44,9 @@ def backbone(
     what the library states for their weights.
 
     Errors: ValueError for an unknown name (with the nearest ones) or pooling, a pooling that the
-    network has no feature map for, a file that is missing, damaged, holds code or does not fit;
-    ImportError without the library (``pip install "pml-gpw[backbones]"``).
+    network has no feature map for, a file that is missing, damaged, holds code or does not fit,
+    a ``frozen_batch_norm`` that is no bool; ImportError without the library
+    (``pip install "pml-gpw[backbones]"``).
 
     >>> import torch
     >>> from pml_gpw.backbones import backbone
@@ -54,6 +56,7 @@ def backbone(
     """
     if not isinstance(pooling, str) or pooling not in POOLINGS:
         raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+    checks.instance("frozen_batch_norm", frozen_batch_norm, bool)
     weights_file(weights)
     library, _, model_name = str(name).partition("/")
     if name == "bn_inception":

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .. import checks
+
 PRETRAINED = "pretrained"
 Weights = str | os.PathLike[str] | None
 
@@ -20,7 +22,7 @@ def weights_file(weights: Weights) -> Path | None:
         return None
     if not isinstance(weights, (str, os.PathLike)):
         raise ValueError(f"weights must be None, 'pretrained' or a path, got {weights!r}")
-    if not Path(weights).is_file():
+    if not os.path.isfile(weights):
         raise ValueError(
             f"weights must be None, 'pretrained' or the path of a file, got {str(weights)!r}, "
             "which is no file"
@@ -44,13 +46,18 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def validate_state_dict(state: object, source: str) -> dict[str, Tensor]:
-    """Return ``state`` without prefixes ``module.``; ValueError unless it maps names to tensors."""
+    """Return ``state`` without prefixes ``module.``.
+
+    Raises ValueError unless it maps names to dense tensors that hold values.
+    """
     if not (
         isinstance(state, Mapping)
         and state
         and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())
     ):
         raise ValueError(f"weights must be a dict of names and tensors, got {source}")
+    for name, tensor in state.items():
+        checks.with_values(f"weights[{name!r}] of {source}", tensor)
     prefix = "module." if all(name.startswith("module.") for name in state) else ""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
@@ -61,11 +68,12 @@ def load_exactly(
     source: str,
     rename: Callable[[str], str] = str,
 ) -> None:
-    """Load ``state`` into ``module``; ValueError unless all names and shapes are the same.
+    """Load ``state`` into ``module``, wholly or, after a ValueError, not at all.
 
-    ``rename`` maps a name of the module to its name in ``state``. Only ``num_batches_tracked``
-    may be missing: files older than torch 0.4.1 do not have it, and only a batch normalization
-    with momentum None reads it.
+    All names and shapes must be the same, and numbers of the same kind: floating point where the
+    network has it, and then finite in its precision where its own are. ``rename`` maps a name of
+    the module to its name in ``state``. Only ``num_batches_tracked`` may be missing: files older
+    than torch 0.4.1 do not have it, and only a batch normalization with momentum None reads it.
     """
     names = {rename(name): name for name in module.state_dict()}
     missing = [n for n in names if n not in state and not n.endswith("num_batches_tracked")]
@@ -83,7 +91,25 @@ def load_exactly(
     ]
     if wrong:
         raise ValueError(f"weights must fit the network, got {source} with {_join_first(wrong)}")
+    for name, tensor in state.items():
+        _check_numbers(f"weights[{name!r}] of {source}", tensor, current[names[name]])
     module.load_state_dict({names[n]: tensor for n, tensor in state.items()}, strict=False)
+
+
+def _check_numbers(name: str, tensor: Tensor, own: Tensor) -> None:
+    """Raise a ValueError unless the numbers of ``tensor`` can take the place of ``own``."""
+    if not own.is_floating_point():
+        if tensor.is_floating_point() or tensor.is_complex():
+            raise ValueError(f"{name} must be integers, got {tensor.dtype}")
+        return
+    if tensor.dtype not in checks.FLOATS:
+        raise ValueError(f"{name} must be floating point of 16, 32 or 64 bits, got {tensor.dtype}")
+    bad = ~tensor.to(own.dtype).isfinite()
+    if bad.any() and own.isfinite().all():
+        raise ValueError(
+            f"{name} must be finite in {own.dtype}, got {tensor[bad][0].item()} in "
+            f"{int(bad.sum())} of {tensor.numel()} places"
+        )
 
 
 def _join_first(names: list[str], limit: int = 8) -> str:

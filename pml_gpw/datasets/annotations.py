@@ -1,5 +1,6 @@
 """Annotation files in text form: lines with their locations, which error messages name."""
 
+import os
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,32 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 def read_text(path: Path) -> str:
     """Return the content of a file, or raise a ValueError that names it."""
+    refuse_special_file(path)
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as text: {error}") from error
+
+
+def refuse_special_file(path: Path) -> None:
+    """Raise a ValueError for a pipe, socket or device, of which reading may never end."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise ValueError(f"{path} must be a regular file, got a pipe, socket or device")
+
+
+def image_path(location: str, folder: Path, text: str) -> str:
+    """Return the path of the image ``text`` in ``folder``; a ValueError for that of a folder."""
+    if text.endswith(("/", "/.")):  # pathlib would drop it
+        raise ValueError(f"{location}: must name a file, got {reprlib.repr(text)}")
+    return str(folder / text)
+
+
+def parse_class_id(location: str, text: str, last: int) -> int:
+    """Return ``text`` as an integer in 1..``last``, or raise a ValueError."""
+    class_id = parse_integer(location, "the class id", text)
+    if not 1 <= class_id <= last:
+        raise ValueError(f"{location}: the class id must be in 1..{last}, got {class_id}")
+    return class_id
 
 
 def parse_integer(location: str, name: str, text: str) -> int:

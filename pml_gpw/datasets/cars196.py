@@ -8,10 +8,11 @@ import numpy as np
 from typing_extensions import override
 
 from ..optional import import_optional
+from .annotations import image_path, refuse_special_file
 from .image_dataset import ImageDataset
 from .records import ImageRecord, SplitSize
 
-LAST_TRAIN_CLASS = 98
+LAST_TRAIN_CLASS, LAST_CLASS = 98, 196
 RETRIEVAL_FILE = "cars_annos.mat"
 TRAIN_FILE, TEST_FILE = "cars_train_annos.mat", "cars_test_annos_withlabels.mat"
 
@@ -84,21 +85,25 @@ def _read_file(path: Path, images: Path, path_field: str) -> list[ImageRecord]:
             )
         label = _parse_class_id(location, class_id)
         split = "train" if label <= LAST_TRAIN_CLASS else "test"
-        records.append(ImageRecord(str(images / image), label, f"class {label}", split, location))
+        file = image_path(location, images, image)
+        records.append(ImageRecord(file, label, f"class {label}", split, location))
     return records
 
 
 def _parse_class_id(location: str, class_id: Any) -> int:
     """Return the class id as an integer; MATLAB's numbers are floating point unless converted."""
     is_number = isinstance(class_id, (int, float, np.integer, np.floating))
-    if is_number and 0 <= class_id < 2**53 and class_id == int(class_id):
+    if is_number and 1 <= class_id <= LAST_CLASS and class_id == int(class_id):
         return int(class_id)
-    raise ValueError(f"{location}: class must be an integer >= 0, got {reprlib.repr(class_id)}")
+    raise ValueError(
+        f"{location}: class must be an integer in 1..{LAST_CLASS}, got {reprlib.repr(class_id)}"
+    )
 
 
 def _load_annotations(path: Path, path_field: str) -> Any:
     """Return the structured array of a file, or raise a ValueError that names the file."""
     io = import_optional("scipy.io", "datasets")
+    refuse_special_file(path)
     try:
         content = io.loadmat(path, squeeze_me=True)
     except Exception as error:  # scipy's parsers raise exceptions of every kind

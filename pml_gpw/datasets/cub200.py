@@ -9,7 +9,7 @@ from . import annotations, downloads
 from .image_dataset import ImageDataset
 from .records import ImageRecord, SplitSize
 
-LAST_TRAIN_CLASS = 100
+LAST_TRAIN_CLASS, LAST_CLASS = 100, 200
 
 
 class CUB200(ImageDataset):
@@ -68,12 +68,10 @@ class CUB200(ImageDataset):
             )
         records = []
         for image_id, (location, path) in paths.items():
-            label = annotations.parse_integer(
-                class_ids[image_id][0], "the class id", class_ids[image_id][1]
-            )
+            label = annotations.parse_class_id(*class_ids[image_id], LAST_CLASS)
             split = "train" if label <= LAST_TRAIN_CLASS else "test"
             class_name = path.rpartition("/")[0]
-            file = str(base / "images" / path)
+            file = annotations.image_path(location, base / "images", path)
             records.append(ImageRecord(file, label, class_name, split, location))
         return records
 

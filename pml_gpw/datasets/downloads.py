@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..optional import import_optional
+from .annotations import refuse_special_file
 
 
 class Archive(NamedTuple):
@@ -47,6 +48,7 @@ def download(archive: Archive, root: str | os.PathLike[str]) -> bool:
         _tarfile_with_filters()  # an ImportError comes before the download, not after it
     target.parent.mkdir(parents=True, exist_ok=True)
     file = target.parent / archive.filename
+    refuse_special_file(file)
     was_there = file.exists()
     if was_there and (md5 := pooch.file_hash(str(file), alg="md5")) != archive.md5:
         raise ValueError(

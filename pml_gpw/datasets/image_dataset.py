@@ -166,6 +166,9 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
             records = cls.read(path)
         except ValueError as error:
             return verification.VerificationReport(cls.__name__, (str(error),))
+        if not records:
+            none = f"{path} holds no image. {cls.download_instructions}"
+            return verification.VerificationReport(cls.__name__, (none,))
         return verification.verify_records(
             cls.__name__,
             Root(path, allow_links),

@@ -1,5 +1,6 @@
 """Images of one's own: a folder per class."""
 
+import errno
 import os
 import warnings
 from collections.abc import Callable
@@ -133,8 +134,22 @@ def _check_background(background: Any) -> Colour | None:
 
 def _visible_folders(path: str) -> list[os.DirEntry[str]]:
     with os.scandir(path) as entries:
-        folders = [e for e in entries if not e.name.startswith(".") and e.is_dir()]
+        folders = [e for e in entries if not e.name.startswith(".") and _is_folder(e)]
     return sorted(folders, key=attrgetter("name"))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return _unless_loop(entry.is_dir)
+
+
+def _unless_loop(question: Callable[[], bool]) -> bool:
+    """The answer about what a link leads to; no for one that leads to itself, as to nothing."""
+    try:
+        return question()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def _find_classes(path: str) -> list[ClassFolder]:
@@ -175,7 +190,7 @@ def _append_images(
         if entry.is_file(follow_symlinks=False):
             if is_image:
                 images.append((entry.path, None if linked else (device, entry.inode())))
-        elif entry.is_dir():
+        elif _is_folder(entry):
             folders.append(entry)
         elif is_image:  # a link to a file, or what cannot be an image
             images.append((entry.path, None))
@@ -183,8 +198,9 @@ def _append_images(
         _append_images(images, entry.path, linked or entry.is_symlink(), (*parents, this))
 
 
-def _has_image_extension(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in EXTENSIONS
+def _is_image_file(entry: os.DirEntry[str]) -> bool:
+    has_extension = os.path.splitext(entry.name)[1].lower() in EXTENSIONS
+    return has_extension and _unless_loop(entry.is_file)
 
 
 def _refuse_other_folders(cls: type[ImageFolder], folders: list[os.DirEntry[str]]) -> None:
@@ -201,7 +217,7 @@ def _refuse_other_folders(cls: type[ImageFolder], folders: list[os.DirEntry[str]
 def _warn_of_images_without_class(root: Path, splits: tuple[str, ...]) -> None:
     for folder in (root, *(root / split for split in splits)):
         with os.scandir(folder) as entries:
-            names = [e.name for e in entries if _has_image_extension(e.name) and e.is_file()]
+            names = [e.name for e in entries if _is_image_file(e)]
         if visible := sorted(name for name in names if not name.startswith(".")):
             warnings.warn(
                 f"{folder} has {len(visible)} images in no class folder, such as {visible[0]}: "

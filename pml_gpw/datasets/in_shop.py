@@ -98,6 +98,6 @@ def _parse_line(cls: type[InShop], images: Path, location: str, line: str) -> Im
             f"{location}: evaluation_status must be one of {', '.join(cls.splits)}, "
             f"got {reprlib.repr(split)}"
         )
-    file = str(images / path.removeprefix("img/"))
+    file = annotations.image_path(location, images, path.removeprefix("img/"))
     label = annotations.parse_integer(location, "the number of item_id", match[1])
     return ImageRecord(file, label, item, split, location)

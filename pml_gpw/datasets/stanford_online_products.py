@@ -74,7 +74,6 @@ def _read_split(base: Path, split: str) -> list[ImageRecord]:
         _, class_id, _, image = annotations.split_fields(location, line, HEADER)
         label = annotations.parse_integer(location, "class_id", class_id)
         category = image.partition("/")[0].removesuffix("_final")
-        records.append(
-            ImageRecord(str(base / image), label, f"{category} {label}", split, location)
-        )
+        file = annotations.image_path(location, base, image)
+        records.append(ImageRecord(file, label, f"{category} {label}", split, location))
     return records

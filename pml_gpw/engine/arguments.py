@@ -137,9 +137,11 @@ def find_self_index(anchors: Tensor, references: Tensor) -> Tensor | None:
 
 def checked_self_index(self_index: Tensor, num_anchors: int, references: Tensor) -> Tensor:
     """``self_index`` (N,) as int64; ValueError for other shapes and for places out of range."""
-    integral = isinstance(self_index, Tensor) and self_index.dtype in INTEGERS
+    is_tensor = isinstance(self_index, Tensor)
+    if is_tensor:
+        checks.dense("self_index", self_index)
+    integral = is_tensor and self_index.dtype in INTEGERS
     if not integral or self_index.shape != (num_anchors,):
-        is_tensor = isinstance(self_index, Tensor)
         got = (
             f"{self_index.dtype} {tuple(self_index.shape)}"
             if is_tensor

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from .. import checks
 from .pairs import IndexTuple, Pairs
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -162,6 +163,7 @@ def _checked(
         if not isinstance(index, Tensor) or index.dtype not in INTEGERS:
             what = index.dtype if isinstance(index, Tensor) else type(index).__name__
             raise ValueError(f"indices_tuple must hold tensors of integers, got {what}")
+        checks.dense("each of indices_tuple", index)
         if index.ndim != 1:
             raise ValueError(
                 f"indices_tuple must hold tensors of one dimension, got {tuple(index.shape)}"

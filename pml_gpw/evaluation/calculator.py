@@ -14,12 +14,20 @@ from pytorch_metric_learning.utils.accuracy_calculator import (
 from torch import Tensor
 from typing_extensions import override
 
+from .. import checks
 from .backends import import_faiss
 from .knn import SimilarityKNN
-from .options import check_backend_and_metric, check_ks_within, checked_ks
+from .options import check_backend_and_metric, check_ks_within, checked_device, checked_ks
 from .ranks import first_relevant_ranks
 from .relevance import has_relevant_reference, warn_without_relevant
-from .retrieval import Array, RetrievalTask, checked_embeddings, checked_retrieval
+from .retrieval import (
+    Array,
+    RetrievalTask,
+    check_together,
+    checked_compared_labels,
+    checked_embeddings,
+    checked_retrieval,
+)
 
 
 class RecallCalculator(AccuracyCalculator):
@@ -30,8 +38,8 @@ class RecallCalculator(AccuracyCalculator):
     ``metric`` and no longer than they need.
 
     With a ``label_comparison_fn``, a reference is relevant where that function says so, and
-    Recall@K comes from PML's float32 neighbour lists; otherwise labels are integers and Recall@K is
-    exact.
+    Recall@K comes from PML's float32 neighbour lists; labels are float32 there, and integers beyond
+    ±2**24 are refused. Otherwise labels are integers and Recall@K is exact.
 
     Args:
         ks: the K to compute.
@@ -46,7 +54,8 @@ class RecallCalculator(AccuracyCalculator):
             ``avg_of_avgs``, ``k``, ``label_comparison_fn``, ``kmeans_func``.
 
     Raises:
-        ValueError: for ``ks`` that are not integers >= 1, and unknown names, backend or metric.
+        ValueError: for ``ks`` that are not integers >= 1, unknown names, backend, metric or device,
+            and functions that cannot be called.
         TypeError: for arguments that PML does not know.
         ImportError: for ``backend="faiss"`` without faiss.
 
@@ -77,9 +86,12 @@ class RecallCalculator(AccuracyCalculator):
         self.ks_by_name = {f"recall_at_{k}": k for k in checked_ks(ks)}
         for name, k in self.ks_by_name.items():  # PML finds metrics by the names of attributes
             setattr(self, f"calculate_{name}", partial(self._recall_from_neighbor_lists, k))
-        if isinstance(include, (tuple, list)) and not self.ks_by_name.keys() & set(include):
+        if isinstance(include, (tuple, list)) and not any(n in include for n in self.ks_by_name):
             include = (*include, *self.ks_by_name)
-        self.requested_device = None if device is None else torch.device(device)
+        self.requested_device = checked_device(device)
+        for name in ("label_comparison_fn", "kmeans_func"):
+            checks.module_like(name, kwargs.get(name))
+        checks.module_like("knn_func", knn_func)
         super().__init__(
             include=include,
             exclude=exclude,
@@ -184,9 +196,14 @@ class RecallCalculator(AccuracyCalculator):
         """All metrics by PML, for labels that only ``label_comparison_fn`` can compare."""
         if not names:
             return {}
+        check_together(reference, reference_labels)
         query = checked_embeddings("query", query, self.requested_device)
+        query_labels = checked_compared_labels("query_labels", query_labels, query)
         if reference is not None:
             reference = checked_embeddings("reference", reference, query.device)
+            reference_labels = checked_compared_labels(
+                "reference_labels", reference_labels, reference
+            )
         self.device = query.device
         return super().get_accuracy(
             query, query_labels, reference, reference_labels, ref_includes_query, include=names
@@ -247,7 +264,7 @@ class RecallCalculator(AccuracyCalculator):
         for argument, names in (("include", include), ("exclude", exclude)):
             if not isinstance(names, (tuple, list)):
                 raise TypeError(f"{argument} must be a tuple or list, got {type(names).__name__}")
-            unknown = [name for name in names if name not in self.original_function_dict]
+            unknown = [name for name in names if name not in [*self.original_function_dict]]
             if unknown:
                 known = sorted(self.original_function_dict)
                 raise ValueError(f"{argument} must be names out of {known}, got {unknown}")

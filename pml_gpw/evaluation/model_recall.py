@@ -84,10 +84,21 @@ def checked_arguments(
         ks = getattr(queries, "ks", None)
         if ks is None:
             raise ValueError("ks must be given for queries that have no attribute ks")
+    _check_dataset("queries", queries)
+    if references is not None:
+        _check_dataset("references", references)
     for name, dataset in (("query", queries), ("gallery", references)):
         if dataset is not None and len(dataset) == 0:
             raise ValueError(f"{name} data set must not be empty, got one without an image")
     return checked_ks(ks)
+
+
+def _check_dataset(name: str, dataset: Any) -> None:
+    kind = type(dataset)
+    if not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")):
+        raise ValueError(
+            f"{name} must be a data set with a length and items (image, label), got {kind.__name__}"
+        )
 
 
 def embed_dataset(
@@ -95,7 +106,8 @@ def embed_dataset(
 ) -> tuple[Tensor, Tensor]:
     """The embeddings (N, D) and labels (N,) of a data set; all modules keep their modes.
 
-    Errors: ValueError for a model that is no module, or that gives something else than (B, D).
+    Errors: ValueError for a model that is no module, or that gives something else than (B, D) of
+    B images.
     """
     checks.instance("model", model, nn.Module)
     tester = GlobalEmbeddingSpaceTester(
@@ -115,7 +127,12 @@ def embed_dataset(
     return embeddings, labels[:, 0]
 
 
-def _check_output(_: nn.Module, __: Any, output: Any) -> None:
+def _check_output(_: nn.Module, inputs: Any, output: Any) -> None:
     if not isinstance(output, Tensor) or output.ndim != 2:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(f"model must map images to embeddings (B, D), got {got}")
+    images = inputs[0] if inputs else None
+    if isinstance(images, Tensor) and len(images) != len(output):
+        raise ValueError(
+            f"model must give one embedding per image, got {len(output)} of {len(images)} images"
+        )

@@ -2,6 +2,9 @@
 
 import operator
 from collections.abc import Iterable
+from typing import Any
+
+import torch
 
 from .backends import BACKENDS
 from .similarity_kinds import SIMILARITY_KINDS
@@ -27,6 +30,16 @@ def check_ks_within(ks: Iterable[int], num_compared: int) -> None:
             f"ks must be at most {num_compared}, the number of references a query is compared "
             f"with, got {too_large}"
         )
+
+
+def checked_device(device: Any) -> torch.device | None:
+    """The device, None where None is given, or a ValueError."""
+    try:
+        return None if device is None else torch.device(device)
+    except (TypeError, RuntimeError):
+        raise ValueError(
+            f"device must be None, a torch.device or its name, got {device!r}"
+        ) from None
 
 
 def check_backend_and_metric(backend: str, metric: str) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import checks
 
 Array = Tensor | np.ndarray
+FLOAT32_INTEGERS = 2**24  # float32 tells integers up to here apart
 
 
 class RetrievalTask(NamedTuple):
@@ -55,9 +56,7 @@ def checked_retrieval(
     query i is reference i. All tensors move to ``device``, or to the device of ``query``. Queries
     and references must have ``min_rows`` rows each; for shards that is 0.
     """
-    if (reference is None) != (reference_labels is None):
-        given = "reference_labels" if reference is None else "reference"
-        raise ValueError(f"reference and reference_labels must come together, got {given} alone")
+    check_together(reference, reference_labels)
     query = checked_embeddings("query", query, device, min_rows)
     query_labels = _checked_labels("query_labels", query_labels, query)
     if reference is None:
@@ -78,6 +77,13 @@ def checked_retrieval(
     return RetrievalTask(query, query_labels, reference, reference_labels, self_index, num_compared)
 
 
+def check_together(reference: Any, reference_labels: Any) -> None:
+    """Raise unless references and their labels are both given, or neither."""
+    if (reference is None) != (reference_labels is None):
+        given = "reference_labels" if reference is None else "reference"
+        raise ValueError(f"reference and reference_labels must come together, got {given} alone")
+
+
 def checked_embeddings(
     name: str, values: Any, device: torch.device | None = None, min_rows: int = 1
 ) -> Tensor:
@@ -96,7 +102,34 @@ def _checked_labels(name: str, values: Any, embeddings: Tensor) -> Tensor:
     return labels.to(embeddings.device).contiguous()
 
 
+def checked_compared_labels(name: str, values: Any, embeddings: Tensor) -> Tensor:
+    """Labels (N,) or (N, …) that a user's function compares, after PML has made them float32.
+
+    Large numbers of which float32 would make other ones are refused.
+    """
+    labels = _from_array(name, values)
+    checks.instance(name, labels, Tensor)
+    checks.with_values(name, labels)
+    if labels.ndim == 0 or len(labels) != len(embeddings):
+        raise ValueError(
+            f"{name} must have {len(embeddings)} rows, one per embedding, "
+            f"got the shape {tuple(labels.shape)}"
+        )
+    if labels.is_complex() or bool(labels.isnan().any()):
+        raise ValueError(f"{name} must be real numbers, got {labels.dtype} with complex or NaN")
+    is_changed = labels.float().to(labels.dtype) != labels
+    if bool((is_changed & (labels.double().abs() > FLOAT32_INTEGERS)).any()):
+        raise ValueError(
+            f"{name} must be within ±2**24 where a label_comparison_fn is given, since PML makes "
+            f"them float32, got {labels[is_changed][0].item()}: give smaller numbers, or several "
+            "columns"
+        )
+    return labels
+
+
 def _from_array(name: str, values: Any) -> Any:
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(f"{name} must be an array without a mask, got a masked array")
     if not isinstance(values, np.ndarray):
         return values  # a tensor, or a value that the checks refuse by name
     try:

@@ -15,7 +15,7 @@ from ..engine import LabelPairs, PairBatch
 from ..engine.arguments import drawn_key
 from ..engine.index_pairs import checked_tuple, without_self_pairs
 from ..miners.batches import mined_from, mines_batches
-from ..pml import pml_arguments, random_rules_of
+from ..pml import check_states, pml_arguments, random_rules_of
 from ..precision import at_least_float32
 from .gpw_loss import GPWLoss
 from .pair_loss import PairLoss
@@ -23,6 +23,8 @@ from .pair_similarity_loss import PairSimilarityLoss
 from .self_supervised_loss import class_names
 
 Indices = Sequence[Tensor]
+STATE = ("embedding_memory", "label_memory", "_extra_state")
+"""What a state_dict holds of a memory itself."""
 
 
 class Keys(NamedTuple):
@@ -71,7 +73,8 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         **kwargs: as PML's class.
 
     Errors: ValueError for embeddings that do not fit the memory, for a mask together with a
-    tuple, for a tuple that contradicts the labels, and as :class:`GPWLoss`.
+    tuple, for a tuple that contradicts the labels, for a state that is none of such a memory
+    (nothing is restored then), and as :class:`GPWLoss`.
 
     Reference: Wang et al., Cross-Batch Memory for Embedding Learning, CVPR 2020.
 
@@ -221,6 +224,10 @@ class CrossBatchMemory(PMLCrossBatchMemory):
                 f"embeddings must have the {self.embedding_size} dimensions of the memory, "
                 f"got {embeddings.shape[1]}"
             )
+        dtype = torch.promote_types(embeddings.dtype, torch.float32)
+        if self.embedding_memory.dtype == torch.float64 != dtype:  # may not fit into float32
+            stored = self.embedding_memory.to(dtype)
+            checks.embedding_matrix(f"embedding_memory in the {dtype} of embeddings", stored)
         num_new = len(embeddings)
         if enqueue_mask is not None:
             if indices_tuple is not None:
@@ -255,16 +262,59 @@ class CrossBatchMemory(PMLCrossBatchMemory):
             "calls": self.calls,
         }
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore where the queue stood."""
+    def set_extra_state(self, state: Any) -> None:
+        """Restore where the queue stood; ValueError, and nothing changes, for what is no state."""
+        self._check_state(state)
         for name, value in state.items():
             setattr(self, name, value)
 
+    def _check_state(self, state: Any) -> None:
+        names = self.get_extra_state()
+        if not isinstance(state, dict) or state.keys() != names.keys():
+            got = list(state) if isinstance(state, dict) else type(state).__name__
+            raise ValueError(
+                f"state_dict must hold {', '.join(names)} as _extra_state of a memory, got {got}"
+            )
+        checks.non_negative_integer("queue_idx in state_dict", state["queue_idx"])
+        checks.non_negative_integer("calls in state_dict", state["calls"])
+        if state["queue_idx"] >= self.memory_size:
+            raise ValueError(
+                f"queue_idx in state_dict must be below the memory_size {self.memory_size}, "
+                f"got {state['queue_idx']}"
+            )
+        if not isinstance(state["has_been_filled"], bool):
+            raise ValueError(
+                "has_been_filled in state_dict must be True or False, "
+                f"got {state['has_been_filled']!r}"
+            )
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        saved = state_dict.get(f"{prefix}embedding_memory")
-        if saved is not None:  # copied into the buffer, whose dtype would otherwise round it
-            self.embedding_memory = self.embedding_memory.to(saved.dtype)
+        own = {name: state_dict[key] for name in STATE if (key := prefix + name) in state_dict}
+        self._check_saved(own)  # before anything changes
+        check_states(self, state_dict, prefix)
+        if "embedding_memory" in own:  # copied into the buffer, whose dtype would otherwise round
+            self.embedding_memory = self.embedding_memory.to(own["embedding_memory"].dtype)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _check_saved(self, own: dict[str, Any]) -> None:
+        """ValueError for values of a state_dict that are none of this memory."""
+        if "_extra_state" in own and len(own) < len(STATE):
+            raise ValueError(
+                f"state_dict must hold {', '.join(STATE)} of a memory, got {', '.join(own)} only"
+            )
+        if "_extra_state" in own:
+            self._check_state(own["_extra_state"])
+        if "embedding_memory" in own:
+            name, saved = "embedding_memory in state_dict", own["embedding_memory"]
+            checks.float_matrix(name, saved)
+            shape = self.memory_size, self.embedding_size
+            if saved.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {tuple(saved.shape)}")
+            if not saved.is_meta:
+                checks.embedding_matrix(name, saved)
+        if "label_memory" in own and not getattr(own["label_memory"], "is_meta", False):
+            name = "label_memory in state_dict"
+            checks.integer_labels(name, own["label_memory"], self.memory_size)
 
     @staticmethod
     @override

@@ -10,15 +10,14 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 from typing_extensions import override
 
-from .. import checks
 from ..engine import PairBatch
-from ..pml import one_of_both, pair_batch
+from ..pml import CheckedParts, one_of_both, pair_batch
 from ..precision import full_precision
 
 LossDict = dict[str, dict[str, Any]]
 
 
-class PairLoss(BaseMetricLossFunction):
+class PairLoss(CheckedParts, BaseMetricLossFunction):
     """A PML loss that makes a :class:`~pml_gpw.engine.PairBatch` of its arguments, once.
 
     It can be called with such a batch in place of its arguments, as wrappers of losses do.
@@ -26,11 +25,6 @@ class PairLoss(BaseMetricLossFunction):
     """
 
     _warned_of_no_pairs = False
-
-    def __init__(self, **kwargs: Any) -> None:
-        for name in ("distance", "reducer", "embedding_regularizer"):
-            checks.module_like(name, kwargs.get(name))
-        super().__init__(**kwargs)
 
     @override
     def forward(

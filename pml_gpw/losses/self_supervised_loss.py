@@ -5,6 +5,7 @@ from pytorch_metric_learning.losses import SelfSupervisedLoss as PMLSelfSupervis
 from torch import Tensor
 from typing_extensions import override
 
+from .. import checks
 from ..pml import pair_batch
 from .gpw_loss import GPWLoss
 from .pair_loss import PairLoss
@@ -15,7 +16,9 @@ class SelfSupervisedLoss(PMLSelfSupervisedLoss):
     """PML's ``SelfSupervisedLoss``, which goes by class names, opened to every ``GPWLoss``.
 
     ``loss(embeddings, ref_emb)``, both (N, D): row i of one is the positive of row i of the
-    other. Arguments and errors are those of PML's class.
+    other. Arguments are those of PML's class.
+
+    Errors: ValueError for embeddings that are no matrices of one shape; those of the loss.
 
     >>> import torch
     >>> from pml_gpw import MSWeightedLoss
@@ -26,6 +29,13 @@ class SelfSupervisedLoss(PMLSelfSupervisedLoss):
 
     @override
     def forward(self, embeddings: Tensor, ref_emb: Tensor) -> Tensor:
+        checks.float_matrix("embeddings", embeddings)
+        checks.float_matrix("ref_emb", ref_emb)
+        if ref_emb.shape != embeddings.shape:
+            raise ValueError(
+                f"ref_emb must have the shape {tuple(embeddings.shape)} of embeddings, "
+                f"got {tuple(ref_emb.shape)}"
+            )
         if self.symmetric or not isinstance(self.loss, PairLoss):
             return super().forward(embeddings, ref_emb)
         labels = torch.arange(len(embeddings), device=embeddings.device)

@@ -15,11 +15,18 @@ from ..engine.chunks import AUTO, LAYOUTS
 from ..engine.index_pairs import without_self_pairs
 from ..engine.pairs import IndexTuple
 from ..mining import PairMining
-from ..pml import CheckedAttribute, ConfigFields, DistanceSimilarity, one_of_both, pair_batch
+from ..pml import (
+    CheckedAttribute,
+    CheckedParts,
+    ConfigFields,
+    DistanceSimilarity,
+    one_of_both,
+    pair_batch,
+)
 from ..precision import full_precision
 
 
-class PairMiner(ConfigFields, BaseMiner):
+class PairMiner(ConfigFields, CheckedParts, BaseMiner):
     """Mine the pairs that a :class:`~pml_gpw.mining.PairMining` keeps.
 
     Call it as ``miner(embeddings, labels, ref_emb=None, ref_labels=None, self_index=None)`` with
@@ -50,7 +57,6 @@ class PairMiner(ConfigFields, BaseMiner):
     """How the engine holds pairs, see :class:`~pml_gpw.engine.Plan`: for measurements and tests."""
 
     def __init__(self, mining: PairMining, chunk_size: int | None = None, **kwargs: Any) -> None:
-        checks.module_like("distance", kwargs.get("distance"))
         super().__init__(**kwargs)
         self.chunk_size = chunk_size
         self.mining = mining

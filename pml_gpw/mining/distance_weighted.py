@@ -35,7 +35,8 @@ class DistanceWeightedMining(PairMining):
         salt: rules of another salt draw other numbers in the same call.
         negated_distances: whether S = −D, which :meth:`for_negated_distances` sets.
 
-    Errors: ValueError for a ``dim`` < 1 and cutoffs that are not finite numbers > 0.
+    Errors: ValueError for a ``dim`` < 1, cutoffs that are not finite numbers > 0, and a
+    ``negated_distances`` that is no bool.
 
     Reference: Wu et al., Sampling Matters in Deep Embedding Learning, ICCV 2017, section 4.
 
@@ -60,6 +61,7 @@ class DistanceWeightedMining(PairMining):
         checks.positive("cutoff", self.cutoff)
         checks.positive("nonzero_loss_cutoff", self.nonzero_loss_cutoff)
         checks.non_negative_integer("salt", self.salt)
+        checks.instance("negated_distances", self.negated_distances, bool)
 
     @override
     def select(self, pos: Rows, neg: Rows) -> tuple[Tensor, Tensor]:

@@ -5,14 +5,17 @@ Arguments, distances, recorded names and state: the only room that knows PML's p
 
 from .arguments import one_of_both, pair_batch, pml_arguments, random_rules_of
 from .checked_attribute import CheckedAttribute
-from .config_fields import ConfigField, ConfigFields
+from .checked_parts import CheckedParts
+from .config_fields import ConfigField, ConfigFields, check_states
 from .similarity import DistanceSimilarity
 
 __all__ = [
     "CheckedAttribute",
+    "CheckedParts",
     "ConfigField",
     "ConfigFields",
     "DistanceSimilarity",
+    "check_states",
     "one_of_both",
     "pair_batch",
     "pml_arguments",

@@ -108,18 +108,34 @@ class ConfigFields:
         """The values as plain data, so that ``torch.load(weights_only=True)`` reads it."""
         return {holder: _as_plain(self.__dict__[holder]) for holder in self.config_types}
 
-    def set_extra_state(self, state: dict[str, dict[str, Any] | None]) -> None:
-        """Restore the hyper-parameters; ValueError if they are of another weighting or mining."""
+    def set_extra_state(self, state: Any) -> None:
+        """Restore the hyper-parameters; ValueError, and nothing changes, for those of another
+        weighting or mining and for what is no state."""
+        for holder, value in self._restored(state).items():
+            setattr(self, holder, value)
+
+    def _restored(self, state: Any) -> dict[str, Any]:
+        """The values that a state holds, by attribute. Errors: as :meth:`set_extra_state`."""
+        names = set(self.config_types)
+        if not isinstance(state, dict) or set(state) != names:
+            raise ValueError(
+                f"state_dict must hold {' and '.join(self.config_types)} as _extra_state of "
+                f"{type(self).__name__}, got {_keys_or_type(state)}"
+            )
+        values = {}
         for holder, saved in state.items():
-            own = _as_plain(self.__dict__.get(holder))
-            if _kind(own) != _kind(saved):
+            own: Any = self.__dict__.get(holder)
+            if _kind(_as_plain(own)) != _kind(saved):
                 raise ValueError(
-                    f"state_dict must hold the {holder} {own and own['type']}, "
-                    f"got {saved and saved['type']}"
+                    f"state_dict must hold the {holder} {_shown(_as_plain(own))}, "
+                    f"got {_shown(saved)}"
                 )
-        for holder, saved in state.items():
-            if saved is not None:
-                setattr(self, holder, replace(self.__dict__[holder], **saved["fields"]))
+            values[holder] = own if saved is None else replace(own, **saved["fields"])
+        return values
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        check_states(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[misc]
 
     def add_to_recordable_attributes(
         self, name: str | None = None, list_of_names: list[str] | None = None, is_stat: bool = False
@@ -148,5 +164,37 @@ def _as_plain(value: Any) -> dict[str, Any] | None:
     return {"type": type(value).__name__, "fields": plain}
 
 
-def _kind(plain: dict[str, Any] | None) -> tuple[str, set[str]] | None:
-    return None if plain is None else (plain["type"], set(plain["fields"]))
+def _kind(plain: Any) -> tuple[Any, set[str]] | None:
+    """What two states of one kind have in common; of no state it is that of nothing."""
+    if plain is None:
+        return None
+    if not isinstance(plain, dict) or not isinstance(plain.get("fields"), dict):
+        return None, set()
+    return plain.get("type"), set(plain["fields"])
+
+
+def _shown(plain: Any) -> str:
+    """A state without the values of its fields."""
+    kind, names = _kind(plain) or (None, set())
+    return repr(plain) if kind is None else f"{kind}({', '.join(sorted(map(str, names)))})"
+
+
+def _keys_or_type(state: Any) -> str:
+    return str(list(state)) if isinstance(state, dict) else type(state).__name__
+
+
+def check_states(module: Any, state_dict: dict[str, Any], prefix: str) -> None:
+    """ValueError where a state of ``module`` or of a module in it is none that can be restored.
+
+    torch restores one module after the other: what is wrong with a later one has to be known
+    before the first changes.
+
+    >>> from pml_gpw import MSLoss
+    >>> check_states(MSLoss(), {"_extra_state": None}, "")
+    Traceback (most recent call last):
+    ValueError: state_dict must hold weighting and mining as _extra_state of MSLoss, got NoneType
+    """
+    for name, part in module.named_modules():
+        key = f"{prefix}{name}{'.' if name else ''}_extra_state"
+        if isinstance(part, ConfigFields) and key in state_dict:
+            part._restored(state_dict[key])

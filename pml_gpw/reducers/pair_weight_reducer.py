@@ -8,8 +8,7 @@ from pytorch_metric_learning.reducers import MultipleReducers
 from torch import Tensor
 from typing_extensions import override
 
-from .. import checks
-from ..pml import ConfigFields, DistanceSimilarity
+from ..pml import CheckedParts, ConfigFields, DistanceSimilarity
 from ..precision import at_least_float32, full_precision
 from ..weightings import PairWeighting
 
@@ -17,7 +16,7 @@ _PAIR_TERMS = ("pos_pair", "neg_pair")
 Term = dict[str, Any]
 
 
-class PairWeightReducer(ConfigFields, MultipleReducers):
+class PairWeightReducer(ConfigFields, CheckedParts, MultipleReducers):
     """Weigh the per-pair losses of any PML loss that has pos_pair and neg_pair terms.
 
     Equation: (1/N) Σ_ij w_ij ℓ_ij over the pairs of both terms, with the weights w of the
@@ -56,7 +55,6 @@ class PairWeightReducer(ConfigFields, MultipleReducers):
     def __init__(
         self, weighting: PairWeighting, distance: BaseDistance | None = None, **kwargs: Any
     ) -> None:
-        checks.module_like("distance", distance)
         super().__init__(reducers={}, **kwargs)
         self.distance = CosineSimilarity() if distance is None else distance
         self.weighting = weighting

@@ -79,6 +79,8 @@ def test_miner_tuple_and_references(loss, sixteen):
     wanted = torch.autograd.grad(loss(leaf, labels, None, refs, ref_labels), leaf)[0]
     product = torch.nn.functional.normalize(leaf) @ torch.nn.functional.normalize(refs).T
     close(torch.autograd.grad(product, leaf, against.gradient)[0], wanted)
+    with pytest.raises(ValueError, match="miner must be an object that can be called, got 'x'"):
+        pair_weights(MSLoss(), *sixteen, miner="x")
     with pytest.raises(ValueError, match="indices_tuple must be None"):
         pair_weights(loss, x, labels, miner, indices_tuple=mined)
 

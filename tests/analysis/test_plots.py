@@ -1,11 +1,13 @@
 """Each plot shows the numbers it is given, on the axes it is given."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import pytest
 import torch
 from pytorch_metric_learning import losses
 
-from pml_gpw import GPWLoss, MSMiner, MSWeightedLoss
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.analysis import pair_weights, plots
 from pml_gpw.weightings import LiftedStructure
 
@@ -99,3 +101,57 @@ def test_what_cannot_be_plotted_is_named(batch):
             plot(loss)
     with pytest.raises(ValueError, match="figures must be in every record of history, got 'zeros'"):
         plots.plot_training([{"iteration": 1, "hardest_1": 0.5}], figures=["zeros"])
+
+
+RECORD = {"iteration": 1, "hardest_1": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda batch: against({"a": None}, batch), "loss must be a pytorch-metric-learning loss"),
+        (lambda batch: against({"a": (MSLoss(),)}, batch), "loss must be a .*, got tuple"),
+        (lambda batch: against({}, batch, ["hard"]), "relation must be one of negative, positive"),
+        (
+            lambda batch: against({i: MSLoss() for i in range(25)}, batch),
+            "losses must be at most 24, for that many kinds of lines, got 25",
+        ),
+        (lambda _: plots.plot_weight_field(None), "loss must be a pytorch-metric-learning loss"),
+        (lambda _: plots.plot_weight_field(MSLoss(), None, "half"), "base must be a finite number"),
+        (lambda _: plots.plot_weight_field(MSLoss(), "ax"), "ax must be a Axes, got 'ax'"),
+        (lambda _: plots.plot_batch(None), "table must be a PairWeightTable, got None"),
+        (
+            lambda batch: plots.plot_batch(pair_weights(MSLoss(), *batch), ["weight"]),
+            "what must be one of weight, similarity",
+        ),
+        (
+            lambda batch: plots.plot_histogram(empty(pair_weights(MSLoss(), *batch))),
+            r"table must hold similarities, got the shape \(0, 12\)",
+        ),
+        (lambda _: plots.plot_training(None), "history must be a list or tuple, got None"),
+        (lambda _: plots.plot_training([None]), "record of history must be a Mapping, got None"),
+        (lambda _: plots.plot_training([RECORD], None), "figures must be a list or tuple, got"),
+        (lambda _: plots.plot_training([RECORD], "hardest_1"), "figures must be a list or tuple"),
+        (
+            lambda _: plots.plot_training([{"hardest_1": 0.5}], ["hardest_1"]),
+            "must be in every record of history, got 'iteration'",
+        ),
+        (
+            lambda _: plots.plot_training([RECORD], ["hardest_1"] * 25),
+            "figures must be at most 24, for that many kinds of lines, got 25",
+        ),
+    ],
+)
+def test_arguments_of_wrong_kinds(batch, call, said):
+    with pytest.raises(ValueError, match=said):
+        call(batch)
+    plt.close("all")
+
+
+def against(losses, batch, relation="negative"):
+    return plots.plot_weight_against_similarity(losses, *batch, relation)
+
+
+def empty(table):
+    names = ("similarity", "gradient", "positives", "negatives", "mined", "labels")
+    return replace(table, **{name: getattr(table, name)[:0] for name in names})

@@ -99,6 +99,29 @@ def test_calls_without_labels_are_not_recorded(batch):
     assert recorder.history == []
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"loss": None}, "loss must be a pytorch-metric-learning loss"),
+        ({"every": None}, "every must be an integer > 0, got None"),
+        ({"record_keeper": "logs"}, "record_keeper must be None or a RecordKeeper, got str"),
+        ({"also": "hook"}, "also must be an object that can be called, got 'hook'"),
+        ({"name": None}, "name must be a str, got None"),
+    ],
+)
+def test_settings_of_wrong_kinds(options, said):
+    loss = MSLoss()
+    with pytest.raises(ValueError, match=said):
+        PairWeightRecorder(**{"loss": loss, **options})
+    assert not loss._forward_pre_hooks
+
+
+@pytest.mark.parametrize("trainer", [None, "3", 3.5])
+def test_what_has_no_iteration(trainer):
+    with pytest.raises(ValueError, match="trainer must be a trainer of pytorch-metric-learning or"):
+        PairWeightRecorder(MSLoss())(trainer)
+
+
 def test_bad_settings():
     with pytest.raises(ValueError, match="every must be an integer > 0, got 0"):
         PairWeightRecorder(MSLoss(), every=0)

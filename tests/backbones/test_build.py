@@ -140,6 +140,7 @@ def test_tokens_have_no_map(name, pooling):
         (("torchvision/squeezenet1_1", "own"), "pooling must be 'average', 'max' or 'sum'"),
         (("torchvision/resnet18", "max", "no/such.pth"), r"got 'no/such\.pth', which is no file"),
         (("torchvision/resnet18", "max", 3), "weights must be None, 'pretrained' or a path, got 3"),
+        (("bn_inception", "max", None, "no"), "frozen_batch_norm must be a bool, got 'no'"),
     ],
 )
 def test_bad_arguments(arguments, says):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pml_gpw.backbones.weights import read_state_dict
+from pml_gpw.backbones.weights import load_exactly, read_state_dict, weights_file
 
 
 class Code:
@@ -57,3 +57,59 @@ def test_prefixes(good):
     assert set(read_state_dict(good)) == {"a", "b.module.c"}
     torch.save({"module.a": torch.ones(1), "b": torch.ones(1)}, good)
     assert set(read_state_dict(good)) == {"module.a", "b"}
+
+
+def spoiled(value):
+    weight = torch.ones(3, 2, dtype=torch.float64)
+    weight[1, 1] = value
+    return weight
+
+
+ONES = torch.ones(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        (spoiled(torch.nan), "must be finite in torch.float32, got nan in 1 of 6 places"),
+        (spoiled(-torch.inf), "must be finite in torch.float32, got -inf in 1 of 6 places"),
+        (spoiled(1e300), r"must be finite in torch.float32, got 1e\+300 in 1 of 6"),
+        (ONES.cfloat(), "must be floating point of 16, 32 or 64 bits, got torch.complex64"),
+        (ONES.long(), "must be floating point .* got torch.int64"),
+        (ONES.bool(), "must be floating point .* got torch.bool"),
+        (ONES.to_sparse(), "must be a dense tensor, got the layout torch.sparse_coo"),
+        (ONES.to("meta"), "must hold values, got a tensor on the meta device"),
+    ],
+)
+def test_numbers_that_are_no_weights(good, weight, said):
+    """The entry is named, and no other one is loaded."""
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 3))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state = {name: tensor + 1 for name, tensor in before.items()}
+    torch.save({**state, "1.weight": weight}, good)
+    with pytest.raises(ValueError, match=rf"^weights\['1.weight'\] of .*weights\.pth {said}"):
+        load_exactly(network, read_state_dict(good), str(good))
+    assert all(tensor.equal(before[name]) for name, tensor in network.state_dict().items())
+    load_exactly(network, {**state, "1.weight": ONES.half()}, "a state dict")
+    assert network[1].weight.equal(ONES)
+
+
+def test_integers_of_the_network_stay_integers():
+    network = nn.BatchNorm1d(2)
+    state = {**network.state_dict(), "num_batches_tracked": torch.tensor(0.5)}
+    with pytest.raises(ValueError, match=r"tracked'\] of x must be integers, got torch.float32"):
+        load_exactly(network, state, "x")
+
+
+def test_infinities_that_belong_to_a_network():
+    """Such as those of a mask."""
+    network = nn.Module()
+    network.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    load_exactly(network, {"mask": torch.tensor([-torch.inf, 0.0])}, "x")
+    assert network.mask.tolist() == [-torch.inf, 0.0]
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "/dev/null", "a\0b"], ids=lambda path: path[:9])
+def test_paths_of_no_file(path):
+    with pytest.raises(ValueError, match="weights must be None, 'pretrained' or the path of a"):
+        weights_file(path)

@@ -118,6 +118,8 @@ def test_the_same_seed_gives_the_same_result(invoke, tmp_path):
         (["--batch", "21"], "--batch: must be a multiple of 5, got 21"),
         (["--batch", "500"], "--batch: must be at most 30 (6 training classes x 5), got 500"),
         (["--device", "toaster"], "--device: must be a device that torch has here, got 'toaster'"),
+        (["--device", "meta"], "--device: must be a device that torch has here, got 'meta'"),
+        (["--dims", "9" * 20], "--dims"),
         (["--losses", ","], "got '', ''"),
         (["--learning-rate", "inf"], "--learning-rate"),
         (["--output", "/dev/null"], "--output: must be a folder to write to, got '/dev/null'"),

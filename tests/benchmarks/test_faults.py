@@ -151,6 +151,16 @@ def test_faults_of_a_database_of_logs(invoke, monkeypatch, tmp_path, said, advic
     fault(invoke("CUB200", *SHORT), tmp_path / "runs", said, advice)
 
 
+def fails_for_memory(*_):
+    raise MemoryError
+
+
+@pytest.mark.parametrize("work", [fails_for_memory, lambda *_: torch.empty(10**16)])
+def test_memory_that_does_not_suffice(monkeypatch, tmp_path, work):
+    monkeypatch.setattr(tables, "ours", work)
+    fault(run(tables.main, "--output", tmp_path), "memory does not suffice; give smaller numbers")
+
+
 # --- a full disk ---------------------------------------------------------------------------------
 
 

@@ -57,11 +57,25 @@ def test_contenders_that_differ_are_not_compared(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("batches", ["", "9", "20,x"])
-def test_bad_batches(batches):
-    result = CliRunner().invoke(app, ["--batches", batches])
+BAD_OPTIONS = {
+    "--batches": ["", "12", "20,x", "20,", "²", "9" * 20, "9" * 5000],
+    "--huge": ["-1", "9" * 20],
+    "--memory": ["-1", "3", "9" * 20],
+    "--retrieval": ["1", "32", "9" * 20],
+    "--deep-retrieval": ["5", "1000"],
+    "--seconds": ["nan", "inf", "-1"],
+    "--device": ["", "toaster", "meta"],
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [(option, value) for option, all in BAD_OPTIONS.items() for value in all]
+)
+def test_bad_options(tmp_path, option, value):
+    result = CliRunner().invoke(app, [option, value, "--output", str(tmp_path / "out")])
     assert result.exit_code == 2
-    assert "--batches" in re.sub(r"\x1b\[[0-9;]*m", "", result.output)
+    assert option in re.sub(r"\x1b\[[0-9;]*m", "", result.output)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_steps_take_turns_until_each_has_had_its_time():

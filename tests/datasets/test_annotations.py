@@ -1,8 +1,13 @@
+import os
+import re
+from pathlib import Path
+
 import pytest
 
-from pml_gpw.datasets.annotations import read_lines
+from pml_gpw.datasets.annotations import read_lines, read_text
 
 from .helpers import ANNOTATION_FILES, assert_refused, rewrite
+from .miniatures import MINIATURES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published")
 
@@ -42,6 +47,42 @@ def test_annotations_that_are_no_text(text_annotations):
     dataset, root, path = text_annotations
     path.write_bytes(b"\xff\xfe\x00\x81" * 20)
     assert_refused(dataset, root, f"{path} cannot be read as text")
+
+
+needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system")
+
+
+@needs_pipes
+@pytest.mark.parametrize("name", [name for name in MINIATURES if name != "ImageFolder"])
+def test_annotations_that_are_a_pipe(copy_of, name):
+    """Which nobody writes to: to open it would never end."""
+    dataset, root = copy_of(name)
+    path = root / ANNOTATION_FILES[name] if name in ANNOTATION_FILES else next(root.rglob("*.mat"))
+    path.unlink()
+    os.mkfifo(path)
+    assert_refused(dataset, root, f"{path} must be a regular file, got a pipe, socket or device")
+
+
+@needs_pipes
+def test_devices_are_refused():
+    with pytest.raises(ValueError, match="must be a regular file"):
+        read_text(Path(os.devnull))
+
+
+@pytest.mark.parametrize("end", ["/", "/."])
+def test_an_image_that_is_a_folder(text_annotations, end):
+    dataset, root, path = text_annotations
+    path.write_text(re.sub(r"\.(jpg|JPG)", rf".\1{end}", path.read_text()))
+    assert_refused(dataset, root, rf"{path}, line \d+: must name a file, got .*{end}'")
+
+
+@pytest.mark.parametrize("class_id", ["0", "201", "20100"])
+def test_a_class_id_beyond_the_classes(copy_of, class_id):
+    dataset, root = copy_of("CUB200")
+    path = root / "CUB_200_2011/image_class_labels.txt"
+    rewrite(path, lambda lines: [*lines[:-1], f"{lines[-1].split()[0]} {class_id}"])
+    said = rf"{path}, line 40: the class id must be in 1\.\.200, got {class_id}"
+    assert_refused(dataset, root, said)
 
 
 @pytest.mark.parametrize("number", ["2.7", "x", "-1", "²", "9" * 5000], ids=lambda n: n[:4])

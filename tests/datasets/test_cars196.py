@@ -80,15 +80,20 @@ def test_class_ids_in_floating_point(tmp_path):
 
 @pytest.mark.parametrize(
     "class_id",
-    [2.7, "x", -1.0, np.nan, np.inf, 1e300, np.array([1, 2]), "9" * 5000],
+    [2.7, "x", -1.0, 0, 197, 19600.0, np.nan, np.inf, 1e300, np.array([1, 2]), "9" * 5000],
     ids=lambda value: str(value)[:5],
 )
 def test_a_class_id_that_is_none(tmp_path, class_id):
     path = two_cars(tmp_path, **{"class": class_id})
-    assert_refused(Cars196, tmp_path, f"{path}, row 2: class must be an integer >= 0, got ")
+    assert_refused(Cars196, tmp_path, f"{path}, row 2: class must be an integer in 1..196, got ")
 
 
 @pytest.mark.parametrize("image", [7.5, "", np.array([1, 2])], ids=str)
 def test_a_path_that_is_none(tmp_path, image):
     path = two_cars(tmp_path, relative_im_path=image)
     assert_refused(Cars196, tmp_path, f"{path}, row 2: relative_im_path must be the path of an")
+
+
+def test_a_path_of_a_folder(tmp_path):
+    path = two_cars(tmp_path, relative_im_path="car_ims/2.jpg/")
+    assert_refused(Cars196, tmp_path, f"{path}, row 2: must name a file, got 'car_ims/2.jpg/'")

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import http.server
 import io
+import os
 import sys
 import tarfile
 import threading
@@ -208,3 +209,11 @@ def test_a_data_set_from_its_archive_to_its_images(served, tmp_path, monkeypatch
     assert "cannot be read as an image" in capsys.readouterr().out
     assert main(["download", "InShop", str(tmp_path / "again")]) == 2
     assert "has no source to rely on" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system")
+def test_an_archive_that_is_a_pipe(tmp_path):
+    """Which nobody writes to: to hash it would never end."""
+    os.mkfifo(tmp_path / "set.zip")
+    with pytest.raises(ValueError, match=r"set\.zip must be a regular file, got a pipe"):
+        download(Archive("http://nowhere.invalid", "0" * 32, "Set", "set.zip"), tmp_path)

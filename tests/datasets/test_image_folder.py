@@ -34,6 +34,12 @@ def test_image_folder_with_half_a_split(copy_of):
     assert_refused(ImageFolder, root, f"{root} has val, but not train and test")
 
 
+def test_a_folder_without_images(tmp_path):
+    report = ImageFolder.verify(tmp_path, progress=False)
+    assert not report.ok
+    assert f"{tmp_path} holds no image. root must hold a folder per class" in str(report)
+
+
 def test_miniature_roots_without_images_are_no_classes(copy_of):
     _, root = copy_of("ImageFolder")
     before = ImageFolder(root, "train").classes
@@ -101,6 +107,15 @@ def test_folders_that_are_links(tmp_path):
     assert_refused(ImageFolder, root, "elm/1.png leads to .*elsewhere by a link")
     paths = ImageFolder(root, "test", allow_links=True).paths
     assert paths == [str(root / "elm/1.png"), str(root / "elm/deep/2.png")]
+
+
+def test_links_to_themselves_are_links_to_nothing(tmp_path):
+    make_images(tmp_path, "ash/1.png", "elm/1.png")
+    for loop in ("oak", "0.png", "ash/folder"):
+        (tmp_path / loop).symlink_to(tmp_path / loop)
+    assert len(ImageFolder(tmp_path, "train")) == 1
+    (tmp_path / "ash/2.png").symlink_to("2.png")
+    assert_refused(ImageFolder, tmp_path, r"ash/2\.png is missing")
 
 
 @pytest.mark.parametrize("link", ["link", "hard link", "folder"])

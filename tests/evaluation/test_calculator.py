@@ -255,6 +255,66 @@ def test_custom_comparison_has_the_same_checks(data):
     assert len(caught) == 1
 
 
+BEYOND = torch.tensor([2**24, 2**24 + 1] * 30)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (BEYOND, r"query_labels must be within ±2\*\*24 .* got 16777217"),
+        (-BEYOND, "got -16777217"),
+        (BEYOND.double(), "got 16777217"),
+        (BEYOND[:, None], "got 16777217"),
+        (BEYOND + 2**62, "got 46"),
+        (torch.full((60,), torch.nan), "query_labels must be real numbers, got torch.float32"),
+        (torch.ones(60, dtype=torch.complex64), "query_labels must be real numbers"),
+        (torch.ones(59), r"query_labels must have 60 rows, .* got the shape \(59,\)"),
+        (torch.tensor(1), r"query_labels must have 60 rows, .* got the shape \(\)"),
+        ([0] * 60, "query_labels must be a Tensor"),
+        (None, "query_labels must be a Tensor"),
+    ],
+)
+def test_labels_that_cannot_be_compared_in_float32(data, labels, said):
+    calculator = RecallCalculator(ks=(1,), label_comparison_fn=parity)
+    with pytest.raises(ValueError, match=said):
+        calculator.get_accuracy(data[0], labels)
+    with pytest.raises(ValueError, match=said.replace("query_", "reference_")):
+        calculator.get_accuracy(*data, data[0], [] if labels is None else labels)
+
+
+def test_large_labels_that_float32_holds(data):
+    query, labels = data
+    calculator = RecallCalculator(ks=(1,), label_comparison_fn=torch.Tensor.eq)
+    wanted = calculator.get_accuracy(query, labels)
+    for large in (labels + 2**23, labels * 2**24, labels.float() * 2.0**30, labels.int()):
+        assert calculator.get_accuracy(query, large) == wanted
+
+
+def test_reference_labels_alone_beside_a_comparison(data):
+    calculator = RecallCalculator(ks=(1,), label_comparison_fn=parity)
+    with pytest.raises(ValueError, match="must come together, got reference alone"):
+        calculator.get_accuracy(*data, data[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": "gpu zero"}, "device must be None, a torch.device or its name, got 'gpu zero'"),
+        ({"device": [0]}, r"device must be .* got \[0\]"),
+        ({"label_comparison_fn": "equal"}, "label_comparison_fn must be an object that can be"),
+        ({"label_comparison_fn": 0}, "label_comparison_fn must be an object that can be"),
+        ({"kmeans_func": 3}, "kmeans_func must be an object that can be called, got 3"),
+        ({"knn_func": "faiss"}, "knn_func must be an object that can be called, got 'faiss'"),
+        ({"knn_func": CustomKNN}, "knn_func must be an object, got the class CustomKNN"),
+        ({"include": [["recall_at_1"]]}, r"include must be names .* got \[\['recall_at_1'\]\]"),
+        ({"exclude": [1]}, r"exclude must be names .* got \[1\]"),
+    ],
+)
+def test_options_of_wrong_types(options, said):
+    with pytest.raises(ValueError, match=said):
+        RecallCalculator(**options)
+
+
 def test_custom_comparison_per_class_and_without_hits():
     query, labels = torch.eye(3), torch.arange(3)
     for averages, length in (({}, None), ({"return_per_class": True}, 3)):

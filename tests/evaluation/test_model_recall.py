@@ -107,3 +107,18 @@ def test_models_that_give_no_embeddings_are_named():
     with pytest.raises(ValueError, match=r"model must map images to embeddings .*\(4, 3, 4, 4\)"):
         dataset_recall(model, images, ks=(1,))
     assert not model._forward_hooks
+    halves = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Unflatten(1, (2, -1)))
+    halves.append(torch.nn.Flatten(0, 1))
+    with pytest.raises(ValueError, match="one embedding per image, got 8 of 4 images"):
+        dataset_recall(halves, images, ks=(1,))
+
+
+@pytest.mark.parametrize("dataset", [None, 3, iter([]), {1, 2}])
+def test_what_is_no_data_set(dataset):
+    images = [(torch.rand(4), i // 2) for i in range(4)]
+    name = type(dataset).__name__
+    with pytest.raises(ValueError, match=f"queries must be a data set .* got {name}"):
+        dataset_recall(torch.nn.Identity(), dataset, ks=(1,))
+    if dataset is not None:
+        with pytest.raises(ValueError, match=f"references must be a data set .* got {name}"):
+            dataset_recall(torch.nn.Identity(), images, dataset, ks=(1,))

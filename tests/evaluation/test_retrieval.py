@@ -30,6 +30,14 @@ CASES = {
     "fractional labels": ({"query_labels": LABELS + 0.5}, "query_labels must be integers"),
     "rounded labels": ({"query_labels": LABELS + 2.0**24}, "query_labels must be integers"),
     "list labels": ({"query_labels": [0, 0, 1, 1]}, "query_labels must be a torch.Tensor"),
+    "masked query": (
+        {"query": np.ma.masked_array(QUERY.numpy(), mask=[[True] * 4] + [[False] * 4] * 3)},
+        "query must be an array without a mask",
+    ),
+    "masked labels": (
+        {"query_labels": np.ma.masked_array(LABELS.numpy())},
+        "query_labels must be an array without a mask",
+    ),
     "text labels": ({"query_labels": np.array([*"aabb"])}, "query_labels must hold numbers"),
     "reference labels": (
         {"reference": QUERY, "reference_labels": LABELS[:2]},

@@ -1,5 +1,6 @@
 """The memory against a queue written as a Python list, and PML's defects in it."""
 
+import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -245,6 +246,58 @@ def test_memory_follows_the_dtype_of_its_embeddings():
     assert twin.embedding_memory.equal(memory.embedding_memory)
 
 
+def test_a_memory_that_does_not_fit_the_dtype_of_the_anchors():
+    (x, labels), (y, other) = batches(2)
+    memory = CrossBatchMemory(MSLoss(), DIMS, SIZE)
+    memory(x * 1e300, labels)
+    with pytest.raises(ValueError, match=r"embedding_memory in the torch\.float32 of .* finite"):
+        memory(y.float(), other)
+    assert (memory.queue_idx, memory.calls) == (8, 1)
+    assert memory(y, other) > 0
+
+
+PLACES = {"queue_idx": 8, "has_been_filled": False, "calls": 1}
+MEMORY, LABEL_MEMORY = torch.ones(SIZE, DIMS), torch.zeros(SIZE).long()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"_extra_state": None}, "must hold queue_idx, .* as _extra_state of a memory, got None"),
+        ({"_extra_state": "x"}, "must hold queue_idx, .* as _extra_state of a memory, got str"),
+        ({"_extra_state": {"queue_idx": 3}}, r"as _extra_state of a memory, got \['queue_idx'\]"),
+        ({"_extra_state": PLACES | {"forward": 1}}, "as _extra_state of a memory, got .*'forward'"),
+        ({"_extra_state": PLACES | {"queue_idx": -5}}, "queue_idx in .* integer >= 0, got -5"),
+        ({"_extra_state": PLACES | {"queue_idx": 99}}, "queue_idx in .* memory_size 20, got 99"),
+        ({"_extra_state": PLACES | {"queue_idx": None}}, "queue_idx in .* >= 0, got None"),
+        ({"_extra_state": PLACES | {"calls": "7"}}, "calls in .* integer >= 0, got '7'"),
+        ({"_extra_state": PLACES | {"has_been_filled": 1}}, "has_been_filled in .* False, got 1"),
+        ({"embedding_memory": MEMORY * torch.nan}, "embedding_memory in .* must be finite"),
+        ({"embedding_memory": MEMORY[1:]}, r"embedding_memory .* \(20, 5\), got \(19, 5\)"),
+        ({"embedding_memory": None}, "embedding_memory .* must be a torch.Tensor, got NoneType"),
+        ({"label_memory": LABEL_MEMORY[1:]}, r"label_memory .* \(20,\), .* got \(19,\)"),
+        ({"label_memory": LABEL_MEMORY + 0.5}, "label_memory in state_dict must be integers"),
+        ({"label_memory": "x"}, "label_memory .* must be a torch.Tensor, got str"),
+        ({"label_memory": ...}, "must hold embedding_memory, .* got embedding_memory, _extra_st"),
+        ({"loss._extra_state": None}, "must hold weighting and mining as _extra_state of MSLoss"),
+    ],
+)
+def test_a_state_that_is_refused_changes_nothing(change, message):
+    memory, other = (CrossBatchMemory(MSLoss(), DIMS, SIZE) for _ in range(2))
+    for each, seed in ((memory, 0), (other, 1)):
+        for x, labels in batches(2, dtype=torch.float32, seed=seed):
+            each(x, labels)
+    before = {name: copy.deepcopy(value) for name, value in memory.state_dict().items()}
+    spoiled = {**other.state_dict(), **change}
+    state = {name: value for name, value in spoiled.items() if value is not ...}
+    with pytest.raises(ValueError, match=message):
+        memory.load_state_dict(state)
+    after = memory.state_dict()
+    assert all(after[name].equal(before[name]) for name in ("embedding_memory", "label_memory"))
+    assert all(after[name] == before[name] for name in ("_extra_state", "loss._extra_state"))
+    assert "forward" not in vars(memory)
+
+
 X, LABELS = next(batches(1))
 ONE = torch.tensor([0])
 
@@ -258,6 +311,7 @@ ONE = torch.tensor([0])
         ((X, LABELS[:5]), r"labels must have shape \(8,\)"),
         ((X, LABELS, (ONE, ONE, ONE), LABELS > 2), "None where an enqueue_mask is given"),
         ((X, LABELS, None, LABELS), r"must be a tensor of \(8,\) booleans, got torch.int64"),
+        ((X, LABELS, None, (LABELS > 2).to_sparse()), "enqueue_mask must be a dense tensor"),
         ((X, LABELS, None, [True] * 8), r"must be a tensor of \(8,\) booleans, got list"),
         ((X, LABELS, (ONE, ONE + 7, ONE, ONE + 7)), "indices_tuple must agree with the labels"),
         ((X, LABELS, (ONE, ONE, ONE, ONE + 8)), r"negative indices in \[0, 8\)"),

@@ -31,6 +31,27 @@ def test_equal_views_are_still_each_others_positives():
     close(ours, SelfSupervisedLoss(MultiSimilarityLoss(), symmetric=False)(a, a.clone()))
 
 
+X = torch.randn(6, 4)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("loss", [MSLoss(), MultiSimilarityLoss()])
+@pytest.mark.parametrize(
+    ("embeddings", "ref_emb", "message"),
+    [
+        (None, X, "embeddings must be a torch.Tensor, got NoneType"),
+        (X, "x", "ref_emb must be a torch.Tensor, got str"),
+        (X.tolist(), X, "embeddings must be a torch.Tensor, got list"),
+        (X, X[0], r"ref_emb must have shape \(N, D\), got \(4,\)"),
+        (X, X[:3], r"ref_emb must have the shape \(6, 4\) of embeddings, got \(3, 4\)"),
+        (X, X.to_sparse(), "ref_emb must be a dense tensor"),
+    ],
+)
+def test_bad_input(embeddings, ref_emb, message, loss, symmetric):
+    with pytest.raises(ValueError, match=message):
+        SelfSupervisedLoss(loss, symmetric=symmetric)(embeddings, ref_emb)
+
+
 def test_self_supervised_takes_any_subclass_and_refuses_other_classes():
     class Mine(MSLoss):
         pass

@@ -139,6 +139,11 @@ def test_random_numbers_without_a_key():
         Undeclared()(torch.rand(2, 2), torch.eye(2).bool(), ~torch.eye(2).bool())
 
 
+def test_whether_distances_are_negated_is_a_bool():
+    with pytest.raises(ValueError, match="negated_distances must be a bool, got 'no'"):
+        DistanceWeightedMining(dim=4, negated_distances="no")
+
+
 def test_a_rule_can_be_replaced_field_by_field():
     assert replace(MSMining(0.1), epsilon=0.3) == MSMining(0.3)
 

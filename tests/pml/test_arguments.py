@@ -1,5 +1,7 @@
 """The arguments of a call: a ValueError names the argument, what came and what is allowed."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -8,6 +10,9 @@ from pml_gpw.losses import PairSimilarityLoss
 
 X, Y = torch.randn(4, 3), torch.tensor([0, 0, 1, 1])
 NAN, INF = float("nan"), float("inf")
+with warnings.catch_warnings():  # torch says that they are new
+    warnings.simplefilter("ignore")
+    NESTED = torch.nested.nested_tensor([X[:1], X[1:]])
 
 
 def spoiled(value):
@@ -25,6 +30,9 @@ CALLS = [
     ((X.to(torch.complex64), Y), {}, "embeddings must be floating point, got torch.complex64"),
     ((X.to_sparse(), Y), {}, "embeddings must be a dense tensor, got the layout torch.sparse_coo"),
     ((X, Y.to_sparse()), {}, "labels must be a dense tensor, got the layout torch.sparse_coo"),
+    ((NESTED, Y), {}, "embeddings must be a dense tensor, got a nested one"),
+    ((X, NESTED), {}, "labels must be a dense tensor, got a nested one"),
+    ((X, Y.to(torch.float8_e4m3fn)), {}, "labels must be integers, got torch.float8_e4m3fn"),
     ((X, Y), {"ref_emb": X.to_sparse(), "ref_labels": Y}, "ref_emb must be a dense tensor"),
     ((X.tolist(), Y), {}, "embeddings must be a torch.Tensor, got list"),
     ((X, Y[:3]), {}, r"labels must have shape \(4,\), .*got \(3,\)"),
@@ -59,6 +67,7 @@ def test_what_is_no_index_tuple(loss):
         ((), "must be .* got 0 tensors"),
         (two_dimensional, r"must hold tensors of one dimension, got \(2, 2\)"),
         ((Y > 0,) * 4, "must hold tensors of integers, got torch.bool"),
+        ((Y.to_sparse(),) * 4, "must be a dense tensor, got the layout torch.sparse_coo"),
     ):
         with pytest.raises(ValueError, match=f"indices_tuple {message}"):
             loss(X, Y, wrong)
@@ -84,6 +93,7 @@ def test_any_dtype_of_integers_is_a_label(dtype):
         (torch.tensor([True] * 4), r"self_index must be \(4,\) integers"),
         (torch.tensor([4] * 4), r"self_index must lie in \[-1, 4\), got 4 to 4"),
         (torch.full((4,), 3), "self_index must name a copy of each anchor"),
+        (Y.to_sparse(), "self_index must be a dense tensor, got the layout torch.sparse_coo"),
     ],
 )
 def test_bad_own(own, message):

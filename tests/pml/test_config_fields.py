@@ -86,6 +86,39 @@ def test_fields_may_have_any_name(batch):
     assert other.weighting == Awkward(distance=4.0)
 
 
+STATE = MSLoss(3, 40, 0.4, 0.2).get_extra_state()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (None, "must hold weighting and mining as _extra_state of MSLoss, got NoneType"),
+        ({}, r"must hold weighting and mining as _extra_state of MSLoss, got \[\]"),
+        (STATE | {"forward": None}, "must hold weighting and mining .* 'forward'"),
+        (STATE | {"mining": "x"}, r"must hold the mining MSMining\(epsilon\), got 'x'"),
+        (STATE | {"mining": {"type": "MSMining"}}, r"mining MSMining\(epsilon\), got {'type'"),
+        (STATE | {"mining": {"type": "MSMining", "fields": {}}}, r"got MSMining\(\)"),
+        (STATE | {"mining": {"type": "MSMining", "fields": {"epsilon": None}}}, "epsilon must be"),
+    ],
+)
+def test_a_state_that_is_refused_changes_nothing(state, message):
+    loss = MSLoss()
+    for restore in (loss.set_extra_state, lambda s: loss.load_state_dict({"_extra_state": s})):
+        with pytest.raises(ValueError, match=message):
+            restore(state)
+        assert (loss.weighting, loss.mining) == (MultiSimilarity(), MSMining())
+
+
+def test_a_refused_state_of_a_part_changes_nothing():
+    loss = GPWLoss(MultiSimilarity(), reducer=PairWeightReducer(MultiSimilarity()))
+    state = GPWLoss(
+        MultiSimilarity(alpha=7), reducer=PairWeightReducer(BinomialDeviance())
+    ).state_dict()
+    with pytest.raises(ValueError, match="must hold the weighting MultiSimilarity"):
+        loss.load_state_dict(state)
+    assert loss.alpha == 2
+
+
 def test_labels_of_references_that_are_not_given_are_ignored(batch):
     """As PML does."""
     close(MSLoss()(*batch, ref_labels=batch[1].int()), MSLoss()(*batch))

@@ -1,0 +1,70 @@
+"""Numbers that torch cannot use, in every weighting and mining that takes a number."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from pml_gpw import MSLoss, MSMiner
+from pml_gpw.mining import (
+    DistanceWeightedMining,
+    EasyHardMining,
+    HardestNegatives,
+    MSMining,
+    PairMarginMining,
+)
+from pml_gpw.weightings import (
+    BinomialDeviance,
+    Contrastive,
+    LiftedStructure,
+    MultiSimilarity,
+    Triplet,
+)
+
+HUGE = 10**400
+NUMBERS = [
+    *((weighting, "base") for weighting in (BinomialDeviance, MultiSimilarity)),
+    *((weighting, "margin") for weighting in (Contrastive, LiftedStructure, Triplet)),
+    *(
+        (weighting, name)
+        for weighting in (BinomialDeviance, MultiSimilarity, LiftedStructure)
+        for name in ("alpha", "beta")
+    ),
+    (MSMining, "epsilon"),
+    (PairMarginMining, "pos_margin"),
+    (PairMarginMining, "neg_margin"),
+    (DistanceWeightedMining, "cutoff"),
+    (DistanceWeightedMining, "nonzero_loss_cutoff"),
+]
+
+
+def made(cls, **settings):
+    return cls(**({"dim": 8} if cls is DistanceWeightedMining else {}) | settings)
+
+
+@pytest.mark.parametrize(("cls", "name"), NUMBERS, ids=lambda v: getattr(v, "__name__", v))
+def test_numbers_that_float32_does_not_hold(cls, name):
+    for value, got in ((1e39, r"1e\+39"), (HUGE, "an integer of 1329 bits")):
+        with pytest.raises(ValueError, match=rf"{name} must be at most 3.4e\+38 .*, got {got}"):
+            made(cls, **{name: value})
+    with pytest.raises(ValueError, match=rf"{name} must be a finite .*, got Fraction\(1, 2\)"):
+        made(cls, **{name: Fraction(1, 2)})
+    for value in (3e38, np.float16(2), np.float32(2), np.int64(2)):
+        assert getattr(made(cls, **{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LiftedStructure(alpha=1e-46), "alpha must be at least 1.18e-38, .* got 1e-46"),
+        (lambda: setattr(MSLoss(), "beta", 1e39), r"beta must be at most .* got 1e\+39"),
+        (lambda: setattr(MSMiner(), "epsilon", HUGE), "epsilon must be at most .* 1329 bits"),
+        (lambda: EasyHardMining(allowed_pos_range=(0, 1e39)), "allowed_pos_range must be at most"),
+        (lambda: HardestNegatives(k=HUGE), "k must be at most .* got an integer of 1329 bits"),
+        (lambda: DistanceWeightedMining(dim=HUGE), "dim must be at most .* of 1329 bits"),
+        (lambda: MSLoss(chunk_size=HUGE), "chunk_size must be at most .* of 1329 bits"),
+    ],
+)
+def test_numbers_of_other_kinds(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

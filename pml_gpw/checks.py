@@ -133,6 +133,13 @@ def dense(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name} must be a dense tensor, got the layout {tensor.layout}")
 
 
+def with_values(name: str, tensor: Tensor) -> None:
+    """Raise unless the entries of ``tensor`` are all there: dense, and not on meta."""
+    dense(name, tensor)
+    if tensor.is_meta:
+        raise ValueError(f"{name} must hold values, got a tensor on the meta device")
+
+
 def similarity_rows(sim: Tensor, pos: Tensor, neg: Tensor) -> None:
     """Raise unless ``sim`` (C, M) holds numbers and ``pos`` and ``neg`` (C, M) are masks of it."""
     if not isinstance(sim, Tensor) or sim.ndim != 2 or not sim.is_floating_point():

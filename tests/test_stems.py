@@ -14,8 +14,9 @@ WITHOUT_A_STEM = {
     "weightings/test_contract.py",
     "mining/test_contract.py",
     "losses/test_threads.py",
-    # the same on a GPU
+    # the same on a GPU, and that nothing waits for one
     "engine/test_cuda.py",
+    "engine/test_no_waiting.py",
     # several libraries or data sets behind one interface
     "backbones/test_libraries.py",
     "datasets/test_image_datasets.py",

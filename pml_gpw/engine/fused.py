@@ -21,7 +21,7 @@ from ..weightings.pair_rows import Origin
 from .label_pairs import LabelPairs, label_masks
 from .pairs import Pairs
 
-LOWEST_TORCH = (2, 7)
+LOWEST_TORCH = (2, 6)
 """Before, ``torch.compile`` makes another graph for each value of a hyper-parameter."""
 
 

@@ -165,7 +165,11 @@ def test_every_weighting_and_mining(case, mining, eager_backend):
 
 @can_fuse
 def test_no_size_and_no_number_makes_another_graph(eager_backend):
-    """Of 20 pairs of classes in one process, two graphs each: a square and another chunk."""
+    """Of 20 pairs of classes in one process, two graphs each: a square and another chunk.
+
+    Before torch 2.14 a number is a constant until it changes.
+    """
+    most = 2 if torch.__version__ >= (2, 14) else 2 + 4
     weightings = [
         [MultiSimilarity(), MultiSimilarity(3.5, 40, 0.1), MultiSimilarity(1, 10.0, 0)],
         [LiftedStructure(), LiftedStructure(2, 30.0, 0.4), LiftedStructure(1.5, 1, 0)],
@@ -189,7 +193,7 @@ def test_no_size_and_no_number_makes_another_graph(eager_backend):
                     chosen = {"chunk_size": chunk_size, "fused": True}
                     gpw_loss(leaves[0], labels, weighting, mining, **others, **chosen)
             graphs = counters["stats"]["unique_graphs"] - before
-            assert graphs <= 2, (several[0], some[0])
+            assert graphs <= most, (several[0], some[0])
     assert graphs > 0, "nothing was compiled"
 
 

@@ -1,0 +1,164 @@
+"""Checks that do not wait: errors come in a later call, a backward or at a flush."""
+
+import re
+
+import pytest
+import torch
+
+from pml_gpw import GPWLoss, MSLoss, checks, value_checks
+from pml_gpw.functional import gpw_loss, ms_loss
+from pml_gpw.value_checks import immediately, later, may_look, raise_arrived, report
+from pml_gpw.weightings import LiftedStructure, MultiSimilarity
+
+LATER = r"\(in call (\d+) of (\d+)\)"
+
+
+def batch(spoil=None):
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    if spoil is not None:
+        x[5, 1] = spoil
+    return x.requires_grad_(), torch.arange(8) // 2
+
+
+@pytest.fixture(autouse=True)
+def nothing_pending():
+    value_checks._pending.clear()
+    yield
+    assert not value_checks._pending, "every test looks at what it left"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_the_next_call_raises_with_the_number_of_the_first(value):
+    with later():
+        ms_loss(*batch(value))
+        with pytest.raises(ValueError, match="embeddings must be finite") as raised:
+            ms_loss(*batch())
+    assert "got NaN or Inf in 1 of 8 rows (first: row 5)" in str(raised.value)
+    first, now = map(int, re.search(LATER, str(raised.value)).groups())
+    assert now == first + 1
+    value_checks._pending.clear()
+
+
+def test_backward_raises():
+    with later():
+        loss = ms_loss(*batch(float("nan")))
+    with pytest.raises(ValueError, match="embeddings must be finite, got NaN"):
+        loss.backward()
+    value_checks._pending.clear()
+
+
+def test_flush_and_leaving_immediately_raise():
+    with later():
+        ms_loss(*batch(float("nan")))
+    with pytest.raises(ValueError, match="embeddings must be finite"):
+        checks.flush()
+    value_checks._pending.clear()
+    with later():
+        ms_loss(*batch(float("nan")))
+    with pytest.raises(ValueError, match="embeddings must be finite"), checks.immediately():
+        pass
+    value_checks._pending.clear()
+
+
+def test_immediately_raises_at_once():
+    with later(), immediately(), pytest.raises(ValueError, match=r"finite.*row 5\)$"):
+        ms_loss(*batch(float("nan")))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, y: ms_loss(x, y + 0.5), "labels must be integers, got torch.float32"),
+        (
+            lambda x, y: ms_loss(x, y, references=x.detach(), self_index=torch.full((8,), 9)),
+            r"self_index must lie in \[-1, 8\), got 9 to 9",
+        ),
+        (
+            lambda x, y: ms_loss(x, y, references=x.detach(), self_index=torch.arange(8).flip(0)),
+            "self_index must name a copy of each anchor, got references of other labels",
+        ),
+        (
+            lambda x, y: gpw_loss(x * 1e19, y, MultiSimilarity(beta=1e4), similarity="dot"),
+            "embeddings must give finite losses, got .* from MultiSimilarity for anchor",
+        ),
+    ],
+)
+def test_every_check_of_values_has_a_later_twin(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(*batch())
+    with later():
+        call(*batch())
+        with pytest.raises(ValueError, match=f"{message}.* {LATER}"):
+            checks.flush()
+    value_checks._pending.clear()
+
+
+def test_good_batches_leave_nothing():
+    with later():
+        for loss in (MSLoss(), MSLoss(collect_stats=False), GPWLoss(LiftedStructure())):
+            loss(*batch()).backward()
+        checks.flush()
+
+
+def test_the_warning_of_an_empty_batch_comes_later():
+    x, _ = batch()
+    loss = MSLoss()
+    with later():
+        loss(x, torch.arange(8) * 0)
+        with pytest.warns(UserWarning, match="no pairs to weigh .* or the mining keeps none"):
+            checks.flush()
+        loss(x, torch.arange(8) * 0)
+        checks.flush()
+
+
+class Event:
+    """An event of a device that says when it is done."""
+
+    done = False
+
+    def record(self):
+        pass
+
+    def query(self):
+        return self.done
+
+    def synchronize(self):
+        type(self).done = True
+
+
+def test_what_has_not_arrived_is_left_for_later():
+    """No call waits for an event; a flush does."""
+    Event.done = False
+    problem = lambda values: ValueError("bad")  # noqa: E731
+    value_checks._pending.append(value_checks._Pending(1, torch.zeros(1), Event(), problem))
+    raise_arrived()
+    ms_loss(*batch()).backward()
+    assert len(value_checks._pending) == 1
+    with pytest.raises(ValueError, match=f"bad {LATER}"):
+        checks.flush()
+
+
+def test_one_error_a_call():
+    with later():
+        for text in ("first", "second"):
+            report(torch.zeros(1), lambda _, text=text: ValueError(text))
+        with pytest.raises(ValueError, match="first"):
+            raise_arrived()
+        with pytest.raises(ValueError, match="second"):
+            raise_arrived()
+
+
+def test_devices_that_cannot_be_asked_report_nothing():
+    x = torch.zeros(2, device="meta")
+    assert not may_look(x)
+    report(x, lambda _: ValueError("never"))
+    checks.flush()
+
+
+def test_inside_a_graph_nothing_is_looked_at():
+    def step(x, labels):
+        return ms_loss(x, labels)
+
+    x, labels = batch(float("nan"))
+    torch.compile(step, backend="eager", fullgraph=True)(x, labels)
+    checks.flush()

@@ -29,6 +29,10 @@ CHUNK_ELEMENTS = 2**21
 ACCELERATOR_CHUNK_ELEMENTS = 2**25
 """Similarities held at a time elsewhere, at most: in float32 128 MB, enough to keep it busy."""
 
+HELD_ELEMENTS = 2**24
+"""Weights of a batch with itself that are held until one product takes both their sides, at most:
+in float32 64 MB. Beyond, each chunk needs a product for either."""
+
 CHUNK_BYTES = 32
 """Memory that a dense chunk takes for each of its similarities, with all that is made of it."""
 
@@ -83,6 +87,7 @@ class StreamedBatch:
         origin: of the first anchor.
         plan: how to go through them.
         normalized: whether the rows of ``x`` and ``y`` are scaled to norm 1 first.
+        needs_gradient: whether gradients are formed of the references.
 
     >>> import torch
     >>> from pml_gpw.engine import LabelPairs
@@ -99,13 +104,20 @@ class StreamedBatch:
     origin: Origin = WHOLE
     plan: Plan = AUTO
     normalized: bool = False
+    needs_gradient: bool = False
+
+    @property
+    def holds_all_weights(self) -> bool:
+        """Whether the weights of all anchors may be held at once, which saves a product."""
+        is_small = self.y is self.x and len(self.x) ** 2 <= HELD_ELEMENTS
+        return self.needs_gradient and self.plan.chunk_size is None and is_small
 
     @property
     def chunk_size(self) -> int:
         """The anchors per chunk."""
         if self.plan.chunk_size is not None:
             return self.plan.chunk_size
-        least = LEAST_ROWS if self.y.requires_grad else 16
+        least = LEAST_ROWS if self.needs_gradient else 16
         most = chunk_elements(self.y.device, len(self.x) * len(self.y))
         return max(least, most // max(1, len(self.y)))
 
@@ -133,18 +145,24 @@ def chunk_elements(device: torch.device, all_elements: int) -> int:
     return min(ACCELERATOR_CHUNK_ELEMENTS, free // (2 * CHUNK_BYTES))
 
 
-def iter_products(streamed: StreamedBatch) -> Iterator[tuple[slice, Tensor]]:
-    """The anchors and similarities (C, M) of each chunk, in one buffer: valid until the next."""
+def iter_products(
+    streamed: StreamedBatch, whole: Tensor | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """The anchors and similarities (C, M) of each chunk, in one buffer: valid until the next.
+
+    ``whole`` (N, M): where they stand side by side, and stay valid.
+    """
     x, y = streamed.x, streamed.y
     n, m = x.shape[0], y.shape[0]
     size = max(1, min(streamed.chunk_size, n))
-    buffer = x.new_empty((size, m))
+    buffer = x.new_empty((size, m)) if whole is None else whole
     for start in range(0, n, size):
         anchors = slice(start, min(start + size, n))
+        place = slice(0, anchors.stop - start) if whole is None else anchors
         if size == n:
             yield anchors, torch.mm(x, y.T, out=buffer)
         else:
-            yield anchors, torch.mm(x[anchors], y.T, out=buffer[: anchors.stop - start])
+            yield anchors, torch.mm(x[anchors], y.T, out=buffer[place])
 
 
 def iter_chunks(streamed: StreamedBatch, needs_dense: bool = False) -> Iterator[Chunk]:

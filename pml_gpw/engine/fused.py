@@ -31,7 +31,7 @@ class FusedRows(NamedTuple):
     losses: Tensor  # (C,)
     num_pos: Tensor  # (C,)
     num_neg: Tensor  # (C,)
-    signed: Tensor  # (C, M): + for negatives and − for positives (eq 1-3)
+    signed: Tensor  # (C, M), in the place of the similarities: + for negatives, − for positives
     least: Tensor  # (), the least weight, which must not be negative
 
 
@@ -41,6 +41,11 @@ batch whose mining leaves few pairs is quicker without."""
 
 RowsOfChunk = Callable[[Tensor, slice, Origin], FusedRows]
 """From similarities (C, M), their anchors and their origin to what their rows come to."""
+
+
+CPU_OPTIONS: dict[str, Any] = {"realize_reads_threshold": 100}
+"""Masks are computed again in each loop over a row, rather than written and read as bytes, which
+takes three times as long."""
 
 
 class CannotFuse(RuntimeError):
@@ -76,7 +81,7 @@ def fused_rows(
     weighting, mining = _with_floats(weighting), None if mining is None else _with_floats(mining)
     template = _rows_of_labels if isinstance(pairs, LabelPairs) else _rows_of_masks
     rules = _identity(weighting), None if mining is None else _identity(mining)
-    function = _fused_function(template, *rules)
+    function = _fused_function(template, *rules, device.type)
     if fused is None and function.cannot is not None:
         return None
     key_of = (lambda origin: origin.key) if mining is not None and mining.is_random else _no_key
@@ -178,18 +183,20 @@ def _weighed_rows(
     pos_weights, neg_weights = (r.to_dense(w) for r, w in zip(rows, weights, strict=True))
     least = torch.minimum(pos_weights.amin(), neg_weights.amin())
     counts = rows[0].count(), rows[1].count()
-    return FusedRows(losses, *counts, neg_weights - pos_weights, least)
+    # In place: eq 1-3 need the similarities no more, and new memory costs more than the sums.
+    return FusedRows(losses, *counts, sim.copy_(neg_weights - pos_weights), least)
 
 
 class _FusedFunction:
     """A template for one weighting and mining: compiled, or plain where that is impossible."""
 
-    def __init__(self, template: FunctionType, name: str) -> None:
+    def __init__(self, template: FunctionType, name: str, device: str) -> None:
         # A code object of its own: torch gives up after 8 graphs for one, and runs on eagerly
         # without a word.
         code = template.__code__.replace(co_name=name)
         self._plain = FunctionType(code, template.__globals__, name)
-        self._compiled = torch.compile(self._plain, dynamic=True, fullgraph=True)
+        options = CPU_OPTIONS if device == "cpu" else None
+        self._compiled = torch.compile(self._plain, dynamic=True, fullgraph=True, options=options)
         self.cannot: Exception | None = None
 
     def __call__(self, arguments: tuple[Any, ...], must: bool) -> FusedRows:
@@ -211,9 +218,11 @@ class _FusedFunction:
 
 
 @cache
-def _fused_function(template: FunctionType, weighting: Any, mining: Any) -> _FusedFunction:
+def _fused_function(
+    template: FunctionType, weighting: Any, mining: Any, device: str
+) -> _FusedFunction:
     names = (template.__name__, weighting[0].__name__, mining[0].__name__ if mining else "None")
-    return _FusedFunction(template, "_".join(names))
+    return _FusedFunction(template, "_".join(names), device)
 
 
 @cache

@@ -28,7 +28,15 @@ class GradientProducts:
         self._needs_y = needs_y and y is not x
         self._grad_x: Tensor | None = None
         self._grad_y: Tensor | None = None
+        self._held: Tensor | None = None
         self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def hold(self, signed: Tensor) -> None:
+        """Take the signed weights (N, N) of all anchors, complete when ``finish`` is called.
+
+        Where ``y is x``; they are overwritten.
+        """
+        self._held = signed
 
     def add_rows(
         self,
@@ -60,10 +68,9 @@ class GradientProducts:
         if scale is not None:
             signed *= scale.unsqueeze(1)
         if len(signed) == len(self.x) and self._grad_x is None:
-            both_ways = signed + signed.T if self.y is self.x else signed
-            self._grad_x = both_ways @ self.y
             if self._needs_y:
                 self._grad_y = signed.T @ self.x
+            self._grad_x = (symmetrized(signed) if self.y is self.x else signed) @ self.y
             return
         grad_x, grad_y = self._sums()
         grad_x[anchors].addmm_(signed, self.y)
@@ -73,6 +80,8 @@ class GradientProducts:
     def finish(self) -> tuple[Tensor, Tensor | None]:
         """The gradients of ``x`` and of ``y`` of all that was added."""
         self._multiply_pending()
+        if self._held is not None:
+            return symmetrized(self._held) @ self.x, None
         grad_x, _ = self._sums()
         return grad_x, self._grad_y
 
@@ -104,6 +113,26 @@ class GradientProducts:
         grad_x += sparse_matrix(row, column, values, shape) @ self.y
         if grad_y is not None:
             grad_y += sparse_matrix(column, row, values, shape[::-1]) @ self.x
+
+
+TILE = 512
+"""Rows and columns of a part of a matrix that is transposed within a cache."""
+
+
+def symmetrized(matrix: Tensor) -> Tensor:
+    """``matrix`` + its transpose, (N, N); a matrix of more than one tile is overwritten."""
+    n = len(matrix)
+    if n <= TILE or matrix.device.type != "cpu":
+        return matrix + matrix.T
+    for row in range(0, n, TILE):
+        rows = slice(row, row + TILE)
+        for column in range(row, n, TILE):
+            columns = slice(column, column + TILE)
+            both = matrix[rows, columns] + matrix[columns, rows].T
+            matrix[rows, columns] = both
+            if column > row:
+                matrix[columns, rows] = both.T
+    return matrix
 
 
 def refuse_bad_weights(

@@ -45,6 +45,7 @@ def streamed_losses(
     tensor([ 0., -2.,  2.])
     """
     x, other = streamed.x, None if streamed.y is streamed.x else streamed.y
+    streamed = replace(streamed, needs_gradient=streamed.y.requires_grad)
     if not torch.is_grad_enabled():  # no gradient is formed for what asks for none
         x, other = x.detach(), None if other is None else other.detach()
         streamed = replace(streamed, x=x, y=x if other is None else other)
@@ -63,8 +64,6 @@ class _StreamedLosses(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         needs_x, needs_y = ctx.needs_input_grad[:2]
         factors = _Factors.of(streamed)
-        plan = replace(streamed.plan, chunk_size=streamed.chunk_size)
-        streamed = replace(streamed, plan=plan)
         products = None
         if uniform_upstream and (needs_x or needs_y):
             products = GradientProducts(factors.x.rows, factors.y.rows, needs_y)

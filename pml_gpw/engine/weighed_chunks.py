@@ -65,11 +65,17 @@ class FusedChunk(WeighedChunk):
 
     signed: Tensor  # (C, M): + for negatives and − for positives (eq 1-3)
     least: Tensor  # (), the least weight
+    whole: Tensor | None  # (N, N), the signed weights of all anchors up to here, where held
 
     @override
     def add_to(self, products: GradientProducts, scale: Tensor | None) -> None:
         self.refuse_bad_weights()
-        products.add(self.anchors, self.signed, scale)
+        if self.whole is None:
+            products.add(self.anchors, self.signed, scale)
+            return
+        if scale is not None:
+            self.signed.mul_(scale.unsqueeze(1))
+        products.hold(self.whole)
 
     @override
     def refuse_bad_weights(self) -> None:
@@ -90,5 +96,8 @@ def weighed_chunks(streamed: StreamedBatch, weighting: PairWeighting) -> Iterato
             found = losses, pos.count(), neg.count()
             yield EagerChunk(weighting, anchors, *found, pos, neg, weights)
         return
-    for anchors, sim in iter_products(streamed.with_unit_rows()):
-        yield FusedChunk(weighting, anchors, *fused(sim, anchors, streamed.origin))
+    streamed = streamed.with_unit_rows()
+    n = len(streamed.x)
+    whole = streamed.x.new_empty(n, n) if streamed.holds_all_weights else None
+    for anchors, sim in iter_products(streamed, whole):
+        yield FusedChunk(weighting, anchors, *fused(sim, anchors, streamed.origin), whole)

@@ -108,7 +108,8 @@ def _streamed_batch(
     batch: PairBatch, mining: PairMining | None, similarity: Similarity, plan: Plan
 ) -> StreamedBatch:
     x, y, normalized = similarity.factors(batch.anchors, batch.references)
-    return StreamedBatch(x, y, batch.pairs, mining, batch.origin, plan, normalized)
+    rules = batch.pairs, mining, batch.origin, plan
+    return StreamedBatch(x, y, *rules, normalized, needs_gradient=y.requires_grad)
 
 
 def _dense_rows(

@@ -4,7 +4,7 @@ Shapes: N anchors, M references, D dims, C rows of a chunk.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -121,13 +121,17 @@ class StreamedBatch:
         most = chunk_elements(self.y.device, len(self.x) * len(self.y))
         return max(least, most // max(1, len(self.y)))
 
+    def of(self, x: Tensor, y: Tensor, normalized: bool = False) -> "StreamedBatch":
+        """The same pairs of other matrices."""
+        rules = self.pairs, self.mining, self.origin, self.plan
+        return StreamedBatch(x, y, *rules, normalized, self.needs_gradient)
+
     def with_unit_rows(self) -> "StreamedBatch":
         """The same inner products of rows that are scaled already."""
         if not self.normalized:
             return self
         x = unit_rows(self.x)
-        y = x if self.y is self.x else unit_rows(self.y)
-        return replace(self, x=x, y=y, normalized=False)
+        return self.of(x, x if self.y is self.x else unit_rows(self.y))
 
 
 def chunk_elements(device: torch.device, all_elements: int) -> int:

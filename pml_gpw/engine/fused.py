@@ -6,7 +6,7 @@ Shapes: N anchors, M references, C rows of a chunk.
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -78,10 +78,8 @@ def fused_rows(
             lowest = ".".join(map(str, LOWEST_TORCH))
             raise CannotFuse(f"fused=True needs torch >= {lowest}, got {torch.__version__}")
         return None
-    weighting, mining = _with_floats(weighting), None if mining is None else _with_floats(mining)
     template = _rows_of_labels if isinstance(pairs, LabelPairs) else _rows_of_masks
-    rules = _identity(weighting), None if mining is None else _identity(mining)
-    function = _fused_function(template, *rules, device.type)
+    function, weighting, mining = _prepared(template, weighting, mining, device.type)
     if fused is None and function.cannot is not None:
         return None
     key_of = (lambda origin: origin.key) if mining is not None and mining.is_random else _no_key
@@ -190,7 +188,7 @@ def _weighed_rows(
 class _FusedFunction:
     """A template for one weighting and mining: compiled, or plain where that is impossible."""
 
-    def __init__(self, template: FunctionType, name: str, device: str) -> None:
+    def __init__(self, template: Any, name: str, device: str) -> None:
         # A code object of its own: torch gives up after 8 graphs for one, and runs on eagerly
         # without a word.
         code = template.__code__.replace(co_name=name)
@@ -217,11 +215,31 @@ class _FusedFunction:
         return self._plain(*arguments)
 
 
+def _prepared(
+    template: Any, weighting: PairWeighting, mining: PairMining | None, device: str
+) -> tuple[_FusedFunction, PairWeighting, PairMining | None]:
+    """The function of two rules, and the rules with their numbers as floats."""
+    try:
+        return _found(template, weighting, mining, device)
+    except TypeError:  # a rule that cannot be hashed
+        return _found.__wrapped__(template, weighting, mining, device)
+
+
+@lru_cache
+def _found(
+    template: Any, weighting: PairWeighting, mining: PairMining | None, device: str
+) -> tuple[_FusedFunction, PairWeighting, PairMining | None]:
+    weighting, mining = _with_floats(weighting), _with_floats(mining)
+    return (
+        _fused_function(template, _identity(weighting), _identity(mining), device),
+        weighting,
+        mining,
+    )
+
+
 @cache
-def _fused_function(
-    template: FunctionType, weighting: Any, mining: Any, device: str
-) -> _FusedFunction:
-    names = (template.__name__, weighting[0].__name__, mining[0].__name__ if mining else "None")
+def _fused_function(template: Any, weighting: Any, mining: Any, device: str) -> _FusedFunction:
+    names = template.__name__, weighting[0].__name__, mining[0].__name__
     return _FusedFunction(template, "_".join(names), device)
 
 

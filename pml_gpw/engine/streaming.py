@@ -4,7 +4,6 @@ Shapes: N anchors, M references, D dims, C rows of a chunk.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -45,11 +44,11 @@ def streamed_losses(
     tensor([ 0., -2.,  2.])
     """
     x, other = streamed.x, None if streamed.y is streamed.x else streamed.y
-    streamed = replace(streamed, needs_gradient=streamed.y.requires_grad)
     if not torch.is_grad_enabled():  # no gradient is formed for what asks for none
         x, other = x.detach(), None if other is None else other.detach()
-        streamed = replace(streamed, x=x, y=x if other is None else other)
-    return _StreamedLosses.apply(x, other, streamed, weighting, uniform_upstream)
+        streamed = streamed.of(x, x if other is None else other, streamed.normalized)
+    with full_precision(x):
+        return _StreamedLosses.apply(x, other, streamed, weighting, uniform_upstream)
 
 
 class _StreamedLosses(torch.autograd.Function):
@@ -81,7 +80,8 @@ class _StreamedLosses(torch.autograd.Function):
             link = x if needs_x else other
             ctx.save_for_backward(link, *formed, *factors.x, *y)
             # Without the embeddings, which would hold the graph.
-            ctx.kept = replace(streamed, x=x.new_empty(0), y=x.new_empty(0)), weighting
+            nothing = x.new_empty(0)
+            ctx.kept = streamed.of(nothing, nothing), weighting
             ctx.versions = versions(streamed.pairs)
         ctx.uniform_upstream = uniform_upstream
         losses, num_pos, num_neg = _joined(parts, x)
@@ -131,7 +131,7 @@ class _Factors(NamedTuple):
 
     def streamed(self, streamed: StreamedBatch) -> StreamedBatch:
         """The same pairs of these rows."""
-        return replace(streamed, x=self.x.rows, y=self.y.rows, normalized=False)
+        return streamed.of(self.x.rows, self.y.rows)
 
     def gradients(self, products: GradientProducts) -> tuple[Tensor, Tensor | None]:
         """The gradients of the embeddings from what was collected for the rows."""

@@ -23,7 +23,7 @@ class DistanceWeightedMining(PairMining):
     once: each negative with probability 1 − (1 − q_j)^c, each of P positives with
     1 − (1 − 1/P)^c. Pairs are drawn one by one, so that these probabilities are those of
     ``DistanceWeightedMiner`` in pytorch-metric-learning, while how often a pair is drawn and which
-    are drawn together is not kept. Uses S and N.
+    are drawn together is not kept. Uses S and N, and of P whether a negative is in reach.
 
     Similarities are cosines, D = √(2 − 2S), or negated Euclidean distances of normalised
     embeddings.
@@ -53,7 +53,7 @@ class DistanceWeightedMining(PairMining):
     nonzero_loss_cutoff: float = 1.4
     salt: int = 0
     negated_distances: bool = False
-    similarities: ClassVar[frozenset[str]] = frozenset("SN")
+    similarities: ClassVar[frozenset[str]] = frozenset("SNP")
     is_random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -103,6 +103,12 @@ def check_both_ways(*args, **kwargs):
         close(a, b)
 
 
+def forget():
+    """Forget all functions that were compiled."""
+    fused._found.cache_clear()
+    fused._fused_function.cache_clear()
+
+
 @pytest.fixture
 def eager_backend(monkeypatch):
     """Graphs are captured as ever and then run by torch itself, so that none takes seconds."""
@@ -110,9 +116,9 @@ def eager_backend(monkeypatch):
     counters.clear()
     compile_ = partial(torch.compile, backend="eager")
     monkeypatch.setattr(torch, "compile", compile_)
-    fused._fused_function.cache_clear()
+    forget()
     yield
-    fused._fused_function.cache_clear()
+    forget()
     torch._dynamo.reset()
 
 
@@ -257,13 +263,13 @@ def test_without_a_compiler(monkeypatch):
     monkeypatch.setattr(fused, "DEVICES", ("cpu",))
     monkeypatch.setattr(fused, "LOWEST_TORCH", (2, 0))
     monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: no_compiler)
-    fused._fused_function.cache_clear()
+    forget()
     (x,), labels, _ = batch(12, None)
     expected = gpw_loss(x, labels, Focal(), fused=False)
     close(gpw_loss(x, labels, Focal()), expected)
     with pytest.raises(RuntimeError, match=r"fused=True: .* Focal.* no C\+\+ compiler was found"):
         gpw_loss(x, labels, Focal(), fused=True)
-    fused._fused_function.cache_clear()
+    forget()
 
 
 def test_an_older_torch(monkeypatch):

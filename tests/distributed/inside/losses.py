@@ -137,7 +137,13 @@ def check_half_precision():
             assert many[1].dtype == dtype
             close(many[0], value, 1e-5)
             error = (many[1].float() - exact).abs()
-            assert (error <= 0.51 * torch.finfo(dtype).eps * exact.abs() + 1e-6).all()
+            bound = 0.51 * torch.finfo(dtype).eps * exact.abs() + 1e-6
+            assert (error <= bound).all(), (
+                dtype,
+                context,
+                (error - bound).max(),
+                (error / bound).max(),
+            )
 
 
 def check_without_gradient():

@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..value_checks import immediately
+
 T = TypeVar("T")
 
 
@@ -77,9 +79,13 @@ def all_gather_status(
 
 @contextmanager
 def propagate_errors(group: Any) -> Iterator[None]:
-    """An error within becomes one of all processes, at the status message they come to next."""
+    """An error within becomes one of all processes, at the status message they come to next.
+
+    Checks look at values at once, on accelerators too: the messages wait anyway.
+    """
     try:
-        yield
+        with immediately():
+            yield
     except GroupError:
         raise
     except Exception as error:

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
+from pml_gpw.value_checks import later
 from pml_gpw.weightings import PairWeighting, PairWeights
 
 from ..partition import equal, partitioned_batch, run
@@ -64,6 +65,16 @@ def check_one_bad_batch():
         args = args if at_fault() else right[len(args)]
         raised_on_all(loss, *args, message=from_last(message))
         still_in_step()
+
+
+def check_values_are_looked_at_at_once():
+    """Where other calls would report later, as on accelerators: or ranks would raise apart."""
+    x, labels = partitioned_batch(THREE).part
+    with later():
+        args = (spoiled(x), labels) if at_fault() else (x, labels)
+        message = "embeddings must be finite, got NaN"
+        raised_on_all(DistributedLoss(MSLoss()), *args, message=from_last(message))
+    still_in_step()
 
 
 def check_batches_that_do_not_fit():

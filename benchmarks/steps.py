@@ -4,6 +4,7 @@ N anchors, M references, D dims; k = 5 embeddings per class.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from pytorch_metric_learning.losses import CrossBatchMemory as PMLCrossBatchMemory
@@ -15,6 +16,7 @@ from torch.nn.functional import normalize
 
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.evaluation import recall_at_k
+from pml_gpw.functional import ms_loss, warm_up
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import MultiSimilarity
@@ -55,14 +57,36 @@ def _pml() -> Callable[[Tensor, Tensor], Tensor]:
     return lambda x, labels: loss(x, labels, miner(x, labels))
 
 
+def _fused() -> Callable[[Tensor, Tensor], Tensor]:
+    warm_up(MultiSimilarity(), MSMining())
+    return MSLoss(fused=True)
+
+
+def _fused_function() -> Callable[[Tensor, Tensor], Tensor]:
+    warm_up(MultiSimilarity(), MSMining())
+    return partial(ms_loss, fused=True)
+
+
+def _compiled_autograd() -> Callable[[Tensor, Tensor], Tensor]:
+    return torch.compile(_dense_autograd())
+
+
 def _dense_autograd() -> Callable[[Tensor, Tensor], Tensor]:
-    mining, weighting = MSMining(), MultiSimilarity()
+    """Eq 11, 12 and 15 on whole matrices, as one writes them down, with torch's gradient."""
+    alpha, beta, base, epsilon = 2.0, 50.0, 0.5, 0.1
 
     def loss(x: Tensor, labels: Tensor) -> Tensor:
+        x = normalize(x)
         sim = x @ x.T
-        same = labels[:, None] == labels
-        pos, neg = mining(sim.detach(), same.clone().fill_diagonal_(False), ~same)
-        return weighting.losses(sim, pos, neg).mean()
+        same = labels.unsqueeze(1) == labels
+        pos = same & ~torch.eye(len(x), dtype=torch.bool, device=x.device)
+        hardest_pos = sim.detach().masked_fill(~pos, torch.inf).amin(dim=1, keepdim=True)
+        hardest_neg = sim.detach().masked_fill(same, -torch.inf).amax(dim=1, keepdim=True)
+        pos = pos & (sim - epsilon < hardest_neg)
+        neg = ~same & (sim + epsilon > hardest_pos)
+        easy = torch.exp(-alpha * (sim - base)).masked_fill(~pos, 0).sum(dim=1).log1p()
+        hard = torch.exp(beta * (sim - base)).masked_fill(~neg, 0).sum(dim=1).log1p()
+        return (easy / alpha + hard / beta).mean()
 
     return loss
 
@@ -72,6 +96,7 @@ def _anchor_loop() -> Callable[[Tensor, Tensor], Tensor]:
     weighting, epsilon = MultiSimilarity(), 0.1
 
     def loss(x: Tensor, labels: Tensor) -> Tensor:
+        x = normalize(x)
         sim, total = x @ x.T, x.new_zeros(())
         for i in range(len(x)):
             same = labels == labels[i]
@@ -92,10 +117,13 @@ def _anchor_loop() -> Callable[[Tensor, Tensor], Tensor]:
 
 
 MINED: dict[str, Callable[[], Callable[[Tensor, Tensor], Tensor]]] = {
-    "streamed (MSLoss)": MSLoss,
+    "streamed (MSLoss)": partial(MSLoss, fused=False),
+    "fused (MSLoss)": _fused,
+    "fused (ms_loss)": _fused_function,
     "composed (MSMiner + MSWeightedLoss)": _composed,
     "PML": _pml,
     "dense autograd": _dense_autograd,
+    "dense autograd, compiled": _compiled_autograd,
     "loop over anchors": _anchor_loop,
 }
 UNMINED: dict[str, Callable[[], Callable[[Tensor, Tensor], Tensor]]] = {
@@ -107,13 +135,17 @@ LOOP_LIMIT = 1000
 
 
 def loss_step(name: str, mined: bool, kind: str, n: int, dims: int, device: str = "cpu") -> Step:
-    """Normalise, mine, forward and backward of a batch within itself; or the floor."""
+    """Mine, forward and backward of a batch within itself, as a trainer does it; or the floor.
+
+    Embeddings are not normalised yet: each contender does so.
+    """
     x, labels = embeddings(kind, n, dims, device)
     if name == "floor":
+        x = normalize(x)
         return _floor(x, x)
     loss = (MINED if mined else UNMINED)[name]()
     x.requires_grad_()
-    return lambda: _forward_and_backward(x, lambda: loss(normalize(x), labels), device)
+    return lambda: _forward_and_backward(x, lambda: loss(x, labels), device)
 
 
 def _forward_and_backward(leaf: Tensor, forward: Callable[[], Tensor], device: str) -> Marks:
@@ -128,7 +160,7 @@ def _forward_and_backward(leaf: Tensor, forward: Callable[[], Tensor], device: s
 def loss_value(name: str, mined: bool, kind: str, n: int, dims: int, device: str = "cpu") -> float:
     """What the contender computes, to see that all compute the same."""
     x, labels = embeddings(kind, n, dims, device)
-    return float((MINED if mined else UNMINED)[name]()(normalize(x), labels))
+    return float((MINED if mined else UNMINED)[name]()(x, labels))
 
 
 MEMORIES: dict[str, Callable[[int, int], PMLCrossBatchMemory]] = {

@@ -8,6 +8,7 @@ Shapes: N anchors, M references, D dims, C rows of a chunk, K pairs.
 import torch
 from torch import Tensor
 
+from ..value_checks import may_look
 from ..weightings import PairWeighting, PairWeights, Rows, SparseRows
 from ..weightings.base import refuse_negative_weights
 from .sparse import sparse_matrix
@@ -122,7 +123,7 @@ TILE = 512
 def symmetrized(matrix: Tensor) -> Tensor:
     """``matrix`` + its transpose, (N, N); a matrix of more than one tile is overwritten."""
     n = len(matrix)
-    if n <= TILE or matrix.device.type != "cpu":
+    if n <= TILE or not may_look(matrix):  # in one operation on accelerators
         return matrix + matrix.T
     for row in range(0, n, TILE):
         rows = slice(row, row + TILE)

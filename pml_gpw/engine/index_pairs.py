@@ -176,10 +176,13 @@ def _checked(
         )
     if not torch.compiler.is_compiling():
         for name, index, limit in (("anchor", anchor, shape[0]), (kind, other, shape[1])):
-            if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < limit:
+            if index.numel() == 0:
+                continue
+            least, most = (int(end) for end in index.aminmax())
+            if not 0 <= least <= most < limit:
                 raise ValueError(
                     f"indices_tuple must hold {name} indices in [0, {limit}), "
-                    f"got {int(index.min())} to {int(index.max())}"
+                    f"got {least} to {most}"
                 )
     return anchor, other
 

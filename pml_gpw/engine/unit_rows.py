@@ -86,6 +86,6 @@ def _scale(embeddings: Tensor) -> Tensor:
         return embeddings.new_ones(len(embeddings), 1)
     limits = torch.finfo(embeddings.dtype)
     largest = torch.linalg.vector_norm(embeddings, torch.inf, dim=1, keepdim=True)
-    largest = largest.masked_fill(largest == 0, 1).clamp(min=limits.tiny, max=limits.max / 16)
-    # The mantissa over the number itself is a power of two, about 1 / largest.
-    return 2 * torch.frexp(largest).mantissa / largest
+    # The mantissa, in [0.5, 1), over the number itself is a power of two: of rows of zeros 1.
+    largest = largest.masked_fill(largest == 0, 0.5).clamp(min=limits.tiny, max=limits.max / 16)
+    return torch.frexp(largest).mantissa / largest

@@ -138,7 +138,7 @@ def negative_weight(
     weighting: PairWeighting, dtype: torch.dtype, least: Tensor
 ) -> ValueError | None:
     """The error of weights whose least, (), is negative or NaN."""
-    value = least.item()
+    value = float(least.numpy())
     if value >= 0:
         return None
     got = f"a weight of {value:g}"

@@ -58,10 +58,35 @@ def plot_speed(rows: pd.DataFrame, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+def plot_counts(rows: pd.DataFrame, path: Path) -> None:
+    """Operations, bytes moved and the share of the products against batch size, as PNG."""
+    steps = rows[rows["task"] == "counts"]
+    panels = {
+        "Operations a step": "operations",
+        "Megabytes read and written": "moved_mb",
+        "Share of products in the whole (model)": "product_share",
+    }
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    for axes, (title, column) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for style, name in zip(_styles(), steps["contender"].unique(), strict=False):
+            line = steps[steps["contender"] == name]
+            axes.plot(line["N"], line[column], label=name, **style)
+        axes.set(xscale="log", xlabel="batch size N", ylim=(0, None))
+        if column == "moved_mb":
+            axes.set(yscale="log", ylim=(None, None))
+        axes.set_title(title, loc="left", fontsize="medium")
+        axes.grid(color="0.9", which="both")
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle("Counted, no GPU", x=0.01, ha="left", fontsize="medium")
+    figure.savefig(path, dpi=150)
+
+
 def _styles() -> list[dict[str, str]]:
     """Lines that are told apart in grey."""
-    kinds = [("0.0", "o", "-"), ("0.0", "s", "--"), ("0.45", "^", "-"), ("0.45", "v", "--")]
-    kinds += [("0.7", "D", ":"), ("0.7", "", "-.")]
+    kinds = [("0.0", "o", "-"), ("0.0", "s", "--"), ("0.0", "X", ":"), ("0.45", "^", "-")]
+    kinds += [("0.45", "v", "--"), ("0.45", "P", ":"), ("0.7", "D", "-"), ("0.7", "", "-.")]
     return [{"color": c, "marker": m, "linestyle": line} for c, m, line in kinds]
 
 

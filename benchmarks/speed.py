@@ -14,9 +14,10 @@ import typer
 from tqdm import tqdm
 
 from . import steps
+from .counts import MODEL, counted
 from .faults import bad, command, integers, output_folder, usable_device
 from .files import write_atomically
-from .plots import plot_speed
+from .plots import plot_counts, plot_speed
 from .stopwatch import peak_megabytes, time_in_turns
 from .summaries import environment
 
@@ -25,6 +26,7 @@ DIMS, MEMORY_DIMS, MEMORY_BATCH = 512, 128, 256
 KS = (1, 2, 4, 8, 16, 32)
 DEEP_KS = (1, 10, 100, 1000)
 MOST = 10**8  # embeddings
+COUNTED_TITLE = "Loss step, mined, counted, no GPU"
 SAME = 1e-4  # relative difference of the losses of contenders, above which the table is refused
 
 
@@ -46,14 +48,23 @@ def main(
             min=0, max=MOST, help="Embeddings to rank to K = 1000, by ours alone; 0: none."
         ),
     ] = 60_502,
-    seconds: Annotated[float, typer.Option(min=0, max=3600, help="Time for each cell.")] = 4.0,
+    counts: Annotated[
+        bool, typer.Option(help="Count operations, waits and bytes of a loss step.")
+    ] = True,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=3600, help="Time for each cell.", show_default="4 on a CPU, else 0.5"
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
     output: Annotated[Path, typer.Option(help="Folder for tables and plot.")] = RESULTS,
 ) -> None:
     """Time every contender in turns, measure its peak memory, and print and save the tables.
 
-    All in one call on one machine, so it is not resumed; with its defaults some 15 minutes on two
-    CPU cores.
+    All in one call on one machine, so it is not resumed; with its defaults some 20 minutes on two
+    CPU cores. Loss steps come first: with `--device cuda` the lines that say whether ours are
+    faster than PML on that card are there within a minute or two.
     """
     sizes = _sizes(batches)
     for option, n, ks in (
@@ -66,10 +77,14 @@ def main(
         raise bad("--memory", f"must be 0 or at least the batch of {MEMORY_BATCH}, got {memory}")
     usable_device(device)
     output_folder(output)
-    tasks = _tasks(sizes, huge, memory, retrieval, deep_retrieval, seconds, device)
+    if seconds is None:
+        seconds = 4.0 if device == "cpu" else 0.5
+    tasks = _tasks(sizes, huge, memory, retrieval, deep_retrieval, counts, seconds, device)
     rows: list[dict[str, Any]] = []
     for task in tqdm(tasks, unit="table", disable=False):
-        rows += task()
+        found = task()
+        rows += found
+        tqdm.write(verdict(found))
     _report(pd.DataFrame(rows), output / f"speed-{device.replace(':', '')}", device)
 
 
@@ -87,12 +102,15 @@ def _tasks(
     memory: int,
     retrieval: int,
     deep: int,
+    counts: bool,
     seconds: float,
     device: str,
 ) -> list[Task]:
     """One task per table."""
     tasks: list[Task] = []
     for n in sizes:
+        if counts:
+            tasks.append(partial(_counted_rows, n))
         for mined, kind in ((True, "trained-like"), (True, "random"), (False, "random")):
             tasks.append(partial(_loss_rows, seconds, mined, kind, n, DIMS, device))
     if memory:
@@ -108,6 +126,34 @@ def _tasks(
     if deep:
         tasks.append(partial(_retrieval_rows, 0, ("torch", "faiss"), deep, DEEP_KS, device))
     return tasks
+
+
+def _counted_rows(n: int) -> list[dict[str, Any]]:
+    """What a step asks of an accelerator, counted on the CPU."""
+    labels = {"task": "counts", "title": COUNTED_TITLE, "kind": "random", "mined": True}
+    rows = []
+    for name in steps.COUNTED:
+        counts = counted(steps.counted_step(name, n, DIMS))
+        found = {
+            "operations": counts.operations,
+            "waits": counts.waits,
+            "moved_mb": counts.bytes_moved / 1e6,
+            "product_share": counts.product_share,
+        }
+        rows.append({**labels, "N": n, "M": n, "D": DIMS, "contender": name, **found})
+    return rows
+
+
+def verdict(rows: list[dict[str, Any]]) -> str:
+    """How the rows of one table compare with PML, in a line."""
+    first = rows[0]
+    compared = [
+        f"{row['contender']} {row['faster_than_pml']:.2f} ×"
+        for row in rows
+        if row["contender"] != "floor" and row.get("faster_than_pml") and row["contender"] != "PML"
+    ]
+    than = f": faster than PML by {', '.join(compared)}" if compared else ""
+    return f"{first['title']}, N = {first['N']:,}{than}"
 
 
 def _loss_rows(
@@ -216,7 +262,10 @@ def _report(rows: pd.DataFrame, stem: Path, device: str) -> None:
         "Medians, in turns within one call (quartiles of the whole in brackets); the floor is "
         "S = X·Yᵀ and S·Y, without which no loss step gets along. Loss steps normalise, compute "
         f"forward and backward; {steps.PER_CLASS} embeddings per class, D = {DIMS} unless said "
-        "otherwise. Memory: peak beyond the inputs, backward included, in a process of its own.",
+        "otherwise. Memory: peak beyond the inputs, backward included, in a process of its own. "
+        "Counted steps were not timed: operations that launch work, waits of the host, and bytes "
+        "read and written, on the path of accelerators, with the kernels that the compiler wrote "
+        f"for a CPU where rows are fused. {MODEL}",
         "",
     ]
     for (title, n, m, d), table in rows.groupby(["title", "N", "M", "D"], sort=False):
@@ -228,10 +277,13 @@ def _report(rows: pd.DataFrame, stem: Path, device: str) -> None:
         ".md": lambda path: path.write_text(text, encoding="utf-8"),
         ".csv": lambda path: rows.to_csv(path, index=False),
         ".png": lambda path: plot_speed(rows, path),
+        "-counts.png": lambda path: plot_counts(rows, path),
     }.items():
+        if ending == "-counts.png" and "operations" not in rows:
+            continue
         write_atomically(stem.with_name(stem.name + ending), write)
     typer.echo(f"\n{text}")
-    typer.echo(f"Saved {stem}.md, .csv and .png")
+    typer.echo(f"Saved {stem}.md, .csv and plots")
 
 
 COLUMNS: dict[str, Callable[[pd.Series], str]] = {
@@ -242,6 +294,10 @@ COLUMNS: dict[str, Callable[[pd.Series], str]] = {
     "× floor": lambda row: _number(row.get("times_floor")),
     "× faster than PML": lambda row: _number(row.get("faster_than_pml")),
     "peak MB": lambda row: _number(row.get("peak_mb")),
+    "operations": lambda row: _number(row.get("operations")),
+    "waits": lambda row: _number(row.get("waits")),
+    "MB moved": lambda row: _number(row.get("moved_mb")),
+    "share of products, %": lambda row: _percent(row.get("product_share")),
 }
 
 
@@ -257,6 +313,10 @@ def _whole(row: "pd.Series[Any]") -> str:
     if pd.isna(row.get("ms")):
         return ""
     return f"{_number(row['ms'])} ({_number(row['ms_q1'])}-{_number(row['ms_q3'])})"
+
+
+def _percent(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else f"{100 * value:.0f}"
 
 
 def _number(value: Any) -> str:

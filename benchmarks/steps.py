@@ -47,8 +47,8 @@ def share_of_negatives_kept(x: Tensor, labels: Tensor) -> float:
     return len(MSMiner()(x, labels)[3]) / negatives
 
 
-def _composed() -> Callable[[Tensor, Tensor], Tensor]:
-    miner, loss = MSMiner(), MSWeightedLoss()
+def _composed(chunk_size: int | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+    miner, loss = MSMiner(chunk_size=chunk_size), MSWeightedLoss(chunk_size=chunk_size)
     return lambda x, labels: loss(x, labels, miner(x, labels))
 
 
@@ -130,6 +130,16 @@ UNMINED: dict[str, Callable[[], Callable[[Tensor, Tensor], Tensor]]] = {
     "streamed (MSWeightedLoss)": MSWeightedLoss,
     "PML": MultiSimilarityLoss,
 }
+COUNTED: dict[str, Callable[[int], Callable[[Tensor, Tensor], Tensor]]] = {
+    "streamed (MSLoss)": lambda n: MSLoss(fused=False, chunk_size=n),
+    "fused (MSLoss)": lambda n: MSLoss(fused=True, chunk_size=n),
+    "fused (ms_loss)": lambda n: partial(ms_loss, fused=True, chunk_size=n),
+    "composed (MSMiner + MSWeightedLoss)": lambda n: _composed(chunk_size=n),
+    "PML": lambda n: _pml(),
+    "dense autograd": lambda n: _dense_autograd(),
+}
+"""All N anchors at once, as accelerators take them up to N = 5,792."""
+
 LOOP_LIMIT = 1000
 """The loop takes minutes per step on larger batches, most of it in backward."""
 
@@ -146,6 +156,14 @@ def loss_step(name: str, mined: bool, kind: str, n: int, dims: int, device: str 
     loss = (MINED if mined else UNMINED)[name]()
     x.requires_grad_()
     return lambda: _forward_and_backward(x, lambda: loss(x, labels), device)
+
+
+def counted_step(name: str, n: int, dims: int) -> Step:
+    """The same step of random embeddings, to be counted."""
+    x, labels = embeddings("random", n, dims)
+    loss = COUNTED[name](n)
+    x.requires_grad_()
+    return lambda: _forward_and_backward(x, lambda: loss(x, labels), "cpu")
 
 
 def _forward_and_backward(leaf: Tensor, forward: Callable[[], Tensor], device: str) -> Marks:

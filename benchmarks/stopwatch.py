@@ -74,8 +74,12 @@ def peak_megabytes(make: Callable[..., Step], *arguments: Any) -> float:
     (Linux tells).
     """
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
+    pool = context.Pool(1)
+    try:
         return pool.apply(_peak, (make, arguments, torch.get_num_threads()))
+    finally:  # closed rather than ended, so that the process cleans up behind itself
+        pool.close()
+        pool.join()
 
 
 def _peak(make: Callable[..., Step], arguments: Iterable[Any], threads: int) -> float:

@@ -181,8 +181,7 @@ def _checked(
             least, most = (int(end) for end in index.aminmax())
             if not 0 <= least <= most < limit:
                 raise ValueError(
-                    f"indices_tuple must hold {name} indices in [0, {limit}), "
-                    f"got {least} to {most}"
+                    f"indices_tuple must hold {name} indices in [0, {limit}), got {least} to {most}"
                 )
     return anchor, other
 

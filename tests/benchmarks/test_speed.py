@@ -46,6 +46,10 @@ def test_tables_plot_and_ratios(tmp_path):
     assert mined.loc["PML", "times_floor"] == pytest.approx(
         mined.loc["PML", "ms"] / mined.loc["floor", "ms"]
     )
+    counts = rows[(rows["task"] == "counts") & (rows["N"] == 40)].set_index("contender")
+    assert set(counts.index) == set(steps.COUNTED)
+    assert (tmp_path / "speed-cpu-counts.png").stat().st_size > 10_000
+    assert "random, N = 20: faster than PML by streamed (MSLoss) " in result.output
     memory = rows[rows["task"] == "memory"]
     assert (memory["peak_mb"] >= 0).all()
 
@@ -53,7 +57,7 @@ def test_tables_plot_and_ratios(tmp_path):
 def test_contenders_that_differ_are_not_compared(monkeypatch, tmp_path):
     monkeypatch.setitem(steps.MINED, "dense autograd", lambda: lambda x, labels: x.sum())
     with pytest.raises(RuntimeError, match="do not compute the same loss"):
-        speed.main("20", 0, 0, 0, 0, 0.01, "cpu", tmp_path)
+        speed.main("20", 0, 0, 0, 0, False, 0.01, "cpu", tmp_path)
     assert not list(tmp_path.iterdir())
 
 

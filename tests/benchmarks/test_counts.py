@@ -1,0 +1,61 @@
+"""What is counted of a step: by hand for small ones, and the bars that the steps of losses keep."""
+
+import shutil
+
+import pytest
+import torch
+
+from benchmarks import steps
+from benchmarks.counts import BYTES_PER_SECOND, LAUNCH_SECONDS, counted
+from pml_gpw.engine.fused import is_torch_new_enough
+
+needs_compiler = pytest.mark.skipif(
+    not is_torch_new_enough() or shutil.which("g++") is None, reason="needs a C++ compiler"
+)
+X = torch.rand(8, 4)
+
+
+@pytest.mark.parametrize(
+    ("step", "operations", "waits", "moved"),
+    [
+        (lambda: X + 1, 1, 0, 2 * 128),
+        (lambda: X.T[0], 0, 0, 0),
+        (lambda: X @ X.T, 1, 0, 2 * 128 + 256),
+        (lambda: X.clone().add_(X), 2, 0, 2 * 128 + 3 * 128),
+        (lambda: X.sum().item(), 1, 1, 128 + 4),
+        (lambda: torch.empty(5, 5), 0, 0, 0),
+    ],
+)
+def test_by_hand(step, operations, waits, moved):
+    counts = counted(step)
+    assert (counts.operations, counts.waits, counts.bytes_moved) == (operations, waits, moved)
+
+
+def test_roofline():
+    counts = counted(lambda: X @ X.T)
+    assert counts.product_share == 1
+    assert counts.product_seconds == LAUNCH_SECONDS
+    large = torch.rand(3000, 1000)
+    assert counted(lambda: large + 1).other_seconds == pytest.approx(2 * 12e6 / BYTES_PER_SECOND)
+
+
+BARS = {
+    "streamed (MSLoss)": 90,
+    "composed (MSMiner + MSWeightedLoss)": 130,
+    "fused (MSLoss)": 40,
+    "fused (ms_loss)": 40,
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", BARS)
+def test_bars(name):
+    """The same at every N: no loop but over chunks, and nothing waits but for index tuples."""
+    found = [counted(steps.counted_step(name, n, 64)) for n in (80, 600)]
+    assert found[0].operations <= BARS[name]
+    assert found[0].operations == found[1].operations
+    assert (found[0].waits == 0) == (not name.startswith("composed"))
+
+
+def test_pml_waits():
+    assert counted(steps.counted_step("PML", 80, 64)).waits > 0

@@ -11,14 +11,14 @@ import torch
 import typer
 
 from pml_gpw.datasets import Glyphs
+from pml_gpw.training import processes
 
-from . import processes
 from .contenders import CONTENDERS
 from .faults import bad, command, output_folder, usable_device
 from .files import write_atomically
 from .plots import plot_recall
+from .presets import PER_CLASS
 from .runs import all_runs
-from .sampling import PER_CLASS
 from .summaries import control_lines, environment, summarize, to_markdown
 from .training import Settings, Splits
 
@@ -57,12 +57,12 @@ def main(
     --nproc-per-node N -m benchmarks.accuracy, N processes train together to the same result.
     """
     folder = None if root is None else str(root)
-    device = processes.own_device(device)
+    device = processes.local_device(device)
     settings = Settings(dataset, folder, iterations, batch, dims, learning_rate, device)
     names = _checked(settings, losses)
     splits = _splits(settings)
     output_folder(output)
-    with processes.together(torch.device(device)):
+    with processes.process_group(torch.device(device)):
         runs = all_runs(names, seeds, settings, splits, output / "runs", fresh)
         if processes.is_first():
             _report(runs, settings, seeds, output / _stem(settings, names, seeds))
@@ -72,7 +72,7 @@ def _checked(settings: Settings, losses: str) -> list[str]:
     """The names of the losses, after a look at the options that typer cannot check."""
     if settings.dataset not in DATASETS:
         raise bad("--dataset", f"must be one of {', '.join(DATASETS)}, got {settings.dataset!r}")
-    unit = PER_CLASS * processes.started()  # whole classes for each process
+    unit = PER_CLASS * processes.launched_processes()  # whole classes for each process
     if settings.batch % unit:
         raise bad("--batch", f"must be a multiple of {unit}, got {settings.batch}")
     usable_device(settings.device)

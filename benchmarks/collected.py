@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from .checkpoints import FRESH
+from pml_gpw.training.file_errors import reading_file
+
 from .experiment import RESULT, read_result
-from .faults import reading
+from .faults import FRESH
 from .plan import DATASETS
 from .presets import Experiment, preset
 from .summaries import confidence_half_width
@@ -63,7 +64,7 @@ def _finished(runs: Path) -> list[Path]:
 def _read(path: Path) -> dict[str, Any]:
     """A result that can stand in a table."""
     content = read_result(path)
-    with reading(path, f"{FRESH}, or remove the folder of the run"):
+    with reading_file(path, f"{FRESH}, or remove the folder of the run"):
         if not (_rows(content) and experiment_of(content).dataset in DATASETS):
             raise ValueError("nothing to show")
     return content

@@ -19,15 +19,15 @@ from pml_gpw.backbones import backbone, embedding_head
 from pml_gpw.datasets import ImageDataset
 from pml_gpw.distributed import distributed_dataset_recall
 from pml_gpw.losses import CrossBatchMemory
+from pml_gpw.training import Checkpoints, processes
+from pml_gpw.training.file_errors import reading_file
 
-from . import processes
-from .checkpoints import FRESH, Checkpoints
 from .contenders import CONTENDERS
-from .faults import reading
+from .faults import FRESH
 from .files import write_atomically
 from .presets import Experiment
 from .summaries import environment
-from .trainer import Trainer
+from .trainer import Trainer, epoch_seed
 
 RESULT = "result.json"
 Report = Callable[[Trainer], object]
@@ -68,19 +68,19 @@ def run(experiment: Experiment, data: Data, place: Place, report: Report) -> dic
     at its last checkpoint to the same weights, bit for bit where the device is deterministic.
     ``report`` is called after each iteration. Of several processes the first alone writes.
     """
-    checkpoints = Checkpoints(place.folder)
-    _seed((experiment.seed, 0))
+    checkpoints = Checkpoints(place.folder, advice=FRESH)
+    _seed(epoch_seed(experiment.seed, 0))
     parts = _parts(experiment, place)
     history: History = []
-    state = processes.first_reads(checkpoints.load)
+    state = processes.read_by_first(checkpoints.load)
     if state is not None:
-        with reading(checkpoints.folder, FRESH):
+        with reading_file(checkpoints.folder, FRESH):
             history = _put_back(state, parts)
         del state
     keeper, tensorboard = _logs(place.folder) if processes.is_first() else _NO_LOGS
     trainer = _trainer(experiment, data, place, parts, keeper, report)
     for epoch in range(len(history) + 1, experiment.epochs + 1):
-        _seed((experiment.seed, epoch))
+        _seed(epoch_seed(experiment.seed, epoch))
         with warnings.catch_warnings():
             # PML formats its loss for a progress bar without detaching it.
             warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True")
@@ -110,7 +110,7 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 def read_result(path: Path) -> dict[str, Any]:
     """A result, or the fault that it is none."""
-    with reading(path, f"{FRESH}, or remove the folder of the run"):
+    with reading_file(path, f"{FRESH}, or remove the folder of the run"):
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         names = content["experiment"].keys() | content.keys()
         recalls = [row["recall_at_1"] for row in (content["last"], content["best"])]
@@ -182,7 +182,7 @@ def _trainer(
             hooks.end_of_iteration_hook(trainer)
         report(trainer)
 
-    miner, loss = processes.over_all(
+    miner, loss = processes.loss_over_processes(
         parts["mining_funcs"].get("tuple_miner"), parts["loss_funcs"]["metric_loss"]
     )
     together = {
@@ -249,12 +249,11 @@ def _finish(experiment: Experiment, parts: Parts, history: History, place: Place
 def _machine(device: torch.device) -> str:
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else device.type.upper()
-    return f"{name}, {processes.world()} process{'es' * (processes.world() > 1)}"
+    return f"{name}, {processes.world_size()} process{'es' * (processes.world_size() > 1)}"
 
 
-def _seed(entropy: tuple[int, int]) -> None:
-    """Seed everything; processes draw the same batches, and their models other numbers."""
-    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+def _seed(seed: int) -> None:
+    """Seed everything; models of different processes draw other numbers."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  # PML's samplers draw from the global generator
+    np.random.seed(seed)  # noqa: NPY002  # users' data sets may draw from the global generator
     torch.manual_seed(seed + processes.rank())

@@ -3,11 +3,9 @@
 Errors of the program itself keep their traceback.
 """
 
-import errno
 import functools
 import os
 import re
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,25 +16,20 @@ from typing import ParamSpec
 import torch
 import typer
 
+from pml_gpw.training.file_errors import CLOSED, FULL, FileError, as_file_error, naming_file
+
 Options = ParamSpec("Options")
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
-MISPLACED = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY}
-BROKEN = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+FRESH = "--fresh trains the run again"
 LONGEST_WORD, LONGEST = 300, 1000  # characters of a message
 _SQLITE_ADVICE = {  # by what SQLite says; of its other errors the program is to blame
     "full": "make room on its disk, or give another folder (--output)",
     "disk I/O": "make room on its disk, or give another folder (--output)",
     "readonly": "allow access to it, or give another folder",
     "unable to open": "allow access to it, or give another folder",
-    "not a database": "--fresh trains the run again",
-    "malformed": "--fresh trains the run again",
+    "not a database": FRESH,
+    "malformed": FRESH,
 }
-
-
-class Fault(Exception):
-    """A file cannot be used. The message names it and says what to do."""
 
 
 def bad(option: str, message: str) -> typer.BadParameter:
@@ -76,8 +69,8 @@ def command(main: Callable[Options, None]) -> Callable[Options, None]:
         except typer.BadParameter as error:
             error.message = short(error.message)
             raise
-        except (Fault, OSError) as error:
-            fault = error if isinstance(error, Fault) else _fault(error, error.filename)
+        except (FileError, OSError) as error:
+            fault = error if isinstance(error, FileError) else as_file_error(error, error.filename)
             if fault is None:
                 raise
             typer.echo(f"Error: {short(str(fault))}", err=True)
@@ -97,17 +90,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let errors of the system in this block be faults of the file ``path``."""
-    try:
-        yield
-    except (OSError, sqlite3.Error, RuntimeError) as error:
-        if fault := _fault(error, path, surely=True):
-            raise fault from error
-        raise
-
-
-@contextmanager
 def within(folder: Path) -> Iterator[None]:
     """Let errors of the system in this block that name no file be faults of ``folder``."""
     try:
@@ -118,28 +100,15 @@ def within(folder: Path) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def reading(path: Path, advice: str) -> Iterator[None]:
-    """Let whatever goes wrong in this block be a fault of ``path``, which it makes sense of."""
-    try:
-        yield
-    except (Fault, MemoryError, torch.cuda.OutOfMemoryError):
-        raise
-    except OSError as error:
-        raise Fault(f"{path} cannot be read ({error.strerror or error}); {advice}") from error
-    except Exception as error:  # damaged files raise exceptions of every kind
-        raise Fault(f"{path} is damaged, or not a file of this command; {advice}") from error
-
-
 def output_folder(path: Path) -> None:
     """Make the folder of ``--output`` and write to it, before any work is done for it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if error.errno in FULL | CLOSED and (fault := _fault(error, path)):
+        if error.errno in FULL | CLOSED and (fault := as_file_error(error, path)):
             raise fault from error
         raise bad("--output", f"must be a folder to write to, got {str(path)!r}") from error
-    with naming(path):
+    with naming_file(path):
         handle, name = tempfile.mkstemp(dir=path, prefix=".writable-")
         try:
             os.write(handle, bytes(4096))
@@ -161,41 +130,9 @@ def _cut(text: str, most: int) -> str:
     return f"{text[: most // 3]}… ({len(text):,} characters) …{text[-most // 3 :]}"
 
 
-def _fault(
-    error: OSError | sqlite3.Error | RuntimeError, path: object, surely: bool = False
-) -> Fault | None:
-    """What an error says of a file; None where it is not about files.
-
-    An error of the system that names neither file nor reason is only ``surely`` about one.
-    """
-    if isinstance(error, shutil.Error):  # of a folder that was copied: source, target, reason
-        source, target, reason = error.args[0][0]
-        return Fault(f"{target} cannot be copied from {source} ({reason}); {_advice(None)}")
-    if isinstance(error, OSError):
-        known = surely or error.filename is not None or error.errno in FULL | CLOSED | BROKEN
-        if error.errno == errno.EPIPE or not known:  # EPIPE: a reader of the output has gone
-            return None
-        reason = error.strerror or str(error)
-        return Fault(f"{path} cannot be used ({reason}); {_advice(error.errno)}")
-    text = str(error)
-    if isinstance(error, sqlite3.Error):
-        advice = next((a for part, a in _SQLITE_ADVICE.items() if part in text), None)
-        return None if advice is None else Fault(f"{path}: its database: {text}; {advice}")
-    # All that torch tells of a file that it cannot write.
-    if "inline_container" in text or "PytorchStreamWriter" in text:
-        return Fault(f"{path} cannot be written to its end; {_advice(errno.ENOSPC)}")
-    return None
-
-
-def _advice(number: int | None) -> str:
-    if number in FULL:
-        return "make room on its disk, or give another folder (--output)"
-    if number in CLOSED:
-        return "allow access to it, or give another folder"
-    if number in MISPLACED:
-        return "remove what is in its place, or give another folder"
-    if number == errno.ENAMETOOLONG:
-        return "give a shorter path"
-    if number == errno.ENOENT:
-        return "put it back, or give another path"
-    return "look at its disk, or give another folder"
+def _fault(error: OSError | sqlite3.Error | RuntimeError, folder: Path) -> FileError | None:
+    """What an error says of the files of a run; None where it is not about files."""
+    if not isinstance(error, sqlite3.Error):
+        return as_file_error(error, folder)
+    advice = next((a for part, a in _SQLITE_ADVICE.items() if part in str(error)), None)
+    return None if advice is None else FileError(f"{folder}: its database: {error}; {advice}")

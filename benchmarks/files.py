@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from .faults import naming
+from pml_gpw.training.file_errors import naming_file
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -13,7 +13,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     Where the system cannot, the fault names ``path``, which is then as it was.
     """
-    with naming(path):
+    with naming_file(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix

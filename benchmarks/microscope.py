@@ -27,7 +27,7 @@ from pml_gpw.weightings import Contrastive, LiftedStructure, Triplet
 from .faults import command, output_folder
 from .files import write_atomically
 from .networks import small_cnn
-from .sampling import PER_CLASS
+from .presets import PER_CLASS
 from .steps import embeddings
 from .stopwatch import Marks, now, time_in_turns
 from .summaries import environment

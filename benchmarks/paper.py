@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from . import processes
-from .checkpoints import Checkpoints
+from pml_gpw.training import Checkpoints, processes
+
 from .contenders import CONTENDERS
 from .experiment import RESULT, Data, Place, finished, run
 from .faults import bad, command, within
@@ -29,8 +29,7 @@ from .plan import (
     plan_of,
     splits_of,
 )
-from .presets import Experiment, shortened
-from .sampling import PER_CLASS
+from .presets import PER_CLASS, Experiment, shortened
 from .trainer import Trainer
 
 RUNS = Path(__file__).parent / "results" / "paper-runs"
@@ -183,7 +182,7 @@ def main(
     plan = [*plan_of(replace(chosen, data=digest_of_images(data, root)), names, sizes, seeds)]
     check_interrupted(plan, output, resume, fresh)
     place = Place(output, None if weights == "random" else weights, where, backend, workers)
-    with processes.together(where):
+    with processes.process_group(where):
         for experiment in plan:
             folder = output / experiment.name
             with within(folder):

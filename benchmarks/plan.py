@@ -11,13 +11,12 @@ import typer
 
 from pml_gpw.datasets import CUB200, Cars196, ImageDataset, ImageFolder, InShop
 from pml_gpw.datasets import StanfordOnlineProducts as SOP
+from pml_gpw.training import processes
 
-from . import processes
 from .contenders import CONTENDERS
 from .experiment import Data, finished
 from .faults import bad, integers, output_folder, usable_device
-from .presets import CONFIGURATIONS, Experiment, preset
-from .sampling import PER_CLASS
+from .presets import CONFIGURATIONS, PER_CLASS, Experiment, preset
 from .views import evaluation_view, train_view
 
 DATASETS: dict[str, type[ImageDataset]] = {
@@ -105,7 +104,7 @@ def check_interrupted(plan: list[Experiment], output: Path, resume: bool, fresh:
 def checked_device(name: str) -> torch.device:
     """The device of this process."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    return usable_device(processes.own_device(name))
+    return usable_device(processes.local_device(name))
 
 
 def splits_of(experiment: Experiment, root: Path) -> Data:
@@ -117,7 +116,7 @@ def splits_of(experiment: Experiment, root: Path) -> Data:
     except (ValueError, OSError) as error:
         raise bad("--root", str(error)) from error
     most = PER_CLASS * len(train.classes)
-    unit = PER_CLASS * processes.started()  # whole classes for each process
+    unit = PER_CLASS * processes.launched_processes()  # whole classes for each process
     if experiment.batch % unit or experiment.batch > most:
         raise bad(
             "--batch",

@@ -13,6 +13,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 
+PER_CLASS = 5
+
 
 @dataclass(frozen=True)
 class Experiment:

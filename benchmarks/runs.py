@@ -9,10 +9,12 @@ import pandas as pd
 from tqdm import tqdm
 
 import pml_gpw
+from pml_gpw.training import processes
+from pml_gpw.training.file_errors import reading_file
 
-from . import contenders, networks, processes, sampling, training
+from . import contenders, networks, training
 from .contenders import RAW_PIXELS
-from .faults import reading, within
+from .faults import within
 from .files import write_atomically
 from .summaries import environment
 from .training import RECALLS, Settings, Splits, raw_pixel_recall, train_and_test
@@ -56,7 +58,7 @@ def all_runs(
 def _finished(path: Path) -> dict[str, float] | None:
     if not path.exists():
         return None
-    with reading(path, "--fresh trains it again"):
+    with reading_file(path, "--fresh trains it again"):
         content = json.loads(path.read_text())
         return {name: float(content[name]) for name in (*RECALLS, "seconds")}
 
@@ -70,7 +72,7 @@ def _fingerprint(settings: Settings) -> str:
     """Names the runs by settings, versions and the code that trains: no result is stale."""
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
     digest.update(environment().encode())
-    here = [Path(str(module.__file__)) for module in (contenders, networks, sampling, training)]
+    here = [Path(str(module.__file__)) for module in (contenders, networks, training)]
     for source in [*sorted(Path(pml_gpw.__file__).parent.rglob("*.py")), *here]:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]

@@ -29,11 +29,11 @@ from tqdm import tqdm
 
 from pml_gpw import MSLoss
 from pml_gpw.distributed import DistributedLoss
+from pml_gpw.training.processes import destroy_process_group
 
 from . import steps
 from .faults import bad, command, integers, output_folder
 from .files import write_atomically
-from .processes import leave
 from .stopwatch import peak_here
 from .summaries import environment
 
@@ -154,7 +154,7 @@ def _joined(rank: int, folder: str, measure: Measure, job: Job) -> None:
     dist.init_process_group("gloo", store, rank=rank, world_size=job.world, timeout=patience)
     torch.save(measure(job, rank), Path(folder, str(rank)))
     dist.barrier()
-    leave()
+    destroy_process_group()
 
 
 def _time(job: Job, rank: int) -> dict[str, float]:

@@ -3,13 +3,15 @@
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_metric_learning.trainers import MetricLossOnly
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from .presets import Experiment
-from .sampling import NumberedBatches, SeededViews
+from pml_gpw.training import NumberedBatches, RandomClassBatches, SeededViews
+
+from .presets import PER_CLASS, Experiment
 
 
 class Trainer(MetricLossOnly):
@@ -39,12 +41,16 @@ class Trainer(MetricLossOnly):
 
     def initialize_dataloader(self) -> None:
         """A new sampler and loader for this epoch."""
-        batches = NumberedBatches(
-            self.dataset.labels, self.experiment.batch, self.iterations_per_epoch
+        batches = RandomClassBatches(
+            self.dataset.labels,
+            self.experiment.batch,
+            per_class=PER_CLASS,
+            batches=self.iterations_per_epoch,
+            seed=epoch_seed(self.experiment.seed, self.epoch),
         )
         self.dataloader = DataLoader(
             SeededViews(self.dataset, (self.experiment.seed, self.epoch)),
-            batch_sampler=batches,
+            batch_sampler=NumberedBatches(batches),
             num_workers=self.workers,
             pin_memory=self.data_device.type == "cuda",
         )
@@ -81,3 +87,8 @@ class Trainer(MetricLossOnly):
             "images_per_second": self.images / seconds,
             "waiting_share": self.waiting / seconds,
         }
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of an epoch of a run; epoch 0 makes the models."""
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])

@@ -17,11 +17,11 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from pml_gpw.evaluation import RecallCalculator, recall_at_k
+from pml_gpw.training import RandomClassBatches, processes
 
-from . import processes
 from .contenders import CONTENDERS
 from .networks import small_cnn
-from .sampling import ClassBatches
+from .presets import PER_CLASS
 
 KS = (1, 2, 4, 8)
 RECALLS = tuple(f"recall_at_{k}" for k in KS)
@@ -69,7 +69,7 @@ def train_and_test(
     processes, the first one logs and tests; all have the result.
     """
     _seed_everything(seed)
-    miner, loss = processes.over_all(*CONTENDERS[name]())
+    miner, loss = processes.loss_over_processes(*CONTENDERS[name]())
     models = _models(settings)
     trainer = MetricLossOnly(
         models={part: processes.data_parallel(model) for part, model in models.items()},
@@ -81,7 +81,13 @@ def train_and_test(
         loss_funcs={"metric_loss": loss},
         mining_funcs={} if miner is None else {"tuple_miner": miner},
         dataset=splits.train,
-        sampler=ClassBatches(splits.train.labels, settings.batch, settings.iterations),  # type: ignore[attr-defined]
+        sampler=RandomClassBatches(
+            splits.train.labels,  # type: ignore[attr-defined]
+            settings.batch,
+            per_class=PER_CLASS,
+            batches=settings.iterations,
+            seed=seed,
+        ),
         iterations_per_epoch=settings.iterations,
         dataloader_num_workers=0,
         data_device=torch.device(settings.device),
@@ -136,5 +142,5 @@ def _models(settings: Settings) -> dict[str, nn.Module]:
 
 def _seed_everything(seed: int) -> None:
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  # PML's samplers draw from the global generator
+    np.random.seed(seed)  # noqa: NPY002  # PML draws from the global generator
     torch.manual_seed(seed)

@@ -48,7 +48,7 @@ ALLOWED = {  # room → rooms of the package that it may import
     "analysis": {"checks", "engine", "lazy", "losses", "miners", "pml", "precision"},
     "datasets": {"checks", "optional"},
     "backbones": {"checks", "optional"},
-    "training": {"checks"},
+    "training": {"checks", "distributed", "losses"},
     "__init__": {"lazy", "losses", "miners"},
 }
 PURE_TORCH = {

@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 from benchmarks import scaling, stopwatch
 
 from ..datasets.miniatures import MINIATURES
-from ..distributed.processes import Processes
 from .lives import Server
 from .small_runs import SMALL, app
 
@@ -45,14 +44,6 @@ def server():
     server = Server()
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="session")
-def pair(tmp_path_factory):
-    """A group of two processes."""
-    pool = Processes(2, tmp_path_factory.mktemp("stores"))
-    yield pool
-    pool.stop()
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from benchmarks import accuracy, faults, microscope, paper, processes, scaling, speed, tables, usage
+from benchmarks import accuracy, faults, microscope, paper, scaling, speed, tables, usage
 from benchmarks.files import write_atomically
 from benchmarks.trainer import Trainer
+from pml_gpw.training import FileError
 
 from ..limits import room_for
 from .small_runs import SMALL, ok, tables_app
@@ -174,7 +175,7 @@ def test_memory_that_does_not_suffice(monkeypatch, tmp_path, work):
 def test_a_file_that_finds_no_room_leaves_the_old_one(tmp_path, fill):
     target = tmp_path / "table.md"
     write_atomically(target, lambda path: path.write_text("one"))
-    with room_for(1000), pytest.raises(faults.Fault, match=r"table\.md cannot be .*make room"):
+    with room_for(1000), pytest.raises(FileError, match=r"table\.md cannot be .*make room"):
         write_atomically(target, fill)
     assert target.read_text() == "one"
     assert os.listdir(tmp_path) == ["table.md"]
@@ -284,14 +285,6 @@ def test_files_of_others_among_the_checkpoints_are_no_fault(invoke, runs):
 def test_what_fresh_cannot_remove_is_not_gone_on_with(invoke, runs, monkeypatch):
     monkeypatch.setattr(os, "rmdir", fails(errno.EROFS))
     fault(invoke("CUB200", *SHORT, "--fresh"), os.strerror(errno.EROFS), "another folder")
-
-
-def test_a_fault_of_the_first_process_is_one_of_all(monkeypatch):
-    sent = faults.Fault("state.pt is damaged")
-    monkeypatch.setattr(processes, "is_first", lambda: False)
-    monkeypatch.setattr(processes, "from_first", lambda value: sent)
-    with pytest.raises(faults.Fault, match="damaged"):
-        processes.first_reads(lambda: pytest.fail("another process reads"))
 
 
 # --- results -------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """A run that is killed goes on to the same bits, wherever it was killed."""
 
 import signal
+from functools import partial
 
 import pytest
 import torch
 
-from benchmarks import checkpoints
+from benchmarks import experiment
 from benchmarks.trainer import Trainer
+from pml_gpw.training import Checkpoints
 
 from . import kills
 from .small_runs import SMALL, compared, ok, same, state_of
@@ -95,7 +97,7 @@ def test_logs_that_are_not_put_back_are_noticed(
 ):
     """A control: what a life logs after its last checkpoint must not stay."""
     killed(server, roots, tmp_path, EPOCHS, kills.before_a_checkpoint_is_renamed, 2)
-    monkeypatch.setattr(checkpoints, "KEPT", ())
+    monkeypatch.setattr(experiment, "Checkpoints", partial(Checkpoints, logs=()))
     ok(invoke("CUB200", *EPOCHS, *OPTIONS, "--resume"))
     with pytest.raises(AssertionError):
         same(state_of(whole[0]), state_of(tmp_path))

@@ -10,22 +10,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from benchmarks import processes
-
 from . import kills, lives
 from .small_runs import SMALL
-
-
-def check_from_first():
-    assert processes.from_first({"rank": dist.get_rank()}) == {"rank": 0}
-    assert (processes.world(), processes.is_first()) == (2, dist.get_rank() == 0)
-
-
-def test_the_first_of_two_processes(pair):
-    pair.run(__name__, check_from_first.__name__)
-
-
-# --- the command ---------------------------------------------------------------------------------
 
 OPTIONS = ["--no-frozen-batch-norm", "--memory", "30", "--learning-rate", "0.001"]
 EPOCHS = ["--iterations", "6", "--evaluate-every", "2"]

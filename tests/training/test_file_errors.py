@@ -1,0 +1,77 @@
+"""Errors of files name the file and say what to do; other errors stay what they are."""
+
+import errno
+import os
+import shutil
+
+import pytest
+import torch
+
+from pml_gpw.training import FileError
+from pml_gpw.training.file_errors import as_file_error, naming_file, reading_file
+
+from ..limits import room_for
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "make room on its disk"),
+        (errno.EROFS, "allow access to it"),
+        (errno.EEXIST, "remove what is in its place"),
+        (errno.ENAMETOOLONG, "give a shorter path"),
+        (errno.ENOENT, "put it back"),
+        (errno.EIO, "look at its disk"),
+    ],
+)
+def test_an_error_of_the_system(tmp_path, number, advice):
+    with pytest.raises(FileError) as error, naming_file(tmp_path / "x.pt"):
+        raise OSError(number, os.strerror(number))
+    assert str(error.value).startswith(f"{tmp_path / 'x.pt'} cannot be used (")
+    assert os.strerror(number) in str(error.value)
+    assert advice in str(error.value)
+
+
+def test_torch_on_a_full_disk(tmp_path):
+    path = tmp_path / "x.pt"
+    told = pytest.raises(FileError, match=r"x\.pt cannot be .*make room")
+    with room_for(1000), told, naming_file(path):
+        torch.save(torch.zeros(5000), path)
+
+
+def test_a_folder_that_cannot_be_copied(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/link").symlink_to("nowhere")
+    with pytest.raises(FileError, match="link cannot be copied from"), naming_file(tmp_path):
+        shutil.copytree(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("of no file"), KeyError("x"), BrokenPipeError(errno.EPIPE, "")]
+)
+def test_other_errors_stay(tmp_path, error):
+    with pytest.raises(type(error)) as caught, naming_file(tmp_path):
+        raise error
+    assert caught.value is error
+    assert as_file_error(error, tmp_path) is None
+
+
+def test_an_error_that_names_no_file_may_not_be_about_one(tmp_path):
+    error = OSError("something")
+    assert as_file_error(error, tmp_path) is None
+    assert "something" in str(as_file_error(error, tmp_path, surely=True))
+
+
+def test_what_cannot_be_read(tmp_path):
+    for path, said in ((tmp_path / "no", "no cannot be read"), (tmp_path / "x", "x is damaged")):
+        (tmp_path / "x").write_text("{")
+        told = pytest.raises(FileError, match=f"{said}.*; get another")
+        with told, reading_file(path, "get another"):
+            torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), FileError("of another"), KeyboardInterrupt()])
+def test_what_reading_is_not_to_blame_for(tmp_path, error):
+    with pytest.raises(type(error)) as caught, reading_file(tmp_path, "get another"):
+        raise error
+    assert caught.value is error

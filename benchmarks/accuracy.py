@@ -19,7 +19,7 @@ from .files import write_atomically
 from .plots import plot_recall
 from .presets import PER_CLASS
 from .runs import all_runs
-from .summaries import control_lines, environment, summarize, to_markdown
+from .summaries import control_lines, device_name, environment, summarize, to_markdown
 from .training import Settings, Splits
 
 BATCH, DIMS, LEARNING_RATE = 80, 128, 2e-3
@@ -125,7 +125,7 @@ def _report(runs: pd.DataFrame, settings: Settings, seeds: int, stem: Path) -> N
         to_markdown(summary),
         "",
         *control_lines(runs),
-        environment(),
+        f"{environment('pillow')}; {device_name(torch.device(settings.device))}",
         "",
     ]
     text = "\n".join(lines)

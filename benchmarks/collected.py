@@ -21,6 +21,8 @@ from .summaries import confidence_half_width
 PUBLISHED = "published"
 EPOCHS = {"last": "ours, last epoch", "best": "ours, best epoch (chosen on the test set)"}
 NAMES = {"SOP": "StanfordOnlineProducts"}
+# What results were made with that are older than these settings.
+FORMER_SETTINGS = {"sampler": "random", "tf32": True}
 # Stand in columns of their own.
 OWN_COLUMNS = {"data", "dataset", "configuration", "loss", "dims", "seed", "backbone", "weights"}
 
@@ -74,7 +76,8 @@ def experiment_of(result: dict[str, Any]) -> Experiment:
     """The experiment that a result is of."""
     names = {field.name for field in fields(Experiment)}
     settings = {name: value for name, value in result["experiment"].items() if name in names}
-    return Experiment(**{**settings, "milestones": tuple(settings["milestones"])})
+    settings["milestones"] = tuple(settings["milestones"])
+    return Experiment(**{**FORMER_SETTINGS, **settings})
 
 
 def _rows(result: dict[str, Any]) -> list[dict[str, Any]]:

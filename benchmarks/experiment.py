@@ -4,7 +4,8 @@ import json
 import random
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from .contenders import CONTENDERS
 from .faults import FRESH
 from .files import write_atomically
 from .presets import Experiment
-from .summaries import environment
+from .summaries import device_name, environment
 from .trainer import Trainer, epoch_seed
 
 RESULT = "result.json"
@@ -81,11 +82,12 @@ def run(experiment: Experiment, data: Data, place: Place, report: Report) -> dic
     trainer = _trainer(experiment, data, place, parts, keeper, report)
     for epoch in range(len(history) + 1, experiment.epochs + 1):
         _seed(epoch_seed(experiment.seed, epoch))
-        with warnings.catch_warnings():
+        with _tf32(experiment.tf32), warnings.catch_warnings():
             # PML formats its loss for a progress bar without detaching it.
             warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True")
             trainer.train_epoch(epoch)
-        recalls = _recalls(parts["models"], data, place)
+        with _tf32(experiment.tf32):
+            recalls = _recalls(parts["models"], data, place)
         iteration = trainer.get_global_iteration() + 1
         history.append({"epoch": epoch, "iteration": iteration, **recalls})
         if processes.is_first():
@@ -239,7 +241,7 @@ def _finish(experiment: Experiment, parts: Parts, history: History, place: Place
         "last": history[-1],
         "best": _best(history),
         "history": history,
-        "environment": f"{environment()}; {_machine(place.device)}",
+        "environment": f"{environment('torchvision', 'pillow')}; {_machine(place.device)}",
     }
     text = json.dumps(result, indent=1)
     write_atomically(folder / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
@@ -247,9 +249,22 @@ def _finish(experiment: Experiment, parts: Parts, history: History, place: Place
 
 
 def _machine(device: torch.device) -> str:
-    on_gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_gpu else device.type.upper()
-    return f"{name}, {processes.world_size()} process{'es' * (processes.world_size() > 1)}"
+    count = processes.world_size()
+    return f"{device_name(device)}, {count} process{'es' * (count > 1)}"
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Whether products and convolutions on a GPU may round to TF32; as it was, afterwards."""
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
 
 
 def _seed(seed: int) -> None:

@@ -29,7 +29,7 @@ from .plan import (
     plan_of,
     splits_of,
 )
-from .presets import PER_CLASS, Experiment, shortened
+from .presets import PER_CLASS, SAMPLERS, Experiment, shortened
 from .trainer import Trainer
 
 RUNS = Path(__file__).parent / "results" / "paper-runs"
@@ -53,7 +53,8 @@ def main(
         str,
         typer.Option(
             help="released: the authors' published settings for CUB200. text: what the paper says "
-            "(λ 1, β 50, crops of 224, average pooling, BatchNorm not frozen), else as released."
+            "(λ 1, β 50, crops of 224, random batches, average pooling, BatchNorm not frozen), "
+            "else as released."
         ),
     ] = "released",
     losses: Annotated[
@@ -130,6 +131,18 @@ def main(
             min=8, max=4096, help="Pixels of the network's image.", show_default=CONFIGURED
         ),
     ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{' or '.join(SAMPLERS)}: use groups of {PER_CLASS} images up before any comes "
+            "again, or draw each batch from all images.",
+            show_default=CONFIGURED,
+        ),
+    ] = None,
+    tf32: Annotated[
+        bool,
+        typer.Option("--tf32", help="Let a GPU round factors to TF32; off as in the experiment."),
+    ] = False,
     amp: Annotated[bool, typer.Option("--amp", help="Train under autocast to bfloat16.")] = False,
     workers: Annotated[int, typer.Option(min=0, max=1024, help="Processes that load images.")] = 4,
     device: Annotated[
@@ -165,17 +178,22 @@ def main(
         "evaluate_every": evaluate_every,
         "learning_rate": learning_rate,
         "crop": crop,
+        "sampler": sampler,
     }
     chosen = replace(
         chosen if iterations is None else shortened(chosen, iterations),
         memory=memory,
         resize=resize,
         amp=amp,
+        tf32=tf32,
         **{name: value for name, value in given.items() if value is not None},
     )
     names, sizes, where = checked_losses(losses), checked_dims(dims), checked_device(device)
     if 0 < memory < chosen.batch:
         raise bad("--memory", f"must be 0 or at least the batch of {chosen.batch}, got {memory}")
+    if chosen.sampler not in SAMPLERS:
+        allowed = ", ".join(SAMPLERS)
+        raise bad("--sampler", f"must be one of {allowed}, got {chosen.sampler!r}")
     if backend not in BACKENDS:
         raise bad("--backend", f"must be one of {', '.join(BACKENDS)}, got {backend!r}")
     data = splits_of(chosen, root)

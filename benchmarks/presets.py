@@ -2,8 +2,9 @@
 
 ``released`` is the configuration that the authors published for CUB200 (research-ms-loss, config
 of CUB): what made the numbers of their repository. ``text`` is what the paper says: λ = 1, β = 50,
-crops of 224, no word on frozen batch normalisation or maximum pooling; where the paper is silent
-(batch, learning rate, schedule) it is as released.
+crops of 224, random classes and images, no word on frozen batch normalisation or maximum pooling;
+where the paper is silent (batch, learning rate, schedule) it is as released. benchmarks/README.md
+says where ``released`` still differs from the released experiment.
 
 No schedule was published for the other sets. Cars196 is trained as CUB200; StanfordOnlineProducts
 and InShop, which are ten and four times as large, longer: our choice, not the authors'.
@@ -13,7 +14,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 
+from pml_gpw.training import ClassBatches, ExhaustiveClassBatches, RandomClassBatches
+
 PER_CLASS = 5
+SAMPLERS: dict[str, type[ClassBatches]] = {
+    "exhaustive": ExhaustiveClassBatches,
+    "random": RandomClassBatches,
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,8 @@ class Experiment:
 
     ``weights`` names the initial weights: "random", "pretrained" or the SHA-256 of a file;
     ``data`` the images: a digest of their paths, labels and splits, and "published" before it
-    where there are as many as were published.
+    where there are as many as were published. ``sampler`` is one of ``SAMPLERS``; ``tf32`` lets
+    products and convolutions of a GPU round their factors to TF32.
     """
 
     dataset: str
@@ -50,6 +58,8 @@ class Experiment:
     crop: int = 227
     smallest_crop: float = 0.16
     amp: bool = False
+    sampler: str = "exhaustive"
+    tf32: bool = False
 
     @property
     def hyperparameters(self) -> dict[str, float]:
@@ -81,6 +91,7 @@ _TEXT: dict[str, object] = {
     "beta": 50.0,
     "base": 1.0,
     "crop": 224,
+    "sampler": "random",
 }
 CONFIGURATIONS: dict[str, dict[str, object]] = {"released": {}, "text": _TEXT}
 

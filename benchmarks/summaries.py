@@ -69,11 +69,16 @@ def control_lines(runs: pd.DataFrame, ours: str = "SNP", theirs: str = "pml-ms")
     return [f"{text}, {verdict} {interval}.", ""]
 
 
-def environment() -> str:
-    """Versions and machine, for the foot of a table."""
-    packages = ("pml-gpw", "torch", "pytorch-metric-learning")
+def environment(*others: str) -> str:
+    """Versions and machine, for the foot of a table; ``others``: further packages that matter."""
+    packages = ("pml-gpw", "torch", "pytorch-metric-learning", *others)
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
         f"{versions}; Python {platform.python_version()} on {platform.machine()}, "
         f"{torch.get_num_threads()} threads"
     )
+
+
+def device_name(device: torch.device) -> str:
+    """What computed: the name of a GPU, or the kind of any other device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()

@@ -9,9 +9,9 @@ from pytorch_metric_learning.trainers import MetricLossOnly
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pml_gpw.training import NumberedBatches, RandomClassBatches, SeededViews
+from pml_gpw.training import ClassBatches, NumberedBatches, SeededViews
 
-from .presets import PER_CLASS, Experiment
+from .presets import PER_CLASS, SAMPLERS, Experiment
 
 
 class Trainer(MetricLossOnly):
@@ -41,20 +41,28 @@ class Trainer(MetricLossOnly):
 
     def initialize_dataloader(self) -> None:
         """A new sampler and loader for this epoch."""
-        batches = RandomClassBatches(
-            self.dataset.labels,
-            self.experiment.batch,
-            per_class=PER_CLASS,
-            batches=self.iterations_per_epoch,
-            seed=epoch_seed(self.experiment.seed, self.epoch),
-        )
         self.dataloader = DataLoader(
             SeededViews(self.dataset, (self.experiment.seed, self.epoch)),
-            batch_sampler=NumberedBatches(batches),
+            batch_sampler=NumberedBatches(self._batches()),
             num_workers=self.workers,
             pin_memory=self.data_device.type == "cuda",
         )
         self.dataloader_iter = iter(self.dataloader)
+
+    def _batches(self) -> ClassBatches:
+        """Those of this epoch: drawn afresh, or of groups that are used up over all epochs."""
+        one_stream = self.experiment.sampler == "exhaustive"
+        batches = SAMPLERS[self.experiment.sampler](
+            self.dataset.labels,
+            self.experiment.batch,
+            per_class=PER_CLASS,
+            batches=self.experiment.evaluate_every,
+            seed=epoch_seed(self.experiment.seed, 0 if one_stream else self.epoch),
+        )
+        if one_stream:
+            done = (self.epoch - 1) * self.experiment.evaluate_every
+            batches.load_state_dict(batches.state_dict(batches_done=done))
+        return batches
 
     def get_global_iteration(self) -> int:
         """The iterations before this one, whatever the length of the last epoch."""

@@ -42,8 +42,8 @@ class BatchNormOverProcesses(nn.BatchNorm2d):
         if not (self.training or self.running_mean is None):
             return super().forward(input)
         values = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
-        count = torch.tensor(input.numel() // input.shape[1], device=input.device)
-        count = _summed(count)
+        pixels = input.numel() // input.shape[1]
+        count = _summed(torch.full((), pixels, dtype=torch.int64, device=input.device))
         mean = _over_all(values.sum((0, 2, 3))) / count
         centred = values - mean[:, None, None]
         variance = _over_all(centred.square().sum((0, 2, 3))) / count

@@ -47,8 +47,9 @@ class ClassBatches(BatchSampler, ABC):
         per_class: K, the images of each class.
         batches: the batches of an epoch, which is the length of the sampler.
         seed: an integer in 0..2**32 - 1, the same in all processes.
-        rank: which process this is; the default process group's where not given.
-        world_size: how many processes share a batch; the default process group's where not given.
+        rank: which process this is; where not given, that in the default process group, which then
+            has to be there when the sampler is made.
+        world_size: how many processes share a batch; where not given, those of that group, or 1.
 
     Errors: ValueError for labels that are not integers in one dimension, for counts that are not
     integers above 0, for a ``batch_size`` that is no multiple of K times ``world_size`` or that
@@ -81,9 +82,9 @@ class ClassBatches(BatchSampler, ABC):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        counts = {"batch_size": batch_size, "per_class": per_class, "batches": batches}
-        for name, value in counts.items():
-            checks.positive_integer(name, value)
+        checks.positive_integer("batch_size", batch_size)
+        checks.positive_integer("per_class", per_class)
+        checks.positive_integer("batches", batches)
         checks.non_negative_integer("seed", seed)
         if seed > LARGEST_SEED:
             raise ValueError(f"seed must be at most {LARGEST_SEED}, 2**32 - 1, got {seed}")
@@ -91,7 +92,8 @@ class ClassBatches(BatchSampler, ABC):
         checked = _checked_labels(labels)
         self.images = _images_of_classes(checked)
         """The images (n,) of each class, in the order in which the labels name them."""
-        self.batch_size, self.per_class, self.batches, self.seed = (*counts.values(), seed)
+        self.batch_size, self.per_class = batch_size, per_class
+        self.batches, self.seed = batches, seed
         self.classes_per_batch = batch_size // per_class
         self.batches_done = 0
         """How many batches have been drawn."""

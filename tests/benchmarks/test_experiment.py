@@ -2,6 +2,7 @@
 
 import signal
 from functools import partial
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from benchmarks.trainer import Trainer
 from pml_gpw.training import Checkpoints
 
 from . import kills
-from .small_runs import SMALL, compared, ok, same, state_of
+from .small_runs import SMALL, compared, ok, results, same, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published", "ignore:.*lr_scheduler.step")
 
@@ -110,6 +111,42 @@ def test_another_seed_ends_in_other_bits(invoke, tmp_path):
     one, other = sorted((tmp_path / "runs").rglob("last.pt"))
     one, other = (torch.load(p, weights_only=True)["embedder"]["weight"] for p in (one, other))
     assert not torch.equal(one, other)
+
+
+# --- how it computes, and what is kept of that ---------------------------------------------------
+
+
+def tf32():
+    return (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+
+
+@pytest.mark.parametrize("options", [(), ("--tf32",)])
+def test_tf32_is_off_unless_asked_for(invoke, tmp_path, monkeypatch, options):
+    before, seen = tf32(), []
+    train, recall = Trainer.train_epoch, experiment.distributed_dataset_recall
+    monkeypatch.setattr(Trainer, "train_epoch", lambda *a: (seen.append(tf32()), train(*a)))
+
+    def evaluate(*args, **kwargs):
+        seen.append(tf32())
+        return recall(*args, **kwargs)
+
+    monkeypatch.setattr(experiment, "distributed_dataset_recall", evaluate)
+    ok(invoke("CUB200", "--iterations", 1, *options))
+    assert seen == [(bool(options),) * 2] * 2
+    assert tf32() == before
+    (result,) = results(tmp_path / "runs").values()
+    assert result["experiment"]["tf32"] is bool(options)
+
+
+def test_versions_and_device_are_kept(invoke, tmp_path):
+    ok(invoke("CUB200", "--iterations", 1))
+    (result,) = results(tmp_path / "runs").values()
+    for name in ("torch", "torchvision", "pillow", "pytorch-metric-learning"):
+        assert f"{name} {version(name)}" in result["environment"]
+    assert result["environment"].endswith("; CPU, 1 process")
+
+
+# --- interrupted ---------------------------------------------------------------------------------
 
 
 def test_it_goes_on_from_its_checkpoint_with_worker_processes(invoke, tmp_path, monkeypatch):

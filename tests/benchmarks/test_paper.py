@@ -126,6 +126,7 @@ def test_weights_from_a_file_are_named_by_their_content(invoke, tmp_path):
         (("--pooling", "median"), "pooling must be one of"),
         (("--resume", "--fresh"), "must not come with --fresh"),
         (("--alpha", "-1"), "alpha must be a finite number > 0"),
+        (("--sampler", "pml"), "--sampler: must be one of exhaustive, random, got 'pml'"),
         (("--backend", "annoy"), "--backend: must be one of auto, faiss, torch, got 'annoy'"),
     ],
 )

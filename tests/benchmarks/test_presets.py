@@ -10,8 +10,14 @@ def test_presets():
     assert (released.pooling, released.frozen_batch_norm, released.crop) == ("max", True, 227)
     assert released.hyperparameters == {"alpha": 2, "beta": 40, "base": 0.5, "epsilon": 0.1}
     assert text.hyperparameters == {"alpha": 2, "beta": 50, "base": 1, "epsilon": 0.1}
+    assert (released.sampler, text.sampler) == ("exhaustive", "random")
+    assert not released.tf32
+    assert not text.tf32
     assert (text.pooling, text.frozen_batch_norm, text.crop) == ("average", False, 224)
     half = shortened(released, 1500)
     assert (half.milestones, half.epochs) == ((600, 1200), 8)
-    names = {replace(released, **change).name for change in ({}, {"seed": 1}, {"batch": 40})}
-    assert len(names) == 3
+    names = {
+        replace(released, **change).name
+        for change in ({}, {"seed": 1}, {"batch": 40}, {"sampler": "random"})
+    }
+    assert len(names) == 4

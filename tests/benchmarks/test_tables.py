@@ -91,6 +91,17 @@ def test_a_run_that_is_there_twice(tmp_path):
     assert "must hold a run once" in " ".join(result.output.replace("│", " ").split())
 
 
+def test_results_of_before_samplers_were_settings_say_how_they_were_made(tmp_path):
+    write(tmp_path / "runs", WHOLE, 0.6)
+    (path,) = tmp_path.rglob("result.json")
+    result = json.loads(path.read_text())
+    for name in ("sampler", "tf32"):
+        del result["experiment"][name]
+    path.write_text(json.dumps(result))
+    (line, *_) = lines_with(ok(tables_of(tmp_path)).output, "ours, last epoch", "weights aaaa")
+    assert "released, weights aaaa, sampler random, tf32 True" in line
+
+
 def test_many_changed_settings(tmp_path):
     changes = {"pooling": "sum", "frozen_batch_norm": False, "alpha": 3.0, "beta": 45.25}
     changes |= {"base": 0.75, "epsilon": 0.35, "memory": 8000, "batch": 120, "iterations": 6000}

@@ -143,6 +143,13 @@ def test_equal_classes_are_used_up_but_for_a_rest(n):
         assert len(set(images)) == len(images) == 6 * (n - n % 4)
 
 
+def test_groups_are_cut_anew_in_each_round():
+    labels = np.repeat(range(2), 8)
+    batches = [*sampler(ExhaustiveClassBatches, labels, 8, per_class=4, batches=20)]
+    groups = {frozenset(image for image in batch if image < 8) for batch in batches}
+    assert len(groups) > 15  # of 20 draws out of 70
+
+
 def test_who_sits_out_changes_from_round_to_round():
     labels = np.repeat(range(2), 5)
     drawn = Counter(chain(*sampler(ExhaustiveClassBatches, labels, 8, per_class=4, batches=2000)))

@@ -24,8 +24,8 @@ class Checkpoints:
     killed at any moment leaves the earlier checkpoint or the new one, whole. It holds the state,
     the weights of the best epoch so far and a copy of the folders ``logs``: what a run logs after
     its last checkpoint is taken back when it goes on, and logged again. Of several processes one
-    alone saves and loads. Nothing waits for the disk, so this is no protection from a power
-    failure.
+    alone saves and loads: ``is_first`` and ``read_by_first`` of ``pml_gpw.training.processes``.
+    Nothing waits for the disk, so this is no protection from a power failure.
 
     Args:
         run: the folder of the run; made where it is not there.
@@ -43,7 +43,8 @@ class Checkpoints:
         ...     checkpoints.load()
         ...     checkpoints.save(1, {"epoch": 1}, best={"weight": torch.zeros(2)})
         ...     checkpoints.save(2, {"epoch": 2})
-        ...     checkpoints.load(), torch.load(checkpoints.best_weights())
+        ...     best = torch.load(checkpoints.best_weights(), weights_only=True)
+        ...     checkpoints.load(), best
         ({'epoch': 2}, {'weight': tensor([0., 0.])})
     """
 

@@ -2,9 +2,9 @@
 
 As for ranks, a float32 search lists the nearest references. Two references that are both relevant,
 or both not, may swap places without any effect; so only a relevant and an irrelevant reference
-closer than the error bound raise a doubt. Where some do, their similarities are computed in float64.
-Where they are too many, or where the list ends within the doubt, float64 over all references decides.
-The references may be spread over shards: their lists are then merged.
+closer than the error bound raise a doubt. Where some do, their similarities are computed in
+float64. Where they are too many, or where the list ends within the doubt, float64 over all
+references decides. The references may be spread over shards: their lists are then merged.
 
 Shapes: N queries, C queries of a block, M references of a shard, E dims, L references of the list
 of a query, R relevant references of a query, P pairs of a query and a reference.
@@ -197,7 +197,7 @@ def _sorted_lists(
 
 
 def _has_doubts(similarities: Tensor, relevant: Tensor, floor: Tensor, margin: float) -> Tensor:
-    """Whether a relevant and an irrelevant neighbour above the floor are within the margin, (C,)."""
+    """Whether two neighbours above the floor, one of them relevant, are within the margin, (C,)."""
     near = similarities[:, :-1] - similarities[:, 1:] <= margin
     differ = relevant[:, :-1] != relevant[:, 1:]
     return (near & differ & (similarities[:, 1:] >= floor)).any(dim=1)

@@ -60,8 +60,11 @@ def concatenated_lists(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The three lists (C, L) of all shards side by side, each filled up to ``length``.
 
-    What fills them is similar to nothing (-inf) and relevant to nobody.
+    What fills them is similar to nothing (-inf) and relevant to nobody. One shard alone has lists
+    of that length.
     """
+    if reductions.num_shards == 1:
+        return similarities, columns, relevant
     missing = 0, length - similarities.shape[1]
     similarities = torch.nn.functional.pad(similarities, missing, value=-torch.inf)
     codes = torch.nn.functional.pad(2 * columns + relevant, missing)

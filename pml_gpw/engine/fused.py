@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from ..mining import PairMining
 from ..mining.base import mine_rows
@@ -201,6 +202,8 @@ class _FusedFunction:
         sim = arguments[0]
         if min(sim.shape) < 2:  # sizes 0 and 1 would be other graphs
             return self._plain(*arguments) if sim.numel() else _no_rows(sim)
+        if is_in_torch_dispatch_mode():  # torch.compile refuses to run below one
+            return self._plain(*arguments)
         if self.cannot is None:
             try:
                 return self._compiled(*arguments)

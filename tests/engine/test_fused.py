@@ -34,6 +34,7 @@ from pml_gpw.weightings import (
 )
 
 from ..cases import CASES, MINING_CASES
+from ..probes import LargestTensor
 from ..tolerances import close
 
 
@@ -311,3 +312,25 @@ def test_fused_must_be_a_boolean(value):
         MSLoss(fused=value)
     with pytest.raises(ValueError, match=message):
         gpw_loss(x, labels, Constant(), fused=value)
+
+
+@can_fuse
+def test_no_more_than_a_chunk_is_held():
+    """A dispatch mode runs the function without the compiler, so this is its template."""
+    for references in (None, 300):
+        (x, *_), labels, others = batch(200, references)
+        with LargestTensor() as largest:
+            loss = gpw_loss(x, labels, MultiSimilarity(), fused=True, chunk_size=16, **others)
+            loss.backward()
+        assert largest.numel <= 16 * (references or 200)
+
+
+@can_fuse
+def test_inside_a_compiled_step_it_is_dense(eager_backend):
+    """One graph, without a break; what the user compiles is not compiled twice."""
+    (x,), labels, _ = batch(12, None)
+    expected = MSLoss()(x, labels)
+    step = torch.compile(MSLoss(fused=True), fullgraph=True)
+    close(step(x, labels), expected, 1e-5)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert fused._found.cache_info().currsize == 0

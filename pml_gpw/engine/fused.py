@@ -150,23 +150,10 @@ def _rows_of_labels(
     mining: PairMining | None,
 ) -> FusedRows:
     masks = label_masks(labels, reference_labels, self_index)
-    return _weighed_rows(sim, *masks, self_index, key, number, weighting, mining)
+    return _rows_of_masks(sim, *masks, self_index, key, number, weighting, mining)
 
 
 def _rows_of_masks(
-    sim: Tensor,
-    pos: Tensor,
-    neg: Tensor,
-    self_index: Tensor,
-    key: Tensor | None,
-    number: int,
-    weighting: PairWeighting,
-    mining: PairMining | None,
-) -> FusedRows:
-    return _weighed_rows(sim, pos, neg, self_index, key, number, weighting, mining)
-
-
-def _weighed_rows(
     sim: Tensor,
     pos: Tensor,
     neg: Tensor,

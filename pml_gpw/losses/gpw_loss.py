@@ -40,7 +40,7 @@ class GPWLoss(ConfigFields, PairLoss):
 
     Any PML distance works; a distance D is read as S = −D and levels such as ``base`` as −base.
     With cosine or dot product similarity the loss streams: it takes the anchors in chunks and
-    never holds the N×M matrix. The value and gradient are the same. Inside a user's own
+    holds no N×M matrix of more than 64 MB. The value and gradient are the same. Inside a user's own
     ``torch.compile`` it is dense: a loop over chunks would be another graph for each N.
 
     Similarities, weights and sums are computed in at least float32, also under autocast.

@@ -3,6 +3,7 @@
 python -m benchmarks.speed --help
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -75,6 +76,8 @@ def main(
             raise bad(option, f"must be 0 or more than {max(ks)}, the largest K, got {n}")
     if 0 < memory < MEMORY_BATCH:
         raise bad("--memory", f"must be 0 or at least the batch of {MEMORY_BATCH}, got {memory}")
+    if seconds is not None and not math.isfinite(seconds):
+        raise bad("--seconds", f"must be a number of seconds, got {seconds}")
     usable_device(device)
     output_folder(output)
     if seconds is None:

@@ -78,6 +78,14 @@ def _size(value: float) -> str:
     return repr(value)
 
 
+def floats(rule: Any, *names: str) -> None:
+    """Make numbers of a frozen dataclass floats: an integer would be a constant of a graph."""
+    for name in names:
+        value = getattr(rule, name)
+        if value is not None:
+            object.__setattr__(rule, name, float(value))
+
+
 def embedding_matrix(name: str, embeddings: Tensor) -> None:
     """Raise unless ``embeddings`` is a floating-point (N, D) tensor without NaN or Inf."""
     float_matrix(name, embeddings)

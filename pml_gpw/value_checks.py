@@ -22,14 +22,17 @@ Problem = Callable[[Tensor], Exception | None]
 """From values that have arrived on the host to the error that they mean, or None."""
 
 
-class _Pending(NamedTuple):
+class _Unseen(NamedTuple):
     call: int
     values: Tensor  # on the host, where they arrive some time
     arrived: Any  # an event of the device, or None for what is there already
     problem: Problem
 
 
-_pending: deque[_Pending] = deque()
+MOST_UNSEEN = 64
+"""More are looked at when the next one comes, where no call or backward has done so before."""
+
+_unseen: deque[_Unseen] = deque()
 _one_at_a_time = threading.Lock()
 _calls = itertools.count(1)
 _latest_call = 0
@@ -64,15 +67,19 @@ def report(values: Tensor, problem: Problem) -> None:
     """
     if torch.compiler.is_compiling():
         return
-    device = values.device.type
-    runtime: Any = getattr(torch, device, None)
-    if device == "cpu":
-        _pending.append(_Pending(_latest_call, values.detach(), None, problem))
-    elif hasattr(runtime, "Event") and not _is_capturing(runtime):
+    if len(_unseen) >= MOST_UNSEEN:
+        raise_arrived()
+    if values.device.type == "cpu":
+        _unseen.append(_Unseen(_latest_call, values.detach(), None, problem))
+        return
+    runtime: Any = getattr(torch, values.device.type, None)
+    if hasattr(runtime, "Event") and hasattr(runtime, "current_stream"):
+        if _is_capturing(runtime):
+            return
         host = values.detach().to("cpu", non_blocking=True)
         arrived = runtime.Event()
-        arrived.record()
-        _pending.append(_Pending(_latest_call, host, arrived, problem))
+        arrived.record(runtime.current_stream(values.device))
+        _unseen.append(_Unseen(_latest_call, host, arrived, problem))
 
 
 def _is_capturing(runtime: Any) -> bool:
@@ -95,25 +102,36 @@ def flush() -> None:
 
 
 def _raise_first(wait: bool) -> None:
-    while _pending:
+    while _unseen:
         with _one_at_a_time:
-            if not _pending:
+            if not _unseen:
                 return
-            call, values, arrived, problem = _pending[0]
+            call, values, arrived, problem = _unseen[0]
             if arrived is not None:
                 if wait:
                     arrived.synchronize()
                 elif not arrived.query():
                     return
-            _pending.popleft()
+            _unseen.popleft()
         error = problem(values)
         if error is not None:
+            _forget(call)
             raise type(error)(f"{error} (in call {call} of {_latest_call})")
+
+
+def _forget(call: int) -> None:
+    """Leave out what else is wrong with a call: one error is enough."""
+    with _one_at_a_time:
+        while _unseen and _unseen[0].call == call:
+            _unseen.popleft()
 
 
 @contextmanager
 def immediately() -> Iterator[None]:
-    """Inside it checks wait for values on every device, and leaving it waits for earlier ones.
+    """Inside it checks wait for values on every device; leaving it, without an error, flushes.
+
+    It holds for the thread that enters it, and so not for a backward on an accelerator, which
+    torch runs in others.
 
     >>> with immediately():
     ...     may_look(torch.zeros(1))

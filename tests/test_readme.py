@@ -13,6 +13,7 @@ from benchmarks.presets import preset
 from benchmarks.views import evaluation_view
 from pml_gpw import MSMiner
 from pml_gpw.analysis import pair_weights, plots, similarity_usage
+from pml_gpw.engine.fused import is_torch_new_enough
 from pml_gpw.engine.label_pairs import label_masks
 from pml_gpw.weightings import MultiSimilarity
 
@@ -26,6 +27,8 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTI
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda b: b.strip().splitlines()[-1][:40])
 @pytest.mark.filterwarnings("ignore:.*published")
 def test_examples_run(block, tmp_path):
+    if "fused=True" in block and not is_torch_new_enough():
+        pytest.skip("torch is too old to fuse")
     if "CUB200" in block:
         cub200(tmp_path)
     generator = torch.Generator().manual_seed(0)

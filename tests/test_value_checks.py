@@ -7,6 +7,7 @@ import torch
 
 from pml_gpw import GPWLoss, MSLoss, checks, value_checks
 from pml_gpw.functional import gpw_loss, ms_loss
+from pml_gpw.pml import pair_batch
 from pml_gpw.value_checks import immediately, later, may_look, raise_arrived, report
 from pml_gpw.weightings import LiftedStructure, PairWeighting, PairWeights
 
@@ -28,10 +29,10 @@ def batch(spoil=None):
 
 
 @pytest.fixture(autouse=True)
-def nothing_pending():
-    value_checks._pending.clear()
+def nothing_unseen():
+    value_checks._unseen.clear()
     yield
-    assert not value_checks._pending, "every test looks at what it left"
+    assert not value_checks._unseen, "every test looks at what it left"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -43,7 +44,7 @@ def test_the_next_call_raises_with_the_number_of_the_first(value):
     assert "got NaN or Inf in 1 of 8 rows (first: row 5)" in str(raised.value)
     first, now = map(int, re.search(LATER, str(raised.value)).groups())
     assert now == first + 1
-    value_checks._pending.clear()
+    value_checks._unseen.clear()
 
 
 def test_backward_raises():
@@ -51,7 +52,7 @@ def test_backward_raises():
         loss = ms_loss(*batch(float("nan")))
     with pytest.raises(ValueError, match="embeddings must be finite, got NaN"):
         loss.backward()
-    value_checks._pending.clear()
+    value_checks._unseen.clear()
 
 
 def test_flush_and_leaving_immediately_raise():
@@ -59,12 +60,12 @@ def test_flush_and_leaving_immediately_raise():
         ms_loss(*batch(float("nan")))
     with pytest.raises(ValueError, match="embeddings must be finite"):
         checks.flush()
-    value_checks._pending.clear()
+    value_checks._unseen.clear()
     with later():
         ms_loss(*batch(float("nan")))
     with pytest.raises(ValueError, match="embeddings must be finite"), checks.immediately():
         pass
-    value_checks._pending.clear()
+    value_checks._unseen.clear()
 
 
 def test_immediately_raises_at_once():
@@ -97,7 +98,7 @@ def test_every_check_of_values_has_a_later_twin(call, message):
         call(*batch())
         with pytest.raises(ValueError, match=f"{message}.* {LATER}"):
             checks.flush()
-    value_checks._pending.clear()
+    value_checks._unseen.clear()
 
 
 def test_good_batches_leave_nothing():
@@ -137,22 +138,23 @@ def test_what_has_not_arrived_is_left_for_later():
     """No call waits for an event; a flush does."""
     Event.done = False
     problem = lambda values: ValueError("bad")  # noqa: E731
-    value_checks._pending.append(value_checks._Pending(1, torch.zeros(1), Event(), problem))
+    value_checks._unseen.append(value_checks._Unseen(1, torch.zeros(1), Event(), problem))
     raise_arrived()
     ms_loss(*batch()).backward()
-    assert len(value_checks._pending) == 1
+    assert len(value_checks._unseen) == 1
     with pytest.raises(ValueError, match=f"bad {LATER}"):
         checks.flush()
 
 
-def test_one_error_a_call():
+def test_the_first_error_of_each_call():
     with later():
         for text in ("first", "second"):
-            report(torch.zeros(1), lambda _, text=text: ValueError(text))
-        with pytest.raises(ValueError, match="first"):
-            raise_arrived()
-        with pytest.raises(ValueError, match="second"):
-            raise_arrived()
+            value_checks.begin_call()
+            for more in ("", " and more"):
+                report(torch.zeros(1), lambda _, text=text + more: ValueError(text))
+            with pytest.raises(ValueError, match=f"{text} {LATER}"):
+                raise_arrived()
+        raise_arrived()
 
 
 def test_devices_that_cannot_be_asked_report_nothing():
@@ -169,3 +171,38 @@ def test_inside_a_graph_nothing_is_looked_at():
     x, labels = batch(float("nan"))
     torch.compile(step, backend="eager", fullgraph=True)(x, labels)
     checks.flush()
+
+
+def test_one_bad_batch_is_one_error():
+    """What else is wrong with it does not spoil the calls after."""
+    with later():
+        loss = ms_loss(*batch(float("nan")))
+        with pytest.raises(ValueError, match="embeddings must be finite"):
+            loss.backward()
+        for _ in range(2):
+            ms_loss(*batch()).backward()
+        checks.flush()
+
+
+def test_batches_of_pairs_look_too():
+    """The list does not grow, whatever stands in place of the arguments."""
+    x, labels = batch()
+    loss, pairs = MSLoss(), pair_batch(x, labels)
+    with later(), torch.no_grad():
+        for _ in range(100):
+            loss(pairs)
+            loss.anchor_losses(pairs)
+            assert len(value_checks._unseen) <= value_checks.MOST_UNSEEN + 1
+        checks.flush()
+
+
+class Negative(PairWeighting):
+    def weigh(self, pos, neg):
+        return PairWeights(-torch.ones_like(pos.sim), torch.ones_like(neg.sim))
+
+
+def test_bad_weights_without_a_compiler():
+    with later():
+        gpw_loss(*batch(), Negative(), fused=False)
+        with pytest.raises(ValueError, match=f"weighting Negative must give .* {LATER}"):
+            checks.flush()

@@ -1,7 +1,14 @@
-"""The loss of a batch, and Recall@K of embeddings, that several processes hold parts of."""
+"""The loss of a batch, and metrics of embeddings, that several processes hold parts of."""
 
-from .datasets import distributed_dataset_recall
+from .datasets import distributed_dataset_metrics, distributed_dataset_recall
 from .loss import DistributedLoss
+from .metrics import distributed_retrieval_metrics
 from .recall import distributed_recall_at_k
 
-__all__ = ["DistributedLoss", "distributed_dataset_recall", "distributed_recall_at_k"]
+__all__ = [
+    "DistributedLoss",
+    "distributed_dataset_metrics",
+    "distributed_dataset_recall",
+    "distributed_recall_at_k",
+    "distributed_retrieval_metrics",
+]

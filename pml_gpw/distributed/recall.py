@@ -4,19 +4,17 @@ Shapes: N queries and M references of all processes, n and m of them of this pro
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 
 from ..evaluation.metrics import recall_at_k, recall_of_ranks
-from ..evaluation.options import check_backend_and_metric, check_ks_within, checked_ks
 from ..evaluation.ranks import FirstRelevantSearch
-from ..evaluation.relevance import count_same_label, warn_without_relevant
-from ..evaluation.retrieval import Array, RetrievalTask, checked_retrieval
-from .query_blocks import iter_query_blocks
+from ..evaluation.relevance import warn_without_relevant
+from ..evaluation.retrieval import Array
 from .reductions import GroupReductions
-from .status import all_gather_status, must_be_alike, propagate_errors, several_processes
+from .shards import checked_shard, iter_retrievals
+from .status import all_gather_status, propagate_errors, several_processes
 
 
 @torch.no_grad()
@@ -87,61 +85,25 @@ def distributed_recall_at_k(
     """
     if not several_processes(group):
         return recall_at_k(query, query_labels, reference, reference_labels, ks, backend, metric)
+    shard = checked_shard(
+        group, query, query_labels, reference, reference_labels, ks, backend, metric
+    )
     with propagate_errors(group):
-        check_backend_and_metric(backend, metric)
-        ks = checked_ks(ks)
-        task = checked_retrieval(query, query_labels, reference, reference_labels, min_rows=0)
-        leave_one_out = reference is None
-        shards = all_gather_status(group, ShardSummary.of_task(task, leave_one_out, ks, metric))
-    must_be_alike([shard.must_match for shard in shards])
-    query_sizes = [shard.num_queries for shard in shards]
-    reference_sizes = [shard.num_references for shard in shards]
-    _check_some_rows("query", query_sizes)
-    _check_some_rows("reference", reference_sizes)
-    check_ks_within(ks, sum(reference_sizes) - leave_one_out)
-    with propagate_errors(group):
-        reductions = GroupReductions(group, reference_sizes)
+        reductions = GroupReductions(group, shard.reference_sizes)
         search = FirstRelevantSearch(
-            task.reference, task.reference_labels, ks, metric, backend, reductions
+            shard.task.reference,
+            shard.task.reference_labels,
+            shard.ks,
+            metric,
+            backend,
+            reductions,
         )
         ranks, has_relevant = [], []
-        for block in iter_query_blocks(
-            task.query, task.query_labels, query_sizes, search.largest_shard, group
-        ):
-            self_index = block.indices if leave_one_out else torch.full_like(block.indices, -1)
-            same_label = reductions.sum(count_same_label(block.labels, task.reference_labels))
-            keep = same_label > (self_index >= 0)
-            ranks.append(search.ranks(block.query[keep], block.labels[keep], self_index[keep]))
-            has_relevant.append(keep)
-        result = recall_of_ranks(torch.cat(ranks), ks)
+        for queries in iter_retrievals(shard, search.largest_shard, reductions, group):
+            ranks.append(search.ranks(queries.query, queries.labels, queries.self_index))
+            has_relevant.append(queries.has_relevant)
+        result = recall_of_ranks(torch.cat(ranks), shard.ks)
         if dist.get_rank(group) == 0:
             warn_without_relevant(torch.cat(has_relevant), stacklevel=3)
         all_gather_status(group)
     return result
-
-
-class ShardSummary(NamedTuple):
-    """What each process tells the others of its shard before the search."""
-
-    num_queries: int
-    num_references: int
-    must_match: dict[str, Any]
-
-    @classmethod
-    def of_task(
-        cls, task: RetrievalTask, leave_one_out: bool, ks: tuple[int, ...], metric: str
-    ) -> "ShardSummary":
-        """The summary of the task of one process."""
-        must_match = {
-            "reference": "None" if leave_one_out else "given",
-            "ks": ks,
-            "metric": metric,
-            "dims": task.query.shape[1],
-            "dtype of query": task.query.dtype,
-        }
-        return cls(len(task.query), len(task.reference), must_match)
-
-
-def _check_some_rows(name: str, sizes: list[int]) -> None:
-    if not any(sizes):
-        raise ValueError(f"{name} must have at least one row on some rank, got none on any")

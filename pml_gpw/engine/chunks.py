@@ -1,4 +1,4 @@
-"""The pairs of all anchors, chunk by chunk; the N×M matrix is never held.
+"""The pairs of all anchors, chunk by chunk; of more than 64 MB the N×M matrix is never held.
 
 Shapes: N anchors, M references, D dims, C rows of a chunk.
 """
@@ -107,7 +107,7 @@ class StreamedBatch:
     needs_gradient: bool = False
 
     @property
-    def holds_all_weights(self) -> bool:
+    def may_hold_all_weights(self) -> bool:
         """Whether the weights of all anchors may be held at once, which saves a product."""
         is_small = self.y is self.x and len(self.x) ** 2 <= HELD_ELEMENTS
         return self.needs_gradient and self.plan.chunk_size is None and is_small

@@ -4,14 +4,16 @@ Any weighting and mining will do, users' own included; no kernel is written for 
 Shapes: N anchors, M references, C rows of a chunk.
 """
 
+import warnings
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import is_dataclass
 from functools import cache, lru_cache
 from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from ..mining import PairMining
 from ..mining.base import mine_rows
@@ -25,27 +27,30 @@ LOWEST_TORCH = (2, 6)
 """Before, ``torch.compile`` makes another graph for each value of a hyper-parameter."""
 
 
+DEVICES = ("cuda", "xpu")
+"""Where rows are fused unless somebody says otherwise. On a CPU compiling takes seconds, and a
+batch whose mining leaves few pairs is quicker without."""
+
+CPU_OPTIONS: dict[str, Any] = {"realize_reads_threshold": 100}
+"""Masks are computed again in each loop over a row, rather than written and read as bytes, which
+takes three times as long."""
+
+FIRST = 2
+"""The number of the first anchor inside a graph: for 0 and 1 torch makes graphs of their own."""
+
+
 class FusedRows(NamedTuple):
     """What the rows of a chunk come to."""
 
     losses: Tensor  # (C,)
     num_pos: Tensor  # (C,)
     num_neg: Tensor  # (C,)
-    signed: Tensor  # (C, M), in the place of the similarities: + for negatives, − for positives
+    signed: Tensor  # (C, M), + for negatives and − for positives, where similarities stood
     least: Tensor  # (), the least weight, which must not be negative
 
 
-DEVICES = ("cuda", "xpu")
-"""Where rows are fused unless somebody says otherwise. On a CPU compiling takes seconds, and a
-batch whose mining leaves few pairs is quicker without."""
-
 RowsOfChunk = Callable[[Tensor, slice, Origin], FusedRows]
 """From similarities (C, M), their anchors and their origin to what their rows come to."""
-
-
-CPU_OPTIONS: dict[str, Any] = {"realize_reads_threshold": 100}
-"""Masks are computed again in each loop over a row, rather than written and read as bytes, which
-takes three times as long."""
 
 
 class CannotFuse(RuntimeError):
@@ -79,26 +84,23 @@ def fused_rows(
             raise CannotFuse(f"fused=True needs torch >= {lowest}, got {torch.__version__}")
         return None
     template = _rows_of_labels if isinstance(pairs, LabelPairs) else _rows_of_masks
-    function, weighting, mining = _prepared(template, weighting, mining, device.type)
-    if fused is None and function.cannot is not None:
-        return None
-    key_of = (lambda origin: origin.key) if mining is not None and mining.is_random else _no_key
+    is_random = mining is not None and mining.is_random
 
     def rows_of(sim: Tensor, anchors: slice, origin: Origin) -> FusedRows:
         if isinstance(pairs, LabelPairs):
             given = pairs.labels[anchors], pairs.reference_labels
         else:
             given = pairs.masks(anchors)
-        self_index = pairs.self_index
-        if self_index is None:  # as a tensor too, since None would be another graph
+        if pairs.self_index is None:  # as a tensor too, since None would be another graph
             self_index = given[0].new_full((len(sim),), -1, dtype=torch.int64)
         else:
-            self_index = self_index[anchors]
-        number = origin.first_anchor + anchors.start + FIRST
+            self_index = pairs.self_index[anchors]
         # Without what they are views of, whose sizes would make other graphs.
-        tensors = (tensor.data for tensor in (sim, *given, self_index))
-        rules = key_of(origin), number, weighting, mining
-        return function((*tensors, *rules), must=fused is True)
+        tensors = (tensor.data.contiguous() for tensor in (sim, *given, self_index))
+        key = origin.key if is_random else None
+        number = origin.first_anchor + anchors.start + FIRST
+        function = _fused_function(template, *map(_identity, (weighting, mining)), _kind(sim))
+        return function((*tensors, key, number, weighting, mining), must=fused is True)
 
     return rows_of
 
@@ -134,10 +136,6 @@ def warm_up(
             rows(sim, slice(0, n), Origin(0, key, pairs.self_index))
 
 
-FIRST = 2
-"""The number of the first anchor inside a graph: for 0 and 1 torch makes graphs of their own."""
-
-
 def _rows_of_labels(
     sim: Tensor,
     labels: Tensor,
@@ -149,23 +147,10 @@ def _rows_of_labels(
     mining: PairMining | None,
 ) -> FusedRows:
     masks = label_masks(labels, reference_labels, self_index)
-    return _weighed_rows(sim, *masks, self_index, key, number, weighting, mining)
+    return _rows_of_masks(sim, *masks, self_index, key, number, weighting, mining)
 
 
 def _rows_of_masks(
-    sim: Tensor,
-    pos: Tensor,
-    neg: Tensor,
-    self_index: Tensor,
-    key: Tensor | None,
-    number: int,
-    weighting: PairWeighting,
-    mining: PairMining | None,
-) -> FusedRows:
-    return _weighed_rows(sim, pos, neg, self_index, key, number, weighting, mining)
-
-
-def _weighed_rows(
     sim: Tensor,
     pos: Tensor,
     neg: Tensor,
@@ -189,71 +174,69 @@ class _FusedFunction:
     """A template for one weighting and mining: compiled, or plain where that is impossible."""
 
     def __init__(self, template: Any, name: str, device: str) -> None:
-        # A code object of its own: torch gives up after 8 graphs for one, and runs on eagerly
-        # without a word.
+        # A code object of its own, since torch allows 8 graphs for one.
         code = template.__code__.replace(co_name=name)
         self._plain = FunctionType(code, template.__globals__, name)
         options = CPU_OPTIONS if device == "cpu" else None
         self._compiled = torch.compile(self._plain, dynamic=True, fullgraph=True, options=options)
-        self.cannot: Exception | None = None
+        self._cannot = False
+        self._has_warned = False
 
     def __call__(self, arguments: tuple[Any, ...], must: bool) -> FusedRows:
-        sim = arguments[0]
+        sim, *_, weighting, mining = arguments
         if min(sim.shape) < 2:  # sizes 0 and 1 would be other graphs
             return self._plain(*arguments) if sim.numel() else _no_rows(sim)
-        if self.cannot is None:
-            try:
-                return self._compiled(*arguments)
-            except _compiler_errors() as error:
-                self.cannot = error
+        # torch.compile refuses to run below a dispatch mode.
+        if is_in_torch_dispatch_mode() or (self._cannot and not must):
+            return self._plain(*arguments)
+        errors = _compiler_errors()
+        try:
+            return self._compiled(*arguments)
+        except errors.too_many_graphs:
+            self._warn_of_graphs(weighting, mining)
+            return self._plain(*arguments)
+        except errors.others as error:
+            # Its text alone: the error would keep the similarities alive.
+            why = str(error).strip() or type(error).__name__
+        self._cannot = True
+        found = self._plain(*arguments)  # raises what is wrong with the formula itself
         if must:
-            weighting, mining = arguments[-2:]
             raise CannotFuse(
-                f"fused=True: torch.compile cannot take {weighting} with {mining} here: "
-                f"{str(self.cannot).strip() or type(self.cannot).__name__}"
-            ) from self.cannot
-        return self._plain(*arguments)
+                f"fused=True: torch.compile cannot take {weighting} with {mining} here: {why}"
+            )
+        return found
+
+    def _warn_of_graphs(self, weighting: PairWeighting, mining: PairMining | None) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{weighting} with {mining} has compiled as many graphs as torch allows for one "
+                "function; what needs another one runs eagerly",
+                stacklevel=2,
+            )
 
 
-def _prepared(
-    template: Any, weighting: PairWeighting, mining: PairMining | None, device: str
-) -> tuple[_FusedFunction, PairWeighting, PairMining | None]:
-    """The function of two rules, and the rules with their numbers as floats."""
-    try:
-        return _found(template, weighting, mining, device)
-    except TypeError:  # a rule that cannot be hashed
-        return _found.__wrapped__(template, weighting, mining, device)
-
-
-@lru_cache
-def _found(
-    template: Any, weighting: PairWeighting, mining: PairMining | None, device: str
-) -> tuple[_FusedFunction, PairWeighting, PairMining | None]:
-    weighting, mining = _with_floats(weighting), _with_floats(mining)
-    return (
-        _fused_function(template, _identity(weighting), _identity(mining), device),
-        weighting,
-        mining,
-    )
-
-
-@cache
-def _fused_function(template: Any, weighting: Any, mining: Any, device: str) -> _FusedFunction:
+@lru_cache(maxsize=256)
+def _fused_function(template: Any, weighting: Any, mining: Any, kind: Any) -> _FusedFunction:
     names = template.__name__, weighting[0].__name__, mining[0].__name__
-    return _FusedFunction(template, "_".join(names), device)
+    return _FusedFunction(template, "_".join(names), kind[0].type)
+
+
+class _CompilerErrors(NamedTuple):
+    too_many_graphs: tuple[type[Exception], ...]
+    others: tuple[type[Exception], ...]
 
 
 @cache
-def _compiler_errors() -> tuple[type[Exception], ...]:
+def _compiler_errors() -> _CompilerErrors:
     """What ``torch.compile`` raises where it, or the compiler behind it, does not work."""
-    from torch._dynamo.exc import TorchDynamoException
-    from torch._inductor.exc import InductorError
+    from torch._dynamo import exc
+    from torch._inductor import exc as inductor
 
-    return TorchDynamoException, InductorError
-
-
-def _no_key(origin: Origin) -> None:
-    """A rule that draws nothing is not told of a key, which would be another graph."""
+    too_many = [getattr(exc, "FailOnRecompileLimitHit", None)]
+    others = [exc.TorchDynamoException, getattr(inductor, "InductorError", None)]
+    found = (tuple(e for e in each if e is not None) for each in (too_many, others))
+    return _CompilerErrors(*found)
 
 
 def _no_rows(sim: Tensor) -> FusedRows:
@@ -261,26 +244,21 @@ def _no_rows(sim: Tensor) -> FusedRows:
     return FusedRows(nothing, nothing, nothing, torch.zeros_like(sim), sim.new_zeros(()))
 
 
-def _with_floats(rule: Any) -> Any:
-    """The rule with its numbers as floats, where so annotated: an integer would be a constant."""
-    if not is_dataclass(rule) or isinstance(rule, type):
-        return rule
-    changed = {
-        field.name: float(value)
-        for field in fields(rule)
-        if "float" in str(field.type) and type(value := getattr(rule, field.name)) is int
-    }
-    return replace(rule, **changed) if changed else rule
+CONSTANTS = (str, bool, int, tuple, type(None))
+"""Values of a rule that a graph keeps as constants: another one is another function."""
 
 
 def _identity(rule: Any) -> tuple[Any, ...]:
-    """The class of a rule and those of its values that a graph keeps as constants."""
-    if not is_dataclass(rule):
-        return (type(rule),)
-    values = ((field.name, getattr(rule, field.name)) for field in fields(rule))
-    constants = tuple((name, value) for name, value in values if type(value) is not float)
+    """The class of a rule and its constants; not its other values, which the graph looks at."""
+    values = getattr(rule, "__dict__", {}).items() if is_dataclass(rule) else ()
+    constants = [(name, type(v), v) for name, v in values if isinstance(v, CONSTANTS)]
     try:
-        hash(constants)
-    except TypeError:
+        hash(tuple(constants))
+    except TypeError:  # a tuple of what cannot be hashed
         return (type(rule),)
-    return type(rule), constants
+    return type(rule), *constants
+
+
+def _kind(sim: Tensor) -> tuple[Any, ...]:
+    """What would make other graphs beside sizes and rules."""
+    return sim.device, sim.dtype, torch.is_inference_mode_enabled()

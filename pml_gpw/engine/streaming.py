@@ -1,4 +1,4 @@
-"""Losses and exact gradients from embeddings, in chunks of anchors: no N×M matrix is ever held.
+"""Losses and exact gradients from embeddings, in chunks of anchors rather than from an N×M matrix.
 
 Shapes: N anchors, M references, D dims, C rows of a chunk.
 """
@@ -67,7 +67,7 @@ class _StreamedLosses(torch.autograd.Function):
         if uniform_upstream and (needs_x or needs_y):
             products = GradientProducts(factors.x.rows, factors.y.rows, needs_y)
         parts = []
-        for chunk in weighed_chunks(factors.streamed(streamed), weighting):
+        for chunk in weighed_chunks(factors.streamed(streamed), weighting, products is not None):
             parts.append((chunk.losses, chunk.num_pos, chunk.num_neg))
             if products is None:
                 chunk.refuse_bad_weights()
@@ -82,7 +82,7 @@ class _StreamedLosses(torch.autograd.Function):
             # Without the embeddings, which would hold the graph.
             nothing = x.new_empty(0)
             ctx.kept = streamed.of(nothing, nothing), weighting
-            ctx.versions = versions(streamed.pairs)
+            ctx.versions = _versions(streamed.pairs)
         ctx.uniform_upstream = uniform_upstream
         losses, num_pos, num_neg = _joined(parts, x)
         ctx.mark_non_differentiable(num_pos, num_neg)
@@ -101,14 +101,14 @@ class _StreamedLosses(torch.autograd.Function):
             scale = upstream[0] if len(upstream) else 0.0
             grad_x, grad_y = grad_x * scale, None if grad_y is None else grad_y * scale
         else:
-            if versions(streamed.pairs) != ctx.versions:
+            if _versions(streamed.pairs) != ctx.versions:
                 raise RuntimeError("labels or pairs were changed in place before backward")
             x = UnitRows(*rows[:3])
             factors = _Factors(x, x if rows[3] is None else UnitRows(*rows[3:]))
             # Whoever calls backward may do so under autocast, or with create_graph.
             with torch.no_grad(), full_precision(upstream):
                 products = GradientProducts(x.rows, factors.y.rows, ctx.needs_input_grad[1])
-                for chunk in weighed_chunks(factors.streamed(streamed), weighting):
+                for chunk in weighed_chunks(factors.streamed(streamed), weighting, True):
                     chunk.add_to(products, upstream[chunk.anchors])
                 grad_x, grad_y = factors.gradients(products)
         if torch.is_grad_enabled():  # create_graph=True
@@ -148,7 +148,7 @@ def _joined(parts: Sequence[tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...
     return tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
 
-def versions(pairs: Pairs) -> list[int]:
+def _versions(pairs: Pairs) -> list[int]:
     """How often each tensor of the pairs was changed in place."""
     tensors = [value for value in vars(pairs).values() if isinstance(value, Tensor)]
     return [0 if tensor.is_inference() else tensor._version for tensor in tensors]

@@ -6,14 +6,12 @@ Shapes: N anchors, M references, C rows of a chunk.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from torch import Tensor
 from typing_extensions import override
 
-from ..value_checks import may_look, report
 from ..weightings import PairWeighting, PairWeights, Rows
-from ..weightings.base import negative_weight, weigh
+from ..weightings.base import refuse_negative_weight, weigh
 from .chunks import StreamedBatch, iter_chunks, iter_products
 from .fused import fused_rows
 from .gradients import GradientProducts, refuse_bad_weights
@@ -79,15 +77,16 @@ class FusedChunk(WeighedChunk):
 
     @override
     def refuse_bad_weights(self) -> None:
-        problem = partial(negative_weight, self.weighting, self.least.dtype)
-        if not may_look(self.least):
-            report(self.least, problem)
-        elif (error := problem(self.least)) is not None:
-            raise error
+        refuse_negative_weight(self.weighting, self.least)
 
 
-def weighed_chunks(streamed: StreamedBatch, weighting: PairWeighting) -> Iterator[WeighedChunk]:
-    """Each chunk of anchors, weighed; valid until the next one."""
+def weighed_chunks(
+    streamed: StreamedBatch, weighting: PairWeighting, forms_gradients: bool
+) -> Iterator[WeighedChunk]:
+    """Each chunk of anchors, weighed; valid until the next one.
+
+    ``forms_gradients``: whether every chunk is added to gradients.
+    """
     rules = weighting, streamed.mining
     fused = fused_rows(*rules, streamed.pairs, streamed.plan.fused, streamed.x.device)
     if fused is None:
@@ -98,6 +97,7 @@ def weighed_chunks(streamed: StreamedBatch, weighting: PairWeighting) -> Iterato
         return
     streamed = streamed.with_unit_rows()
     n = len(streamed.x)
-    whole = streamed.x.new_empty(n, n) if streamed.holds_all_weights else None
+    holds_all = forms_gradients and streamed.may_hold_all_weights
+    whole = streamed.x.new_empty(n, n) if holds_all else None
     for anchors, sim in iter_products(streamed, whole):
         yield FusedChunk(weighting, anchors, *fused(sim, anchors, streamed.origin), whole)

@@ -1,4 +1,4 @@
-"""Exact Recall@K, as a function, on a data set, and as an accuracy calculator of PML."""
+"""Exact Recall@K, R-precision and MAP@R: functions, of a model, an accuracy calculator of PML."""
 
 from typing import TYPE_CHECKING
 
@@ -6,16 +6,28 @@ from ..lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .calculator import RecallCalculator
-    from .metrics import recall_at_k
-    from .model_recall import dataset_recall
+    from .metrics import map_at_r, r_precision, recall_at_k, retrieval_metrics
+    from .model_recall import dataset_metrics, dataset_recall
 
-__all__ = ["RecallCalculator", "dataset_recall", "recall_at_k"]
+__all__ = [
+    "RecallCalculator",
+    "dataset_metrics",
+    "dataset_recall",
+    "map_at_r",
+    "r_precision",
+    "recall_at_k",
+    "retrieval_metrics",
+]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "RecallCalculator": "calculator",
+        "dataset_metrics": "model_recall",
         "dataset_recall": "model_recall",
+        "map_at_r": "metrics",
+        "r_precision": "metrics",
         "recall_at_k": "metrics",
+        "retrieval_metrics": "metrics",
     },
 )

@@ -1,4 +1,4 @@
-"""Recall@K as an accuracy calculator of pytorch-metric-learning (PML)."""
+"""Recall@K, R-precision and MAP@R as an accuracy calculator of pytorch-metric-learning (PML)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -17,7 +17,9 @@ from typing_extensions import override
 from .. import checks
 from .backends import import_faiss
 from .knn import SimilarityKNN
+from .metrics import ALL_METRICS
 from .options import check_backend_and_metric, check_ks_within, checked_device, checked_ks
+from .ranked_relevance import query_measures
 from .ranks import first_relevant_ranks
 from .relevance import has_relevant_reference, warn_without_relevant
 from .retrieval import (
@@ -29,27 +31,32 @@ from .retrieval import (
     checked_retrieval,
 )
 
+# name of a metric → field of the measures of queries
+EXACT_PRECISIONS = {"map_at_r": "average_precision", "r_precision": "r_precision"}
+
 
 class RecallCalculator(AccuracyCalculator):
-    """Recall@K as metrics ``recall_at_1``, ``recall_at_2``, ... of a PML accuracy calculator.
+    """``recall_at_1``, ``recall_at_2``, ..., ``r_precision``, ``map_at_r`` in a PML calculator.
 
-    The values are those of :func:`recall_at_k`, for PML's testers and hooks. PML's own metrics can
-    be requested beside them; PML computes those, from neighbour lists in the order of the same
-    ``metric`` and no longer than they need.
+    The values are those of :func:`retrieval_metrics`, for PML's testers and hooks. PML's own
+    metrics can be requested beside them; PML computes those, from neighbour lists in the order of
+    the same ``metric`` and no longer than they need. Its name of MAP@R is
+    ``mean_average_precision_at_r``.
 
     With a ``label_comparison_fn``, a reference is relevant where that function says so, and
-    Recall@K comes from PML's float32 neighbour lists; labels are float32 there, and integers beyond
-    ±2**24 are refused. Otherwise labels are integers and Recall@K is exact.
+    all metrics come from PML's float32 neighbour lists; labels are float32 there, and integers
+    beyond ±2**24 are refused. Otherwise labels are integers, and the metrics above are exact.
 
     Args:
         ks: the K to compute.
         backend: "torch", "faiss" or "auto", as in :func:`recall_at_k`.
         metric: the similarity: "cosine", "dot" or "l2".
-        include: names of metrics to compute. Where none of them is a Recall@K, all of ``ks`` are
-            computed as well.
+        include: names of metrics to compute, as ``("map_at_r", "r_precision")``. Where none of them
+            is a Recall@K, all of ``ks`` are computed as well.
         exclude: names of metrics not to compute.
         device: where to compute; where the queries are, if not given.
-        knn_func: PML's search for neighbours, if its own metrics are to have another one.
+        knn_func: PML's search for neighbours, if its own metrics are to have another one;
+            ``r_precision`` is one of them then.
         kwargs: the other arguments of PML's ``AccuracyCalculator``: ``return_per_class``,
             ``avg_of_avgs``, ``k``, ``label_comparison_fn``, ``kmeans_func``.
 
@@ -66,6 +73,9 @@ class RecallCalculator(AccuracyCalculator):
         >>> embeddings = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
         >>> calculator.get_accuracy(embeddings, torch.tensor([0, 1, 0, 1]))
         {'recall_at_1': 0.0, 'recall_at_2': 0.75}
+        >>> calculator = RecallCalculator(ks=(1,), metric="l2", include=("map_at_r",))
+        >>> calculator.get_accuracy(embeddings, torch.tensor([0, 0, 1, 1]))
+        {'map_at_r': 0.75, 'recall_at_1': 0.75}
     """
 
     def __init__(
@@ -88,6 +98,9 @@ class RecallCalculator(AccuracyCalculator):
             setattr(self, f"calculate_{name}", partial(self._recall_from_neighbor_lists, k))
         if isinstance(include, (tuple, list)) and not any(n in include for n in self.ks_by_name):
             include = (*include, *self.ks_by_name)
+        self.exact_precisions = EXACT_PRECISIONS.copy()
+        if knn_func is not None:  # which is asked for the lists of PML's metrics
+            del self.exact_precisions["r_precision"]
         self.requested_device = checked_device(device)
         for name in ("label_comparison_fn", "kmeans_func"):
             checks.module_like(name, kwargs.get(name))
@@ -135,8 +148,10 @@ class RecallCalculator(AccuracyCalculator):
                 ref_includes_query,
                 self.requested_device,
             )
-            values = self._exact_recalls(
-                task, {n: k for n, k in self.ks_by_name.items() if n in metrics}
+            values = self._exact_metrics(
+                task,
+                {name: k for name, k in self.ks_by_name.items() if name in metrics},
+                {name: of for name, of in self.exact_precisions.items() if name in metrics},
             )
             values |= self._pml_metrics(task, [name for name in metrics if name not in values])
         else:
@@ -146,25 +161,36 @@ class RecallCalculator(AccuracyCalculator):
         self.curr_function_dict = metrics
         return {name: values[name] for name in metrics}
 
-    def _exact_recalls(self, task: RetrievalTask, ks_by_name: dict[str, int]) -> dict[str, Any]:
-        if not ks_by_name:
+    def _exact_metrics(
+        self, task: RetrievalTask, ks_by_name: dict[str, int], precisions: dict[str, str]
+    ) -> dict[str, Any]:
+        if not (ks_by_name or precisions):
             return {}
         check_ks_within(ks_by_name.values(), task.num_compared)
         has_relevant = has_relevant_reference(task)
-        warn_without_relevant(has_relevant, stacklevel=4)
+        warn_without_relevant(
+            has_relevant, stacklevel=4, metrics=ALL_METRICS if precisions else "Recall@K is"
+        )
         if not has_relevant.any():
             nan = nan_accuracy(task.query_labels.unique(), self.return_per_class)
-            return dict.fromkeys(ks_by_name, nan)
+            return dict.fromkeys([*ks_by_name, *precisions], nan)
         task = task.filter_queries(has_relevant)
-        ranks = first_relevant_ranks(task, (*ks_by_name.values(),), self.metric, self.backend)
-        return {name: self._mean(ranks < k, task.query_labels) for name, k in ks_by_name.items()}
+        ks = (*ks_by_name.values(),)
+        if precisions:
+            measures = query_measures(task, ks, self.metric, self.backend)
+            ranks = measures.ranks
+        else:
+            ranks = first_relevant_ranks(task, ks, self.metric, self.backend)
+        values = {name: ranks < k for name, k in ks_by_name.items()}
+        values |= {name: getattr(measures, of) for name, of in precisions.items()}
+        return {name: self._mean(value, task.query_labels) for name, value in values.items()}
 
-    def _mean(self, hits: Tensor, labels: Tensor) -> float | list[float]:
+    def _mean(self, values: Tensor, labels: Tensor) -> float | list[float]:
         """PML's mean over queries or classes, without its (N, classes) matrix."""
         if not (self.avg_of_avgs or self.return_per_class):
-            return hits.double().mean().item()
+            return values.double().mean().item()
         _, class_index = labels.unique(return_inverse=True)
-        class_means = class_index.bincount(weights=hits.double()) / class_index.bincount()
+        class_means = class_index.bincount(weights=values.double()) / class_index.bincount()
         return class_means.tolist() if self.return_per_class else class_means.mean().item()
 
     def _pml_metrics(self, task: RetrievalTask, names: list[str]) -> dict[str, Any]:
@@ -211,8 +237,10 @@ class RecallCalculator(AccuracyCalculator):
 
     @override
     def _get_accuracy(self, function_dict: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        if self.ks_by_name.keys() & function_dict.keys():
-            warn_without_relevant(kwargs["not_lone_query_mask"], stacklevel=6)
+        ours = function_dict.keys() & {"map_at_r", *self.ks_by_name}
+        if ours:
+            names = ALL_METRICS if "map_at_r" in ours else "Recall@K is"
+            warn_without_relevant(kwargs["not_lone_query_mask"], stacklevel=6, metrics=names)
         return super()._get_accuracy(function_dict, **kwargs)
 
     def _recall_from_neighbor_lists(
@@ -232,10 +260,14 @@ class RecallCalculator(AccuracyCalculator):
             relevant.any(dim=1).double(), labels, self.avg_of_avgs, self.return_per_class
         )
 
+    def calculate_map_at_r(self, **kwargs: Any) -> float | list[float]:
+        """MAP@R from neighbour lists, for labels that only ``label_comparison_fn`` can compare."""
+        return self.calculate_mean_average_precision_at_r(**kwargs)
+
     @override
     def requires_knn(self) -> list[str]:
         # PML omits mean_reciprocal_rank, which needs neighbour lists too.
-        return [*super().requires_knn(), "mean_reciprocal_rank", *self.ks_by_name]
+        return [*super().requires_knn(), "mean_reciprocal_rank", "map_at_r", *self.ks_by_name]
 
     @override
     def determine_k(
@@ -246,15 +278,21 @@ class RecallCalculator(AccuracyCalculator):
         names = [name for name in self.get_curr_metrics() if name in self.requires_knn()]
         ks = [self.ks_by_name[name] for name in names if name in self.ks_by_name]
         check_ks_within(ks, num_compared)
+        largest_class = int(bin_counts.max()) - int(ref_includes_query)
         if self.k is None:
-            largest_class = int(bin_counts.max()) - int(ref_includes_query)
             needs = {"precision_at_1": 1} | self.ks_by_name
-            needs |= dict.fromkeys(("r_precision", "mean_average_precision_at_r"), largest_class)
+            at_r = ("r_precision", "map_at_r", "mean_average_precision_at_r")
+            needs |= dict.fromkeys(at_r, largest_class)
             k = max(needs.get(name, num_compared) for name in names)
         else:
             k = super().determine_k(bin_counts, num_reference_embeddings, ref_includes_query)
             if ks and max(ks) > k:
                 raise ValueError(f"k must be at least the largest of ks, {max(ks)}, got {k}")
+            if "map_at_r" in names and largest_class > k:
+                raise ValueError(
+                    f"k must be at least {largest_class}, the largest number of relevant "
+                    f"references, for map_at_r, got {k}"
+                )
         return min(max(k, 1), num_compared)
 
     @override

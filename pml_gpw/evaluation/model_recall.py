@@ -1,4 +1,4 @@
-"""Recall@K of a model on a data set."""
+"""Recall@K, R-precision and MAP@R of a model on a data set."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .. import checks
 from .backends import import_faiss
-from .metrics import recall_at_k
+from .metrics import recall_at_k, retrieval_metrics
 from .options import check_backend_and_metric, checked_ks
 
 
@@ -58,11 +58,55 @@ def dataset_recall(
         {1: 0.0, 2: 0.75, 3: 1.0}
     """
     ks = checked_arguments(queries, references, ks, backend, metric, batch_size, workers)
-    query, query_labels = embed_dataset(model, queries, batch_size, workers)
-    reference = reference_labels = None
-    if references is not None:
-        reference, reference_labels = embed_dataset(model, references, batch_size, workers)
-    return recall_at_k(query, query_labels, reference, reference_labels, ks, backend, metric)
+    embedded = _embed_datasets(model, queries, references, batch_size, workers)
+    return recall_at_k(*embedded, ks, backend, metric)
+
+
+def dataset_metrics(
+    model: nn.Module,
+    queries: Any,
+    references: Any = None,
+    *,
+    ks: Iterable[int] | None = None,
+    backend: str = "auto",
+    metric: str = "cosine",
+    batch_size: int = 64,
+    workers: int = 0,
+) -> dict[str, float]:
+    """Recall@K, R-precision and MAP@R of a model on a data set, from one pass and one search.
+
+    Images, modes and protocols are those of :func:`dataset_recall`; :func:`retrieval_metrics` says
+    where the equations are.
+
+    Args:
+        model: maps a batch of images to embeddings (B, D), on the device where its parameters are.
+        queries: a data set of (image tensor, integer label).
+        references: a data set to search in. Without it, the queries are searched in.
+        ks: the K to compute; ``queries.ks`` where not given.
+        backend: "torch", "faiss" or "auto", as in :func:`recall_at_k`.
+        metric: the similarity: "cosine", "dot" or "l2".
+        batch_size: images per step.
+        workers: processes that load images.
+
+    Returns:
+        ``recall_at_K`` for each K, ``r_precision`` and ``map_at_r``, each in 0..1.
+
+    Raises:
+        ValueError: as :func:`retrieval_metrics`; or for an empty data set, or one without ``ks``.
+        ImportError: for ``backend="faiss"`` without faiss.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from pml_gpw.evaluation import dataset_metrics
+        >>> images = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
+        >>> queries = TensorDataset(images, torch.tensor([0, 0, 1, 1]))
+        >>> dataset_metrics(torch.nn.Identity(), queries, ks=(1,), metric="l2")
+        {'recall_at_1': 0.75, 'r_precision': 0.75, 'map_at_r': 0.75}
+    """
+    ks = checked_arguments(queries, references, ks, backend, metric, batch_size, workers)
+    embedded = _embed_datasets(model, queries, references, batch_size, workers)
+    return retrieval_metrics(*embedded, ks, backend, metric)
 
 
 def checked_arguments(
@@ -99,6 +143,15 @@ def _check_dataset(name: str, dataset: Any) -> None:
         raise ValueError(
             f"{name} must be a data set with a length and items (image, label), got {kind.__name__}"
         )
+
+
+def _embed_datasets(
+    model: nn.Module, queries: Any, references: Any, batch_size: int, workers: int
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    query = embed_dataset(model, queries, batch_size, workers)
+    if references is None:
+        return *query, None, None
+    return *query, *embed_dataset(model, references, batch_size, workers)
 
 
 def embed_dataset(

@@ -49,8 +49,9 @@ class FirstRelevantSearch:
         self.vectors = to_vectors(self.reference_map, reference, torch.float32)
         # FAISS cannot search an empty shard.
         self.search = BACKENDS[backend if len(reference) else "torch"](self.vectors)
-        self.length = min(list_length(max(ks)), len(reference))
-        self.sorted_ks = torch.tensor(sorted(ks), device=reference.device)
+        self.largest_k = max(ks, default=0)
+        self.length = min(list_length(self.largest_k), len(reference))
+        self.sorted_ks = torch.tensor(sorted(ks), dtype=torch.int64, device=reference.device)
         # Shards take the same branches, and so exchange alike, only if they have the same numbers.
         margin = 2 * float32_error(self.vectors.shape[1]) + TIE_TOLERANCE
         shared = reductions.maximum(torch.tensor([len(reference), margin], dtype=torch.float64))
@@ -58,15 +59,25 @@ class FirstRelevantSearch:
 
     def ranks(self, query: Tensor, query_labels: Tensor, self_index: Tensor) -> Tensor:
         """The ranks (N,) of :func:`first_relevant_ranks`; all shards must get the same queries."""
-        same_rows = query is self.reference and self.query_map is self.reference_map
-        vectors = self.vectors if same_rows else to_vectors(self.query_map, query, torch.float32)
-        ranks = torch.empty_like(query_labels)
-        undecided = torch.empty_like(ranks, dtype=torch.bool)
+        vectors = self._query_vectors(query)
+        low, high = torch.empty_like(query_labels), torch.empty_like(query_labels)
         for rows in row_blocks(len(query), self.largest_shard):
-            low, high = self._rank_bounds(vectors[rows], query_labels[rows], self_index[rows])
-            ranks[rows] = low
-            undecided[rows] = self._count_ks_up_to(low) != self._count_ks_up_to(high)
+            similarities, indices = self.search(vectors[rows], self.length)
+            low[rows], high[rows] = self._rank_bounds(
+                similarities, indices, query_labels[rows], self_index[rows]
+            )
+        return self._decided_ranks(low, high, query, query_labels, self_index)
 
+    def _query_vectors(self, query: Tensor) -> Tensor:
+        same_rows = query is self.reference and self.query_map is self.reference_map
+        return self.vectors if same_rows else to_vectors(self.query_map, query, torch.float32)
+
+    def _decided_ranks(
+        self, low: Tensor, high: Tensor, query: Tensor, query_labels: Tensor, self_index: Tensor
+    ) -> Tensor:
+        """The lower bounds (N,) where they decide for all ks, exact ranks elsewhere."""
+        ranks = low
+        undecided = self._count_ks_up_to(low) != self._count_ks_up_to(high)
         if bool(undecided.any()):
             ranks[undecided] = exact_ranks(
                 to_vectors(self.query_map, query[undecided], torch.float64),
@@ -79,9 +90,8 @@ class FirstRelevantSearch:
         return ranks
 
     def _rank_bounds(
-        self, vectors: Tensor, labels: Tensor, self_index: Tensor
+        self, similarities: Tensor, indices: Tensor, labels: Tensor, self_index: Tensor
     ) -> tuple[Tensor, Tensor]:
-        similarities, indices = self.search(vectors, self.length)
         same_label = self.labels[indices] == labels[:, None]
         is_other = indices + self.reductions.reference_offset != self_index[:, None]
         return rank_bounds(

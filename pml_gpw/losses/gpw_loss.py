@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from pytorch_metric_learning.reducers import DivisorReducer, MeanReducer, SumReducer
 from torch import Tensor
+from torch.nn.modules import module
 from typing_extensions import override
 
 from .. import checks
@@ -39,7 +40,7 @@ class GPWLoss(ConfigFields, PairLoss):
 
     Any PML distance works; a distance D is read as S = −D and levels such as ``base`` as −base.
     With cosine or dot product similarity the loss streams: it takes the anchors in chunks and
-    never holds the N×M matrix. The value and gradient are the same. Inside a user's own
+    holds no N×M matrix of more than 64 MB. The value and gradient are the same. Inside a user's own
     ``torch.compile`` it is dense: a loop over chunks would be another graph for each N.
 
     Similarities, weights and sums are computed in at least float32, also under autocast.
@@ -152,8 +153,11 @@ class GPWLoss(ConfigFields, PairLoss):
 
     def has_uniform_upstream(self) -> bool:
         """Whether all anchors will have the same upstream gradient, as below a mean."""
-        known = all(getattr(type(self), name) is getattr(GPWLoss, name) for name in STEPS)
-        return known and type(self.reducer) in UNIFORM_REDUCERS
+        known = all(
+            getattr(getattr(self, name), "__func__", None) is getattr(GPWLoss, name)
+            for name in STEPS
+        )
+        return known and type(self.reducer) in UNIFORM_REDUCERS and not _is_hooked(self.reducer)
 
     def terms_of(self, losses: AnchorLosses, batch: PairBatch) -> LossDict:
         """The loss dictionary of PML for the losses of the anchors."""
@@ -192,3 +196,10 @@ class GPWLoss(ConfigFields, PairLoss):
     def _warn_if_none(self, reason: str, weighed: Tensor) -> None:
         if not weighed.numpy():
             self.warn_of_no_pairs(reason)
+
+
+def _is_hooked(reducer: Any) -> bool:
+    """Whether somebody may change the losses on their way through a reducer."""
+    own = "forward" in vars(reducer) or "element_reduction" in vars(reducer)
+    every = module._global_forward_pre_hooks or module._global_forward_hooks
+    return bool(own or reducer._forward_pre_hooks or reducer._forward_hooks or every)

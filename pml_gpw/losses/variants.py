@@ -43,7 +43,7 @@ def ms_variant(
 
     >>> ms_variant("SN")
     (None, GPWLoss(
-      MultiSimilarity(alpha=2, beta=50, base=0.5), None
+      MultiSimilarity(alpha=2.0, beta=50.0, base=0.5), None
       (distance): CosineSimilarity()
       (reducer): MeanReducer()
     ))

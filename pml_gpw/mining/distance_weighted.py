@@ -62,6 +62,7 @@ class DistanceWeightedMining(PairMining):
         checks.positive("nonzero_loss_cutoff", self.nonzero_loss_cutoff)
         checks.non_negative_integer("salt", self.salt)
         checks.instance("negated_distances", self.negated_distances, bool)
+        checks.floats(self, "cutoff", "nonzero_loss_cutoff")
 
     @override
     def select(self, pos: Rows, neg: Rows) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,7 @@ class MSMining(PairMining):
 
     def __post_init__(self) -> None:
         checks.non_negative("epsilon", self.epsilon)
+        checks.floats(self, "epsilon")
 
     @override
     def select(self, pos: Rows, neg: Rows) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,7 @@ class PairMarginMining(PairMining):
     def __post_init__(self) -> None:
         checks.finite("pos_margin", self.pos_margin)
         checks.finite("neg_margin", self.neg_margin)
+        checks.floats(self, "pos_margin", "neg_margin")
 
     @override
     def select(self, pos: Rows, neg: Rows) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..engine import LabelPairs, PairBatch
 from ..engine.arguments import ArgumentNames, checked_embeddings, drawn_key, resolved_batch
+from ..value_checks import begin_call
 
 NAMES = ArgumentNames("ref_emb", "ref_labels")
 
@@ -34,6 +35,7 @@ def pair_batch(
     (4, 4)
     """
     if isinstance(embeddings, PairBatch):
+        begin_call()
         return _with_key(embeddings, rules)
     given = checked_embeddings(embeddings, labels, ref_emb, ref_labels, NAMES)
     if isinstance(indices_tuple, PairBatch):  # from our forward, through somebody's own method

@@ -17,7 +17,7 @@ class ConfigField(Generic[T]):
     >>> loss = MSLoss()
     >>> loss.alpha = 3.0
     >>> loss.weighting
-    MultiSimilarity(alpha=3.0, beta=50, base=0.5)
+    MultiSimilarity(alpha=3.0, beta=50.0, base=0.5)
     """
 
     def __init__(self, holder: str) -> None:

@@ -1,5 +1,6 @@
 """What a pair weighting is: a formula for the weight of each pair, as an immutable value."""
 
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from .. import checks
-from ..value_checks import may_look
+from ..value_checks import may_look, report
 from .dense_rows import DenseRows
 from .pair_rows import Rows
 
@@ -125,13 +126,20 @@ def checked_weights(weighting: PairWeighting, weights: object) -> PairWeights:
 def refuse_negative_weights(weighting: PairWeighting, pos: Tensor, neg: Tensor) -> None:
     """Raise a ValueError that names the weighting where a weight is negative or NaN.
 
-    Only where a look at values does not wait.
+    Later, where a look at values would wait.
     """
     for weights in (pos, neg):
-        if may_look(weights) and weights.numel():
-            error = negative_weight(weighting, weights.dtype, weights.amin().cpu())
-            if error is not None:
-                raise error
+        if weights.numel():
+            refuse_negative_weight(weighting, weights.amin())
+
+
+def refuse_negative_weight(weighting: PairWeighting, least: Tensor) -> None:
+    """The same for the least weight, ()."""
+    problem = partial(negative_weight, weighting, least.dtype)
+    if not may_look(least):
+        report(least, problem)
+    elif (error := problem(least.cpu())) is not None:
+        raise error
 
 
 def negative_weight(

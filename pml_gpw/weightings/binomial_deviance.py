@@ -40,6 +40,7 @@ class BinomialDeviance(PairWeighting):
         checks.positive("alpha", self.alpha)
         checks.positive("beta", self.beta)
         checks.finite("base", self.base)
+        checks.floats(self, "alpha", "beta", "base")
 
     @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:

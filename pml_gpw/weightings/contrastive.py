@@ -33,6 +33,7 @@ class Contrastive(PairWeighting):
 
     def __post_init__(self) -> None:
         checks.finite("margin", self.margin)
+        checks.floats(self, "margin")
 
     @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:

@@ -43,6 +43,7 @@ class LiftedStructure(PairWeighting):
         checks.positive("beta", self.beta)
         if self.margin is not None:
             checks.finite("margin", self.margin)
+        checks.floats(self, "alpha", "beta", "margin")
 
     @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:

@@ -49,6 +49,7 @@ class MultiSimilarity(PairWeighting):
         checks.positive("alpha", self.alpha)
         checks.positive("beta", self.beta)
         checks.finite("base", self.base)
+        checks.floats(self, "alpha", "beta", "base")
 
     @classmethod
     def preset(cls, name: str) -> Self:

@@ -1,9 +1,10 @@
-"""Recall@K of a model on a data set in two, three and four processes against one; and in one."""
+"""Metrics of a model on a data set in two, three and four processes against one; and in one."""
 
 import pytest
 import torch.distributed as dist
 
-from pml_gpw.distributed import distributed_dataset_recall
+from pml_gpw.distributed import distributed_dataset_metrics, distributed_dataset_recall
+from pml_gpw.evaluation import dataset_metrics
 from pml_gpw.evaluation import dataset_recall as recall_in_one_process
 
 from .inside import dataset_recall
@@ -20,6 +21,7 @@ def test_as_one_process(processes, name):
 def in_one_process():
     args = dataset_recall.Net(), dataset_recall.Images(13), dataset_recall.Images(9)
     assert distributed_dataset_recall(*args) == recall_in_one_process(*args)
+    assert distributed_dataset_metrics(*args) == dataset_metrics(*args)
 
 
 def test_without_a_group():

@@ -1,7 +1,9 @@
 """Rows through torch.compile: values, how many graphs, and what happens where it does not work."""
 
+import gc
 import shutil
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
@@ -34,6 +36,7 @@ from pml_gpw.weightings import (
 )
 
 from ..cases import CASES, MINING_CASES
+from ..probes import LargestTensor
 from ..tolerances import close
 
 
@@ -105,7 +108,6 @@ def check_both_ways(*args, **kwargs):
 
 def forget():
     """Forget all functions that were compiled."""
-    fused._found.cache_clear()
     fused._fused_function.cache_clear()
 
 
@@ -181,7 +183,7 @@ def test_no_size_and_no_number_makes_another_graph(eager_backend):
         [LiftedStructure(), LiftedStructure(2, 30.0, 0.4), LiftedStructure(1.5, 1, 0)],
         [BinomialDeviance(), BinomialDeviance(3, 40.0, 0.7), BinomialDeviance(1, 1, 0)],
         [Contrastive(), Contrastive(0.7), Contrastive(0)],
-        [Focal(), Focal(3, 2), Focal(1.5, 1)],
+        [Focal(), Focal(3.0, 2.0), Focal(1.5, 1.0)],
     ]
     minings = [
         [None],
@@ -295,11 +297,120 @@ def test_warm_up_leaves_nothing_to_compile(eager_backend):
     assert counters["stats"]["unique_graphs"] == before
 
 
-def test_numbers_as_floats():
+def test_numbers_are_floats():
     """An integer where a float is annotated would be a constant of the graph."""
-    assert fused._with_floats(MultiSimilarity(2, 50, 0)) == MultiSimilarity(2.0, 50.0, 0.0)
-    assert type(fused._with_floats(MultiSimilarity(2, 50, 0)).alpha) is float
-    assert fused._with_floats(HardestNegatives(k=3)).k == 3
+    assert type(MultiSimilarity(2, 50, 0).alpha) is float
+    assert type(MSMining(0).epsilon) is float
+    assert LiftedStructure(margin=None).margin is None
+
+
+@dataclass(frozen=True)
+class Hidden(PairWeighting):
+    """Equal to others of its class whatever its factor is."""
+
+    factor: float = field(default=1.0, compare=False)
+
+    def weigh(self, pos, neg):
+        ones = torch.ones_like(pos.sim)
+        return PairWeights(self.factor * ones, torch.ones_like(neg.sim))
+
+
+class Scaled(MultiSimilarity):
+    """A subclass with something beside the fields."""
+
+    def __init__(self, factor):
+        super().__init__(2, 50, 0)
+        object.__setattr__(self, "factor", factor)
+
+    def evaluate(self, pos, neg):
+        losses, weights = super().evaluate(pos, neg)
+        return self.factor * losses, PairWeights(*(self.factor * w for w in weights))
+
+
+@dataclass(eq=False)
+class Mutable(PairWeighting):
+    factor: float = 1
+
+    def weigh(self, pos, neg):
+        ones = torch.ones_like(pos.sim)
+        return PairWeights(self.factor * ones, torch.ones_like(neg.sim))
+
+
+@dataclass(frozen=True)
+class ByType(PairWeighting):
+    flag: object = False
+
+    def weigh(self, pos, neg):
+        factor = 3.0 if isinstance(self.flag, bool) else 1.0
+        return PairWeights(factor * torch.ones_like(pos.sim), torch.ones_like(neg.sim))
+
+
+@can_fuse
+def test_rules_that_are_equal_and_not_the_same(eager_backend):
+    for several in (
+        [Hidden(1.0), Hidden(3.0), Hidden(-0.0)],
+        [Scaled(1.0), Scaled(3.0)],
+        [ByType(False), ByType(0), ByType(0.0)],
+    ):
+        for weighting in several:
+            check_both_ways(weighting, None, 24, None, None)
+    rule = Mutable()
+    for factor in (1, 4.0, 2):
+        rule.factor = factor
+        check_both_ways(rule, None, 24, None, None)
+
+
+class Long(PairWeighting):
+    """Another graph for each length of a list."""
+
+    def __init__(self, length):
+        self.factors = [1.0] * length
+
+    def weigh(self, pos, neg):
+        return PairWeights(sum(self.factors) * torch.ones_like(pos.sim), torch.ones_like(neg.sim))
+
+
+@can_fuse
+def test_more_graphs_than_torch_allows(eager_backend):
+    """Said once, and computed without the compiler."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for length in range(1, 12):
+            check_both_ways(Long(length), None, 24, None, None)
+    assert sum("as many graphs as torch allows" in str(w.message) for w in caught) == 1
+
+
+class Wrong(PairWeighting):
+    def weigh(self, pos, neg):
+        raise ValueError("my own error")
+
+
+@can_fuse
+def test_errors_of_a_formula_are_its_own(eager_backend):
+    (x,), labels, _ = batch(12, None)
+    for is_fused in (True, False):
+        with pytest.raises(ValueError, match="my own error"):
+            gpw_loss(x, labels, Wrong(), fused=is_fused)
+
+
+@can_fuse
+def test_nothing_is_kept_alive(eager_backend):
+    """Not the similarities of a failed attempt, nor the tensors of a rule."""
+    (x,), labels, _ = batch(12, None)
+    with pytest.raises(fused.CannotFuse):
+        gpw_loss(x, labels, Branching(), fused=True)
+    gc.collect()
+    tensors = [t for t in gc.get_objects() if type(t) is torch.Tensor and not t.is_nested]
+    kept = [t for t in tensors if t.shape == (12, 12)]
+    assert not kept
+
+
+@can_fuse
+def test_no_whole_matrix_where_no_gradient_is_formed(eager_backend):
+    (x,), labels, _ = batch(3000, None)
+    with torch.no_grad(), LargestTensor() as largest:
+        gpw_loss(x, labels, Constant(), fused=True)
+    assert largest.numel < 3000**2
 
 
 @can_fuse
@@ -311,3 +422,25 @@ def test_fused_must_be_a_boolean(value):
         MSLoss(fused=value)
     with pytest.raises(ValueError, match=message):
         gpw_loss(x, labels, Constant(), fused=value)
+
+
+@can_fuse
+def test_no_more_than_a_chunk_is_held():
+    """A dispatch mode runs the function without the compiler, so this is its template."""
+    for references in (None, 300):
+        (x, *_), labels, others = batch(200, references)
+        with LargestTensor() as largest:
+            loss = gpw_loss(x, labels, MultiSimilarity(), fused=True, chunk_size=16, **others)
+            loss.backward()
+        assert largest.numel <= 16 * (references or 200)
+
+
+@can_fuse
+def test_inside_a_compiled_step_it_is_dense(eager_backend):
+    """One graph, without a break; what the user compiles is not compiled twice."""
+    (x,), labels, _ = batch(12, None)
+    expected = MSLoss()(x, labels)
+    step = torch.compile(MSLoss(fused=True), fullgraph=True)
+    close(step(x, labels), expected, 1e-5)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert fused._fused_function.cache_info().currsize == 0

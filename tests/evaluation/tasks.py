@@ -1,12 +1,13 @@
-"""Retrieval tasks with ties and near ties, and Recall@K of them."""
+"""Retrieval tasks with ties and near ties, and metrics of them."""
 
 import math
 import warnings
 
+import pytest
 import torch
 from hypothesis import strategies as st
 
-from pml_gpw.evaluation import recall_at_k
+from pml_gpw.evaluation import recall_at_k, retrieval_metrics
 
 METRICS = ["cosine", "dot", "l2"]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -24,6 +25,19 @@ def quiet_recall(*arguments, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return recall_at_k(*arguments, **options)
+
+
+def quiet_metrics(*arguments, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return retrieval_metrics(*arguments, **options)
+
+
+def assert_close(got, wanted):
+    """Equal up to the rounding of a mean over queries, which may be summed in another order."""
+    assert list(got) == list(wanted)
+    for name, value in wanted.items():
+        assert got[name] == pytest.approx(value, abs=1e-14, nan_ok=True), name
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""RecallCalculator: the values of recall_at_k under the contract of PML's AccuracyCalculator.
+"""RecallCalculator: the values of retrieval_metrics under the contract of PML's AccuracyCalculator.
 
 The last tests run it in PML's tester, trainer and record keeper, all of them real.
 """
@@ -20,7 +20,7 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
 from torch.utils.data import TensorDataset
 
-from pml_gpw.evaluation import RecallCalculator, recall_at_k
+from pml_gpw.evaluation import RecallCalculator, recall_at_k, retrieval_metrics
 
 from . import oracle
 
@@ -82,6 +82,86 @@ def test_queries_elsewhere_in_the_gallery_are_refused(data):
         RecallCalculator().get_accuracy(query[:20], labels[:20], query.flip(0), labels, True)
     with pytest.raises(ValueError, match="reference must begin with the rows of query"):
         RecallCalculator().get_accuracy(query, labels, query[:20], labels[:20], True)
+
+
+PRECISIONS = ("r_precision", "map_at_r")
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@pytest.mark.parametrize("backend", ["torch", "faiss"])
+def test_values_are_those_of_retrieval_metrics(data, metric, backend):
+    calculator = RecallCalculator((1, 10), backend, metric, include=PRECISIONS)
+    gallery = data[0][::2] * 3, data[1][::2], data[0][1::2] * 2, data[1][1::2]
+    for task in (data, gallery):
+        got = calculator.get_accuracy(*task)
+        assert got == retrieval_metrics(*task, ks=(1, 10), metric=metric)
+        assert 0 < got["map_at_r"] < got["r_precision"] < 1
+        assert calculator.get_accuracy(*task, include=["map_at_r"]) == {"map_at_r": got["map_at_r"]}
+
+
+def test_precisions_decide_ties_by_index():
+    query, labels = torch.ones(40, 3), torch.arange(40) % 4
+    got = RecallCalculator(include=PRECISIONS).get_accuracy(query, labels)
+    wanted = oracle.retrieval_metrics(query, labels, ks=(1,))
+    for name in PRECISIONS:
+        assert got[name] == pytest.approx(wanted[name], abs=1e-14)
+
+
+def test_precisions_where_the_gallery_begins_with_the_queries(data):
+    query, labels = data
+    calculator = RecallCalculator(include=PRECISIONS)
+    everything = calculator.get_accuracy(query, labels, query, labels, ref_includes_query=True)
+    assert everything == calculator.get_accuracy(query, labels)
+    own_counts = calculator.get_accuracy(query, labels, query, labels)
+    assert own_counts["map_at_r"] > everything["map_at_r"]
+    first = calculator.get_accuracy(query[:20], labels[:20], query, labels, True)
+    found = oracle.precisions(query, labels)
+    for name, of in zip(PRECISIONS, found, strict=True):
+        assert first[name] == pytest.approx(sum(of[:20]) / 20, abs=1e-14)
+
+
+@pytest.mark.parametrize("averages", [{}, {"return_per_class": True}, {"avg_of_avgs": True}])
+def test_map_at_r_is_pml_s_where_that_is_exact(data, averages):
+    names = ("r_precision", "mean_average_precision_at_r")
+    wanted = AccuracyCalculator(
+        include=names, knn_func=L2, device=torch.device("cpu"), **averages
+    ).get_accuracy(*data)
+    got = RecallCalculator(include=PRECISIONS, **averages).get_accuracy(*data)
+    assert got["map_at_r"] == pytest.approx(wanted["mean_average_precision_at_r"], abs=1e-12)
+    assert got["r_precision"] == pytest.approx(wanted["r_precision"], abs=1e-12)
+
+
+def test_precisions_without_a_relevant_reference():
+    query, labels = torch.eye(3), torch.arange(3)
+    for averages, length in (({}, None), ({"return_per_class": True}, 3)):
+        calculator = RecallCalculator(include=PRECISIONS, ks=(1,), **averages)
+        with pytest.warns(UserWarning, match="3 of 3 queries.* R-precision and MAP@R are nan"):
+            got = calculator.get_accuracy(query, labels)
+        for value in got.values():
+            assert math.isnan(value) if length is None else all(map(math.isnan, value))
+
+
+def test_precisions_of_a_comparison_of_labels(data):
+    query, labels = data
+    calculator = RecallCalculator(ks=(1,), include=PRECISIONS, label_comparison_fn=parity)
+    got = calculator.get_accuracy(query, labels)
+    wanted = retrieval_metrics(query, labels % 4, ks=(1,))
+    assert got == {name: pytest.approx(value, abs=1e-12) for name, value in wanted.items()}
+    short = RecallCalculator(
+        ks=(1,), k=3, include=("map_at_r",), exclude=("recall_at_1",), label_comparison_fn=parity
+    )
+    with pytest.raises(ValueError, match=r"k must be at least \d+, .* for map_at_r, got 3"):
+        short.get_accuracy(*data)
+
+
+def test_r_precision_of_a_search_of_one_s_own(data):
+    search = Counting()
+    calculator = RecallCalculator(ks=(1,), include=PRECISIONS, knn_func=search)
+    got = calculator.get_accuracy(*data)
+    assert search.asked == [12]
+    wanted = retrieval_metrics(*data, ks=(1,))
+    assert got["map_at_r"] == wanted["map_at_r"]
+    assert got["r_precision"] == pytest.approx(wanted["r_precision"], abs=1e-12)
 
 
 @pytest.mark.parametrize("gallery", [False, True], ids=["self", "gallery"])
@@ -174,7 +254,8 @@ def test_unknown_arguments_are_pml_s_type_error():
 
 
 def test_names_are_sql_columns():
-    names = RecallCalculator(ks=(1, 10, 1000)).get_curr_metrics()
+    names = RecallCalculator(ks=(1, 10, 1000), include=PRECISIONS).get_curr_metrics()
+    assert {*PRECISIONS} < {*names}
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in names)
 
 
@@ -375,6 +456,15 @@ def test_tester_compares_with_itself_and_with_a_gallery():
     assert got["val"] == {"epoch": 3} | at_level_0(recall_at_k(*val.tensors, ks=(1, 2)))
     gallery = recall_at_k(*train.tensors, *val.tensors, ks=(1, 2))
     assert got["train"] == {"epoch": 3} | at_level_0(gallery)
+
+
+@ignore_deprecations
+def test_tester_writes_columns_of_precisions():
+    val = random_dataset(0)
+    calculator = RecallCalculator(ks=(1,), include=PRECISIONS)
+    got = new_tester(accuracy_calculator=calculator).test({"val": val}, 3, torch.nn.Identity())
+    wanted = retrieval_metrics(*val.tensors, ks=(1,))
+    assert got["val"] == {"epoch": 3} | {f"{name}_level0": v for name, v in wanted.items()}
 
 
 @ignore_deprecations

@@ -4,7 +4,14 @@ import torch
 from torch import nn
 
 from pml_gpw.datasets import CUB200, InShop
-from pml_gpw.evaluation import dataset_recall, recall_at_k
+from pml_gpw.evaluation import (
+    dataset_metrics,
+    dataset_recall,
+    map_at_r,
+    r_precision,
+    recall_at_k,
+    retrieval_metrics,
+)
 
 from ..datasets.miniatures import cub200, in_shop
 
@@ -73,6 +80,28 @@ def test_in_shop_searches_its_gallery(clothes, backend):
     # a negative control: leave-one-out over all is another number
     both = recall_at_k(torch.cat([q[0], g[0]]), torch.cat([q[1], g[1]]), ks=(1, 10))
     assert found != both
+
+
+@pytest.mark.parametrize("backend", ["torch", "faiss"])
+def test_all_metrics_from_one_pass(birds, clothes, backend):
+    queries, _ = CUB200.evaluation_splits(birds, small)
+    model = Tint().train()
+    found = dataset_metrics(model, queries, ks=(1, 4), backend=backend, batch_size=7)
+    embedded = embeddings(Tint(), queries)
+    recalls = recall_at_k(*embedded, ks=(1, 4))
+    assert found == {f"recall_at_{k}": recall for k, recall in recalls.items()} | {
+        "r_precision": r_precision(*embedded),
+        "map_at_r": map_at_r(*embedded),
+    }
+    assert 0 < found["map_at_r"] < found["r_precision"] < 1
+    assert model.seen == len(queries)
+    assert model.training
+    queries, gallery = InShop.evaluation_splits(clothes, small)
+    found = dataset_metrics(Tint(), queries, gallery, ks=(1,), backend=backend)
+    task = (*embeddings(Tint(), queries), *embeddings(Tint(), gallery))
+    assert found == retrieval_metrics(*task, ks=(1,))
+    with pytest.raises(ValueError, match="ks must be at most 12"):
+        dataset_metrics(Tint(), queries, gallery)
 
 
 def test_the_ks_of_the_data_set(clothes, monkeypatch):

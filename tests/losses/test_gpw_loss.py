@@ -7,6 +7,7 @@ from pytorch_metric_learning.reducers import AvgNonZeroReducer, DoNothingReducer
 from pml_gpw import GPWLoss, MSLoss, MSMiner
 from pml_gpw.mining import DistanceWeightedMining
 from pml_gpw.pml import pair_batch
+from pml_gpw.value_checks import later
 from pml_gpw.weightings import MultiSimilarity, PairWeighting
 
 from ..runs import close_runs, run
@@ -149,3 +150,23 @@ def test_a_batch_of_pairs_in_place_of_arguments(batch):
     expected = GPWLoss(MultiSimilarity(), DistanceWeightedMining(6))(*batch)
     torch.manual_seed(0)
     assert GPWLoss(MultiSimilarity(), DistanceWeightedMining(6))(made) == expected
+
+
+@pytest.mark.parametrize("how", ["hook of the reducer", "method of the object"])
+def test_losses_that_somebody_changes_on_their_way(how):
+    """Unequal upstream gradients, where nobody looks whether they are equal."""
+    x = torch.randn(12, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x, labels, weight = x.requires_grad_(), torch.arange(12) // 3, torch.rand(12).double()
+    loss = MSLoss()
+
+    def weighted(terms):
+        return {"loss": {**terms["loss"], "losses": weight * terms["loss"]["losses"]}}
+
+    if how == "hook of the reducer":
+        loss.reducer.register_forward_pre_hook(lambda _, args: (weighted(args[0]), *args[1:]))
+    else:
+        terms_of = loss.terms_of
+        loss.terms_of = lambda *args: weighted(terms_of(*args))
+    at_once = torch.autograd.grad(loss(x, labels), x)[0]
+    with later():
+        close(torch.autograd.grad(loss(x, labels), x)[0], at_once)

@@ -54,7 +54,7 @@ def test_hyper_parameters_read_and_set_as_attributes(batch):
         loss.alpha = -1
     with pytest.raises(AttributeError, match="gamma"):
         _ = loss.gamma
-    assert "MultiSimilarity(alpha=7, beta=50, base=0.5), MSMining(epsilon=0.4)" in repr(loss)
+    assert "MultiSimilarity(alpha=7.0, beta=50.0, base=0.5), MSMining(epsilon=0.4)" in repr(loss)
 
 
 def test_another_weighting_or_mining_can_be_assigned(batch):

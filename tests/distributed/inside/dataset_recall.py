@@ -1,4 +1,4 @@
-"""Recall@K of a model whose data set is embedded in shards."""
+"""Metrics of a model whose data set is embedded in shards."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
-from pml_gpw.distributed import distributed_dataset_recall
-from pml_gpw.evaluation import dataset_recall
+from pml_gpw.distributed import distributed_dataset_metrics, distributed_dataset_recall
+from pml_gpw.evaluation import dataset_metrics, dataset_recall
 
 from .errors import at_fault, from_last, raised_on_all
 
@@ -62,6 +62,20 @@ def check_as_one_process():
             assert model.norm.num_batches_tracked == 0
             dist.all_reduce(queries.seen)
             assert (queries.seen == 1).all()
+
+
+def check_all_metrics_as_one_process():
+    for n, references in ((23, None), (13, Images(31, seed=1)), (1, Images(6))):
+        many = distributed_dataset_metrics(Net(), Images(n), references, batch_size=4)
+        assert many == dataset_metrics(Net(), Images(n), references)
+        assert [*many] == ["recall_at_1", "recall_at_2", "recall_at_4", "r_precision", "map_at_r"]
+    raised_on_all(
+        distributed_dataset_metrics,
+        Net(),
+        Images(13),
+        batch_size=0 if at_fault() else 4,
+        message=from_last("batch_size must be"),
+    )
 
 
 def check_fewer_images_than_processes():

@@ -2,6 +2,8 @@
 
 import warnings
 from contextlib import nullcontext
+from functools import partial
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -10,8 +12,10 @@ from pytorch_metric_learning import distances, reducers, regularizers
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, ms_variant
 from pml_gpw.distributed import DistributedLoss
+from pml_gpw.engine.fused import is_torch_new_enough
 from pml_gpw.losses import VARIANTS
 from pml_gpw.mining import MSMining
+from pml_gpw.weightings import MultiSimilarity, Triplet
 
 from ...cases import CASES
 from ...tolerances import close
@@ -122,6 +126,18 @@ def check_references_without_labels():
     one = run(MSLoss(), batch.x, batch.labels, ref_emb=batch.x + 1)
     many = DistributedLoss(MSLoss())
     equal(run(many, *batch.part, ref_emb=batch.part[0] + 1), one, batch.rows)
+
+
+def check_fused():
+    """Rows through a compiler, of the anchors of each process against all references."""
+    torch._dynamo.reset()
+    if is_torch_new_enough():
+        with patch.object(torch, "compile", partial(torch.compile, backend="eager")):
+            batch = partitioned_batch()
+            for weighting, mining in ((MultiSimilarity(), MSMining()), (Triplet(), None)):
+                one = run(GPWLoss(weighting, mining), batch.x, batch.labels)
+                many = DistributedLoss(GPWLoss(weighting, mining, fused=True))
+                equal(run(many, *batch.part), one, batch.rows)
 
 
 def check_half_precision():

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, checks
 from pml_gpw.losses import CrossBatchMemory
-from pml_gpw.mining import MSMining
+from pml_gpw.mining import DistanceWeightedMining, MSMining
 
 from ..cases import CASES
 from ..tolerances import close
@@ -58,3 +58,42 @@ def test_tf32_changes_the_products_and_nothing_else():
         torch.set_float32_matmul_precision(before)
     for a, b in zip(rounded, exact, strict=True):
         close(a, b, 2e-2)
+
+
+@pytest.mark.parametrize("fused", [False, None])
+@pytest.mark.parametrize("mining", [None, MSMining(0.1), DistanceWeightedMining(6)], ids=repr)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_no_step_waits(case, mining, fused):
+    """CUDA itself says so: what would wait is an error."""
+    x, labels = embed(300, 0, torch.float32)
+    x, labels = x.cuda().requires_grad_(), labels.cuda()
+    loss = GPWLoss(case.weighting, mining, chunk_size=128, fused=fused)
+    loss(x, labels).backward()  # compiles, and fills what is filled once
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss(x, labels).backward()
+        loss(x, labels, ref_emb=x.detach().clone(), ref_labels=labels).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    checks.flush()
+
+
+@pytest.mark.parametrize("mining", [None, MSMining(0.1)], ids=repr)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_fused_rows(case, mining):
+    x, labels = embed(300, 0, torch.float32)
+    fused, eager = (GPWLoss(case.weighting, mining, fused=f) for f in (True, False))
+    pairs = zip(outcome(fused, x, labels, "cuda"), outcome(eager, x, labels, "cpu"), strict=True)
+    for a, b in pairs:
+        close(a, b, 2e-5)
+
+
+def test_bad_values_are_told_later():
+    x, labels = embed(40, 0, torch.float32)
+    x[3, 2] = float("nan")
+    MSLoss()(x.cuda(), labels.cuda())
+    with pytest.raises(ValueError, match=r"embeddings must be finite, .*row 3\) \(in call"):
+        checks.flush()
+    with checks.immediately(), pytest.raises(ValueError, match="embeddings must be finite"):
+        MSLoss()(x.cuda(), labels.cuda())

@@ -21,7 +21,7 @@ ALLOWED = {  # room → rooms of the package that it may import
     "engine": {"checks", "mining", "precision", "value_checks", "weightings"},
     "functional": {"checks", "engine", "mining", "precision", "weightings"},
     "gradient_caching": {"checks", "precision"},
-    "pml": {"checks", "engine"},
+    "pml": {"checks", "engine", "value_checks"},
     "miners": {"checks", "engine", "mining", "pml", "precision"},
     "losses": {
         "checks",

@@ -52,6 +52,7 @@ WAITS = frozenset(
 )
 """Operations whose result the host has to wait for, on an accelerator."""
 
+MASKS = (torch.bool, torch.uint8)
 PRODUCTS = frozenset({"addmm", "addmm_", "bmm", "mm"})
 
 LAUNCH_SECONDS, WAIT_SECONDS = 5e-6, 20e-6
@@ -90,7 +91,7 @@ class _Counting(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func._schema.name.removeprefix("aten::")
-        if name in WAITS or _is_by_mask(name, args):
+        if name in WAITS or is_by_mask(name, args):
             self.counts.waits += 1
             self.counts.other_seconds += WAIT_SECONDS
         is_view = any(
@@ -101,10 +102,11 @@ class _Counting(TorchDispatchMode):
         return result
 
 
-def _is_by_mask(name: str, args: Any) -> bool:
+def is_by_mask(name: str, args: Any) -> bool:
+    """Whether an operation picks or sets entries by a mask, whose number the host must know."""
     if name not in ("index", "index_put", "index_put_", "_index_put_impl_"):
         return False
-    return any(isinstance(i, Tensor) and i.dtype == torch.bool for i in args[1])
+    return any(isinstance(i, Tensor) and i.dtype in MASKS for i in args[1])
 
 
 def _add(counts: Counts, name: str, inputs: list[Tensor], result: Any) -> None:

@@ -70,9 +70,9 @@ def gpw_loss(
     """The loss whose gradient is a pair weighting (General Pair Weighting, eq 1-3).
 
     Equation: L = (1/N) Σ_i L_i, with L_i the weighting's loss of anchor i and ∂L_i/∂S_ij its signed
-    pair weight. It streams in chunks of anchors and holds no N×M matrix of more than 64 MB,
-    whatever says which pairs there are. Similarities are computed in at least float32, also under
-    autocast.
+    pair weight. It streams in chunks of anchors and holds no large N×M matrix (64 MB, 128 on
+    accelerators), whatever says which pairs there are. Similarities are computed in at least
+    float32, also under autocast.
 
     Args:
         embeddings: the anchors (N, D).

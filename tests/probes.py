@@ -3,6 +3,8 @@
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.counts import WAITS, is_by_mask
+
 
 class LargestTensor(TorchDispatchMode):
     """Remembers the largest number of elements that any operation returned and holds."""
@@ -31,29 +33,10 @@ class NoWaiting(TorchDispatchMode):
     host values and would have to be copied.
     """
 
-    WAITS = frozenset(
-        {
-            "_local_scalar_dense",
-            "_unique2",
-            "bincount",
-            "equal",
-            "histc",
-            "is_nonzero",
-            "lift_fresh",
-            "masked_select",
-            "multinomial",
-            "nonzero",
-            "repeat_interleave",
-            "unique_consecutive",
-            "unique_dim",
-        }
-    )
+    WAITS = WAITS | {"histc", "lift_fresh", "multinomial"}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func._schema.name.removeprefix("aten::")
-        by_mask = name in ("index", "index_put", "index_put_", "_index_put_impl_") and any(
-            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
-        )
-        if name in self.WAITS or by_mask:
+        if name in self.WAITS or is_by_mask(name, args):
             raise WouldWait(f"{name} makes the host wait")
         return func(*args, **(kwargs or {}))

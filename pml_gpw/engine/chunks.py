@@ -1,4 +1,4 @@
-"""The pairs of all anchors, chunk by chunk; of more than 64 MB the N×M matrix is never held.
+"""The pairs of all anchors, chunk by chunk, so that no large N×M matrix is held.
 
 Shapes: N anchors, M references, D dims, C rows of a chunk.
 """

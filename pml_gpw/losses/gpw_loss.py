@@ -40,8 +40,9 @@ class GPWLoss(ConfigFields, PairLoss):
 
     Any PML distance works; a distance D is read as S = −D and levels such as ``base`` as −base.
     With cosine or dot product similarity the loss streams: it takes the anchors in chunks and
-    holds no N×M matrix of more than 64 MB. The value and gradient are the same. Inside a user's own
-    ``torch.compile`` it is dense: a loop over chunks would be another graph for each N.
+    holds no large N×M matrix (64 MB, 128 on accelerators). The value and gradient are the same.
+    Inside a user's own ``torch.compile`` it is dense: a loop over chunks would be another graph for
+    each N.
 
     Similarities, weights and sums are computed in at least float32, also under autocast.
     ``DivisorReducer`` divides by the number of anchors that have pairs. Below a mean, sum or

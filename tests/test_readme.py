@@ -13,7 +13,7 @@ from benchmarks.presets import preset
 from benchmarks.views import evaluation_view
 from pml_gpw import MSMiner
 from pml_gpw.analysis import pair_weights, plots, similarity_usage
-from pml_gpw.engine.fused import is_torch_new_enough
+from pml_gpw.engine.compiled import is_torch_new_enough
 from pml_gpw.engine.label_pairs import label_masks
 from pml_gpw.weightings import MultiSimilarity
 

@@ -67,11 +67,9 @@ class BalancedBinomialDeviance(PairWeighting):
 
     @override
     def weigh(self, pos: Rows, neg: Rows) -> PairWeights:
-        # Shares of a sum of exponentials: the weights of a row may all underflow, their logarithms
-        # do not.
         return PairWeights(
-            pos.logsumexp(logsigmoid(self.alpha * (self.base - pos.sim)))[1],
-            neg.logsumexp(logsigmoid(self.beta * (neg.sim - self.base)))[1],
+            _shares(pos, logsigmoid(self.alpha * (self.base - pos.sim))),
+            _shares(neg, logsigmoid(self.beta * (neg.sim - self.base))),
         )
 
     @override
@@ -105,3 +103,9 @@ def balanced_variant(
 
 def _equal(rows: Rows) -> Tensor:
     return torch.ones_like(rows.sim) / rows.expand(rows.count().clamp(min=1))
+
+
+def _shares(rows: Rows, logarithms: Tensor) -> Tensor:
+    """Weights, given by their logarithms because all of a row may underflow, over their sum."""
+    shares = rows.logsumexp(logarithms)[1]
+    return torch.where(rows.expand(rows.count() > 0), shares, 0.0)

@@ -142,5 +142,15 @@ def _rows() -> list[Row]:
 ROWS: dict[str, Row] = {row.name: row for row in _rows()}
 """The rows that are tuned, by name."""
 
+SYMBOLS = {
+    "alpha": "α",
+    "beta": "β",
+    "base": "λ",
+    "epsilon": "ε",
+    "pos_margin": "pos. margin",
+    "neg_margin": "neg. margin",
+}
+"""How tables and figures name hyper-parameters."""
+
 CONTROL, CONTROLLED = "pml-ms", "SNP"
 """PML's Multi-Similarity loss and miner are not tuned: they take what was found for "SNP"."""

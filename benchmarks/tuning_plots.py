@@ -7,6 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .search_spaces import SYMBOLS
+
 METRICS = {"recall_at_1": "Recall@1", "map_at_r": "MAP@R"}
 COLOURS = {"default": ("0.5", "white"), "tuned": ("black", "black")}
 """Of lines and of the inside of markers."""
@@ -86,7 +88,7 @@ def plot_importances(parameters: pd.DataFrame, path: Path) -> None:
             shade = "white" if value > 0.5 else "black"
             axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=shade)
     axes.set_yticks(range(len(rows)), rows)
-    axes.set_xticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), [SYMBOLS.get(name, name) for name in names])
     axes.set_title("Share in the variance of MAP@R (fANOVA)", loc="left", fontsize="medium")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

@@ -17,7 +17,7 @@ from pml_gpw.losses import VARIANTS
 from .faults import command
 from .files import write_atomically
 from .quick_training import METRICS
-from .search_spaces import CONTROL, CONTROLLED, EDGE, ROWS, Range
+from .search_spaces import CONTROL, CONTROLLED, EDGE, ROWS, SYMBOLS, Range
 from .studies import RANDOM_TRIALS, WIDEN_EVERY, best_trial, importances, space_of
 from .summaries import confidence_half_width
 from .tuning_export import Export
@@ -25,8 +25,6 @@ from .tuning_plots import plot_differences, plot_importances, plot_tests, plot_t
 
 KINDS = ("default", "tuned")
 SHOWN = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
-SYMBOLS = {"alpha": "α", "beta": "β", "base": "λ", "epsilon": "ε", "pos_margin": "positive margin"}
-SYMBOLS |= {"neg_margin": "negative margin"}
 
 
 @command

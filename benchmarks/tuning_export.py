@@ -21,7 +21,7 @@ from .quick_training import METRICS
 from .search_spaces import ROWS, Range, Row
 from .studies import space_of, trial_of
 from .tuning_plan import Tuning
-from .tuning_runs import kept, testing_runs, trials_of
+from .tuning_runs import kept, runs_of_tests, trials_of
 
 PARAMETERS = list(dict.fromkeys(name for row in ROWS.values() for name in row.space))
 TRIAL_NUMBERS = ["trial", "map_at_r", "cpu_seconds", *PARAMETERS]
@@ -107,7 +107,7 @@ def _trial_lines(row: Row, tuning: Tuning, folder: Path) -> list[dict[str, Any]]
 def _test_lines(row: str, tuning: Tuning, folder: Path) -> list[dict[str, Any]]:
     return [
         {"row": row, "parameters": kind, "seed": run.seed, **result}
-        for kind, run in testing_runs(row, tuning, folder)
+        for kind, run in runs_of_tests(row, tuning, folder)
         if (result := kept(run)) is not None
     ]
 

@@ -105,7 +105,7 @@ def fold_run(
     return Run(row.name, parameters, tuning.training, fold, fold, file)
 
 
-def testing_run(row: str, parameters: Parameters, tuning: Tuning, seed: int, folder: Path) -> Run:
+def run_of_test(row: str, parameters: Parameters, tuning: Tuning, seed: int, folder: Path) -> Run:
     """A test; tests of the same parameters have the same file."""
     file = folder / row / f"test-{tuning.test_iterations}it-{_digest(parameters)}-seed-{seed}.json"
     return Run(row, parameters, tuning.test, TEST, seed, file)

@@ -18,7 +18,7 @@ from .faults import FRESH
 from .files import write_atomically
 from .search_spaces import CONTROL, CONTROLLED, ROWS, Row
 from .studies import TrialFile, best_trial, proposal
-from .tuning_plan import Result, Run, Tuning, fold_run, testing_run
+from .tuning_plan import Result, Run, Tuning, fold_run, run_of_test
 from .tuning_workers import train
 
 Steps = Generator[list[Run], list[Result], None]
@@ -35,7 +35,7 @@ def run_all(tuning: Tuning, folder: Path, executor: Executor, at_once: int) -> N
     total = sum(map(tuning.budget, rows)) * tuning.folds
     with tqdm(desc="searching", total=total, initial=sum(done), unit="run", mininterval=1) as bar:
         drive([search(row, tuning, folder) for row in rows], executor, at_once, _progress(bar))
-    tests = [testing_runs(row, tuning, folder) for row in tuning.rows]
+    tests = [runs_of_tests(row, tuning, folder) for row in tuning.rows]
     total = sum(len({run.file for _, run in runs}) for runs in tests)
     with tqdm(desc="testing", total=total, unit="run", mininterval=1) as bar:
         drive(
@@ -77,7 +77,7 @@ def trials_of(row: Row, tuning: Tuning, folder: Path) -> list[FrozenTrial]:
     return trial_file(row, folder).trials()[: tuning.budget(row)]
 
 
-def testing_runs(row: str, tuning: Tuning, folder: Path) -> list[tuple[str, Run]]:
+def runs_of_tests(row: str, tuning: Tuning, folder: Path) -> list[tuple[str, Run]]:
     """The runs that test a row, as pairs of "default" or "tuned" and a run.
 
     The control takes the parameters of the row that it controls. A row whose trials have all failed
@@ -87,7 +87,7 @@ def testing_runs(row: str, tuning: Tuning, folder: Path) -> list[tuple[str, Run]
     best = best_trial(trials_of(searched, tuning, folder))
     parameters = {"default": dict(searched.defaults), **({"tuned": best.params} if best else {})}
     return [
-        (kind, testing_run(row, chosen, tuning, seed, folder))
+        (kind, run_of_test(row, chosen, tuning, seed, folder))
         for kind, chosen in parameters.items()
         for seed in range(tuning.seeds)
     ]

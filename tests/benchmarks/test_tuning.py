@@ -19,7 +19,7 @@ from benchmarks.studies import WIDEN_EVERY, best_trial, importances, proposal, s
 from benchmarks.tuning_export import PARAMETERS, Export, collect
 from benchmarks.tuning_plan import Tuning
 from benchmarks.tuning_report import report
-from benchmarks.tuning_runs import outcome, testing_runs, trials_of
+from benchmarks.tuning_runs import outcome, runs_of_tests, trials_of
 
 from . import tuning_lives
 from .tuning_lives import SMALL, few_glyphs
@@ -67,7 +67,7 @@ def test_each_row_has_its_trials_and_tests(finished):
 
 def test_the_tests_are_of_the_defaults_and_of_the_best_trial(finished):
     best = best_trial(trials_of(ROWS["ntxent"], SMALL, finished))
-    runs = testing_runs("ntxent", SMALL, finished)
+    runs = runs_of_tests("ntxent", SMALL, finished)
     assert [(kind, run.seed) for kind, run in runs] == [
         ("default", 0),
         ("default", 1),
@@ -109,7 +109,7 @@ def test_the_control_takes_what_was_found_for_its_row(tmp_path):
     best = best_trial(trials_of(ROWS["SNP"], small, tmp_path))
     assert {
         str(run.parameters)
-        for kind, run in testing_runs("pml-ms", small, tmp_path)
+        for kind, run in runs_of_tests("pml-ms", small, tmp_path)
         if kind == "tuned"
     } == {str(best.params)}
 

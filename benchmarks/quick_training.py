@@ -1,6 +1,6 @@
 """A training of seconds on images that lie in memory, and the metrics of unseen classes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from .presets import PER_CLASS
 KS = (1, 2, 4, 8)
 METRICS = (*(f"recall_at_{k}" for k in KS), "r_precision", "map_at_r")
 INITIALS = ("random", "classifier")
+Weights = Mapping[str, Tensor]
 
 
 class Images(NamedTuple):
@@ -34,7 +35,7 @@ class Training:
     """What a training is beside its loss, images and seed.
 
     ``initial``: "random", or "classifier": a network that has first learned to tell the training
-    classes apart by cross entropy, for as many iterations.
+    classes apart (:func:`classifier_weights`).
     """
 
     iterations: int
@@ -51,16 +52,18 @@ def train_and_score(
     train: Images,
     validation: Images,
     seed: int,
+    weights: Weights | None = None,
 ) -> dict[str, float]:
     """Train with a loss; Recall@K, R-precision and MAP@R of the other images.
 
+    ``weights``: those that the trunk begins with; random ones where not given.
     Errors: DivergedError where embeddings or loss are not finite.
     """
     torch.manual_seed(seed)
     trunk, features = small_cnn()
-    if training.initial == "classifier":
-        _classify(trunk, features, training, train, seed)
     network = nn.Sequential(trunk, nn.Linear(features, training.dims))
+    if weights is not None:
+        trunk.load_state_dict(weights)
 
     def loss_of(embeddings: Tensor, labels: Tensor) -> Tensor:
         _finite("embeddings", embeddings)
@@ -73,18 +76,22 @@ def train_and_score(
     return retrieval_metrics(embeddings, validation.labels, ks=KS, backend="torch")
 
 
-class DivergedError(ArithmeticError):
-    """A training has left the finite numbers."""
+def classifier_weights(training: Training, train: Images, seed: int) -> Weights:
+    """The weights of a trunk that has learned to tell the training classes apart.
 
-
-def _classify(
-    trunk: nn.Module, features: int, training: Training, train: Images, seed: int
-) -> None:
-    """Let the trunk learn to tell the training classes apart."""
+    By cross entropy, with as many iterations as the training and with its batches.
+    """
+    torch.manual_seed(seed)
+    trunk, features = small_cnn()
     classes, targets = train.labels.unique(return_inverse=True)
     network = nn.Sequential(trunk, nn.Linear(features, len(classes)))
     as_classes = Images(train.images, targets)
     _descend(network, nn.functional.cross_entropy, training, as_classes, seed)
+    return trunk.state_dict()
+
+
+class DivergedError(ArithmeticError):
+    """A training has left the finite numbers."""
 
 
 def _descend(

@@ -13,7 +13,13 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from benchmarks import tuning, tuning_report
-from benchmarks.quick_training import DivergedError, Images, Training, train_and_score
+from benchmarks.quick_training import (
+    DivergedError,
+    Images,
+    Training,
+    classifier_weights,
+    train_and_score,
+)
 from benchmarks.search_spaces import ROWS, Range, Row
 from benchmarks.studies import WIDEN_EVERY, best_trial, importances, proposal, space_after, trial_of
 from benchmarks.tuning_export import PARAMETERS, Export, collect
@@ -239,11 +245,24 @@ def test_a_trial_of_which_one_fold_fails_has_failed():
 
 def test_a_network_that_was_a_classifier_begins_elsewhere():
     train, test = few_glyphs()
+    weights = classifier_weights(SMALL.training, train, 0)
     results = [
-        train_and_score(*ROWS["N"].make(), replace(SMALL.training, initial=initial), train, test, 0)
-        for initial in ("random", "classifier", "classifier")
+        train_and_score(*ROWS["N"].make(), SMALL.training, train, test, 0, initial)
+        for initial in (None, weights, weights)
     ]
-    assert results[0] != results[1] == results[2]
+    assert results[0] != results[1] == results[2], "initial weights are trained on in a copy"
+
+
+def test_runs_begin_with_a_classifier_of_their_own_fold(tmp_path):
+    small = replace(SMALL, rows=("N", "none"), trials=1, seeds=1)
+    found = []
+    for folder, initial in (("random", "random"), ("one", "classifier"), ("two", "classifier")):
+        one = replace(small, training=replace(small.training, initial=initial))
+        tuning_lives.run(tmp_path / folder, one)
+        found.append(exported(tmp_path / folder, one))
+    same(found[1], found[2])
+    assert (found[0][0]["map_at_r"] != found[1][0]["map_at_r"]).all()
+    assert (found[0][1]["map_at_r"] != found[1][1]["map_at_r"]).all()
 
 
 TINY = ["--trials", "2", "--seeds", "1", "--iterations", "1", "--test-iterations", "1"]

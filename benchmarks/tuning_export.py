@@ -15,9 +15,9 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from pml_gpw.training.file_errors import reading_file
+from pml_gpw.training.files import write_atomically
 
-from .files import write_atomically
-from .quick_training import METRICS
+from .scoring import METRICS
 from .search_spaces import ROWS, Range, Row
 from .studies import space_of, trial_of
 from .tuning_plan import Tuning
@@ -56,7 +56,7 @@ class Export:
         settings, trials, tests = _files(folder)
         with reading_file(settings, advice):
             content = json.loads(settings.read_text(encoding="utf-8"))
-            content["training"]["iterations"], content["rows"], content["made_with"]
+            content["experiment"]["iterations"], content["rows"], content["trials"]
         tables = []
         for path, numbers in ((trials, TRIAL_NUMBERS), (tests, TEST_NUMBERS)):
             with reading_file(path, advice):
@@ -68,7 +68,7 @@ class Export:
         return cls(content, *tables)
 
 
-def collect(tuning: Tuning, folder: Path, made_with: str) -> Export:
+def collect(tuning: Tuning, folder: Path) -> Export:
     """All of a tuning that is finished so far, from the files in ``folder``."""
     folds = [f"fold_{number}" for number in range(tuning.folds)]
     trials = pd.DataFrame(
@@ -80,7 +80,7 @@ def collect(tuning: Tuning, folder: Path, made_with: str) -> Export:
         columns=["row", "parameters", *TEST_NUMBERS, "failed"],
     )
     return Export(
-        {**asdict(tuning), "made_with": made_with},
+        asdict(tuning),
         trials.astype(dict.fromkeys(TRIAL_NUMBERS, float)),
         tests.astype(dict.fromkeys(TEST_NUMBERS, float)),
     )

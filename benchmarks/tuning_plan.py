@@ -2,15 +2,16 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .quick_training import INITIALS, Training
+from .presets import BenchmarkExperiment, preset
+from .scoring import INITIALS
 from .search_spaces import CONTROL, CONTROLLED, ROWS, Row
 from .studies import Parameters
 
-BATCH, DIMS, LEARNING_RATE, FOLDS = 80, 128, 2e-3, 4
+FOLDS = 4
 NAMES = (*ROWS, CONTROL)
 TEST = -1
 """Stands for the number of a fold: train on all training classes and score the test classes."""
@@ -23,22 +24,23 @@ Result = dict[str, Any]
 class Tuning:
     """All settings of a tuning.
 
-    ``training`` is that of a fold of a trial; a test differs in its ``test_iterations``.
+    ``experiment`` is that of a fold of a trial; a test differs in its ``test_iterations``.
+    ``initial``: "random", the initial weights of the experiment, or "classifier": those of a
+    network that has first learned to tell the training classes apart.
     """
 
-    dataset: str
-    root: str | None
+    experiment: BenchmarkExperiment
+    initial: str
     folds: int
-    training: Training
     test_iterations: int
     rows: tuple[str, ...]
     trials: int
     seeds: int
 
     @property
-    def test(self) -> Training:
-        """The training of a test."""
-        return replace(self.training, iterations=self.test_iterations)
+    def test(self) -> BenchmarkExperiment:
+        """The experiment of a test."""
+        return self.experiment.shortened(self.test_iterations)
 
     @property
     def searched(self) -> list[Row]:
@@ -51,17 +53,23 @@ class Tuning:
         return self.trials if row.space else 1
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """All that trials depend on beside the row."""
+        return {**self.experiment.settings(), "initial": self.initial, "folds": self.folds}
+
+    @property
     def trials_name(self) -> str:
-        """Names the trials: another for other images, folds or trainings."""
-        training = self.training
-        parts = [self.dataset, f"{training.iterations}it"]
-        parts += [f"batch{training.batch}"] * (training.batch != BATCH)
-        parts += [f"{training.dims}d"] * (training.dims != DIMS)
-        parts += [f"lr{training.learning_rate:g}"] * (training.learning_rate != LEARNING_RATE)
-        parts += [training.initial] * (training.initial != INITIALS[0])
+        """A readable name for the trials. Others settings that are not as usual are a digest."""
+        one = self.experiment
+        plain = preset(one.dataset, one.configuration)
+        parts = [one.dataset.lower(), f"{one.iterations}it"]
+        parts += [one.configuration] * (one.configuration != "small")
+        parts += [f"batch{one.batch}"] * (one.batch != plain.batch)
+        parts += [f"{one.dims}d"] * (one.dims != plain.dims)
+        parts += [f"lr{one.learning_rate:g}"] * (one.learning_rate != plain.learning_rate)
+        parts += [one.weights.replace(":", "-")] * (one.weights != plain.weights)
+        parts += [self.initial] * (self.initial != INITIALS[0])
         parts += [f"{self.folds}folds"] * (self.folds != FOLDS)
-        if self.root is not None:
-            parts += [_digest(self.root)]
         return "-".join(parts)
 
     @property
@@ -80,21 +88,25 @@ class Run:
 
     row: str
     parameters: Parameters
-    training: Training
+    experiment: BenchmarkExperiment
+    initial: str
     fold: int
     seed: int
     file: Path
     """Where the result is kept."""
 
     def identity(self) -> dict[str, Any]:
-        """All that the result depends on, beside images and code."""
-        return {
+        """All that the result depends on, as JSON has it."""
+        identity = {
             "row": self.row,
             "parameters": dict(self.parameters),
-            "training": asdict(self.training),
+            "experiment": self.experiment.settings(),
+            "initial": self.initial,
             "fold": self.fold,
             "seed": self.seed,
         }
+        plain: dict[str, Any] = json.loads(json.dumps(identity))
+        return plain
 
 
 def fold_run(
@@ -102,13 +114,13 @@ def fold_run(
 ) -> Run:
     """A fold of a trial. Its seed is the number of the fold, in all trials and rows."""
     file = folder / row.name / f"trial-{trial}-fold-{fold}.json"
-    return Run(row.name, parameters, tuning.training, fold, fold, file)
+    return Run(row.name, parameters, tuning.experiment, tuning.initial, fold, fold, file)
 
 
 def run_of_test(row: str, parameters: Parameters, tuning: Tuning, seed: int, folder: Path) -> Run:
     """A test; tests of the same parameters have the same file."""
     file = folder / row / f"test-{tuning.test_iterations}it-{_digest(parameters)}-seed-{seed}.json"
-    return Run(row, parameters, tuning.test, TEST, seed, file)
+    return Run(row, parameters, tuning.test, tuning.initial, TEST, seed, file)
 
 
 def _digest(value: Any) -> str:

@@ -13,10 +13,10 @@ import pandas as pd
 import typer
 
 from pml_gpw.losses import VARIANTS
+from pml_gpw.training.files import write_atomically
 
 from .faults import command
-from .files import write_atomically
-from .quick_training import METRICS
+from .scoring import INITIALS, METRICS
 from .search_spaces import CONTROL, CONTROLLED, EDGE, ROWS, SYMBOLS, Range
 from .studies import RANDOM_TRIALS, WIDEN_EVERY, best_trial, importances, space_of
 from .summaries import confidence_half_width
@@ -188,12 +188,13 @@ def _interval(limits: Range) -> str:
 
 def _text(export: Export, tables: dict[str, pd.DataFrame]) -> str:
     settings = export.settings
-    training = settings["training"]
-    begun = "" if training["initial"] == "random" else f", initial weights: {training['initial']}"
+    training = settings["experiment"]
+    initial = settings["initial"]
+    begun = training["weights"] if initial == INITIALS[0] else initial
     title = (
-        f"### {settings['dataset']}: {settings['trials']} trials of {settings['folds']} folds at "
+        f"### {training['dataset']}: {settings['trials']} trials of {settings['folds']} folds at "
         f"{training['iterations']} iterations, {settings['seeds']} seeds at "
-        f"{settings['test_iterations']}; batch {training['batch']}{begun}"
+        f"{settings['test_iterations']}; batch {training['batch']}, initial weights: {begun}"
     )
     parts = [
         title,
@@ -224,7 +225,9 @@ def _text(export: Export, tables: dict[str, pd.DataFrame]) -> str:
         "CPU seconds of the processes that trained, one thread each; medians of a fold and of a "
         "test.",
         _cost_text(tables["cost"]),
-        settings["made_with"],
+        f"{training['dataset']}, configuration {training['configuration']}, "
+        f"{training['dims']} dimensions, learning rate {training['learning_rate']:g}; "
+        f"{training['versions']}; code {training['code']}",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial
 from tqdm import tqdm
 
 from pml_gpw.training.file_errors import reading_file
+from pml_gpw.training.files import write_atomically
 
-from .faults import FRESH
-from .files import write_atomically
+from .faults import AGAIN
 from .search_spaces import CONTROL, CONTROLLED, ROWS, Row
 from .studies import TrialFile, best_trial, proposal
 from .tuning_plan import Result, Run, Tuning, fold_run, run_of_test
@@ -97,7 +97,7 @@ def kept(run: Run) -> Result | None:
     """The result of a run that is finished; None where its file is of another run, or not there."""
     if not run.file.exists():
         return None
-    with reading_file(run.file, f"{FRESH}, or remove the file"):
+    with reading_file(run.file, AGAIN):
         content = json.loads(run.file.read_text(encoding="utf-8"))
         result: Result = content["result"]
         if not {"cpu_seconds"} < result.keys():

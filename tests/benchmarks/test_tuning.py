@@ -13,22 +13,17 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from benchmarks import tuning, tuning_report
-from benchmarks.quick_training import (
-    DivergedError,
-    Images,
-    Training,
-    classifier_weights,
-    train_and_score,
-)
+from benchmarks.presets import preset
+from benchmarks.scoring import DivergedError, classifier_weights, train_and_score
 from benchmarks.search_spaces import ROWS, Range, Row
 from benchmarks.studies import WIDEN_EVERY, best_trial, importances, proposal, space_after, trial_of
 from benchmarks.tuning_export import PARAMETERS, Export, collect
-from benchmarks.tuning_plan import Tuning
+from benchmarks.tuning_plan import NAMES, Tuning
 from benchmarks.tuning_report import report
 from benchmarks.tuning_runs import outcome, runs_of_tests, trials_of
 
 from . import tuning_lives
-from .tuning_lives import SMALL, few_glyphs
+from .tuning_lives import PLACE, SMALL, few_glyphs
 
 app, report_app = typer.Typer(), typer.Typer()
 app.command()(tuning.main)
@@ -37,7 +32,7 @@ report_app.command()(tuning_report.main)
 
 def exported(folder, settings=SMALL):
     """All that is found but the time it took."""
-    export = collect(settings, folder, "now")
+    export = collect(settings, folder)
     drop = {"columns": ["cpu_seconds"]}
     return export.trials.drop(**drop), export.tests.drop(**drop)
 
@@ -82,7 +77,7 @@ def test_the_tests_are_of_the_defaults_and_of_the_best_trial(finished):
     ]
     assert runs[0][1].parameters == ROWS["ntxent"].defaults
     assert runs[2][1].parameters == best.params
-    assert runs[0][1].training.iterations == SMALL.test_iterations
+    assert runs[0][1].experiment.iterations == SMALL.test_iterations
 
 
 @pytest.mark.parametrize(
@@ -90,7 +85,7 @@ def test_the_tests_are_of_the_defaults_and_of_the_best_trial(finished):
 )
 def test_a_tuning_that_is_killed_goes_on_to_the_same_numbers(finished, tmp_path, point, nth):
     assert tuning_lives.exit_code_of_a_life(tmp_path, point, nth) == -signal.SIGKILL
-    before = len(collect(SMALL, tmp_path, "").trials)
+    before = len(collect(SMALL, tmp_path).trials)
     assert before < 7 or point is tuning_lives.after_a_test
     tuning_lives.run(tmp_path)
     same(exported(tmp_path), exported(finished))
@@ -121,10 +116,10 @@ def test_the_control_takes_what_was_found_for_its_row(tmp_path):
 
 
 def test_the_report_is_rebuilt_from_its_export(finished, tmp_path):
-    export = collect(SMALL, finished, "some versions")
+    export = collect(SMALL, finished)
     export.write(tmp_path / "one")
     text = report(tmp_path / "one")
-    for part in ("| ntxent", "| none", "some versions", "R@1, tuned", "seconds"):
+    for part in ("| ntxent", "| none", "configuration small", "R@1, tuned", "seconds"):
         assert part in text
     tables = ("summary", "differences", "parameters", "cost")
     Export.read(tmp_path / "one").write(tmp_path / "two")
@@ -220,21 +215,39 @@ def test_importances_count_trials_of_all_ranges():
     )
 
 
+class Infinite(torch.utils.data.Dataset):
+    """A data set whose images are infinitely bright."""
+
+    def __init__(self, dataset):
+        self.dataset, self.labels = dataset, dataset.labels
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        image, label = self.dataset[index]
+        return torch.full_like(image, torch.inf), label
+
+
+def broken_glyphs():
+    images = few_glyphs()
+    train = Infinite(images.test.train)
+    return images._replace(test=images.test._replace(train=train), train_as_queries=train)
+
+
 def test_a_training_that_leaves_the_finite_numbers_is_a_failed_trial(tmp_path):
-    train, test = few_glyphs()
-    broken = Images(torch.full_like(train.images, torch.inf), train.labels)
     miner, loss = ROWS["SNP"].make()
     with pytest.raises(DivergedError, match="the embeddings became NaN or Inf"):
-        train_and_score(miner, loss, SMALL.training, broken, test, 0)
+        train_and_score(miner, loss, SMALL.experiment, broken_glyphs().test, PLACE, 0)
     small = replace(SMALL, rows=("ntxent", "S", "pml-ms"), trials=2)
-    tuning_lives.run(tmp_path, small, load=lambda: (broken, test))
+    tuning_lives.run(tmp_path, small, load=broken_glyphs)
     trials, tests = exported(tmp_path, small)
     assert trials["map_at_r"].isna().all()
     assert trials.groupby("row").size().to_dict() == {"S": 2, "SNP": 2, "ntxent": 2}
     assert "fold 0: the embeddings became NaN or Inf" in trials["failed"][0]
     assert set(tests["parameters"]) == {"default"}
-    collect(small, tmp_path, "").write(tmp_path / "report")
-    assert "NaN" not in report(tmp_path / "report").replace("NaN or Inf", "")
+    collect(small, tmp_path).write(tmp_path / "report")
+    assert "nan" not in report(tmp_path / "report")
 
 
 def test_a_trial_of_which_one_fold_fails_has_failed():
@@ -244,10 +257,10 @@ def test_a_trial_of_which_one_fold_fails_has_failed():
 
 
 def test_a_network_that_was_a_classifier_begins_elsewhere():
-    train, test = few_glyphs()
-    weights = classifier_weights(SMALL.training, train, 0)
+    data = few_glyphs().test
+    weights = classifier_weights(SMALL.experiment, data, PLACE, 0)
     results = [
-        train_and_score(*ROWS["N"].make(), SMALL.training, train, test, 0, initial)
+        train_and_score(*ROWS["N"].make(), SMALL.experiment, data, PLACE, 0, initial)
         for initial in (None, weights, weights)
     ]
     assert results[0] != results[1] == results[2], "initial weights are trained on in a copy"
@@ -257,7 +270,7 @@ def test_runs_begin_with_a_classifier_of_their_own_fold(tmp_path):
     small = replace(SMALL, rows=("N", "none"), trials=1, seeds=1)
     found = []
     for folder, initial in (("random", "random"), ("one", "classifier"), ("two", "classifier")):
-        one = replace(small, training=replace(small.training, initial=initial))
+        one = replace(small, initial=initial)
         tuning_lives.run(tmp_path / folder, one)
         found.append(exported(tmp_path / folder, one))
     same(found[1], found[2])
@@ -296,12 +309,14 @@ def test_the_command_finds_the_same_with_more_processes(tmp_path):
     assert (folder / "report.md").read_bytes() == before
     result = invoke(outputs[1], *options, "--report-only", "--trials", 5)
     assert "**Not finished**: 3 of 6 trials" in result.output
-    (made,) = outputs[1].rglob("made_with.json")
-    made.write_text(json.dumps("another state"))
+    (made,) = outputs[1].rglob("identity.json")
+    identity = made.read_text()
+    made.write_text(json.dumps({**json.loads(identity), "code": "another"}))
     result = invoke(outputs[1], *options)
     assert result.exit_code == 2
-    assert "--fresh: must be given" in words(result)
-    made.unlink()
+    assert "has trials of code another and not" in words(result)
+    assert invoke(outputs[1], *options, "--report-only").exit_code == 0
+    made.write_text(identity)
     with FileLock(made.parent / "lock"):
         result = invoke(outputs[1], *options)
     assert result.exit_code == 1
@@ -316,10 +331,13 @@ def words(result):
     ("options", "message"),
     [
         (["--rows", "SNP,best"], "--rows: must be all, or out of none, S, N"),
-        (["--dataset", "cub"], "--dataset: must be one of glyphs"),
+        (["--dataset", "cub"], "--dataset: must be one of Glyphs, CUB200"),
         (["--init", "imagenet"], "--init: must be one of random, classifier, got 'imagenet'"),
-        (["--batch", "21"], "--batch: must be a multiple of 5 and at most 1335 (267"),
-        (["--batch", "1400"], "got 1400"),
+        (["--batch", "21"], "--batch: must be a multiple of 5, got 21"),
+        (["--batch", "1400"], "--batch: must be at most 1335 (267 training classes of a fold"),
+        (["--configuration", "large"], "--configuration: must be one of released, text, small"),
+        (["--weights", "nowhere.pt"], "--weights: must be a file"),
+        (["--device", "toaster"], "--device: must be a device that torch has here"),
         (["--folds", "300"], "--folds: must be at most 178"),
         (["--folds", "1"], "--folds"),
         (["--trials", "0"], "--trials"),
@@ -354,14 +372,17 @@ def test_a_folder_without_an_export_is_named(tmp_path):
 
 
 def test_names_tell_settings_apart():
-    plain = Tuning("glyphs", None, 4, Training(150, 80, 128, 2e-3), 500, tuning.NAMES, 50, 10)
+    plain = Tuning(preset("Glyphs", "small"), "random", 4, 500, NAMES, 50, 10)
     assert plain.name == "tuning-glyphs-150it-50trials-500it-10seeds"
-    other = replace(plain, training=replace(plain.training, batch=255, initial="classifier"))
+    other = replace(plain, experiment=replace(plain.experiment, batch=255), initial="classifier")
     assert other.trials_name == "glyphs-150it-batch255-classifier"
     assert replace(plain, rows=("S balanced",)).name.endswith("-only-S-balanced")
     assert len(replace(plain, rows=tuple(ROWS)).name) < 80
-    assert replace(plain, root="/somewhere").trials_name != plain.trials_name
     assert replace(plain, trials=25).trials_name == plain.trials_name
+    paper = Tuning(preset("CUB200", "released"), "random", 4, 3000, NAMES, 50, 10)
+    assert paper.trials_name == "cub200-3000it-released"
+    assert paper.test.milestones == (1200, 2400)
+    assert plain.test.iterations == 500
 
 
 def test_help_reads_well():

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -10,24 +11,26 @@ import sqlalchemy.orm
 import torch
 
 from benchmarks import tuning_runs
-from benchmarks.quick_training import Images, Training
+from benchmarks.presets import preset
+from benchmarks.runs import Data, Place
+from benchmarks.scoring import Part
 from benchmarks.studies import TrialFile
 from benchmarks.tuning_plan import Tuning
-from benchmarks.tuning_workers import prepare
+from benchmarks.tuning_workers import Images, prepare
 from pml_gpw.datasets import Glyphs
 
 from .kills import Strike, around
 
 SMALL = Tuning(
-    dataset="glyphs",
-    root=None,
+    experiment=replace(preset("Glyphs", "small"), iterations=2, batch=20, dims=8),
+    initial="random",
     folds=4,
-    training=Training(iterations=2, batch=20, dims=8, learning_rate=2e-3),
     test_iterations=3,
     rows=("S", "none", "ntxent"),
     trials=3,
     seeds=2,
 )
+PLACE = Place(Path("nowhere"), None, torch.device("cpu"))
 PATIENCE = 120
 """Seconds until a life counts as hung."""
 
@@ -38,14 +41,16 @@ def few_glyphs():
     for split, classes in (("train", 16), ("test", 8)):
         glyphs = Glyphs(None, split)
         chosen = torch.isin(glyphs.labels, glyphs.labels.unique()[:classes])
-        parts.append(Images(glyphs.images[chosen][:, None].float() / 255, glyphs.labels[chosen]))
-    return tuple(parts)
+        parts.append(Part(glyphs, chosen.nonzero().flatten()))
+    return Images(Data(*parts), parts[0])
 
 
 def run(folder, tuning=SMALL, threads=1, load=few_glyphs):
     """Bring a tuning to its end, in this process."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with ThreadPoolExecutor(threads, initializer=prepare, initargs=(load, tuning.folds)) as pool:
+    with ThreadPoolExecutor(
+        threads, initializer=prepare, initargs=(load, tuning.folds, PLACE)
+    ) as pool:
         tuning_runs.run_all(tuning, Path(folder), pool, threads)
 
 

@@ -16,6 +16,7 @@ from pml_gpw.training import processes
 from pml_gpw.training.environment import device_name, environment
 from pml_gpw.training.files import write_atomically
 
+from . import control
 from .contenders import CONTENDERS, RAW_PIXELS
 from .faults import command, output_folder
 from .plan import (
@@ -32,7 +33,7 @@ from .plan import (
 from .plots import plot_recall
 from .presets import PER_CLASS, BenchmarkExperiment, preset
 from .runs import Data, Place, train_all
-from .summaries import control_lines, summarize, to_markdown
+from .summaries import paired_differences, summarize, to_markdown
 
 RESULTS = Path(__file__).parent / "results"
 SMALL = preset("Glyphs", "small")
@@ -86,10 +87,20 @@ def main(
     chosen = replace(chosen, data=digest_of_data(data))
     plan = [*plan_of(chosen, names, [dims], seeds)]
     with processes.process_group(where):
-        results = train_all(plan, data, Place(output / "runs", None, where), fresh)
+        results = train_all(plan, data, Place(output / "runs", None, where), fresh, control.watch)
         if processes.is_first():
             runs = _table([_raw_pixels(data), *map(_row, results)], [RAW_PIXELS, *names])
-            _report(runs, chosen, seeds, where, output / _stem(chosen, names, seeds))
+            watched = next(filter(control.is_watched, plan), None)
+            foot = (
+                control.lines(output / "runs" / watched.name, watched.iterations) if watched else []
+            )
+            _report(
+                runs, chosen, seeds, [*foot, _machine(where)], output / _stem(chosen, names, seeds)
+            )
+
+
+def _machine(where: torch.device) -> str:
+    return f"{environment('pillow')}; {device_name(where)}"
 
 
 def _row(result: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +133,7 @@ def _stem(chosen: BenchmarkExperiment, names: list[str], seeds: int) -> str:
 
 
 def _report(
-    runs: pd.DataFrame, chosen: BenchmarkExperiment, seeds: int, where: torch.device, stem: Path
+    runs: pd.DataFrame, chosen: BenchmarkExperiment, seeds: int, foot: list[str], stem: Path
 ) -> None:
     """Print the table, save it as Markdown and CSV, and draw it."""
     summary = summarize(runs)
@@ -134,12 +145,12 @@ def _report(
         f"### {title}",
         "",
         "Recall@K and MAP@R (%) on classes not seen in training, after the last iteration; "
-        "mean ± 95 % confidence interval over seeds.",
+        f"mean ± 95 % confidence interval over seeds. R@1 − {control.OURS}: the same of the "
+        "differences, in points, seed by seed.",
         "",
-        to_markdown(summary),
+        to_markdown(summary, paired_differences(runs, control.OURS)),
         "",
-        *control_lines(runs),
-        f"{environment('pillow')}; {device_name(where)}",
+        *foot,
         "",
     ]
     text = "\n".join(lines)

@@ -11,7 +11,7 @@ import typer
 from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
-from benchmarks import accuracy, plan, runs
+from benchmarks import accuracy, control, plan, runs
 from benchmarks.contenders import CONTENDERS
 from benchmarks.presets import preset
 from pml_gpw.training import Trainer
@@ -67,7 +67,7 @@ def test_writes_tables_plot_and_logs(invoke, tmp_path):
         "S N P",
         "| ntxent",
         "MAP@R",
-        "Control: R@1 of SNP",
+        "Control: on the same",
         "torch ",
     ):
         assert part in table
@@ -86,6 +86,40 @@ def test_writes_tables_plot_and_logs(invoke, tmp_path):
         assert {"loss_histories", "tuple_miner_MSMiner"} <= tables
     assert any((folder / "logs").glob("*.csv"))
     assert any((folder / "tensorboard").iterdir())
+
+
+def test_the_control_changes_no_bit_of_the_training(invoke, monkeypatch, tmp_path):
+    options = ("--losses", "SNP", "--seeds", "1", "--iterations", "60", "--fresh")
+    weights = []
+    for watch in (control.watch, lambda *_: None):
+        monkeypatch.setattr(control, "watch", watch)
+        assert invoke(*options).exit_code == 0
+        (path,) = tmp_path.rglob("last.pt")
+        weights.append(torch.load(path, weights_only=True))
+    for part in ("trunk", "embedder"):
+        for name, tensor in weights[0][part].items():
+            assert torch.equal(tensor, weights[1][part][name])
+
+
+def test_the_control_of_an_interrupted_run_is_that_of_a_whole_one(invoke, monkeypatch, tmp_path):
+    options = ("--losses", "SNP", "--seeds", "1", "--iterations", "60")
+    seen, step = [], Trainer.forward_and_backward
+
+    def stopped(self):
+        seen.append(1)
+        if len(seen) == 56:  # after the checkpoint of step 50
+            raise KeyboardInterrupt
+        step(self)
+
+    monkeypatch.setattr(Trainer, "forward_and_backward", stopped)
+    assert invoke(*options).exit_code == 130
+    foots = []
+    for more in ((), ("--fresh",)):
+        output = invoke(*options, *more).output
+        foots += [line for line in output.splitlines() if line.startswith("Control: on the same")]
+    assert len(foots) == 2
+    assert foots[0] == foots[1]
+    assert "each of the 60 steps" in foots[0]
 
 
 def test_goes_on_where_it_was_interrupted(invoke, monkeypatch, tmp_path):

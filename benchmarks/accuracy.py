@@ -3,7 +3,9 @@
 python -m benchmarks.accuracy --help
 """
 
-from dataclasses import replace
+import os
+import re
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,51 +18,101 @@ from pml_gpw.training import processes
 from pml_gpw.training.environment import device_name, environment
 from pml_gpw.training.files import write_atomically
 
+from . import control
 from .contenders import CONTENDERS, RAW_PIXELS
-from .faults import command, output_folder
+from .faults import bad, command, output_folder
 from .plan import (
     DATASETS,
     MOST_DIMS,
     changed,
+    check_batch,
     checked_device,
     checked_losses,
-    chosen_experiment,
-    digest_of_data,
+    digest_of_weights,
+    identified,
+    one_of,
     plan_of,
     splits_of,
 )
 from .plots import plot_recall
-from .presets import PER_CLASS, BenchmarkExperiment, preset
+from .presets import PER_CLASS, BenchmarkExperiment, fitted, pictures, preset
 from .runs import Data, Place, train_all
-from .summaries import control_lines, summarize, to_markdown
+from .summaries import paired_differences, summarize, to_markdown
 
 RESULTS = Path(__file__).parent / "results"
 SMALL = preset("Glyphs", "small")
+GLYPHS_FILE = "glyphs.cache"
+BY_IMAGES = f"{SMALL.iterations}, or more for many images"
 
 
 @command
 def main(
-    dataset: Annotated[str, typer.Option(help=f"One of: {', '.join(DATASETS)}.")] = "Glyphs",
+    dataset: Annotated[
+        str, typer.Option(help=f"One of: {', '.join(DATASETS)}; ImageFolder is a folder of yours.")
+    ] = "Glyphs",
     root: Annotated[
         Path | None, typer.Option(help="Folder of the data set.", show_default="the user's cache")
+    ] = None,
+    train_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the classes of an ImageFolder, the first by name, that is trained.",
+            show_default="0.5, or its folders train and test",
+        ),
     ] = None,
     losses: Annotated[
         str, typer.Option(help=f"all, or comma-separated out of: {', '.join(CONTENDERS)}.")
     ] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="Runs per loss, with seeds 0, 1, ….")] = 3,
-    iterations: Annotated[int, typer.Option(min=1, help="Training steps per run.")] = (
-        SMALL.iterations
-    ),
+    backbone: Annotated[
+        str, typer.Option(help="small_cnn, bn_inception, timm/<model> or torchvision/<model>.")
+    ] = SMALL.backbone,
+    weights: Annotated[
+        str,
+        typer.Option(help="Initial weights: 'random', 'pretrained' (downloaded) or a file."),
+    ] = "random",
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Training steps per run.", show_default=BY_IMAGES)
+    ] = None,
     batch: Annotated[
-        int, typer.Option(min=PER_CLASS, help=f"Images per step, {PER_CLASS} of each class.")
-    ] = SMALL.batch,
+        int | None,
+        typer.Option(
+            min=PER_CLASS,
+            help=f"Images per step, {PER_CLASS} of each class.",
+            show_default=f"{SMALL.batch}, or all classes",
+        ),
+    ] = None,
     dims: Annotated[
         int, typer.Option(min=1, max=MOST_DIMS, help="Embedding dimensions.")
     ] = SMALL.dims,
     learning_rate: Annotated[
-        float, typer.Option(min=1e-8, max=1, help="Of Adam.")
-    ] = SMALL.learning_rate,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
+        float | None,
+        typer.Option(
+            min=1e-8,
+            max=1,
+            help="Of Adam.",
+            show_default=f"{SMALL.learning_rate:g}, or 3e-05 where weights are given",
+        ),
+    ] = None,
+    resize: Annotated[
+        int | None,
+        typer.Option(
+            min=8, max=4096, help="Shorter side before cropping.", show_default="by backbone"
+        ),
+    ] = None,
+    crop: Annotated[
+        int | None,
+        typer.Option(
+            min=8, max=4096, help="Pixels of the network's image.", show_default="by backbone"
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, max=1024, help="Processes that load images.", show_default="up to 4"),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1, …", show_default="cuda, else cpu")
+    ] = "",
     output: Annotated[Path, typer.Option(help="Folder for tables, plot and logs.")] = RESULTS,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again what an earlier call has finished.")
@@ -70,26 +122,60 @@ def main(
 
     The variants none, S, N, P, SN, SP, NP, SNP use just those similarities of the paper (Wang et
     al., CVPR 2019): S the pair's own, N relative to the anchor's negatives, P relative to its
-    positives. An interrupted call goes on where it stopped when it is given again. With torchrun
+    positives. --dataset ImageFolder --root FOLDER takes pictures of yours, a folder per class. An
+    interrupted call goes on where it stopped when it is given again. With torchrun
     --nproc-per-node N -m benchmarks.accuracy, N processes train together to the same result.
     """
-    chosen = changed(
-        chosen_experiment("--dataset", dataset, "small"),
-        iterations=iterations,
-        batch=batch,
-        dims=dims,
-        learning_rate=learning_rate,
-    )
+    dataset = one_of("--dataset", dataset, DATASETS)
     names, where = checked_losses(losses), checked_device(device)
-    data = splits_of(chosen, root)
+    chosen = SMALL
+    if (dataset, backbone, weights, crop, resize) != (
+        "Glyphs",
+        SMALL.backbone,
+        "random",
+        None,
+        None,
+    ):
+        chosen = pictures(dataset, backbone, digest_of_weights(weights))
+    _check_root(dataset, root)
+    chosen = changed(chosen, resize=resize, crop=crop, dims=dims)
+    data = splits_of(chosen, root, train_share)
+    if dataset != "Glyphs":
+        chosen = fitted(chosen, len(data.train), len(data.train.classes))
+    plain = chosen
+    chosen = changed(chosen, iterations=iterations, batch=batch, learning_rate=learning_rate)
+    check_batch(chosen, data)
     output_folder(output)
-    chosen = replace(chosen, data=digest_of_data(data))
-    plan = [*plan_of(chosen, names, [dims], seeds)]
+    plan = [*plan_of(identified(chosen, data), names, [dims], seeds)]
+    if workers is None:
+        workers = 0 if chosen.crop is None else min(4, os.cpu_count() or 1)
+    place = Place(output / "runs", None if weights == "random" else weights, where, "auto", workers)
+    title = chosen.dataset if root is None or dataset == "Glyphs" else root.resolve().name
     with processes.process_group(where):
-        results = train_all(plan, data, Place(output / "runs", None, where), fresh)
+        results = train_all(plan, data, place, fresh, control.watch)
         if processes.is_first():
-            runs = _table([_raw_pixels(data), *map(_row, results)], [RAW_PIXELS, *names])
-            _report(runs, chosen, seeds, where, output / _stem(chosen, names, seeds))
+            rows = [*_raw_pixels(data, chosen), *map(_row, results)]
+            watched = [one for one in plan if control.is_watched(one)]
+            foot = [
+                *chain(*(control.lines(place.output / w.name, w.iterations) for w in watched)),
+                f"{environment('torchvision', 'pillow')}; {device_name(where)}",
+            ]
+            stem = output / _stem(title, chosen, plain, names, seeds)
+            _report(_table(rows, [RAW_PIXELS, *names]), title, chosen, seeds, foot, stem)
+
+
+def _check_root(dataset: str, root: Path | None) -> None:
+    """Refuse a folder that Glyphs would write its images into, beside what is there, or none."""
+    if dataset != "Glyphs" and root is None:
+        raise bad("--root", f"must be given for {dataset}")
+    if dataset == "Glyphs" and root is not None and root.is_dir():
+        there = {path.name for path in root.iterdir()}
+        if there and GLYPHS_FILE not in there:
+            raise bad(
+                "--root",
+                f"must be an empty folder, or one with {GLYPHS_FILE}, for Glyphs, which keeps its "
+                f"images there, got {str(root)!r}; pictures of yours are --dataset ImageFolder",
+            )
 
 
 def _row(result: dict[str, Any]) -> dict[str, Any]:
@@ -98,11 +184,13 @@ def _row(result: dict[str, Any]) -> dict[str, Any]:
     return {"loss": result["experiment"]["loss"], "seed": result["experiment"]["seed"], **metrics}
 
 
-def _raw_pixels(data: Data) -> dict[str, Any]:
-    """The metrics of the test images themselves, flattened, by cosine similarity."""
+def _raw_pixels(data: Data, chosen: BenchmarkExperiment) -> list[dict[str, Any]]:
+    """The metrics of the test images themselves, flattened, where they are small enough."""
+    if chosen.crop is not None:
+        return []
     images = torch.stack([data.queries[i][0] for i in range(len(data.queries))])
     metrics = retrieval_metrics(images.flatten(1), data.queries.labels, ks=data.queries.ks)
-    return {"loss": RAW_PIXELS, "seed": 0, **metrics}
+    return [{"loss": RAW_PIXELS, "seed": 0, **metrics}]
 
 
 def _table(rows: list[dict[str, Any]], order: list[str]) -> pd.DataFrame:
@@ -112,34 +200,49 @@ def _table(rows: list[dict[str, Any]], order: list[str]) -> pd.DataFrame:
     return runs.sort_values(["loss", "seed"]).astype({"loss": str}).reset_index(drop=True)
 
 
-def _stem(chosen: BenchmarkExperiment, names: list[str], seeds: int) -> str:
+def _stem(
+    title: str,
+    chosen: BenchmarkExperiment,
+    plain: BenchmarkExperiment,
+    names: list[str],
+    seeds: int,
+) -> str:
     """The name of the files, so that no run with other settings overwrites this one's."""
-    parts = [f"accuracy-{chosen.dataset.lower()}-{chosen.iterations}it-{seeds}seeds"]
-    parts += [f"batch{chosen.batch}"] * (chosen.batch != SMALL.batch)
+    name = re.sub(r"[^\w.-]+", "_", title.lower())
+    parts = [f"accuracy-{name}-{chosen.iterations}it-{seeds}seeds"]
+    parts += [chosen.backbone.replace("/", "_")] * (chosen.backbone != SMALL.backbone)
+    parts += [chosen.weights.replace(":", "")] * (chosen.weights != "random")
+    parts += [f"crop{chosen.crop}"] * (chosen.crop != plain.crop)
+    parts += [f"batch{chosen.batch}"] * (chosen.batch != plain.batch)
     parts += [f"{chosen.dims}d"] * (chosen.dims != SMALL.dims)
-    parts += [f"lr{chosen.learning_rate:g}"] * (chosen.learning_rate != SMALL.learning_rate)
+    parts += [f"lr{chosen.learning_rate:g}"] * (chosen.learning_rate != plain.learning_rate)
     return "-".join(parts if names == list(CONTENDERS) else [*parts, "only", *names])
 
 
 def _report(
-    runs: pd.DataFrame, chosen: BenchmarkExperiment, seeds: int, where: torch.device, stem: Path
+    runs: pd.DataFrame,
+    name: str,
+    chosen: BenchmarkExperiment,
+    seeds: int,
+    foot: list[str],
+    stem: Path,
 ) -> None:
     """Print the table, save it as Markdown and CSV, and draw it."""
     summary = summarize(runs)
     title = (
-        f"{chosen.dataset}: {chosen.iterations} iterations of {chosen.batch}, "
+        f"{name}: {chosen.iterations} iterations of {chosen.batch}, {chosen.backbone}, "
         f"{chosen.dims} dimensions, {seeds} seed{'s' * (seeds > 1)}"
     )
     lines = [
         f"### {title}",
         "",
         "Recall@K and MAP@R (%) on classes not seen in training, after the last iteration; "
-        "mean ± 95 % confidence interval over seeds.",
+        f"mean ± 95 % confidence interval over seeds. R@1 − {control.OURS}: the same of the "
+        "differences, in points, seed by seed.",
         "",
-        to_markdown(summary),
+        to_markdown(summary, paired_differences(runs, control.OURS)),
         "",
-        *control_lines(runs),
-        f"{environment('pillow')}; {device_name(where)}",
+        *foot,
         "",
     ]
     text = "\n".join(lines)

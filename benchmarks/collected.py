@@ -24,7 +24,18 @@ NAMES = {"SOP": "StanfordOnlineProducts"}
 # What results were made with that are older than these settings.
 FORMER_SETTINGS = {"sampler": "random", "tf32": True}
 # Stand in columns of their own.
-OWN_COLUMNS = {"data", "dataset", "configuration", "loss", "dims", "seed", "backbone", "weights"}
+OWN_COLUMNS = {
+    "code",
+    "versions",
+    "data",
+    "dataset",
+    "configuration",
+    "loss",
+    "dims",
+    "seed",
+    "backbone",
+    "weights",
+}
 
 
 def published() -> pd.DataFrame:
@@ -40,6 +51,9 @@ def ours(runs: Path) -> pd.DataFrame:
     rows = [row for path in _finished(runs) for row in _rows(_read(path))]
     if not rows:
         return pd.DataFrame(columns=[*published().columns, "seeds", "ci"])
+    if len({(row["code"], row["versions"]) for row in rows}) > 1:  # never averaged together
+        for row in rows:
+            row["settings"] += f", code {row['code'] or 'unknown'}, {row['versions'] or 'unknown'}"
     keys = [name for name in rows[0] if name not in ("seed", "recall")]
     groups = pd.DataFrame(rows).groupby(keys, sort=False)["recall"]
     table = groups.agg(recall="mean", ci=confidence_half_width, seeds="size").reset_index()
@@ -94,6 +108,8 @@ def _rows(result: dict[str, Any]) -> list[dict[str, Any]]:
             "configuration": experiment.configuration,
             "loss": loss,
             "source": "",
+            "code": experiment.code,
+            "versions": experiment.versions,
             "k": int(metric.removeprefix("recall_at_")),
             "seed": experiment.seed,
             "recall": 100 * value,

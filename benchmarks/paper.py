@@ -4,7 +4,6 @@ python -m benchmarks.paper --help
 """
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,12 +17,13 @@ from .faults import bad, command, output_folder
 from .plan import (
     DATASETS,
     changed,
+    check_batch,
     checked_device,
     checked_dims,
     checked_losses,
     chosen_experiment,
-    digest_of_data,
     digest_of_weights,
+    identified,
     one_of,
     plan_of,
     splits_of,
@@ -189,7 +189,8 @@ def main(
         raise bad("--memory", f"must be 0 or at least the batch of {chosen.batch}, got {memory}")
     backend = one_of("--backend", backend, BACKENDS)
     data = splits_of(chosen, root)
-    plan = [*plan_of(replace(chosen, data=digest_of_data(data)), names, sizes, seeds)]
+    check_batch(chosen, data)
+    plan = [*plan_of(identified(chosen, data), names, sizes, seeds)]
     output_folder(output)
     place = Place(output, None if weights == "random" else weights, where, backend, workers)
     with processes.process_group(where):

@@ -36,13 +36,16 @@ def one_of(option: str, value: str, allowed: Any) -> str:
 
 
 def chosen_experiment(option: str, dataset: str, configuration: str) -> BenchmarkExperiment:
-    """The preset of a data set, with what computes."""
+    """The preset of a data set."""
     dataset = one_of(option, dataset, DATASETS)
-    configuration = one_of("--configuration", configuration, CONFIGURATIONS)
+    return preset(dataset, one_of("--configuration", configuration, CONFIGURATIONS))
+
+
+def identified(chosen: BenchmarkExperiment, data: Data) -> BenchmarkExperiment:
+    """The experiment with what names its images and what computes."""
     code = code_digest(Path(str(module.__file__)) for module in (contenders, runs))
-    return replace(
-        preset(dataset, configuration), code=code, versions=versions("torchvision", "pillow")
-    )
+    used = versions("torchvision", "pillow", "timm", "pytorchcv")
+    return replace(chosen, data=digest_of_data(data), code=code, versions=used)
 
 
 def digest_of_weights(weights: str) -> str:
@@ -100,26 +103,34 @@ def checked_device(name: str) -> torch.device:
     return usable_device(processes.local_device(name) if name else processes.default_device())
 
 
-def splits_of(experiment: BenchmarkExperiment, root: Path | None) -> Data:
-    """The splits, after a look at whether the batch fits."""
+def splits_of(
+    experiment: BenchmarkExperiment, root: Path | None, train_share: float | None = None
+) -> Data:
+    """The splits of a data set; ``train_share`` of the classes of an image folder."""
     dataset, views = DATASETS[experiment.dataset], (None, None)
+    options = {} if train_share is None else {"train_share": train_share}
+    if options and dataset is not ImageFolder:
+        raise bad("--train-share", f"must be left out for {experiment.dataset}, which has splits")
     if experiment.crop is not None:
         sizes = (experiment.resize, experiment.crop)
         views = train_transform(*sizes, experiment.smallest_crop), evaluation_transform(*sizes)
     try:
-        train = dataset(root, "train", views[0])
-        data = Data(train, *dataset.evaluation_splits(root, views[1]))
+        train = dataset(root, "train", views[0], **options)
+        return Data(train, *dataset.evaluation_splits(root, views[1], **options))
     except (ValueError, OSError) as error:
         raise bad("--root", str(error)) from error
-    classes, unit = len(train.classes), experiment.per_class * processes.launched_processes()
+
+
+def check_batch(experiment: BenchmarkExperiment, data: Data) -> None:
+    """Refuse a batch that has not whole classes for each process, or more than there are."""
+    classes, unit = len(data.train.classes), experiment.per_class * processes.launched_processes()
     most = experiment.per_class * classes
-    if experiment.batch % unit or experiment.batch > most:  # whole classes for each process
+    if experiment.batch % unit or experiment.batch > most:
         raise bad(
             "--batch",
             f"must be a multiple of {unit} and at most {most} ({classes} training classes x "
             f"{experiment.per_class}), got {experiment.batch}",
         )
-    return data
 
 
 def digest_of_data(data: Data) -> str:

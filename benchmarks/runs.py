@@ -25,6 +25,8 @@ from .presets import BenchmarkExperiment
 
 HEADS: dict[str, Callable[[int, int], nn.Module]] = {"he": embedding_head, "torch": nn.Linear}
 
+Watch = Callable[[BenchmarkExperiment, nn.Module, Path], Callable[[Trainer], object] | None]
+
 
 class Data(NamedTuple):
     """Training images; what is searched for, and in what (None: in itself)."""
@@ -45,11 +47,16 @@ class Place(NamedTuple):
 
 
 def train_all(
-    plan: Sequence[BenchmarkExperiment], data: Data, place: Place, fresh: bool
+    plan: Sequence[BenchmarkExperiment],
+    data: Data,
+    place: Place,
+    fresh: bool,
+    watch: Watch = lambda *_: None,
 ) -> list[dict[str, Any]]:
     """The results of a plan, in its order; all processes of a group call it.
 
-    Each run has a folder, below ``place.output``; ``fresh`` trains it again.
+    Each run has a folder, below ``place.output``; ``fresh`` trains it again. ``watch`` may look at
+    a loss before it is trained, and give what is to be called after each step.
     """
     results = []
     total = sum(experiment.iterations for experiment in plan)
@@ -62,7 +69,7 @@ def train_all(
                     _remove(folder)
                 result = processes.read_by_first(partial(finished, folder, AGAIN))
                 if result is None:
-                    result = train(experiment, data, place, folder, bar)
+                    result = train(experiment, data, place, folder, bar, watch)
                 elif processes.is_first():
                     Checkpoints(folder).clear()  # which a kill at the very end has left
             bar.update(end - bar.n)
@@ -76,15 +83,22 @@ def train_all(
 
 
 def train(
-    experiment: BenchmarkExperiment, data: Data, place: Place, folder: Path | None, bar: "tqdm[Any]"
+    experiment: BenchmarkExperiment,
+    data: Data,
+    place: Place,
+    folder: Path,
+    bar: "tqdm[Any]",
+    watch: Watch,
 ) -> dict[str, Any]:
     """The result of one run, which moves the bar."""
     seed_all(epoch_seed(experiment.seed, 0))
     model = models(experiment, place.weights)
     miner, loss = miner_and_loss(experiment)
-    begun = bar.n
+    begun, see = bar.n, watch(experiment, loss, folder)
 
     def on_iteration(trainer: Trainer) -> None:
+        if see is not None:
+            see(trainer)
         speed = trainer.throughput()
         evaluating = trainer.iteration + 1 == trainer.iterations_per_epoch
         bar.set_postfix_str(

@@ -3,7 +3,7 @@
 import pandas as pd
 from scipy import stats
 
-from .contenders import similarities_of
+from .contenders import RAW_PIXELS, similarities_of
 
 
 def confidence_half_width(values: "pd.Series[float]") -> float:
@@ -29,8 +29,11 @@ def summarize(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def to_markdown(summary: pd.DataFrame) -> str:
-    """The summary as Markdown: Recall@K and MAP@R in percent as mean ± half-width."""
+def to_markdown(summary: pd.DataFrame, differences: "pd.Series[str]") -> str:
+    """The summary as Markdown: Recall@K and MAP@R in percent as mean ± half-width.
+
+    ``differences`` is a further column, by loss.
+    """
     table = pd.DataFrame(
         {"loss": summary["loss"], "uses": [similarities_of(str(n)) for n in summary["loss"]]}
     )
@@ -44,26 +47,25 @@ def to_markdown(summary: pd.DataFrame) -> str:
             _mean_and_width(100 * mean, 100 * width)
             for mean, width in zip(summary[metric], summary[f"{metric}_ci"], strict=True)
         ]
+    if len(differences):
+        table[differences.name] = table["loss"].map(differences).fillna("")
     return table.to_markdown(index=False, disable_numparse=True)
 
 
-def _mean_and_width(mean: float, width: float) -> str:
-    return f"{mean:.1f}" if width != width else f"{mean:.1f} ± {width:.1f}"
+def _mean_and_width(mean: float, width: float, sign: str = "") -> str:
+    return f"{mean:{sign}.1f}" if width != width else f"{mean:{sign}.1f} ± {width:.1f}"
 
 
-def control_lines(runs: pd.DataFrame, ours: str = "SNP", theirs: str = "pml-ms") -> list[str]:
-    """Whether two losses reach the same Recall@1: their difference over the seeds they share.
+def paired_differences(runs: pd.DataFrame, to: str) -> "pd.Series[str]":
+    """Of each loss but ``to``, Recall@1 minus that of ``to`` in points, over the seeds of both.
 
-    A paragraph as lines; none where one of the two did not run.
+    Mean and half-width as text by loss; empty where ``to`` did not run.
     """
     recalls = runs.pivot_table(index="seed", columns="loss", values="recall_at_1", sort=False)
-    if not {ours, theirs} <= set(recalls.columns):
-        return []
-    difference = 100 * (recalls[ours] - recalls[theirs]).dropna()
-    width = confidence_half_width(difference)
-    text = f"Control: R@1 of {ours} minus {theirs} is {difference.mean():+.2f} points"
-    if width != width:
-        return [f"{text} (one seed, no interval).", ""]
-    verdict = "inside" if abs(difference.mean()) <= width else "OUTSIDE"
-    interval = f"the 95 % interval of ± {width:.2f} over {len(difference)} seeds"
-    return [f"{text}, {verdict} {interval}.", ""]
+    texts = {}
+    for loss in recalls.columns if to in recalls.columns else ():
+        difference = 100 * (recalls[loss] - recalls[to]).dropna()
+        if loss != to and loss != RAW_PIXELS:
+            width = confidence_half_width(difference)
+            texts[loss] = _mean_and_width(difference.mean(), width, sign="+")
+    return pd.Series(texts, name=f"R@1 − {to}", dtype=str)

@@ -79,9 +79,14 @@ def load_exactly(
     missing = [n for n in names if n not in state and not n.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in names]
     if missing or unexpected:
+        advice = (
+            ". Where the same tensors have other names, save them under these: "
+            "torch.save({new[name]: tensor for name, tensor in torch.load(path).items()}, other)"
+        )
         raise ValueError(
             f"weights must fill the network, got {source} with missing names: "
             f"{_join_first(missing)}; unexpected names: {_join_first(unexpected)}"
+            f"{advice * bool(missing and unexpected)}"
         )
     current = module.state_dict()
     wrong = [

@@ -104,7 +104,7 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
             self.download(root)
         self.root, self.split = self._check_root(root), split
         self.transform, self.target_transform = transform, target_transform
-        records = self._check_records(self.read(self.root), allow_links)
+        records = self._check_records(self._read_own(), allow_links)
         self.paths = [record.path for record in records]
         self.labels = [record.label for record in records]
         self.classes = {record.label: record.class_name for record in records}
@@ -117,6 +117,10 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
             ValueError: naming the file and line that cannot be right.
         """
         raise NotImplementedError
+
+    def _read_own(self) -> list[ImageRecord]:
+        """Return the records of all splits, as this object splits them."""
+        return self.read(self.root)
 
     @classmethod
     def download(cls, root: PathLike) -> bool:

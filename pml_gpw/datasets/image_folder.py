@@ -1,9 +1,11 @@
 """Images of one's own: a folder per class."""
 
 import errno
+import math
 import os
 import warnings
 from collections.abc import Callable
+from fractions import Fraction
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,13 +26,14 @@ EXTENSIONS = frozenset(
     (*WEB_EXTENSIONS, ".jp2", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )
 WHITE = (255, 255, 255)
+HALF = 0.5
 
 
 class ImageFolder(ImageDataset):
     """A folder of images per class, split by class.
 
-    ``root/<class>/…``: sorted by name, the first half of the classes are for training and the
-    others for test, as is the custom of the field. ``root/train/<class>/…`` and
+    ``root/<class>/…``: sorted by name, the first half of the classes (or ``train_share``) are for
+    training and the others for test, as is the custom of the field. ``root/train/<class>/…`` and
     ``root/test/<class>/…``: the split that you chose; a class in both is refused, and so is a
     further folder with images, such as ``root/val/``, which would be in no split. Images may lie
     in nested folders, and folders may be links. Labels number the classes of all splits together,
@@ -46,6 +49,8 @@ class ImageFolder(ImageDataset):
         background: the colour (red, green, blue), each in 0..255, on which transparent images are
             composited; white by default. None drops the transparency, which shows the colours
             that it hid.
+        train_share: the share of the classes, the first by name, that is for training where there
+            are no folders of splits; in (0, 1), rounded up, with a class left for the test.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -78,13 +83,15 @@ class ImageFolder(ImageDataset):
         download: bool = False,
         allow_links: bool = False,
         background: Colour | None = WHITE,
+        train_share: float = HALF,
     ) -> None:
         self.background = _check_background(background)
+        self.train_share = _check_share(train_share)
         super().__init__(root, split, transform, target_transform, download, allow_links)
 
     @classmethod
     @override
-    def read(cls, root: Path) -> list[ImageRecord]:
+    def read(cls, root: Path, train_share: float = HALF) -> list[ImageRecord]:
         folders = _visible_folders(str(root))
         names = {folder.name for folder in folders}
         if {*cls.splits} <= names:
@@ -97,8 +104,9 @@ class ImageFolder(ImageDataset):
             )
         else:
             classes = _find_classes(str(root))
-            half = (len(classes) + 1) // 2
-            found = [(c, "train" if i < half else "test") for i, c in enumerate(classes)]
+            share = Fraction(str(train_share))  # 0.1 of 10 is 1, not a little more
+            first = min(math.ceil(share * len(classes)), max(1, len(classes) - 1))
+            found = [(c, "train" if i < first else "test") for i, c in enumerate(classes)]
         _warn_of_images_without_class(root, cls.splits if {*cls.splits} <= names else ())
         class_names = sorted({class_folder.name for class_folder, _ in found})
         labels = {name: label for label, name in enumerate(class_names)}
@@ -108,6 +116,10 @@ class ImageFolder(ImageDataset):
             for label in (labels[name],)
             for path, identity in images
         ]
+
+    @override
+    def _read_own(self) -> list[ImageRecord]:
+        return self.read(self.root, self.train_share)
 
 
 # The path, and (device, inode) of the file where the listing of its folder shows it.
@@ -130,6 +142,12 @@ def _check_background(background: Any) -> Colour | None:
         raise ValueError(f"background must be None or three integers in 0..255, got {background!r}")
     red, green, blue = background
     return red, green, blue
+
+
+def _check_share(share: Any) -> float:
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+        raise ValueError(f"train_share must be a number in (0, 1), got {share!r}")
+    return float(share)
 
 
 def _visible_folders(path: str) -> list[os.DirEntry[str]]:
@@ -222,5 +240,5 @@ def _warn_of_images_without_class(root: Path, splits: tuple[str, ...]) -> None:
             warnings.warn(
                 f"{folder} has {len(visible)} images in no class folder, such as {visible[0]}: "
                 "they are left out",
-                stacklevel=5,
+                stacklevel=6,
             )

@@ -43,6 +43,9 @@ class RecallCalculator(AccuracyCalculator):
     the same ``metric`` and no longer than they need. Its name of MAP@R is
     ``mean_average_precision_at_r``.
 
+    PML's hooks decide by one metric which epoch is the best, by default by one of PML's own that
+    is not computed here: give ``get_hook_container(record_keeper, primary_metric="recall_at_1")``.
+
     With a ``label_comparison_fn``, a reference is relevant where that function says so, and
     all metrics come from PML's float32 neighbour lists; labels are float32 there, and integers
     beyond ±2**24 are refused. Otherwise labels are integers, and the metrics above are exact.

@@ -17,7 +17,7 @@ import torch
 import torch.utils.tensorboard
 import typer
 
-from benchmarks import paper
+from benchmarks import accuracy, paper
 
 from . import kills
 
@@ -26,11 +26,14 @@ PATIENCE = 120
 """Seconds until lives count as hung."""
 
 
-def _command(arguments, point, nth):
+COMMANDS = {"paper": paper.main, "accuracy": accuracy.main}
+
+
+def _command(arguments, point, nth, command="paper"):
     if point is not None:
         getattr(kills, point)(kills.Strike(nth))
     app = typer.Typer()
-    app.command()(paper.main)
+    app.command()(COMMANDS[command])
     if code := app(arguments, standalone_mode=False):
         raise SystemExit(code)
 
@@ -40,8 +43,8 @@ def kill_rank(rank, point, nth, arguments):
     _command(arguments, point if int(os.environ["RANK"]) == rank else None, nth)
 
 
-def _live(arguments, log, point=None, nth=1, environment=()):
-    """One life of ``python -m benchmarks.paper`` in this process, which it does not outlive."""
+def _live(arguments, log, point=None, nth=1, environment=(), command="paper"):
+    """One life of ``python -m benchmarks.<command>`` in this process, which it does not outlive."""
     code = 1
     try:
         with open(log, "a") as file:
@@ -49,7 +52,7 @@ def _live(arguments, log, point=None, nth=1, environment=()):
             os.dup2(file.fileno(), 2)
         os.environ.update(environment)
         torch.set_num_threads(1)
-        _command(arguments, point, nth)
+        _command(arguments, point, nth, command)
         code = 0
     except BaseException:
         traceback.print_exc()

@@ -1,20 +1,27 @@
 """The main job on a slice of Glyphs: what it writes, how it resumes, what it refuses."""
 
+import json
+import signal
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import typer
+from PIL import Image
 from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
-from benchmarks import accuracy, plan, runs
+from benchmarks import accuracy, control, plan, runs
 from benchmarks.contenders import CONTENDERS
-from benchmarks.presets import preset
+from benchmarks.presets import fitted, preset
+from pml_gpw.backbones import backbone
 from pml_gpw.training import Trainer
+
+from . import kills
 
 app = typer.Typer()
 app.command()(accuracy.main)
@@ -67,7 +74,7 @@ def test_writes_tables_plot_and_logs(invoke, tmp_path):
         "S N P",
         "| ntxent",
         "MAP@R",
-        "Control: R@1 of SNP",
+        "Control: on the same",
         "torch ",
     ):
         assert part in table
@@ -86,6 +93,40 @@ def test_writes_tables_plot_and_logs(invoke, tmp_path):
         assert {"loss_histories", "tuple_miner_MSMiner"} <= tables
     assert any((folder / "logs").glob("*.csv"))
     assert any((folder / "tensorboard").iterdir())
+
+
+def test_the_control_changes_no_bit_of_the_training(invoke, monkeypatch, tmp_path):
+    options = ("--losses", "SNP", "--seeds", "1", "--iterations", "60", "--fresh")
+    weights = []
+    for watch in (control.watch, lambda *_: None):
+        monkeypatch.setattr(control, "watch", watch)
+        assert invoke(*options).exit_code == 0
+        (path,) = tmp_path.rglob("last.pt")
+        weights.append(torch.load(path, weights_only=True))
+    for part in ("trunk", "embedder"):
+        for name, tensor in weights[0][part].items():
+            assert torch.equal(tensor, weights[1][part][name])
+
+
+def test_the_control_of_an_interrupted_run_is_that_of_a_whole_one(invoke, monkeypatch, tmp_path):
+    options = ("--losses", "SNP", "--seeds", "1", "--iterations", "60")
+    seen, step = [], Trainer.forward_and_backward
+
+    def stopped(self):
+        seen.append(1)
+        if len(seen) == 56:  # after the checkpoint of step 50
+            raise KeyboardInterrupt
+        step(self)
+
+    monkeypatch.setattr(Trainer, "forward_and_backward", stopped)
+    assert invoke(*options).exit_code == 130
+    foots = []
+    for more in ((), ("--fresh",)):
+        output = invoke(*options, *more).output
+        foots += [line for line in output.splitlines() if line.startswith("Control: on the same")]
+    assert len(foots) == 2
+    assert foots[0] == foots[1]
+    assert "each of the 60 steps" in foots[0]
 
 
 def test_goes_on_where_it_was_interrupted(invoke, monkeypatch, tmp_path):
@@ -178,15 +219,146 @@ def test_a_bad_root_is_named(tmp_path):
 
 def test_only_the_full_comparison_has_the_plain_name():
     settings = replace(preset("Glyphs", "small"), iterations=500)
-    plain = accuracy._stem(settings, list(CONTENDERS), 5)
+
+    def stem(chosen, names):
+        return accuracy._stem("Glyphs", chosen, settings, names, 5)
+
+    plain = stem(settings, list(CONTENDERS))
     assert plain == "accuracy-glyphs-500it-5seeds"
-    assert accuracy._stem(settings, ["SNP"], 5) == f"{plain}-only-SNP"
+    assert stem(settings, ["SNP"]) == f"{plain}-only-SNP"
     other = replace(settings, batch=160, dims=64, learning_rate=0.001)
-    assert accuracy._stem(other, list(CONTENDERS), 5) == f"{plain}-batch160-64d-lr0.001"
+    assert stem(other, list(CONTENDERS)) == f"{plain}-batch160-64d-lr0.001"
+
+
+# --- pictures of one's own -----------------------------------------------------------------------
+
+CLASSES = 60
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder of 60 classes, each of six noisy pictures of two colours."""
+    root = tmp_path_factory.mktemp("pictures") / "My pictures"
+    random = np.random.default_rng(0)
+    for name in range(CLASSES):
+        (root / f"class {name:02}").mkdir(parents=True)
+        first, second = random.integers(0, 256, (2, 3))
+        for i in range(6):
+            pixels = np.where(np.arange(40)[None, :, None] < 20, first, second)
+            pixels = (pixels + random.integers(-40, 40, (48, 40, 3))).clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / f"class {name:02}" / f"{i}.png")
+    return root
+
+
+def own(pictures, output, *options):
+    fixed = ["--dataset", "imagefolder", "--root", pictures, "--losses", "SNP,N", "--seeds", 1]
+    fixed += ["--device", "cpu", "--workers", 0, "--output", output]
+    return [str(part) for part in (*fixed, *options)]
+
+
+def test_pictures_of_ones_own_killed_and_gone_on_with(server, pictures, tmp_path):
+    """End to end, by the command; with the bits of a training that nothing has killed."""
+    options = ("--iterations", 60, "--batch", 20, "--dims", 16)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+
+    def live(output, **more):
+        life = {"arguments": own(pictures, output, *options), "log": str(tmp_path / "log")}
+        return server.run({**life, "command": "accuracy", **more})
+
+    assert live(whole) == [0], (tmp_path / "log").read_text()
+    point = kills.between_backward_and_the_optimizers.__name__
+    assert live(killed, point=point, nth=60 + 55) == [-signal.SIGKILL]  # in the second run
+    assert len([*killed.rglob("result.json")]) == 1
+    assert live(killed) == [0], (tmp_path / "log").read_text()
+    name = "accuracy-my_pictures-60it-1seeds-batch20-16d-only-SNP-N"
+    assert (killed / f"{name}.md").read_text() == (whole / f"{name}.md").read_text()
+    for path in whole.rglob("last.pt"):
+        one, other = (
+            torch.load(folder / path.relative_to(whole), weights_only=True)
+            for folder in (whole, killed)
+        )
+        for part in one:
+            assert all(torch.equal(one[part][n], other[part][n]) for n in one[part])
+    table = (whole / f"{name}.md").read_text()
+    assert "### My pictures: 60 iterations of 20, small_cnn" in table
+    assert "raw pixels" not in table
+    recalls = pd.read_csv(whole / f"{name}-runs.csv")["recall_at_1"]
+    assert (recalls > 5 / CLASSES).all(), "no better than chance"
+
+
+def test_a_share_of_the_classes_and_another_backbone(pictures, tmp_path):
+    options = ("--train-share", 0.25, "--backbone", "timm/test_resnet", "--resize", 36)
+    options += ("--crop", 32, "--iterations", 1, "--losses", "S")
+    result = CliRunner().invoke(app, own(pictures, tmp_path, *options))
+    assert result.exit_code == 0, result.output
+    (content,) = (json.loads(path.read_text()) for path in tmp_path.rglob("result.json"))
+    settings = content["experiment"]
+    assert content["data"][0].startswith("90 ")  # 15 classes of 6
+    assert content["data"][1].startswith("270 ")
+    assert settings["batch"] == 75  # all 15 classes, 5 of each
+    assert settings["pooling"] == "average"
+    assert not settings["frozen_batch_norm"]
+
+
+def test_weights_from_a_file_are_fine_tuned(pictures, tmp_path):
+    made = backbone("timm/test_resnet")
+    torch.save(made.network.state_dict(), tmp_path / "weights.pth")
+    options = ("--weights", tmp_path / "weights.pth", "--backbone", "timm/test_resnet")
+    options += ("--iterations", 1, "--losses", "S", "--resize", 36, "--crop", 32)
+    result = CliRunner().invoke(app, own(pictures, tmp_path, *options))
+    assert result.exit_code == 0, result.output
+    (content,) = (json.loads(path.read_text()) for path in tmp_path.rglob("result.json"))
+    assert content["experiment"]["learning_rate"] == 3e-5
+    assert content["experiment"]["frozen_batch_norm"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dataset", "Glyphs", "--root"], "pictures of yours are --dataset ImageFolder"),
+        (["--train-share", "0.5"], "--train-share: must be left out for Glyphs"),
+        (["--dataset", "ImageFolder"], "--root: must be given for ImageFolder"),
+        (["--dataset", "ImageFolder", "--train-share", "1", "--root"], "in (0, 1), got 1.0"),
+    ],
+)
+def test_folders_that_cannot_be(pictures, tmp_path, options, message):
+    options = [*options, *([str(pictures)] if options[-1] == "--root" else [])]
+    before = sorted(pictures.iterdir())
+    result = CliRunner().invoke(app, [*options, "--output", str(tmp_path)])
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.replace("│", " ").split())
+    assert sorted(pictures.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "batch", "iterations"),
+    [
+        (100, 10, 50, 150),
+        (4_697, 356, 80, 587),
+        (100_000, 5_000, 80, 12_500),
+        (10**6, 99, 80, 20_000),
+    ],
+)
+def test_defaults_for_folders_of_any_size(images, classes, batch, iterations):
+    chosen = fitted(preset("ImageFolder", "pictures"), images, classes)
+    assert (chosen.batch, chosen.iterations) == (batch, iterations)
+    assert len(chosen.stops) <= 20
 
 
 def test_help_reads_well():
     result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "100", "NO_COLOR": "1"})
     assert result.exit_code == 0
-    for option in ("dataset", "root", "losses", "seeds", "iterations", "batch", "dims", "device"):
+    for option in (
+        "dataset",
+        "root",
+        "train-share",
+        "backbone",
+        "weights",
+        "losses",
+        "seeds",
+        "iterations",
+        "batch",
+        "dims",
+        "device",
+    ):
         assert f"--{option}" in result.output

@@ -3,7 +3,12 @@ import math
 import pandas as pd
 import pytest
 
-from benchmarks.summaries import confidence_half_width, control_lines, summarize, to_markdown
+from benchmarks.summaries import (
+    confidence_half_width,
+    paired_differences,
+    summarize,
+    to_markdown,
+)
 
 
 def runs_of(**recalls):
@@ -22,7 +27,8 @@ def test_confidence_interval_by_hand():
 
 
 def test_table_keeps_the_order_and_shows_mean_and_interval():
-    table = to_markdown(summarize(runs_of(SNP=[0.8, 0.9], none=[0.5], ntxent=[0.7, 0.7])))
+    runs = runs_of(SNP=[0.8, 0.9], none=[0.5], ntxent=[0.7, 0.7])
+    table = to_markdown(summarize(runs), pd.Series(dtype=str))
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
     assert rows[0] == ["loss", "uses", "R@1"]
     assert rows[2] == ["SNP", "S N P", "85.0 ± 63.5"]  # t(0.975, 1) = 12.7062, sem = 5
@@ -30,10 +36,13 @@ def test_table_keeps_the_order_and_shows_mean_and_interval():
     assert rows[4] == ["ntxent", "", "70.0 ± 0.0"]
 
 
-def test_control_compares_seed_by_seed():
-    same = runs_of(SNP=[0.80, 0.90, 0.85], pml_ms=[0.81, 0.89, 0.85])
-    assert "inside the 95 % interval" in control_lines(same)[0]
-    shifted = runs_of(SNP=[0.80, 0.90, 0.85], pml_ms=[0.70, 0.80, 0.7501])
-    assert "OUTSIDE the 95 % interval" in control_lines(shifted)[0]
-    assert "no interval" in control_lines(runs_of(SNP=[0.8], pml_ms=[0.8]))[0]
-    assert control_lines(runs_of(SNP=[0.8])) == []
+def test_differences_are_paired_seed_by_seed():
+    runs = runs_of(SNP=[0.80, 0.90, 0.85], pml_ms=[0.81, 0.91, 0.86], S=[0.7], raw_pixels=[0.5])
+    runs = runs.replace({"raw-pixels": "raw pixels"})
+    differences = paired_differences(runs, "SNP")
+    assert differences.to_dict() == {"pml-ms": "+1.0 ± 0.0", "S": "-10.0"}
+    table = to_markdown(summarize(runs), differences)
+    assert "| R@1 − SNP   |" in table.splitlines()[0]
+    (row,) = [line for line in table.splitlines() if line.startswith("| SNP")]
+    assert row.split("|")[-2].strip() == ""
+    assert len(paired_differences(runs_of(S=[0.7]), "SNP")) == 0

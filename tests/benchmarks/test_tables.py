@@ -124,3 +124,11 @@ def test_the_committed_tables_are_those_of_the_command(tmp_path):
     assert len(committed) > 10
     for path in committed:
         assert path.read_text() == (tmp_path / path.name).read_text(), path.name
+
+
+def test_runs_of_other_code_or_versions_are_not_averaged(tmp_path):
+    for i, change in enumerate(({}, {"code": "ab12"}, {"code": "ab12", "versions": "torch 9"})):
+        write(tmp_path / "runs", replace(WHOLE, seed=i, **change), 0.5 + 0.1 * i)
+    text = ok(tables_of(tmp_path)).output
+    for recall, label in ((50, "code unknown"), (60, "code ab12, unknown"), (70, "torch 9")):
+        assert lines_with(text, "ours, last epoch", label, f"{recall}.0 (n=1)")

@@ -143,3 +143,22 @@ def test_the_background(tmp_path):
     for background in ("white", (0, 0), (0, 0, 256), (0.5, 0, 0), (True, 0, 0), 7):
         with pytest.raises(ValueError, match="background must be None or three integers"):
             pixel(background=background)
+
+
+@pytest.mark.parametrize(
+    ("share", "first"), [(0.5, 4), (0.125, 1), (0.13, 2), (0.01, 1), (0.99, 7), (0.75, 6)]
+)
+def test_a_share_of_the_classes(tmp_path, share, first):
+    miniatures.image_folder(tmp_path)
+    train, test = (ImageFolder(tmp_path, split, train_share=share) for split in ("train", "test"))
+    assert len(train.classes) == first
+    assert len(test.classes) == 8 - first
+    assert max(train.classes.values()) < min(test.classes.values())
+    queries, _ = ImageFolder.evaluation_splits(tmp_path, train_share=share)
+    assert queries.paths == test.paths
+
+
+@pytest.mark.parametrize("share", [0, 1, 1.5, True, "half", float("nan")])
+def test_a_share_that_cannot_be(tmp_path, share):
+    with pytest.raises(ValueError, match=r"train_share must be a number in \(0, 1\), got"):
+        ImageFolder(tmp_path, train_share=share)

@@ -16,16 +16,16 @@ from .. import checks
 from ..distributed import DistributedLoss
 from ..losses import GPWLoss
 from ..mining import PairMining
-from ..optional import import_optional
+from ..optional import not_installed
 from ..training import ClassBatches, RandomClassBatches
 from ..weightings import PairWeighting
 
-EXTRA = "sentence-transformers"
-import_optional("sentence_transformers", EXTRA)
-DefaultBatchSampler = import_optional(
-    "sentence_transformers.base.sampler", EXTRA
-).DefaultBatchSampler
-cached_losses = import_optional("sentence_transformers.base.losses", EXTRA)
+try:
+    from sentence_transformers.base.losses import CachedLossMixin, has_static_embedding_input
+    from sentence_transformers.base.sampler import DefaultBatchSampler
+except ImportError as error:
+    needed = "sentence-transformers 5.7 or newer"
+    raise not_installed(needed, "sentence-transformers") from error
 
 __all__ = ["CachedLoss", "ClassBatchSampler", "MetricLearningLoss", "PairWeightingLoss"]
 
@@ -192,7 +192,7 @@ class PairWeightingLoss(MetricLearningLoss):
         return {"weighting": repr(self.loss.weighting), "mining": repr(self.loss.mining)}
 
 
-class CachedLoss(cached_losses.CachedLossMixin, nn.Module):  # type: ignore[misc]
+class CachedLoss(CachedLossMixin, nn.Module):
     """A loss of large batches of texts, with the activations of a mini-batch at a time.
 
     The gradient caching of sentence-transformers around a loss that can be had from embeddings,
@@ -227,6 +227,8 @@ class CachedLoss(cached_losses.CachedLossMixin, nn.Module):  # type: ignore[misc
     torch.Size([4, 4])
     """
 
+    loss: Any
+
     def __init__(
         self,
         model: nn.Module,
@@ -243,7 +245,7 @@ class CachedLoss(cached_losses.CachedLossMixin, nn.Module):  # type: ignore[misc
                 "loss must have compute_loss_from_embeddings, such as a PairWeightingLoss, "
                 f"got {type(loss).__name__}"
             )
-        if cached_losses.has_static_embedding_input(model):
+        if has_static_embedding_input(model):
             raise ValueError(
                 "model must take batches that can be cut into mini-batches, got one of static "
                 "embeddings: use the loss itself"
@@ -257,7 +259,7 @@ class CachedLoss(cached_losses.CachedLossMixin, nn.Module):  # type: ignore[misc
     @override
     def forward(self, sentence_features: Features, labels: Tensor | None = None) -> Tensor:
         """The loss of all texts; backward embeds them once more."""
-        loss: Tensor = self.forward_cached(sentence_features, labels)
+        loss: Tensor = CachedLossMixin.forward_cached(self, sentence_features, labels)
         return loss
 
     def calculate_loss(
@@ -285,7 +287,7 @@ class CachedLoss(cached_losses.CachedLossMixin, nn.Module):  # type: ignore[misc
         return GRADIENT_CACHE
 
 
-class ClassBatchSampler(DefaultBatchSampler):  # type: ignore[misc]
+class ClassBatchSampler(DefaultBatchSampler):
     """Batches of P classes with K texts of each, for the trainer of sentence-transformers.
 
     Pass the class as ``batch_sampler`` of ``SentenceTransformerTrainingArguments``, or

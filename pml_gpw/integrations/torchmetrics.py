@@ -14,17 +14,18 @@ from typing_extensions import override
 from .. import checks
 from ..evaluation import map_at_r, r_precision, recall_at_k, retrieval_metrics
 from ..evaluation.options import check_backend_and_metric, checked_ks
-from ..optional import import_optional
+from ..optional import not_installed
 
-Metric = import_optional("torchmetrics", "torchmetrics").Metric
-gather_all_tensors = import_optional(
-    "torchmetrics.utilities.distributed", "torchmetrics"
-).gather_all_tensors
+try:
+    from torchmetrics import Metric
+    from torchmetrics.utilities.distributed import gather_all_tensors
+except ImportError as error:
+    raise not_installed("torchmetrics", "torchmetrics") from error
 
 __all__ = ["MAPAtR", "RPrecision", "RecallAtK", "RetrievalMetrics"]
 
 
-class _EmbeddingMetric(Metric):  # type: ignore[misc]
+class _EmbeddingMetric(Metric):
     """Embeddings and labels in lists; with a gallery, queries and those that they search in."""
 
     is_differentiable = False
@@ -63,13 +64,12 @@ class _EmbeddingMetric(Metric):  # type: ignore[misc]
         rows.append(embeddings.detach())
         numbers.append(labels)
 
-    def _task(self) -> tuple[Tensor | None, ...]:
+    def _task(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Queries and their labels, and the gallery and its labels, or None."""
-        queries = _joined(self.embeddings), _joined(self.labels)
-        gallery = _joined(self.gallery), _joined(self.gallery_labels)
-        if queries[0] is None:
+        queries, labels = _joined(self.embeddings), _joined(self.labels)
+        if queries is None or labels is None:
             raise ValueError("embeddings must be given before a metric of them, got none")
-        return *queries, *gallery
+        return queries, labels, _joined(self.gallery), _joined(self.gallery_labels)
 
     def _options(self) -> dict[str, Any]:
         return {"backend": self.backend, "metric": self.metric}

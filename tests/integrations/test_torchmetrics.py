@@ -18,7 +18,9 @@ from pml_gpw.evaluation import map_at_r, r_precision, recall_at_k, retrieval_met
 from pml_gpw.integrations.torchmetrics import MAPAtR, RecallAtK, RetrievalMetrics, RPrecision
 
 from ..distributed.processes import Processes
-from .lightning_module import KS, Embedder, points, trained
+from ..tolerances import close
+from . import lightning_module
+from .lightning_module import KS, Embedder, logged_values, points, trained
 
 KINDS = {
     "recall": (lambda **o: RecallAtK(k=2, **o), lambda *t, **o: recall_at_k(*t, ks=(2,), **o)[2]),
@@ -170,7 +172,7 @@ def test_two_processes(tmp_path):
 
 
 def evaluated(network):
-    x, labels = points()
+    x, labels = points().tensors
     with torch.no_grad():
         return retrieval_metrics(network(x), labels, ks=KS)
 
@@ -179,26 +181,28 @@ def test_in_lightning():
     module, trainer = trained()
     expected = evaluated(module.network)
     assert expected != evaluated(Embedder().network), "nothing was learned"
-    logged = {name: value.item() for name, value in trainer.logged_metrics.items()}
+    logged = logged_values(trainer)
     assert logged.pop("recall") == logged["recall_at_1"]
     assert logged == pytest.approx(expected, rel=1e-6)
     assert module.recall.embeddings == module.metrics.embeddings == []
 
 
 def test_in_lightning_in_two_processes(tmp_path):
+    """The training and the metrics are those of one process: of all classes, of all images."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = ["-m", "tests.integrations.lightning_module", str(tmp_path / "logged.json")]
+    script = ["-m", lightning_module.__name__, str(tmp_path / "logged.json")]
     root = str(Path(__file__).parents[2])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
-    }
+    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(
         [*command, *script], cwd=root, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     network = Embedder().network
     network.load_state_dict(torch.load(tmp_path / "logged.json.pth", weights_only=True))
+    alone = trained()[0].network
+    for name, value in network.state_dict().items():
+        close(value, alone.state_dict()[name], 1e-5)
     logged = json.loads((tmp_path / "logged.json").read_text(encoding="utf-8"))
     assert logged.pop("recall") == logged["recall_at_1"]
     assert logged == pytest.approx(evaluated(network), rel=1e-6)

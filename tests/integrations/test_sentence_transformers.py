@@ -270,6 +270,20 @@ def test_losses_and_miners_of_pml(model):
     assert loss.get_config_dict() == {"loss": "TripletMarginLoss()", "miner": "MSMiner()"}
 
 
+def test_in_a_matryoshka_loss(quiet, tmp_path):
+    model = tiny_model(tmp_path, dropout=0.0).train()
+    parts = (DIMS, 4)
+
+    def by_hand():
+        x = model(features(model)[0])["sentence_embedding"]
+        return sum(MSLoss()(x[:, :dims], LABEL_TENSOR) for dims in parts)
+
+    expected = gradients(model, by_hand)
+    for inner in (ms_loss(model), CachedLoss(model, ms_loss(model), mini_batch_size=5)):
+        loss = theirs.MatryoshkaLoss(model, inner, parts)
+        all_close(gradients(model, lambda o=loss: o(features(model), LABEL_TENSOR)), expected)
+
+
 def test_a_cached_loss_of_theirs(model):
     loss = CachedLoss(model, theirs.BatchAllTripletLoss(model), mini_batch_size=5)
     loss(features(model), LABEL_TENSOR).backward()

@@ -303,8 +303,8 @@ class ClassBatchSampler(DefaultBatchSampler):
         batch_size: P·K, the texts in a batch of one process.
         drop_last: without an effect, since all batches are whole.
         valid_label_columns: names of columns; the first that the data set has holds the labels.
-        generator: without an effect.
-        seed: an integer in 0..2**32 - 1.
+        generator: its initial seed is that of the batches; older trainers give no other.
+        seed: an integer in 0..2**32 - 1, the seed of the batches without a generator.
         per_class: K, the texts of each class.
         rule: how batches are drawn: :class:`~pml_gpw.training.RandomClassBatches`,
             :class:`~pml_gpw.training.ExhaustiveClassBatches` or a rule of your own.
@@ -343,7 +343,7 @@ class ClassBatchSampler(DefaultBatchSampler):
             batch_size,
             per_class=per_class,
             batches=max(1, len(dataset) // batch_size) if batches is None else batches,
-            seed=seed,
+            seed=seed if generator is None else generator.initial_seed() % 2**32,
             rank=0,
             world_size=1,  # the trainer deals whole batches to processes
         )

@@ -298,7 +298,7 @@ def test_the_trainer_puts_its_wrapped_model_into_the_loss(model, tmp_path):
     assert loss.model is loss.loss.model is wrapped
 
 
-def over_processes():
+def check_two_processes():
     """Of two processes, run in each: the loss of all texts, also cached, as one process has it."""
     rank, world = dist.get_rank(), dist.get_world_size()
     with tempfile.TemporaryDirectory() as mine:
@@ -319,9 +319,9 @@ def over_processes():
 
 
 def test_two_processes(quiet, tmp_path):
-    pool = Processes(2, tmp_path)
+    pool = Processes(2, tmp_path, patience=240)  # the libraries take long to import
     try:
-        pool.run(__name__, over_processes.__name__)
+        pool.run(__name__, check_two_processes.__name__)
     finally:
         pool.stop()
 
@@ -387,6 +387,8 @@ def test_an_epoch_has_its_own_batches():
         whole.set_epoch(number)
         assert [*whole] == epochs[number]
     assert [*sampler(per_class=2, seed=6)] != epochs[0]
+    generator = torch.Generator().manual_seed(5)
+    assert [*sampler(per_class=2, generator=generator)] == epochs[0]
 
 
 def test_the_sampler_takes_labels_in_lists_of_one():

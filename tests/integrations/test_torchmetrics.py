@@ -164,7 +164,7 @@ def over_processes():
 
 
 def test_two_processes(tmp_path):
-    pool = Processes(2, tmp_path)
+    pool = Processes(2, tmp_path, patience=240)  # the libraries take long to import
     try:
         pool.run(__name__, over_processes.__name__)
     finally:

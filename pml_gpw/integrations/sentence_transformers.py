@@ -199,7 +199,7 @@ class CachedLoss(CachedLossMixin, nn.Module):
     those of this file among them: texts are embedded without a graph, the loss of the whole batch
     gives the gradient of the embeddings, and texts are embedded again in mini-batches through which
     that gradient goes back. Value and gradient are those of the loss itself, and a memory advances
-    once. Such a loss has to hold no parameters of its own.
+    once.
 
     Args:
         model: a ``SentenceTransformer``.
@@ -209,7 +209,8 @@ class CachedLoss(CachedLossMixin, nn.Module):
         show_progress_bar: whether embedding shows its progress.
 
     Errors: ValueError for sizes that are not integers above 0, for a loss that cannot be had from
-    embeddings, and for a model of static embeddings, whose input cannot be cut into mini-batches.
+    embeddings or has parameters of its own, whose gradient a trainer could not scale, and for a
+    model of static embeddings, whose input cannot be cut into mini-batches.
 
     Reference: Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup,
     RepL4NLP 2021.
@@ -244,6 +245,10 @@ class CachedLoss(CachedLossMixin, nn.Module):
             raise ValueError(
                 "loss must have compute_loss_from_embeddings, such as a PairWeightingLoss, "
                 f"got {type(loss).__name__}"
+            )
+        if set(loss.parameters()) - set(model.parameters()):
+            raise ValueError(
+                f"loss must have no parameters beside the model's, got {_in_words(loss)} with some"
             )
         if has_static_embedding_input(model):
             raise ValueError(

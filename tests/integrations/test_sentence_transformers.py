@@ -360,6 +360,9 @@ def test_bad_arguments_are_named(model):
         CachedLoss(model, MSLoss())
     with pytest.raises(ValueError, match="mini_batch_size must be an integer > 0, got 0"):
         CachedLoss(model, ms_loss(model), mini_batch_size=0)
+    proxies = MetricLearningLoss(model, ProxyAnchorLoss(num_classes=4, embedding_size=DIMS))
+    with pytest.raises(ValueError, match="loss must have no parameters beside the model's"):
+        CachedLoss(model, proxies)
     words = StaticEmbedding(model.tokenizer.backend_tokenizer, embedding_dim=DIMS)
     static = SentenceTransformer(modules=[words], device="cpu")
     with pytest.raises(ValueError, match="model must take batches that can be cut"):

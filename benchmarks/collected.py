@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from pml_gpw.training.file_errors import reading_file
+from pml_gpw.training.run import RESULT, read_result
 
-from .experiment import RESULT, read_result
-from .faults import FRESH
+from .faults import AGAIN
 from .plan import DATASETS
-from .presets import Experiment, preset
+from .presets import BenchmarkExperiment, preset
 from .summaries import confidence_half_width
 
 PUBLISHED = "published"
@@ -65,19 +65,19 @@ def _finished(runs: Path) -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     """A result that can stand in a table."""
-    content = read_result(path)
-    with reading_file(path, f"{FRESH}, or remove the folder of the run"):
+    content = read_result(path, AGAIN)
+    with reading_file(path, AGAIN):
         if not (_rows(content) and experiment_of(content).dataset in DATASETS):
             raise ValueError("nothing to show")
     return content
 
 
-def experiment_of(result: dict[str, Any]) -> Experiment:
+def experiment_of(result: dict[str, Any]) -> BenchmarkExperiment:
     """The experiment that a result is of."""
-    names = {field.name for field in fields(Experiment)}
+    names = {field.name for field in fields(BenchmarkExperiment)}
     settings = {name: value for name, value in result["experiment"].items() if name in names}
     settings["milestones"] = tuple(settings["milestones"])
-    return Experiment(**{**FORMER_SETTINGS, **settings})
+    return BenchmarkExperiment(**{**FORMER_SETTINGS, **settings})
 
 
 def _rows(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -104,11 +104,11 @@ def _rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _backbone(experiment: Experiment) -> str:
+def _backbone(experiment: BenchmarkExperiment) -> str:
     return {"bn_inception": "BN-Inception"}.get(experiment.backbone, experiment.backbone)
 
 
-def _settings(experiment: Experiment) -> str:
+def _settings(experiment: BenchmarkExperiment) -> str:
     """The configuration, and what the run has changed of it."""
     plain = preset(experiment.dataset, experiment.configuration)
     images = [] if experiment.data.startswith("published") else ["not the published images"]

@@ -21,6 +21,7 @@ from pml_gpw.training.file_errors import CLOSED, FULL, FileError, as_file_error,
 Options = ParamSpec("Options")
 
 FRESH = "--fresh trains the run again"
+AGAIN = f"{FRESH}, or remove the folder of the run"
 LONGEST_WORD, LONGEST = 300, 1000  # characters of a message
 _SQLITE_ADVICE = {  # by what SQLite says; of its other errors the program is to blame
     "full": "make room on its disk, or give another folder (--output)",

@@ -21,16 +21,16 @@ from tqdm import tqdm
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.analysis import PairWeightRecorder, pair_weights, plots
+from pml_gpw.backbones import backbone
 from pml_gpw.datasets import Glyphs
+from pml_gpw.training.environment import environment
+from pml_gpw.training.files import write_atomically
 from pml_gpw.weightings import Contrastive, LiftedStructure, Triplet
 
 from .faults import command, output_folder
-from .files import write_atomically
-from .networks import small_cnn
 from .presets import PER_CLASS
 from .steps import embeddings
 from .stopwatch import Marks, now, time_in_turns
-from .summaries import environment
 
 RESULTS = Path(__file__).parent / "results"
 BATCH, DIMS, EVERY = 80, 128, 50
@@ -141,8 +141,8 @@ class _Training:
         torch.manual_seed(0)
         data = Glyphs(split="train")
         self.images, self.labels = data.images[:, None] / 255, data.labels
-        trunk, features = small_cnn()
-        self.model = nn.Sequential(trunk, nn.Linear(features, DIMS))
+        trunk = backbone("small_cnn", pooling="own")
+        self.model = nn.Sequential(trunk, nn.Linear(trunk.features, DIMS))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-3)
         self.loss = MSLoss()
         self.sampler = MPerClassSampler(

@@ -4,33 +4,32 @@ python -m benchmarks.paper --help
 """
 
 import shlex
-import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
-from pml_gpw.training import Checkpoints, processes
+from pml_gpw.training import processes
+from pml_gpw.training.experiment import SAMPLERS
 
 from .contenders import CONTENDERS
-from .experiment import RESULT, Data, Place, finished, run
-from .faults import bad, command, within
+from .faults import bad, command, output_folder
 from .plan import (
     DATASETS,
-    check_interrupted,
+    changed,
     checked_device,
     checked_dims,
     checked_losses,
     chosen_experiment,
-    digest_of_images,
+    digest_of_data,
     digest_of_weights,
+    one_of,
     plan_of,
     splits_of,
 )
-from .presets import PER_CLASS, SAMPLERS, Experiment, shortened
-from .trainer import Trainer
+from .presets import PER_CLASS
+from .runs import Place, train_all
 
 RUNS = Path(__file__).parent / "results" / "paper-runs"
 PUBLISHED = "bn_inception-52deb4733.pth"
@@ -62,9 +61,6 @@ def main(
     ] = "SNP",
     dims: Annotated[str, typer.Option(help="Embedding dimensions, comma-separated.")] = "512",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each, with seeds 0, 1, ….")] = 1,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with runs that were interrupted.")
-    ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again what is finished or interrupted.")
     ] = False,
@@ -161,94 +157,45 @@ def main(
 
     A run ends in OUTPUT/<name>/seed<n>/ with result.json (Recall@K after the last epoch, and in
     the best epoch, which is chosen on the test set as the released code does), last.pt and
-    best.pt (weights), logs/ (CSV, SQLite) and tensorboard/. Finished runs are not trained again.
+    best.pt (weights), logs/ (CSV, SQLite) and tensorboard/. Finished runs are not trained again,
+    and interrupted ones go on where they stopped, when the command is given again.
 
     With torchrun --nproc-per-node N -m benchmarks.paper, N processes train together: the same
     batches, the same loss, and up to rounding the same result as one.
     """
-    chosen = chosen_experiment(dataset, configuration, digest_of_weights(weights), backbone)
-    given: dict[str, Any] = {
-        "pooling": pooling,
-        "frozen_batch_norm": frozen_batch_norm,
-        "alpha": alpha,
-        "beta": beta,
-        "base": base,
-        "epsilon": epsilon,
-        "batch": batch,
-        "evaluate_every": evaluate_every,
-        "learning_rate": learning_rate,
-        "crop": crop,
-        "sampler": sampler,
-    }
-    chosen = replace(
-        chosen if iterations is None else shortened(chosen, iterations),
+    chosen = changed(
+        chosen_experiment("DATASET", dataset, configuration),
+        weights=digest_of_weights(weights),
+        backbone=backbone,
+        pooling=pooling,
+        frozen_batch_norm=frozen_batch_norm,
         memory=memory,
+        alpha=alpha,
+        beta=beta,
+        base=base,
+        epsilon=epsilon,
+        batch=batch,
+        iterations=iterations,
+        evaluate_every=evaluate_every,
+        learning_rate=learning_rate,
         resize=resize,
-        amp=amp,
+        crop=crop,
+        sampler=None if sampler is None else one_of("--sampler", sampler, SAMPLERS),
         tf32=tf32,
-        **{name: value for name, value in given.items() if value is not None},
+        amp=amp,
     )
     names, sizes, where = checked_losses(losses), checked_dims(dims), checked_device(device)
     if 0 < memory < chosen.batch:
         raise bad("--memory", f"must be 0 or at least the batch of {chosen.batch}, got {memory}")
-    if chosen.sampler not in SAMPLERS:
-        allowed = ", ".join(SAMPLERS)
-        raise bad("--sampler", f"must be one of {allowed}, got {chosen.sampler!r}")
-    if backend not in BACKENDS:
-        raise bad("--backend", f"must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    backend = one_of("--backend", backend, BACKENDS)
     data = splits_of(chosen, root)
-    plan = [*plan_of(replace(chosen, data=digest_of_images(data, root)), names, sizes, seeds)]
-    check_interrupted(plan, output, resume, fresh)
+    plan = [*plan_of(replace(chosen, data=digest_of_data(data)), names, sizes, seeds)]
+    output_folder(output)
     place = Place(output, None if weights == "random" else weights, where, backend, workers)
     with processes.process_group(where):
-        for experiment in plan:
-            folder = output / experiment.name
-            with within(folder):
-                _run(experiment, data, place._replace(folder=folder), fresh)
+        train_all(plan, data, place, fresh)
         compare = ["python", "-m", "benchmarks.tables", "--runs", str(output)]
         typer.echo(f"Compare with: {shlex.join(compare)}")
-
-
-def _run(experiment: Experiment, data: Data, place: Place, fresh: bool) -> None:
-    """One run with its bar, and its line."""
-    if fresh and processes.is_first():
-        (place.folder / RESULT).unlink(missing_ok=True)  # first: without it, nothing is finished
-        if place.folder.exists():  # what cannot be removed must not be gone on with
-            shutil.rmtree(place.folder)
-    result = processes.from_first(finished(place.folder))
-    if result is None:
-        with tqdm(
-            total=experiment.iterations, unit="it", disable=not processes.is_first(), mininterval=1
-        ) as bar:
-            bar.set_description(experiment.name)
-
-            def report(trainer: Trainer) -> None:
-                done, speed = trainer.get_global_iteration() + 1, trainer.throughput()
-                bar.set_postfix_str(
-                    f"loss {float(trainer.losses['total_loss']):.3f}, "
-                    f"{speed['images_per_second']:.0f} images/s, "
-                    f"{speed['waiting_share']:.0%} of the time waiting for data"
-                    + ", evaluating"
-                    * (trainer.iteration + 1 == trainer.iterations_per_epoch),
-                    refresh=False,
-                )
-                bar.update(done - bar.n)
-
-            try:
-                result = run(experiment, data, place, report)
-            except KeyboardInterrupt:
-                bar.close()
-                typer.echo("Interrupted: the same command with --resume goes on.", err=True)
-                raise typer.Exit(130) from None
-            except (ValueError, ImportError) as error:
-                bar.close()
-                # a loading process puts its whole traceback before what was wrong
-                typer.echo(f"Error: {str(error).strip().splitlines()[-1]}", err=True)
-                raise typer.Exit(2) from error
-    elif processes.is_first():
-        Checkpoints(place.folder).clear()  # which a kill at the very end has left
-    last, best = (f"{100 * result[e]['recall_at_1']:.1f}" for e in ("last", "best"))
-    typer.echo(f"{experiment.name}: R@1 {last} after the last epoch, {best} in the best")
 
 
 if __name__ == "__main__":

@@ -1,40 +1,48 @@
-"""Which runs a call of ``benchmarks.paper`` stands for: its options looked at, one by one."""
+"""Which runs a call of a command stands for: its options looked at, one by one."""
 
 import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
-import typer
 
-from pml_gpw.datasets import CUB200, Cars196, ImageDataset, ImageFolder, InShop
+from pml_gpw.datasets import CUB200, Cars196, Glyphs, ImageFolder, InShop
 from pml_gpw.datasets import StanfordOnlineProducts as SOP
-from pml_gpw.training import processes
+from pml_gpw.training import evaluation_transform, processes, train_transform
+from pml_gpw.training.environment import code_digest, versions
 
+from . import contenders, runs
 from .contenders import CONTENDERS
-from .experiment import Data, finished
-from .faults import bad, integers, output_folder, usable_device
-from .presets import CONFIGURATIONS, PER_CLASS, Experiment, preset
-from .views import evaluation_view, train_view
+from .faults import bad, integers, usable_device
+from .presets import CONFIGURATIONS, BenchmarkExperiment, preset
+from .runs import Data
 
-DATASETS: dict[str, type[ImageDataset]] = {
-    dataset.__name__: dataset for dataset in (CUB200, Cars196, SOP, InShop, ImageFolder)
+DATASETS: dict[str, Any] = {
+    dataset.__name__: dataset for dataset in (Glyphs, CUB200, Cars196, SOP, InShop, ImageFolder)
 }
 MOST_DIMS = 65_536
 WITHOUT_HYPERPARAMETERS = ("contrastive", "triplet-semihard", "ntxent")
 
 
-def chosen_experiment(dataset: str, configuration: str, weights: str, backbone: str) -> Experiment:
-    """The preset of a data set, with its backbone and initial weights."""
-    for option, value, allowed in (
-        ("DATASET", dataset, DATASETS),
-        ("--configuration", configuration, CONFIGURATIONS),
-    ):
-        if value not in allowed:
-            raise bad(option, f"must be one of {', '.join(allowed)}, got {value!r}")
-    return replace(preset(dataset, configuration), weights=weights, backbone=backbone)
+def one_of(option: str, value: str, allowed: Any) -> str:
+    """The value, if it is one of the names, in whatever case."""
+    for name in allowed:
+        if name.lower() == value.lower():
+            return str(name)
+    raise bad(option, f"must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def chosen_experiment(option: str, dataset: str, configuration: str) -> BenchmarkExperiment:
+    """The preset of a data set, with what computes."""
+    dataset = one_of(option, dataset, DATASETS)
+    configuration = one_of("--configuration", configuration, CONFIGURATIONS)
+    code = code_digest(Path(str(module.__file__)) for module in (contenders, runs))
+    return replace(
+        preset(dataset, configuration), code=code, versions=versions("torchvision", "pillow")
+    )
 
 
 def digest_of_weights(weights: str) -> str:
@@ -47,10 +55,11 @@ def digest_of_weights(weights: str) -> str:
 
 
 def checked_losses(text: str) -> list[str]:
-    """The losses of a comma-separated list, once each."""
-    names = [name.strip() for name in text.split(",")]
+    """The losses of a comma-separated list, once each, or all."""
+    names = list(CONTENDERS) if text == "all" else [name.strip() for name in text.split(",")]
     if unknown := [name for name in names if name not in CONTENDERS]:
-        raise bad("--losses", f"must be out of {', '.join(CONTENDERS)}, got {unknown[0]!r}")
+        allowed, got = ", ".join(CONTENDERS), ", ".join(map(repr, unknown))
+        raise bad("--losses", f"must be all, or out of {allowed}, got {got}")
     return list(dict.fromkeys(names))
 
 
@@ -59,9 +68,22 @@ def checked_dims(text: str) -> list[int]:
     return list(dict.fromkeys(integers("--dims", text, 1, MOST_DIMS)))
 
 
+def changed(chosen: BenchmarkExperiment, **given: Any) -> BenchmarkExperiment:
+    """The experiment with the options that were given; None stands for one that was not.
+
+    With another number of iterations, milestones stay at the same shares of them.
+    """
+    changes = {name: value for name, value in given.items() if value is not None}
+    iterations = changes.pop("iterations", chosen.iterations)
+    batch, unit = changes.get("batch", chosen.batch), chosen.per_class
+    if batch % unit:
+        raise bad("--batch", f"must be a multiple of {unit}, got {batch}")
+    return replace(chosen.shortened(iterations), **changes)
+
+
 def plan_of(
-    chosen: Experiment, losses: list[str], dims: list[int], seeds: int
-) -> Iterator[Experiment]:
+    chosen: BenchmarkExperiment, losses: list[str], dims: list[int], seeds: int
+) -> Iterator[BenchmarkExperiment]:
     """Seed by seed, so that an early stop leaves whole comparisons."""
     for seed in range(seeds):
         for loss in losses:
@@ -73,54 +95,36 @@ def plan_of(
                 yield one
 
 
-def digest_of_images(data: Data, root: Path) -> str:
-    """What names the images: runs on others are other runs."""
-    digest, whole = hashlib.sha256(), True
-    for split in (data.train, data.queries, *([data.references] if data.references else [])):
-        whole = whole and split.published.get(split.split) == (len(split.classes), len(split))
-        for path, label in zip(split.paths, split.labels, strict=True):
-            digest.update(f"{split.split} {os.path.relpath(path, root)} {label}\n".encode())
-    return f"{'published ' * whole}{digest.hexdigest()[:12]}"
-
-
-def check_interrupted(plan: list[Experiment], output: Path, resume: bool, fresh: bool) -> None:
-    """Refuse to touch a run that was interrupted without a word on what to do with it."""
-    if resume and fresh:
-        raise bad("--resume", "must not come with --fresh, which trains from the start")
-    output_folder(output)
-    if resume and not any((output / e.name).exists() for e in plan):
-        typer.echo(f"Nothing to go on with below {output} in these settings; starting.", err=True)
-    if fresh:
-        return
-    begun = [e for e in plan if (output / e.name).exists() and not finished(output / e.name)]
-    if begun and not resume:
-        raise bad(
-            "--resume",
-            f"must be given to go on with an interrupted run, or --fresh to train it again: "
-            f"{output / begun[0].name}",
-        )
-
-
 def checked_device(name: str) -> torch.device:
     """The device of this process."""
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    return usable_device(processes.local_device(name))
+    return usable_device(processes.local_device(name) if name else processes.default_device())
 
 
-def splits_of(experiment: Experiment, root: Path) -> Data:
+def splits_of(experiment: BenchmarkExperiment, root: Path | None) -> Data:
     """The splits, after a look at whether the batch fits."""
-    dataset = DATASETS[experiment.dataset]
+    dataset, views = DATASETS[experiment.dataset], (None, None)
+    if experiment.crop is not None:
+        sizes = (experiment.resize, experiment.crop)
+        views = train_transform(*sizes, experiment.smallest_crop), evaluation_transform(*sizes)
     try:
-        train = dataset(root, "train", train_view(experiment))
-        queries, references = dataset.evaluation_splits(root, evaluation_view(experiment))
+        train = dataset(root, "train", views[0])
+        data = Data(train, *dataset.evaluation_splits(root, views[1]))
     except (ValueError, OSError) as error:
         raise bad("--root", str(error)) from error
-    most = PER_CLASS * len(train.classes)
-    unit = PER_CLASS * processes.launched_processes()  # whole classes for each process
-    if experiment.batch % unit or experiment.batch > most:
+    classes, unit = len(train.classes), experiment.per_class * processes.launched_processes()
+    most = experiment.per_class * classes
+    if experiment.batch % unit or experiment.batch > most:  # whole classes for each process
         raise bad(
             "--batch",
-            f"must be a multiple of {unit} and at most {most} ({len(train.classes)} training "
-            f"classes x {PER_CLASS}), got {experiment.batch}",
+            f"must be a multiple of {unit} and at most {most} ({classes} training classes x "
+            f"{experiment.per_class}), got {experiment.batch}",
         )
-    return Data(train, queries, references)
+    return data
+
+
+def digest_of_data(data: Data) -> str:
+    """What names the images: runs on others are other runs."""
+    digests = [split.digest() for split in data if split is not None]
+    published = all(digest.startswith("published ") for digest in digests)
+    names = [digest.removeprefix("published ") for digest in digests]
+    return f"{'published ' * published}{hashlib.sha256(' '.join(names).encode()).hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""The paper's experiments as values: two named configurations, for each of its data sets.
+"""The experiments of the commands as values: named configurations of each data set.
 
 ``released`` is the configuration that the authors published for CUB200 (research-ms-loss, config
 of CUB): what made the numbers of their repository. ``text`` is what the paper says: λ = 1, β = 50,
@@ -6,74 +6,57 @@ crops of 224, random classes and images, no word on frozen batch normalisation o
 where the paper is silent (batch, learning rate, schedule) it is as released. benchmarks/README.md
 says where ``released`` still differs from the released experiment.
 
+``small`` trains a small network from random weights on small images, such as those of Glyphs.
+
 No schedule was published for the other sets. Cars196 is trained as CUB200; StanfordOnlineProducts
 and InShop, which are ten and four times as large, longer: our choice, not the authors'.
 """
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from pml_gpw.training import ClassBatches, ExhaustiveClassBatches, RandomClassBatches
+from pml_gpw.training import Experiment
 
 PER_CLASS = 5
-SAMPLERS: dict[str, type[ClassBatches]] = {
-    "exhaustive": ExhaustiveClassBatches,
-    "random": RandomClassBatches,
-}
 
 
 @dataclass(frozen=True)
-class Experiment:
+class BenchmarkExperiment(Experiment):
     """Everything that decides the result of a run, and what it runs on.
 
-    ``weights`` names the initial weights: "random", "pretrained" or the SHA-256 of a file;
-    ``data`` the images: a digest of their paths, labels and splits, and "published" before it
-    where there are as many as were published. ``sampler`` is one of ``SAMPLERS``; ``tf32`` lets
-    products and convolutions of a GPU round their factors to TF32.
+    ``loss`` names one of ``METHODS``. ``weights`` names the initial weights: "random", "pretrained"
+    or the SHA-256 of a file; ``data`` the images: digests of the splits, and "published" before
+    them where there are as many as were published; ``code`` and ``versions`` what computes.
+    ``head`` says how the embedding layer begins: as ``embedding_head``, "he", or as torch's layers.
+    ``crop`` is None where images stay as the data set gives them.
     """
 
-    dataset: str
-    configuration: str
+    dataset: str = "CUB200"
+    configuration: str = "released"
     loss: str = "SNP"
     dims: int = 512
-    seed: int = 0
     backbone: str = "bn_inception"
     weights: str = "random"
     data: str = ""
+    code: str = ""
+    versions: str = ""
     pooling: str = "max"
     frozen_batch_norm: bool = True
+    head: str = "he"
     alpha: float = 2.0
     beta: float = 40.0
     base: float = 0.5
     epsilon: float = 0.1
     memory: int = 0
-    batch: int = 80
-    iterations: int = 3000
-    evaluate_every: int = 200
-    milestones: tuple[int, ...] = (1200, 2400)
-    learning_rate: float = 3e-5
-    weight_decay: float = 5e-4
     resize: int = 256
-    crop: int = 227
+    crop: int | None = 227
     smallest_crop: float = 0.16
-    amp: bool = False
-    sampler: str = "exhaustive"
-    tf32: bool = False
 
     @property
     def hyperparameters(self) -> dict[str, float]:
         """α, β, λ and ε of the pair weighting and mining."""
         return {name: getattr(self, name) for name in ("alpha", "beta", "base", "epsilon")}
-
-    @property
-    def epochs(self) -> int:
-        """How often the model is evaluated: an epoch is the time between two evaluations."""
-        return -(-self.iterations // self.evaluate_every)
-
-    def settings(self) -> dict[str, object]:
-        """What runs of a mean share: all but the seed."""
-        return {name: value for name, value in asdict(self).items() if name != "seed"}
 
     @property
     def name(self) -> str:
@@ -83,9 +66,11 @@ class Experiment:
         return "-".join(parts) + f"/seed{self.seed}"
 
 
+_RELEASED: dict[str, object] = {"milestones": (1200, 2400), "evaluate_every": 200}
 _LONG = {"iterations": 20_000, "milestones": (8_000, 16_000), "evaluate_every": 1_000}
 _SCHEDULES: dict[str, dict[str, object]] = {"StanfordOnlineProducts": _LONG, "InShop": _LONG}
 _TEXT: dict[str, object] = {
+    **_RELEASED,
     "pooling": "average",
     "frozen_batch_norm": False,
     "beta": 50.0,
@@ -93,18 +78,31 @@ _TEXT: dict[str, object] = {
     "crop": 224,
     "sampler": "random",
 }
-CONFIGURATIONS: dict[str, dict[str, object]] = {"released": {}, "text": _TEXT}
+_SMALL: dict[str, object] = {
+    "iterations": 150,
+    "checkpoint_every": 50,
+    "dims": 128,
+    "learning_rate": 2e-3,
+    "weight_decay": 0.0,
+    "sampler": "random",
+    "backbone": "small_cnn",
+    "pooling": "own",
+    "frozen_batch_norm": False,
+    "head": "torch",
+    "beta": 50.0,
+    "crop": None,
+}
+CONFIGURATIONS: dict[str, dict[str, object]] = {
+    "released": _RELEASED,
+    "text": _TEXT,
+    "small": _SMALL,
+}
 
 
-def preset(dataset: str, configuration: str) -> Experiment:
+def preset(dataset: str, configuration: str) -> BenchmarkExperiment:
     """The experiment of a data set in one of ``CONFIGURATIONS``."""
-    experiment = Experiment(dataset, configuration)
-    changes = {**_SCHEDULES.get(dataset, {}), **CONFIGURATIONS[configuration]}
+    experiment = BenchmarkExperiment(dataset=dataset, configuration=configuration)
+    changes = dict(CONFIGURATIONS[configuration])
+    if configuration != "small":
+        changes |= _SCHEDULES.get(dataset, {})
     return replace(experiment, **changes)  # type: ignore[arg-type]
-
-
-def shortened(experiment: Experiment, iterations: int) -> Experiment:
-    """Another number of iterations, with the steps of the learning rate at the same shares."""
-    share = iterations / experiment.iterations
-    milestones = tuple(max(1, round(share * milestone)) for milestone in experiment.milestones)
-    return replace(experiment, iterations=iterations, milestones=milestones)

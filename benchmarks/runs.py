@@ -1,78 +1,158 @@
-"""All runs of a comparison: what is finished is kept, what is missing is trained."""
+"""The trainings of a plan: what is finished is kept, what was interrupted goes on."""
 
-import hashlib
-import json
-from dataclasses import asdict
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import pandas as pd
+import torch
+import typer
+from torch import nn
 from tqdm import tqdm
 
-import pml_gpw
-from pml_gpw.training import processes
-from pml_gpw.training.file_errors import reading_file
+from pml_gpw.backbones import backbone, embedding_head
+from pml_gpw.losses import CrossBatchMemory
+from pml_gpw.training import Checkpoints, Trainer, processes, train_and_evaluate
+from pml_gpw.training.experiment import epoch_seed
+from pml_gpw.training.run import RESULT, finished
+from pml_gpw.training.trainer import seed_all
 
-from . import contenders, networks, training
-from .contenders import RAW_PIXELS
-from .faults import within
-from .files import write_atomically
-from .summaries import environment
-from .training import RECALLS, Settings, Splits, raw_pixel_recall, train_and_test
+from .contenders import CONTENDERS, MinerAndLoss
+from .faults import AGAIN, within
+from .presets import BenchmarkExperiment
+
+HEADS: dict[str, Callable[[int, int], nn.Module]] = {"he": embedding_head, "torch": nn.Linear}
 
 
-def all_runs(
-    names: list[str], seeds: int, settings: Settings, splits: Splits, work: Path, fresh: bool
-) -> pd.DataFrame:
-    """One row per loss and seed (and one for the raw pixels): loss, seed, recalls, seconds.
+class Data(NamedTuple):
+    """Training images; what is searched for, and in what (None: in itself)."""
 
-    Each finished run is a file below ``work``; ``fresh`` trains it again. Goes seed by seed, so
-    that an early stop leaves whole seeds.
+    train: Any
+    queries: Any
+    references: Any = None
+
+
+class Place(NamedTuple):
+    """Where runs lie and compute: nothing that their results depend on."""
+
+    output: Path
+    weights: str | None
+    device: torch.device
+    backend: str = "auto"
+    workers: int = 0
+
+
+def train_all(
+    plan: Sequence[BenchmarkExperiment], data: Data, place: Place, fresh: bool
+) -> list[dict[str, Any]]:
+    """The results of a plan, in its order; all processes of a group call it.
+
+    Each run has a folder, below ``place.output``; ``fresh`` trains it again.
     """
-    work = work / _fingerprint(settings)
-    recalls = raw_pixel_recall(splits)
-    rows: list[dict[str, object]] = [
-        {"loss": RAW_PIXELS, "seed": 0} | {f"recall_at_{k}": v for k, v in recalls.items()}
-    ]
-    total = seeds * len(names) * settings.iterations
+    results = []
+    total = sum(experiment.iterations for experiment in plan)
     with tqdm(total=total, unit="it", disable=not processes.is_first(), mininterval=1) as bar:
-        for seed in range(seeds):
-            for name in names:
-                bar.set_description(f"{name}, seed {seed}", refresh=False)
-                done = work / f"{name}-{seed}.json"
-                result = processes.from_first(None if fresh else _finished(done))
+        for experiment in plan:
+            folder, end = place.output / experiment.name, bar.n + experiment.iterations
+            bar.set_description(f"{experiment.loss}, {experiment.dims}d, seed {experiment.seed}")
+            with within(folder), _told(bar):
+                if fresh and processes.is_first():
+                    _remove(folder)
+                result = processes.read_by_first(partial(finished, folder, AGAIN))
                 if result is None:
-                    folder, step = done.with_suffix(""), lambda _: bar.update()
-                    with within(folder):
-                        result = train_and_test(name, seed, settings, splits, folder, step)
-                    if processes.is_first():
-                        _save(done, result)
-                else:
-                    bar.update(settings.iterations)
-                bar.set_postfix_str(f"R@1 {100 * result['recall_at_1']:.1f}", refresh=False)
-                rows.append({"loss": name, "seed": seed, **result})
-    runs = pd.DataFrame(rows)
-    runs["loss"] = pd.Categorical(runs["loss"], [RAW_PIXELS, *names], ordered=True)
-    return runs.sort_values(["loss", "seed"]).astype({"loss": str}).reset_index(drop=True)
+                    result = train(experiment, data, place, folder, bar)
+                elif processes.is_first():
+                    Checkpoints(folder).clear()  # which a kill at the very end has left
+            bar.update(end - bar.n)
+            results.append(result)
+            last, best = (f"{100 * result[row]['recall_at_1']:.1f}" for row in ("last", "best"))
+            with bar.external_write_mode():
+                typer.echo(
+                    f"{experiment.name}: R@1 {last} after the last epoch, {best} in the best"
+                )
+    return results
 
 
-def _finished(path: Path) -> dict[str, float] | None:
-    if not path.exists():
-        return None
-    with reading_file(path, "--fresh trains it again"):
-        content = json.loads(path.read_text())
-        return {name: float(content[name]) for name in (*RECALLS, "seconds")}
+def train(
+    experiment: BenchmarkExperiment, data: Data, place: Place, folder: Path | None, bar: "tqdm[Any]"
+) -> dict[str, Any]:
+    """The result of one run, which moves the bar."""
+    seed_all(epoch_seed(experiment.seed, 0))
+    model = models(experiment, place.weights)
+    miner, loss = miner_and_loss(experiment)
+    begun = bar.n
+
+    def on_iteration(trainer: Trainer) -> None:
+        speed = trainer.throughput()
+        evaluating = trainer.iteration + 1 == trainer.iterations_per_epoch
+        bar.set_postfix_str(
+            f"loss {float(trainer.losses['total_loss'].detach()):.3f}, "
+            f"{speed['images_per_second']:.0f} images/s, "
+            f"{speed['waiting_share']:.0%} of the time waiting for data"
+            + ", evaluating"
+            * evaluating,
+            refresh=False,
+        )
+        bar.update(begun + trainer.get_global_iteration() + 1 - bar.n)
+
+    return train_and_evaluate(
+        experiment,
+        model,
+        loss,
+        data.train,
+        data.queries,
+        miner=miner,
+        references=data.references,
+        folder=folder,
+        device=place.device,
+        workers=place.workers,
+        random_views=experiment.crop is not None,
+        backend=place.backend,
+        on_iteration=on_iteration,
+        advice=AGAIN,
+    )
 
 
-def _save(path: Path, result: dict[str, float]) -> None:
-    text = json.dumps(result)
-    write_atomically(path, lambda temporary: temporary.write_text(text))
+def models(experiment: BenchmarkExperiment, weights: str | None) -> dict[str, nn.Module]:
+    """Trunk and embedding layer; what is random in them is drawn from torch's generator."""
+    trunk = backbone(
+        experiment.backbone,
+        pooling=experiment.pooling,
+        weights=weights,
+        frozen_batch_norm=experiment.frozen_batch_norm,
+    )
+    trunk = trunk.to(memory_format=torch.channels_last)
+    head = HEADS[experiment.head](trunk.features, experiment.dims)
+    return {"trunk": trunk, "embedder": head}
 
 
-def _fingerprint(settings: Settings) -> str:
-    """Names the runs by settings, versions and the code that trains: no result is stale."""
-    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
-    digest.update(environment().encode())
-    here = [Path(str(module.__file__)) for module in (contenders, networks, training)]
-    for source in [*sorted(Path(pml_gpw.__file__).parent.rglob("*.py")), *here]:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:12]
+def miner_and_loss(experiment: BenchmarkExperiment) -> MinerAndLoss:
+    """Miner, or None, and loss; with a memory, the loss holds the miner."""
+    miner, loss = CONTENDERS[experiment.loss](**experiment.hyperparameters)
+    if experiment.memory:
+        return None, CrossBatchMemory(loss, experiment.dims, experiment.memory, miner)
+    return miner, loss
+
+
+def _remove(folder: Path) -> None:
+    (folder / RESULT).unlink(missing_ok=True)  # first: without it, nothing is finished
+    if folder.exists():  # what cannot be removed must not be gone on with
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _told(bar: "tqdm[Any]") -> Iterator[None]:
+    """End the command in one line where a run is interrupted or its settings cannot be."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        bar.close()
+        typer.echo("Interrupted: the same command goes on.", err=True)
+        raise typer.Exit(130) from None
+    except (ValueError, ImportError) as error:
+        bar.close()
+        # a loading process puts its whole traceback before what was wrong
+        typer.echo(f"Error: {str(error).strip().splitlines()[-1]}", err=True)
+        raise typer.Exit(2) from error

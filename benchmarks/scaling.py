@@ -29,13 +29,13 @@ from tqdm import tqdm
 
 from pml_gpw import MSLoss
 from pml_gpw.distributed import DistributedLoss
+from pml_gpw.training.environment import environment
+from pml_gpw.training.files import write_atomically
 from pml_gpw.training.processes import destroy_process_group
 
 from . import steps
 from .faults import bad, command, integers, output_folder
-from .files import write_atomically
 from .stopwatch import peak_here
-from .summaries import environment
 
 RESULTS = Path(__file__).parent / "results"
 LossOf = Callable[[Tensor, Tensor], Tensor]

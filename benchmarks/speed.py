@@ -14,13 +14,14 @@ import torch
 import typer
 from tqdm import tqdm
 
+from pml_gpw.training.environment import environment
+from pml_gpw.training.files import write_atomically
+
 from . import steps
 from .counts import MODEL, counted
 from .faults import bad, command, integers, output_folder, usable_device
-from .files import write_atomically
 from .plots import plot_counts, plot_speed
 from .stopwatch import peak_megabytes, time_in_turns
-from .summaries import environment
 
 RESULTS = Path(__file__).parent / "results"
 DIMS, MEMORY_DIMS, MEMORY_BATCH = 512, 128, 256

@@ -1,10 +1,6 @@
 """Runs collected into a comparison table: means with 95 % confidence intervals over seeds."""
 
-import platform
-from importlib.metadata import version
-
 import pandas as pd
-import torch
 from scipy import stats
 
 from .contenders import similarities_of
@@ -34,13 +30,17 @@ def summarize(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_markdown(summary: pd.DataFrame) -> str:
-    """The summary as Markdown, recalls in percent as mean ± half-width."""
-    recalls = [c for c in summary.columns if c.startswith("recall_at_") and not c.endswith("_ci")]
+    """The summary as Markdown: Recall@K and MAP@R in percent as mean ± half-width."""
     table = pd.DataFrame(
         {"loss": summary["loss"], "uses": [similarities_of(str(n)) for n in summary["loss"]]}
     )
-    for metric in recalls:
-        table[f"R@{metric.removeprefix('recall_at_')}"] = [
+    titles = {
+        metric: metric.replace("recall_at_", "R@").replace("map_at_r", "MAP@R")
+        for metric in summary.columns
+        if metric.startswith(("recall_at_", "map_at_r")) and not metric.endswith("_ci")
+    }
+    for metric, title in titles.items():
+        table[title] = [
             _mean_and_width(100 * mean, 100 * width)
             for mean, width in zip(summary[metric], summary[f"{metric}_ci"], strict=True)
         ]
@@ -67,18 +67,3 @@ def control_lines(runs: pd.DataFrame, ours: str = "SNP", theirs: str = "pml-ms")
     verdict = "inside" if abs(difference.mean()) <= width else "OUTSIDE"
     interval = f"the 95 % interval of ± {width:.2f} over {len(difference)} seeds"
     return [f"{text}, {verdict} {interval}.", ""]
-
-
-def environment(*others: str) -> str:
-    """Versions and machine, for the foot of a table; ``others``: further packages that matter."""
-    packages = ("pml-gpw", "torch", "pytorch-metric-learning", *others)
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    return (
-        f"{versions}; Python {platform.python_version()} on {platform.machine()}, "
-        f"{torch.get_num_threads()} threads"
-    )
-
-
-def device_name(device: torch.device) -> str:
-    """What computed: the name of a GPU, or the kind of any other device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()

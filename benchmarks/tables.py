@@ -15,10 +15,11 @@ from typing import Annotated, NamedTuple
 import pandas as pd
 import typer
 
+from pml_gpw.training.files import write_atomically
+
 from .collected import EPOCHS, PUBLISHED, environments, ours, published
 from .contenders import CONTENDERS, similarities_of
 from .faults import bad, command, output_folder
-from .files import write_atomically
 from .paper import RUNS
 from .plan import DATASETS
 from .plots import plot_dimensions
@@ -160,7 +161,7 @@ def _labels(cells: pd.DataFrame) -> "pd.Series[str]":
 
 def _datasets(cells: pd.DataFrame) -> list[str]:
     """Those of the paper, and others that were run."""
-    paper = [name for name in DATASETS if name != "ImageFolder"]
+    paper = [name for name in DATASETS if name not in ("Glyphs", "ImageFolder")]
     return [*paper, *({*cells["dataset"]} - {*paper})]
 
 

@@ -12,6 +12,8 @@ from pytorch_metric_learning import distances, losses
 
 from pml_gpw import GPWLoss, MSLoss
 from pml_gpw.analysis import SimilarityUsage, similarity_usage
+from pml_gpw.training.environment import environment
+from pml_gpw.training.files import write_atomically
 from pml_gpw.weightings import (
     BinomialDeviance,
     Constant,
@@ -22,8 +24,6 @@ from pml_gpw.weightings import (
 )
 
 from .faults import command, output_folder
-from .files import write_atomically
-from .summaries import environment
 
 RESULTS = Path(__file__).parent / "results"
 DIMS, CLASSES = 2, 4  # of the probe, for losses that want to know

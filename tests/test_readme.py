@@ -1,7 +1,6 @@
 """What README.md shows must run, and its table must be the committed result."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,11 @@ import torch
 from pytorch_metric_learning.losses import ContrastiveLoss, NTXentLoss
 from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 
-from benchmarks.presets import preset
-from benchmarks.views import evaluation_view
 from pml_gpw import MSMiner
 from pml_gpw.analysis import pair_weights, plots, similarity_usage
-from pml_gpw.engine.fused import is_torch_new_enough
+from pml_gpw.engine.compiled import is_torch_new_enough
 from pml_gpw.engine.label_pairs import label_masks
+from pml_gpw.training import evaluation_transform
 from pml_gpw.weightings import MultiSimilarity
 
 from .datasets.miniatures import cub200
@@ -43,7 +41,7 @@ def test_examples_run(block, tmp_path):
             "__name__": "readme",
             "torch": torch,
             "root": tmp_path,
-            "transform": evaluation_view(replace(preset("CUB200", "text"), crop=64, resize=64)),
+            "transform": evaluation_transform(resize=64, crop=64),
             "loader": [(images, labels)] * 2,
             "model": model,
             "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),

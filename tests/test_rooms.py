@@ -48,7 +48,7 @@ ALLOWED = {  # room → rooms of the package that it may import
     "analysis": {"checks", "engine", "lazy", "losses", "miners", "pml", "precision"},
     "datasets": {"checks", "optional"},
     "backbones": {"checks", "optional"},
-    "training": {"checks", "distributed", "losses"},
+    "training": {"checks", "distributed", "losses", "optional"},
     "integrations": {
         "checks",
         "distributed",
@@ -130,7 +130,7 @@ WITHOUT_OPTIONAL_PACKAGES = """
 import importlib, sys
 for name in (
     "torchvision", "timm", "pytorchcv", "faiss", "matplotlib", "PIL", "pandas", "record_keeper",
-    "scipy.io", "pooch", "sentence_transformers", "torchmetrics",
+    "scipy.io", "pooch", "tensorboard", "sentence_transformers", "torchmetrics",
 ):
     sys.modules[name] = None
 """

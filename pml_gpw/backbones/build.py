@@ -1,7 +1,7 @@
 """Backbones by name."""
 
 from .. import checks
-from . import bn_inception, timm_models, torchvision_models
+from . import bn_inception, small_cnn, timm_models, torchvision_models
 from .feature_extractor import closest_names
 from .freeze import freeze_batch_norm
 from .pooling import POOLINGS
@@ -12,7 +12,7 @@ LIBRARIES = {
     "timm": timm_models.feature_extractor,
     "torchvision": torchvision_models.feature_extractor,
 }
-NAMES = ("bn_inception", *(f"{library}/resnet50" for library in LIBRARIES))
+NAMES = ("bn_inception", "small_cnn", *(f"{library}/resnet50" for library in LIBRARIES))
 
 
 def backbone(
@@ -29,10 +29,11 @@ def backbone(
 
     Args:
         name: "bn_inception" (D0 = 1024), "timm/<model>" or "torchvision/<model>", the last for
-            classification models.
+            classification models; or "small_cnn", three convolutions of 24,000 parameters for grey
+            levels of 32x32 (D0 = 64, with its own pooling 1024), which also takes (B, 1, H, W).
         pooling: "average" or "max" over the feature map, "sum" of both, or "own", that of
             the network before its last linear layer: the only one for networks of tokens, such as
-            ViTs. BN-Inception's own is the average.
+            ViTs. BN-Inception's own is the average, that of "small_cnn" the average to 4x4.
         weights: None, random; "pretrained", those of the library, which downloads them; or the
             path of a state dict: for BN-Inception the published checkpoint, see
             ``load_bn_inception``, otherwise of the library's model of that name, with or without
@@ -61,12 +62,14 @@ def backbone(
     library, _, model_name = str(name).partition("/")
     if name == "bn_inception":
         extractor = bn_inception.feature_extractor(pooling, weights)
+    elif name == "small_cnn":
+        extractor = small_cnn.feature_extractor(pooling, weights)
     elif library in LIBRARIES and model_name:
         extractor = LIBRARIES[library](model_name, pooling, weights)
     else:
         raise ValueError(
-            "name must be 'bn_inception', 'timm/<model>' or 'torchvision/<model>', got "
-            f"{name!r}{closest_names(str(name), NAMES)}"
+            "name must be 'bn_inception', 'small_cnn', 'timm/<model>' or 'torchvision/<model>', "
+            f"got {name!r}{closest_names(str(name), NAMES)}"
         )
     pool = POOLINGS[pooling]()
     model = Backbone(extractor.network, extractor.features, extractor.convention, pool)

@@ -7,8 +7,6 @@ from difflib import get_close_matches
 import torch
 from torch import nn
 
-from .normalization import InputConvention
-
 
 @dataclass(frozen=True)
 class FeatureExtractor:
@@ -20,7 +18,7 @@ class FeatureExtractor:
 
     network: nn.Module
     features: int
-    convention: InputConvention
+    convention: nn.Module
 
 
 @torch.no_grad()

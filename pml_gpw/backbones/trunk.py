@@ -3,8 +3,6 @@
 from torch import Tensor, nn
 from typing_extensions import override
 
-from .normalization import InputConvention
-
 
 class Backbone(nn.Module):
     """Input normalization, network and global pooling: RGB images to features.
@@ -33,7 +31,7 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, features: int, convention: InputConvention, pool: nn.Module
+        self, network: nn.Module, features: int, convention: nn.Module, pool: nn.Module
     ) -> None:
         super().__init__()
         self.convention = convention

@@ -4,13 +4,16 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from .. import checks
 from .backends import import_faiss
 from .metrics import recall_at_k, retrieval_metrics
 from .options import check_backend_and_metric, checked_ks
+
+PATIENCE = 2  # seconds until a bar shows how far it is
 
 
 def dataset_recall(
@@ -163,21 +166,22 @@ def embed_dataset(
     B images.
     """
     checks.instance("model", model, nn.Module)
-    tester = GlobalEmbeddingSpaceTester(
-        normalize_embeddings=False,  # the metric says what is compared
-        batch_size=batch_size,
-        dataloader_num_workers=workers,
-        data_device=next((p.device for p in model.parameters()), torch.device("cpu")),
-    )
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    loader = DataLoader(dataset, batch_size, num_workers=workers, pin_memory=device.type == "cuda")
     training = {module: module.training for module in model.modules()}
     check = model.register_forward_hook(_check_output)
+    embeddings, labels = [], []
     try:
-        embeddings, labels = tester.get_all_embeddings(dataset, model)
+        model.eval()
+        with torch.no_grad():
+            for images, batch_labels in tqdm(loader, "embedding", leave=False, delay=PATIENCE):
+                embeddings.append(model(images.to(device)))
+                labels.append(batch_labels)
     finally:
         check.remove()
         for module, mode in training.items():
             module.training = mode
-    return embeddings, labels[:, 0]
+    return torch.cat(embeddings), torch.cat(labels)
 
 
 def _check_output(_: nn.Module, inputs: Any, output: Any) -> None:

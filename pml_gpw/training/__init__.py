@@ -1,13 +1,17 @@
-"""What a training needs beside its loss.
+"""A training from its settings to its result, and what it is made of.
 
 Batches of whole classes, seeded views, checkpoints that survive a kill, several processes.
 """
 
 from .batch_norm import BatchNormOverProcesses, convert_batch_norm
 from .checkpoints import Checkpoints
+from .experiment import Experiment
 from .file_errors import FileError
 from .processes import data_parallel, loss_over_processes, process_group
+from .run import train_and_evaluate
 from .sampling import ClassBatches, ExhaustiveClassBatches, RandomClassBatches
+from .trainer import Trainer
+from .transforms import evaluation_transform, train_transform
 from .views import NumberedBatches, SeededViews
 
 __all__ = [
@@ -15,12 +19,17 @@ __all__ = [
     "Checkpoints",
     "ClassBatches",
     "ExhaustiveClassBatches",
+    "Experiment",
     "FileError",
     "NumberedBatches",
     "RandomClassBatches",
     "SeededViews",
+    "Trainer",
     "convert_batch_norm",
     "data_parallel",
+    "evaluation_transform",
     "loss_over_processes",
     "process_group",
+    "train_and_evaluate",
+    "train_transform",
 ]

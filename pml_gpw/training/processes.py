@@ -36,6 +36,11 @@ def launched_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def default_device() -> str:
+    """The GPU of this process, or the CPU where there is none."""
+    return local_device("cuda") if torch.cuda.is_available() else "cpu"
+
+
 def local_device(name: str) -> str:
     """The name of a device; "cuda" as the GPU of this process among those of its machine."""
     local = os.environ.get("LOCAL_RANK")

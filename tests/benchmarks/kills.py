@@ -11,9 +11,8 @@ from pathlib import Path
 import record_keeper
 import torch
 
-from benchmarks import experiment
-from benchmarks.trainer import Trainer
 from pml_gpw.datasets import CUB200
+from pml_gpw.training import Trainer, run
 
 
 class Strike:
@@ -67,7 +66,7 @@ def between_the_steps_of_two_optimizers(strike):
 
 
 def while_the_images_of_an_evaluation_are_read(strike):
-    real = experiment.distributed_dataset_recall
+    real = run.distributed_dataset_metrics
 
     def evaluate(*args, **kwargs):
         item = CUB200.__getitem__
@@ -82,16 +81,16 @@ def while_the_images_of_an_evaluation_are_read(strike):
         finally:
             CUB200.__getitem__ = item
 
-    experiment.distributed_dataset_recall = evaluate
+    run.distributed_dataset_metrics = evaluate
 
 
 def after_an_evaluation(strike):
-    around(experiment, "distributed_dataset_recall", after=lambda *_, **__: strike())
+    around(run, "distributed_dataset_metrics", after=lambda *_, **__: strike())
 
 
 def between_the_csv_and_the_database_of_the_logs(strike):
     def before(_, group, *__, **___):
-        if group == "recall":
+        if group == "evaluation":
             strike()
 
     around(record_keeper.record_keeper.DBManager, "write", before=before)

@@ -15,10 +15,9 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from benchmarks import accuracy, faults, microscope, paper, scaling, speed, tables, usage
-from benchmarks.files import write_atomically
-from benchmarks.trainer import Trainer
-from pml_gpw.training import FileError
+from benchmarks import accuracy, faults, microscope, paper, plan, scaling, speed, tables, usage
+from pml_gpw.training import FileError, Trainer
+from pml_gpw.training.files import write_atomically
 
 from ..limits import room_for
 from .small_runs import SMALL, ok, tables_app
@@ -60,7 +59,7 @@ def fails(number):
 
 @pytest.fixture
 def few_images(monkeypatch):
-    monkeypatch.setitem(accuracy.DATASETS, "glyphs", FewImages)
+    monkeypatch.setitem(plan.DATASETS, "Glyphs", FewImages)
     return ("--batch", 20, "--dims", 8, "--losses", "SNP", "--seeds", 1, "--iterations", 1)
 
 
@@ -186,7 +185,7 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(invoke, tmp_path, room)
     with room_for(room):
         fault(invoke("CUB200", *SHORT), tmp_path / "runs", "make room", "another folder")
     assert not [*tmp_path.rglob("result.json"), *tmp_path.rglob(".new-*")]
-    ok(invoke("CUB200", *SHORT, "--resume"))
+    ok(invoke("CUB200", *SHORT))
 
 
 def test_a_comparison_on_a_full_disk_goes_on_when_there_is_room(few_images, tmp_path):
@@ -244,7 +243,7 @@ def test_a_damaged_checkpoint(invoke, runs, name, damage):
     (path,) = runs.rglob(f"checkpoints/*/{name}")
     damage(path)
     logs = {p.name for p in runs.rglob("logs/*")}
-    fault(invoke("CUB200", *SHORT, "--resume"), path, "--fresh trains the run again")
+    fault(invoke("CUB200", *SHORT), path, "--fresh trains the run again")
     assert {p.name for p in runs.rglob("logs/*")} >= logs, "nothing is lost"
     assert not [*runs.rglob("result.json")]
     if name == "state.pt":
@@ -271,7 +270,7 @@ def test_a_checkpoint_of_something_else(invoke, runs, change):
     state = torch.load(path, weights_only=False)
     change(state)
     torch.save(state, path)
-    fault(invoke("CUB200", *SHORT, "--resume"), path.parent.parent, "--fresh trains the run again")
+    fault(invoke("CUB200", *SHORT), path.parent.parent, "--fresh trains the run again")
     assert not [*runs.rglob("result.json")]
 
 
@@ -279,7 +278,7 @@ def test_files_of_others_among_the_checkpoints_are_no_fault(invoke, runs):
     (folder,) = runs.rglob("checkpoints")
     (folder / ".DS_Store").touch()
     (folder / "7 of mine").mkdir()
-    ok(invoke("CUB200", *SHORT, "--resume"))
+    ok(invoke("CUB200", *SHORT))
 
 
 def test_what_fresh_cannot_remove_is_not_gone_on_with(invoke, runs, monkeypatch):
@@ -298,8 +297,7 @@ def test_a_damaged_result_of_the_paper(invoke, runs, content):
     (checkpoints,) = runs.rglob("checkpoints")
     path = checkpoints.parent / "result.json"
     path.write_text(content)
-    for options in ((), ("--resume",)):
-        fault(invoke("CUB200", *SHORT, *options), path, "--fresh")
+    fault(invoke("CUB200", *SHORT), path, "--fresh")
     arguments = ["--runs", runs, "--output", runs.parent / "tables"]
     fault(run(tables.main, *arguments), path, "--fresh")
     if content == RESULTS[0]:
@@ -333,9 +331,9 @@ def test_a_result_of_something_else_stands_in_no_table(tmp_path, change):
 def test_a_damaged_result_of_a_comparison(few_images, tmp_path, content):
     call = (accuracy.main, *few_images, "--output", tmp_path)
     ok(run(*call))
-    (path,) = tmp_path.rglob("SNP-0.json")
+    (path,) = tmp_path.rglob("result.json")
     path.write_text(content)
-    fault(run(*call), path, "--fresh trains it again")
+    fault(run(*call), path, "--fresh trains the run again")
     if content == RESULTS[0]:
         ok(run(*call, "--fresh"))
 

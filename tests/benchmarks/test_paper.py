@@ -9,10 +9,10 @@ import torch
 
 from benchmarks import paper
 from benchmarks.collected import experiment_of
-from benchmarks.views import evaluation_view
 from pml_gpw.backbones import backbone, embedding_head
 from pml_gpw.datasets import CUB200
 from pml_gpw.evaluation import dataset_recall
+from pml_gpw.training import evaluation_transform
 
 from ..datasets.miniatures import MINIATURES
 from .small_runs import compared, ok, results
@@ -59,7 +59,8 @@ def test_the_weights_that_are_kept_have_the_recalls_that_are_told(invoke, roots,
     ok(invoke("CUB200", *options, "--losses", "none"))
     (folder,) = (p.parent for p in (tmp_path / "runs").rglob("result.json"))
     result = json.loads((folder / "result.json").read_text())
-    view = evaluation_view(experiment_of(result))
+    experiment = experiment_of(result)
+    view = evaluation_transform(experiment.resize, experiment.crop)
     queries, _ = CUB200.evaluation_splits(roots["CUB200"], view)
     for which in ("last", "best"):
         trunk = backbone("timm/test_resnet", pooling="max")
@@ -98,17 +99,14 @@ def test_weights_from_a_file_are_named_by_their_content(invoke, tmp_path):
     assert result["experiment"]["weights"].startswith("sha256:")
 
 
-# --- killed --------------------------------------------------------------------------------------
-
-
 # --- options -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--configuration", "mine"), "must be one of released, text, got 'mine'"),
-        (("--losses", "SNP,MSS"), "must be out of none, S, N"),
+        (("--configuration", "mine"), "must be one of released, text, small, got 'mine'"),
+        (("--losses", "SNP,MSS"), "must be all, or out of none, S, N"),
         (("--dims", "64,x"), "must be integers in 1..65536, comma-separated, got '64,x'"),
         (("--dims", "²"), "must be integers in 1..65536"),
         (("--dims", "9" * 5000), "must be integers in 1..65536"),
@@ -118,13 +116,12 @@ def test_weights_from_a_file_are_named_by_their_content(invoke, tmp_path):
         (("--workers", "9" * 20), "1024"),
         (("--weights", "nowhere.pth"), "must be a file, 'pretrained' or 'random'"),
         (("--memory", "10"), "must be 0 or at least the batch of 20"),
-        (("--batch", "12"), "must be a multiple of 5 and at most 20"),
+        (("--batch", "12"), "--batch: must be a multiple of 5, got 12"),
         (("--batch", "40"), "must be a multiple of 5 and at most 20"),
         (("--device", "tpu"), "must be a device that torch has here, got 'tpu'"),
         (("--device", "meta"), "must be a device that torch has here, got 'meta'"),
         (("--backbone", "resnet50"), "name must be 'bn_inception'"),
         (("--pooling", "median"), "pooling must be one of"),
-        (("--resume", "--fresh"), "must not come with --fresh"),
         (("--alpha", "-1"), "alpha must be a finite number > 0"),
         (("--sampler", "pml"), "--sampler: must be one of exhaustive, random, got 'pml'"),
         (("--backend", "annoy"), "--backend: must be one of auto, faiss, torch, got 'annoy'"),
@@ -137,7 +134,9 @@ def test_options_that_cannot_be(invoke, options, said):
 
 
 def test_data_that_cannot_be(invoke, roots):
-    assert "must be one of CUB200" in " ".join(invoke("CUB", "--iterations", 1).output.split())
+    assert "must be one of Glyphs, CUB200" in " ".join(
+        invoke("CUB", "--iterations", 1).output.split()
+    )
     result = invoke("CUB200", "--root", roots["CUB200"] / "CUB_200_2011/images")
     assert result.exit_code == 2
     assert "images.txt" in result.output

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from pml_gpw.datasets import CUB200, Cars196, ImageFolder, InShop, StanfordOnlineProducts
 
 from .helpers import assert_refused, to_tensor
-from .miniatures import PER_CLASS
+from .miniatures import MINIATURES, PER_CLASS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published")
 
@@ -103,3 +103,15 @@ def test_arguments(miniature_roots, tmp_path):
             dataset(tmp_path, download=True)
     with pytest.raises(ValueError, match="has no image in split"):
         ImageFolder(tmp_path)
+
+
+def test_the_digest_names_paths_labels_and_split(tmp_path):
+    make = MINIATURES["ImageFolder"][1]
+    one, moved = tmp_path / "one", tmp_path / "moved"
+    for folder in (one, moved):
+        folder.mkdir()
+        make(folder)
+    train, test = ImageFolder(one, "train"), ImageFolder(one, "test")
+    assert train.digest() == ImageFolder(moved, "train").digest() != test.digest()
+    (moved / "yew").rename(moved / "aspen")
+    assert ImageFolder(moved, "train").digest() != train.digest()

@@ -1,10 +1,11 @@
 """Glyphs: letters of many scripts in many font faces, the data set that needs no download."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.utils.data import Dataset
@@ -12,8 +13,6 @@ from typing_extensions import override
 
 from ...optional import import_optional
 from . import cache, construction, fonts
-
-SPLITS = ("train", "test")
 
 
 class Glyphs(Dataset[tuple[Any, int]]):
@@ -69,13 +68,21 @@ class Glyphs(Dataset[tuple[Any, int]]):
     >>> folder.cleanup()
     """
 
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    ks: ClassVar[tuple[int, ...]] = (1, 2, 4, 8)
+    """The K of Recall@K that are reported."""
+    queries: ClassVar[str] = "test"
+    """The split whose images are the queries of the evaluation."""
+    references: ClassVar[str | None] = None
+    """The split in which they are searched for; None stands for the queries themselves."""
+
     def __init__(
         self,
         root: str | os.PathLike[str] | None = None,
         split: str = "train",
         transform: Callable[[Any], Any] | None = None,
     ) -> None:
-        if split not in SPLITS:
+        if split not in self.splits:
             raise ValueError(f"split must be 'train' or 'test', got {split!r}")
         if transform is not None and not callable(transform):
             raise ValueError(f"transform must be None or callable, got {transform!r}")
@@ -93,6 +100,22 @@ class Glyphs(Dataset[tuple[Any, int]]):
         self.characters: tuple[str, ...] = tuple(arrays["letters"][labels].tolist())
         self.faces = tuple(fonts.FACES[face] for face in arrays["faces"][in_split])
         self.classes: dict[int, str] = dict(zip(labels.tolist(), self.characters, strict=True))
+
+    @classmethod
+    def evaluation_splits(
+        cls,
+        root: str | os.PathLike[str] | None = None,
+        transform: Callable[[Any], Any] | None = None,
+    ) -> tuple["Glyphs", None]:
+        """Return the queries and references of the protocol: leave-one-out on the test split."""
+        return cls(root, cls.queries, transform), None
+
+    def digest(self) -> str:
+        """Name the images by their pixels, their labels and their split."""
+        digest = hashlib.sha256(self.split.encode())
+        for tensor in (self.images, self.labels):
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()[:12]
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -39,6 +39,21 @@ def test_an_item_is_a_grey_image_and_an_int(train):
         train[len(train)]
 
 
+def test_the_protocol_of_the_data_sets(root, test):
+    queries, references = Glyphs.evaluation_splits(root)
+    assert references is None
+    assert torch.equal(queries.images, test.images)
+    assert (queries.ks, queries.split) == ((1, 2, 4, 8), "test")
+
+
+def test_the_digest_names_images_labels_and_split(root, train, test):
+    assert train.digest() == Glyphs(root, "train").digest() != test.digest()
+    for name in ("images", "labels"):
+        other = Glyphs(root, "train")
+        getattr(other, name)[0] += 1
+        assert other.digest() != train.digest()
+
+
 def test_a_transform_gets_a_pil_image(root):
     data = Glyphs(root, "test", transform=lambda image: (image.mode, image.size, np.array(image)))
     (mode, size, pixels), label = data[11]

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from benchmarks.files import write_atomically
+from pml_gpw.training.files import write_atomically
 
 
 def test_files_are_whole_or_not_there(tmp_path):

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pml_gpw.training.file_errors import naming_file
+from .file_errors import naming_file
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

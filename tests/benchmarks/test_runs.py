@@ -7,9 +7,7 @@ from importlib.metadata import version
 import pytest
 import torch
 
-from benchmarks import experiment
-from benchmarks.trainer import Trainer
-from pml_gpw.training import Checkpoints
+from pml_gpw.training import Checkpoints, Trainer, run
 
 from . import kills
 from .small_runs import SMALL, compared, ok, results, same, state_of
@@ -53,7 +51,7 @@ def whole(roots, server, tmp_path_factory):
 def live(server, roots, folder, epochs, point=None, nth=1):
     """One life of a run in a process of its own; its exit code."""
     arguments = ["CUB200", "--root", str(roots["CUB200"]), *SMALL, *epochs, *OPTIONS]
-    arguments += ["--output", str(folder / "runs"), "--resume"]
+    arguments += ["--output", str(folder / "runs")]
     life = {"arguments": arguments, "log": str(folder / "log"), "nth": nth}
     (code,) = server.run(life | ({} if point is None else {"point": point.__name__}))
     return code
@@ -74,7 +72,7 @@ def killed(server, roots, folder, epochs, point, nth=1):
 def test_killed_it_ends_in_the_same_bits(invoke, roots, server, whole, tmp_path, point, nth, left):
     killed(server, roots, tmp_path, EPOCHS, point, nth)
     assert checkpoints_of(tmp_path) == left
-    ok(invoke("CUB200", *EPOCHS, *OPTIONS, "--resume"))
+    ok(invoke("CUB200", *EPOCHS, *OPTIONS))
     same(state_of(whole[0]), state_of(tmp_path))
     assert compared(tmp_path, whole[0] / "tables") == whole[1]
 
@@ -98,8 +96,8 @@ def test_logs_that_are_not_put_back_are_noticed(
 ):
     """A control: what a life logs after its last checkpoint must not stay."""
     killed(server, roots, tmp_path, EPOCHS, kills.before_a_checkpoint_is_renamed, 2)
-    monkeypatch.setattr(experiment, "Checkpoints", partial(Checkpoints, logs=()))
-    ok(invoke("CUB200", *EPOCHS, *OPTIONS, "--resume"))
+    monkeypatch.setattr(run, "Checkpoints", partial(Checkpoints, logs=()))
+    ok(invoke("CUB200", *EPOCHS, *OPTIONS))
     with pytest.raises(AssertionError):
         same(state_of(whole[0]), state_of(tmp_path))
 
@@ -123,14 +121,14 @@ def tf32():
 @pytest.mark.parametrize("options", [(), ("--tf32",)])
 def test_tf32_is_off_unless_asked_for(invoke, tmp_path, monkeypatch, options):
     before, seen = tf32(), []
-    train, recall = Trainer.train_epoch, experiment.distributed_dataset_recall
-    monkeypatch.setattr(Trainer, "train_epoch", lambda *a: (seen.append(tf32()), train(*a)))
+    step, recall = Trainer.forward_and_backward, run.distributed_dataset_metrics
+    monkeypatch.setattr(Trainer, "forward_and_backward", lambda *a: (seen.append(tf32()), step(*a)))
 
     def evaluate(*args, **kwargs):
         seen.append(tf32())
         return recall(*args, **kwargs)
 
-    monkeypatch.setattr(experiment, "distributed_dataset_recall", evaluate)
+    monkeypatch.setattr(run, "distributed_dataset_metrics", evaluate)
     ok(invoke("CUB200", "--iterations", 1, *options))
     assert seen == [(bool(options),) * 2] * 2
     assert tf32() == before
@@ -163,20 +161,7 @@ def test_it_goes_on_from_its_checkpoint_with_worker_processes(invoke, tmp_path, 
     monkeypatch.setattr(Trainer, "train_epoch", stopped)
     first = invoke("CUB200", *options)
     assert first.exit_code == 130
-    assert "--resume goes on" in first.output
-    ok(invoke("CUB200", *options, "--resume"))
+    assert "the same command goes on" in first.output
+    ok(invoke("CUB200", *options))
     assert epochs == [1, 2, 3, 3]
     same(state_of(tmp_path / "whole"), state_of(tmp_path / "runs"))
-
-
-def test_what_is_interrupted_wants_a_word(invoke, monkeypatch, tmp_path):
-    monkeypatch.setattr(Trainer, "train_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert invoke("CUB200", "--iterations", 1).exit_code == 130
-    monkeypatch.undo()
-    refused = invoke("CUB200", "--iterations", 1)
-    assert refused.exit_code == 2
-    assert "--resume" in refused.output
-    ok(invoke("CUB200", "--iterations", 1, "--fresh"))
-    again = ok(invoke("CUB200", "--iterations", 1))  # finished: nothing to do
-    assert "images/s" not in again.output
-    assert "after the last epoch" in again.output

@@ -5,22 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
-from itertools import chain
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from pytorch_metric_learning.samplers import MPerClassSampler
-
-from benchmarks.presets import preset
-from benchmarks.trainer import Trainer, epoch_seed
-from pml_gpw.training import ExhaustiveClassBatches
 
 from . import kills, lives
-from .small_runs import SMALL, ok, results
+from .small_runs import SMALL
 
 OPTIONS = ["--no-frozen-batch-norm", "--memory", "30", "--learning-rate", "0.001"]
 EPOCHS = ["--iterations", "6", "--evaluate-every", "2"]
@@ -138,7 +129,7 @@ def test_the_first_alone_speaks_and_writes(by_two):
 def test_killed_in_one_process_it_ends_in_the_same_bits(
     server, arguments, by_two, tmp_path, rank, point, nth, left
 ):
-    command = [*arguments, *EPOCHS, "--resume", "--output", str(tmp_path / "runs")]
+    command = [*arguments, *EPOCHS, "--output", str(tmp_path / "runs")]
     codes = group(server, 2, tmp_path, command, (rank, point, nth))
     assert codes[rank] == -signal.SIGKILL, (tmp_path / "log").read_text()
     assert 0 not in codes
@@ -157,50 +148,8 @@ def test_a_process_that_dies_ends_the_job_and_the_run_goes_on(server, arguments,
     assert "SIGKILL" in text or "Signal 9" in text
     assert not [*tmp_path.rglob("result.json")]
     assert len([*tmp_path.rglob("checkpoints/0*")]) == 1
-    assert group(server, 2, tmp_path, [*command, "--resume"]) == [0, 0]
+    assert group(server, 2, tmp_path, command) == [0, 0]
     equal(by_two[0], tmp_path)
-
-
-# --- the batches of an epoch ---------------------------------------------------------------------
-
-LABELS = [i // 7 for i in range(42)]
-
-
-def drawn(**settings):
-    """The batches of each epoch."""
-    settings = {"batch": 20, "iterations": 7, "evaluate_every": 3, "seed": 4} | settings
-    experiment = replace(preset("CUB200", "released"), **settings)
-    trainer = object.__new__(Trainer)
-    trainer.experiment, trainer.dataset = experiment, SimpleNamespace(labels=LABELS)
-    for epoch in range(1, experiment.epochs + 1):
-        trainer.epoch = epoch
-        yield [*trainer._batches()]
-
-
-def test_groups_are_used_up_over_all_epochs():
-    stream = ExhaustiveClassBatches(LABELS, 20, per_class=5, batches=9, seed=epoch_seed(4, 0))
-    assert [*chain(*drawn())] == [*stream]
-    assert [*chain(*drawn(seed=5))] != [*chain(*drawn())]
-
-
-def test_fresh_draws_are_those_of_pml_seeded_by_epoch():
-    for epoch, batches in enumerate(drawn(sampler="random"), start=1):
-        np.random.seed(epoch_seed(4, epoch))  # noqa: NPY002
-        assert [*chain(*batches)] == [int(i) for i in MPerClassSampler(LABELS, 5, 20, 60)]
-
-
-@pytest.mark.filterwarnings("ignore:.*published", "ignore:.*lr_scheduler.step")
-def test_runs_of_two_samplers_are_two_runs(invoke, tmp_path):
-    options = ("--iterations", 2, "--evaluate-every", 1, "--batch", 10)
-    for sampler in ("exhaustive", "random"):
-        ok(invoke("CUB200", *options, "--sampler", sampler))
-    found = results(tmp_path / "runs")
-    assert {result["experiment"]["sampler"] for result in found.values()} == {
-        "exhaustive",
-        "random",
-    }
-    one, other = (weights(path.parent) for path in (tmp_path / "runs").rglob("last.pt"))
-    assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
 # --- batches and processes -----------------------------------------------------------------------

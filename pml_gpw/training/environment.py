@@ -1,0 +1,52 @@
+"""On what a result was computed: versions, machine and code."""
+
+import ast
+import hashlib
+import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+PACKAGE = Path(__file__).parents[1]
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def environment(*others: str) -> str:
+    """Versions and machine in one line; ``others``: further packages that matter, if installed."""
+    return f"{versions(*others)} on {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def versions(*others: str) -> str:
+    """The versions of the packages and of Python."""
+    packages = ("pml-gpw", "torch", "pytorch-metric-learning", *others)
+    known = ", ".join(filter(None, map(_name_and_version, packages)))
+    return f"{known}; Python {platform.python_version()}"
+
+
+def _name_and_version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return ""
+
+
+def device_name(device: torch.device) -> str:
+    """What computed: the name of a GPU, or the kind of any other device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+
+
+def code_digest(others: Iterable[Path] = ()) -> str:
+    """Names the code of this package and of the files ``others`` by what it does.
+
+    Comments, docstrings and layout do not count.
+    """
+    digest = hashlib.sha256()
+    for path in [*sorted(PACKAGE.rglob("*.py")), *others]:
+        tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, Documented) and ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,410 @@
+"""One training from its settings to its result, which a kill at any moment does not change."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.optim import Adam
+from torch.optim.lr_scheduler import MultiStepLR
+
+from .. import checks
+from ..distributed import distributed_dataset_metrics
+from ..optional import import_optional
+from . import processes
+from .checkpoints import TRAIN_AGAIN, Checkpoints
+from .environment import device_name, environment
+from .experiment import Experiment
+from .file_errors import reading_file
+from .files import write_atomically
+from .trainer import Trainer, tf32
+
+RESULT = "result.json"
+KS = (1, 2, 4, 8)
+OnIteration = Callable[[Trainer], object]
+History = list[dict[str, float]]
+Parts = dict[str, dict[str, Any]]
+"""Models, optimizers, schedules, loss and miner by PML's names: all that a checkpoint holds."""
+
+
+class Kept(NamedTuple):
+    """Where a training is kept, and what it is one of."""
+
+    folder: Path
+    checkpoints: Checkpoints
+    described: dict[str, Any]
+
+
+class Evaluation(NamedTuple):
+    """What is searched for and in what, and how."""
+
+    queries: Any
+    references: Any
+    ks: tuple[int, ...]
+    backend: str
+    workers: int
+
+
+def train_and_evaluate(
+    experiment: Experiment,
+    model: nn.Module | Mapping[str, nn.Module],
+    loss: nn.Module,
+    train: Any,
+    test: Any,
+    *,
+    miner: nn.Module | None = None,
+    references: Any = None,
+    ks: Iterable[int] | None = None,
+    folder: str | Path | None = None,
+    device: str | torch.device | None = None,
+    workers: int = 0,
+    random_views: bool = True,
+    primary_metric: str = "recall_at_1",
+    backend: str = "auto",
+    on_iteration: OnIteration | None = None,
+    advice: str = TRAIN_AGAIN,
+) -> dict[str, Any]:
+    """Train a model and evaluate it on other classes; with a folder, go on where a kill left it.
+
+    Each epoch of the :class:`Trainer` begins with seeded random numbers and ends, in a ``folder``,
+    with a checkpoint. So a training that was killed at any moment goes on at its last checkpoint
+    to the same weights, bit for bit where the device is deterministic, when it is called again. A
+    finished one is not trained again: its result is read. Without a folder nothing is written.
+
+    Started by ``torchrun``, all processes train and evaluate together: up to rounding, the result
+    is that of one process. The first alone writes.
+
+    The global random numbers are seeded. The weights that the model begins with are the caller's:
+    call ``torch.manual_seed`` before it is made.
+
+    Args:
+        experiment: the settings.
+        model: maps images (B, …) to embeddings (B, D); or its parts by PML's names, "trunk" and
+            "embedder". It is trained in place, on ``device``.
+        loss: a loss of this package or of PML; parameters of its own are trained too.
+        train: a data set of (image, integer label), with all labels as attribute ``labels``.
+        test: a data set of queries, of other classes.
+        miner: a miner of this package or of PML.
+        references: a data set to search in; without it, the queries are searched in.
+        ks: the K of Recall@K; ``test.ks``, or 1, 2, 4, 8, where not given, without those that are
+            more than the references.
+        folder: where ``checkpoints/`` are kept, the logs of PML's record keeper (``logs/`` with
+            CSV and SQLite, ``tensorboard/``), and at the end ``result.json``, ``last.pt`` and
+            ``best.pt``, the weights of the last and the best evaluation. A folder that holds a
+            training of other settings or labels is refused.
+        device: where to compute; a GPU where there is one, else the CPU.
+        workers: processes that load images, per process.
+        random_views: as of :class:`Trainer`.
+        primary_metric: the metric by which an evaluation is the best. It is chosen on ``test``.
+        backend: the search: "auto", "torch" or "faiss".
+        on_iteration: called with the trainer after each step.
+        advice: what the error of a damaged file tells its reader to do.
+
+    Returns:
+        ``experiment``, the settings; ``data``, what tells other data; ``history``, a row for each
+        evaluation with epoch, iteration, ``recall_at_K`` for each K, ``r_precision`` and
+        ``map_at_r``; of these ``last`` and ``best``; ``environment``, the versions and the machine.
+        All as in ``result.json``.
+
+    Errors: ValueError for arguments that cannot be and for a folder of another training;
+    :class:`FileError` for files that are damaged or cannot be written; ImportError where a folder
+    is given and record-keeper or tensorboard is missing (``pip install "pml-gpw[training]"``).
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from pml_gpw import MSMiner, MSWeightedLoss
+        >>> from pml_gpw.training import Experiment, train_and_evaluate
+        >>> def clusters(seed):
+        ...     labels = torch.arange(40) // 8
+        ...     noise = torch.randn(40, 6, generator=torch.Generator().manual_seed(seed))
+        ...     data = TensorDataset(torch.eye(6)[labels] + 0.1 * noise, labels)
+        ...     data.labels = labels
+        ...     return data
+        >>> _ = torch.manual_seed(0)
+        >>> result = train_and_evaluate(
+        ...     Experiment(iterations=20, batch=20, learning_rate=0.01),
+        ...     torch.nn.Linear(6, 4),
+        ...     MSWeightedLoss(),
+        ...     clusters(seed=1),
+        ...     clusters(seed=2),
+        ...     miner=MSMiner(),
+        ...     device="cpu",
+        ... )
+        >>> result["last"]["recall_at_1"] > 0.9
+        True
+    """
+    where = torch.device(processes.default_device() if device is None else device)
+    checks.instance("experiment", experiment, Experiment)
+    parts = _checked_parts(model, loss, miner)
+    if not hasattr(train, "labels"):
+        raise ValueError(f"train must have an attribute labels, one for each item, got {train!r}")
+    kept_ks = _checked_ks(test, references, ks)
+    metrics = (*(f"recall_at_{k}" for k in kept_ks), "r_precision", "map_at_r")
+    checks.one_of("primary_metric", primary_metric, metrics)
+    evaluation = Evaluation(test, references, kept_ks, backend, workers)
+    described = _described(experiment, train, test, references)
+    with processes.process_group(where):
+        kept = None
+        if folder is not None:
+            kept = Kept(Path(folder), Checkpoints(folder, advice=advice), described)
+            result = processes.read_by_first(lambda: finished(Path(folder), advice))
+            if result is not None:
+                _refuse_another(kept, result)
+                return result
+        for module in (*parts["models"].values(), *parts["loss_funcs"].values()):
+            module.to(where)
+        _add_optimizers(parts, experiment)
+        history, done = ([], 0) if kept is None else _resume(kept, experiment, parts)
+        keeper, tensorboard = _logs(kept)
+        options = {"workers": workers, "random_views": random_views, "data_device": where}
+        trainer = _trainer(experiment, parts, train, keeper, on_iteration, options)
+        for epoch, stop in [*enumerate(experiment.stops, start=1)][done:]:
+            trainer.train_epoch(epoch)
+            if experiment.evaluates_at(stop):
+                with tf32(experiment.tf32):
+                    values = _metrics(parts["models"], evaluation)
+                history.append({"epoch": epoch, "iteration": stop, **values})
+            if kept is not None and processes.is_first():
+                _log(keeper, tensorboard, trainer, history)
+                best = _best(history, primary_metric)
+                _save(kept, parts, history, epoch, is_best=best is None or best["epoch"] == epoch)
+        result = {
+            **described,
+            "last": history[-1],
+            "best": _best(history, primary_metric),
+            "history": history,
+            "environment": f"{environment('torchvision', 'pillow')}; {_machine(where)}",
+        }
+        if kept is not None and processes.is_first():
+            tensorboard.close()
+            _finish(kept, parts["models"], result)
+        return processes.from_first(result)
+
+
+def finished(folder: Path, advice: str = TRAIN_AGAIN) -> dict[str, Any] | None:
+    """The result of a training that is finished; None where there is none."""
+    path = folder / RESULT
+    return read_result(path, advice) if path.exists() else None
+
+
+def read_result(path: Path, advice: str = TRAIN_AGAIN) -> dict[str, Any]:
+    """A result from its file, or the FileError that it is none."""
+    with reading_file(path, advice):
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        names = content["experiment"].keys() | content.keys()
+        if not names >= {"milestones", "seed", "history", "environment"}:
+            raise ValueError(f"not all there: {sorted(names)}")
+        for row in (content["last"], content["best"]):
+            metrics = [value for name, value in row.items() if name not in ("epoch", "iteration")]
+            if not metrics or not all(0 <= value <= 1 for value in metrics):
+                raise ValueError(f"no metrics: {row}")
+    return content
+
+
+def _checked_parts(model: Any, loss: Any, miner: Any) -> Parts:
+    """Models, loss and miner by PML's names, or a ValueError."""
+    models = dict(model) if isinstance(model, Mapping) else {"trunk": model}
+    if "trunk" not in models or not {*models} <= {"trunk", "embedder"}:
+        got = ", ".join(map(str, models)) or "none"
+        raise ValueError(f"model must be a module, or the parts trunk and embedder, got {got}")
+    for name, part in models.items():
+        checks.instance(f"model[{name!r}]" if model is not part else "model", part, nn.Module)
+    checks.instance("loss", loss, nn.Module)
+    if miner is not None:
+        checks.instance("miner", miner, nn.Module)
+    return {
+        "models": {"embedder": nn.Identity(), **models},
+        "loss_funcs": {"metric_loss": loss},
+        "mining_funcs": {} if miner is None else {"tuple_miner": miner},
+    }
+
+
+def _checked_ks(test: Any, references: Any, ks: Iterable[int] | None) -> tuple[int, ...]:
+    """The K that are given, or those of the data set that are not more than its references."""
+    if ks is not None:
+        return tuple(ks)
+    most = len(test) - 1 if references is None else len(references)
+    return tuple(k for k in getattr(test, "ks", KS) if k <= most)
+
+
+def _labels(dataset: Any) -> str:
+    """The number of items, and a digest of the labels where there are labels."""
+    labels = getattr(dataset, "labels", None)
+    if labels is None:
+        return f"{len(dataset)}"
+    numbers = torch.as_tensor(labels).cpu().to(torch.int64).numpy().tobytes()
+    return f"{len(dataset)} {hashlib.sha256(numbers).hexdigest()[:12]}"
+
+
+def _described(experiment: Experiment, *datasets: Any) -> dict[str, Any]:
+    """What a training is one of, as it comes back from a JSON file."""
+    data = [None if dataset is None else _labels(dataset) for dataset in datasets]
+    settings = {**experiment.settings(), "seed": experiment.seed}
+    plain: dict[str, Any] = json.loads(json.dumps({"experiment": settings, "data": data}))
+    return plain
+
+
+def _add_optimizers(parts: Parts, experiment: Experiment) -> None:
+    """Adam and its schedule for each part that has something to train."""
+    rates = dict.fromkeys(parts["models"], experiment.learning_rate)
+    rates["metric_loss"] = experiment.loss_learning_rate or experiment.learning_rate
+    parts["optimizers"], parts["lr_schedulers"] = {}, {}
+    for name, module in {**parts["models"], **parts["loss_funcs"]}.items():
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        if parameters:
+            optimizer = Adam(parameters, rates[name], weight_decay=experiment.weight_decay)
+            schedule = MultiStepLR(optimizer, experiment.milestones)
+            parts["optimizers"][f"{name}_optimizer"] = optimizer
+            parts["lr_schedulers"][f"{name}_scheduler_by_iteration"] = schedule
+
+
+def _resume(kept: Kept, experiment: Experiment, parts: Parts) -> tuple[History, int]:
+    """Bring the parts to the last checkpoint, if there is one; its history and epoch."""
+    state = processes.read_by_first(kept.checkpoints.load)
+    if state is None:
+        return [], 0
+    with reading_file(kept.checkpoints.folder, kept.checkpoints.advice):
+        if state.keys() != {*parts, *kept.described, "history", "epoch"}:
+            raise ValueError(f"the state of something else: {sorted(state)}")
+    _refuse_another(kept, state)
+    with reading_file(kept.checkpoints.folder, kept.checkpoints.advice):
+        history, done = state["history"], state["epoch"]
+        stops = enumerate(experiment.stops[:done], start=1)
+        evaluated = [epoch for epoch, stop in stops if experiment.evaluates_at(stop)]
+        if [row["epoch"] for row in history] != evaluated:
+            raise ValueError(f"evaluations of epochs {evaluated} expected, got {history}")
+        for kind, items in parts.items():
+            for name, item in items.items():
+                item.load_state_dict(state[kind][name])
+    return history, done
+
+
+def _refuse_another(kept: Kept, found: Mapping[str, Any]) -> None:
+    """Raise a ValueError where the folder holds a training of other settings or data."""
+    theirs, ours = (
+        {**described["experiment"], "data": described["data"]}
+        for described in (found, kept.described)
+    )
+    for name in {**theirs, **ours}:
+        if theirs.get(name) != ours.get(name):
+            raise ValueError(
+                f"folder must be that of the same training, got {kept.folder} with {name} "
+                f"{theirs.get(name)!r}, not {ours.get(name)!r}: give another folder, or remove it"
+            )
+
+
+def _logs(kept: Kept | None) -> tuple[Any, Any]:
+    """The record keeper of PML, to CSV, SQLite and TensorBoard, and the last's writer."""
+    if kept is None or not processes.is_first():
+        return None, None
+    for package in ("record_keeper", "tensorboard"):
+        import_optional(package, "training")
+    presets = import_optional("pytorch_metric_learning.utils.logging_presets", "training")
+    keeper, _, tensorboard = presets.get_record_keeper(
+        str(kept.folder / "logs"), str(kept.folder / "tensorboard")
+    )
+    return keeper, tensorboard
+
+
+def _trainer(
+    experiment: Experiment,
+    parts: Parts,
+    train: Any,
+    keeper: Any,
+    on_iteration: OnIteration | None,
+    options: dict[str, Any],
+) -> Trainer:
+    """The trainer of the parts, over all processes."""
+    hooks: list[Any] = []
+    if keeper is not None:
+        presets = import_optional("pytorch_metric_learning.utils.logging_presets", "training")
+        hooks.append(presets.HookContainer(keeper).end_of_iteration_hook)
+    if on_iteration is not None:
+        hooks.append(on_iteration)
+    miner, loss = processes.loss_over_processes(
+        parts["mining_funcs"].get("tuple_miner"), parts["loss_funcs"]["metric_loss"]
+    )
+
+    def end_of_iteration(trainer: Trainer) -> None:
+        for hook in hooks:
+            hook(trainer)
+
+    together = {
+        "models": {name: _over_processes(m) for name, m in parts["models"].items()},
+        "loss_funcs": {"metric_loss": loss},
+        "mining_funcs": {} if miner is None else {"tuple_miner": miner},
+    }
+    return Trainer(
+        experiment,
+        **{**parts, **together, **options},
+        dataset=train,
+        end_of_iteration_hook=end_of_iteration,
+    )
+
+
+def _over_processes(model: nn.Module) -> nn.Module:
+    trained = any(parameter.requires_grad for parameter in model.parameters())
+    return processes.data_parallel(model) if trained else model
+
+
+def _metrics(models: dict[str, nn.Module], evaluation: Evaluation) -> dict[str, float]:
+    """The metrics of the model, each process embedding its share of the images."""
+    return distributed_dataset_metrics(
+        nn.Sequential(models["trunk"], models["embedder"]),
+        evaluation.queries,
+        evaluation.references,
+        ks=evaluation.ks,
+        backend=evaluation.backend,
+        batch_size=128,
+        workers=evaluation.workers,
+    )
+
+
+def _log(keeper: Any, tensorboard: Any, trainer: Trainer, history: History) -> None:
+    """Log how fast the epoch was, and its evaluation if it has one."""
+    records: dict[str, dict[str, float]] = {"throughput": trainer.throughput()}
+    if history and history[-1]["epoch"] == trainer.epoch:
+        records["evaluation"] = history[-1]
+    keeper.update_records(records, trainer.epoch)
+    keeper.save_records()
+    tensorboard.flush()
+
+
+def _save(kept: Kept, parts: Parts, history: History, epoch: int, is_best: bool) -> None:
+    states = _states(parts)
+    state = {**states, **kept.described, "history": history, "epoch": epoch}
+    kept.checkpoints.save(epoch, state, states["models"] if is_best else None)
+
+
+def _states(parts: Parts) -> dict[str, dict[str, Any]]:
+    """All that an epoch takes over from those before it. Random numbers are seeded by epoch."""
+    return {
+        kind: {name: item.state_dict() for name, item in items.items()}
+        for kind, items in parts.items()
+    }
+
+
+def _best(history: History, metric: str) -> dict[str, float] | None:
+    """The evaluation of the highest metric, the first of equal ones; None before the first."""
+    return max(history, key=lambda row: (row[metric], -row["epoch"]), default=None)
+
+
+def _finish(kept: Kept, models: dict[str, nn.Module], result: dict[str, Any]) -> None:
+    """Keep the weights of the last and the best evaluation and the result, in this order."""
+    folder, text = kept.folder, json.dumps(result, indent=1)
+    last = {name: model.state_dict() for name, model in models.items()}
+    best = kept.checkpoints.best_weights()
+    write_atomically(folder / "last.pt", lambda path: torch.save(last, path))
+    write_atomically(folder / "best.pt", lambda path: shutil.copyfile(best, path))
+    write_atomically(folder / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
+    kept.checkpoints.clear()
+
+
+def _machine(device: torch.device) -> str:
+    count = processes.world_size()
+    return f"{device_name(device)}, {count} process{'es' * (count > 1)}"

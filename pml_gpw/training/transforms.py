@@ -1,0 +1,77 @@
+"""What a network sees of an image: the crops of the released Multi-Similarity configuration.
+
+Images stay uint8 in 0..255: a backbone of this package normalizes them itself.
+"""
+
+from typing import Any
+
+from .. import checks
+from ..optional import import_optional
+
+
+def train_transform(resize: int = 256, crop: int = 227, smallest_crop: float = 0.16) -> Any:
+    """Resize, random resized crop and random flip of an image of PIL.
+
+    Args:
+        resize: pixels of the shorter side before cropping.
+        crop: pixels of each side of the result.
+        smallest_crop: the smallest share of the area that a crop may have, in (0, 1].
+
+    Returns:
+        A transform to tensors (3, crop, crop), uint8, RGB, of torchvision, which draws from torch's
+        random numbers.
+
+    Errors: ValueError for values out of range; ImportError without torchvision
+    (``pip install "pml-gpw[training]"``).
+
+    Example:
+        >>> from PIL import Image
+        >>> from pml_gpw.training import train_transform
+        >>> image = train_transform(resize=32, crop=24)(Image.new("L", (60, 40)))
+        >>> image.shape, image.dtype
+        (torch.Size([3, 24, 24]), torch.uint8)
+    """
+    checks.positive("smallest_crop", smallest_crop)
+    if smallest_crop > 1:
+        raise ValueError(f"smallest_crop must be at most 1, got {smallest_crop}")
+    transforms = _checked(resize, crop)
+    return transforms.Compose(
+        [
+            _to_rgb,
+            transforms.Resize(resize),
+            transforms.RandomResizedCrop(crop, (smallest_crop, 1)),
+            transforms.RandomHorizontalFlip(),
+            transforms.PILToTensor(),
+        ]
+    )
+
+
+def evaluation_transform(resize: int = 256, crop: int = 227) -> Any:
+    """Resize and centre crop of an image of PIL; arguments and result as :func:`train_transform`.
+
+    Example:
+        >>> from PIL import Image
+        >>> from pml_gpw.training import evaluation_transform
+        >>> evaluation_transform(resize=32, crop=24)(Image.new("RGB", (60, 40))).shape
+        torch.Size([3, 24, 24])
+    """
+    transforms = _checked(resize, crop)
+    return transforms.Compose(
+        [
+            _to_rgb,
+            transforms.Resize(resize),
+            transforms.CenterCrop(crop),
+            transforms.PILToTensor(),
+        ]
+    )
+
+
+def _checked(resize: int, crop: int) -> Any:
+    """The transforms of torchvision, after a look at the arguments."""
+    checks.positive_integer("resize", resize)
+    checks.positive_integer("crop", crop)
+    return import_optional("torchvision.transforms", "training")
+
+
+def _to_rgb(image: Any) -> Any:
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,0 +1,194 @@
+"""A training of one's own: any model, loss and data set; without a folder, and with one."""
+
+import json
+import os
+from contextlib import contextmanager, suppress
+
+import pytest
+import torch
+from pytorch_metric_learning import losses, miners
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from pml_gpw import MSMiner, MSWeightedLoss
+from pml_gpw.evaluation import retrieval_metrics
+from pml_gpw.losses import CrossBatchMemory
+from pml_gpw.training import Experiment, FileError, Trainer, train_and_evaluate
+
+SHORT = Experiment(iterations=6, batch=20, learning_rate=0.01, evaluate_every=2, seed=3)
+
+
+class Clusters(TensorDataset):
+    """Eight classes of eight noisy points, which differ most in what is not their class."""
+
+    def __init__(self, seed, classes=8):
+        self.labels = torch.arange(8 * classes) // 8
+        noise = torch.randn(8 * classes, 10, generator=torch.Generator().manual_seed(seed))
+        noise[:, 8:] *= 20  # which says nothing of the class
+        super().__init__(torch.eye(10)[self.labels] + 0.2 * noise, self.labels)
+
+
+def train(experiment=SHORT, loss=None, model=None, **options):
+    torch.manual_seed(0)
+    model = nn.Linear(10, 4) if model is None else model()
+    loss = MSWeightedLoss() if loss is None else loss
+    data = {"train": Clusters(1), "test": Clusters(2), **options}
+    result = train_and_evaluate(experiment, model, loss, device="cpu", **data)
+    return result, model
+
+
+@contextmanager
+def stopping_before(epoch):
+    """Trainings in this block are interrupted before an epoch."""
+    train_epoch, patch = Trainer.train_epoch, pytest.MonkeyPatch()
+
+    def until(self, number):
+        if number == epoch:
+            raise KeyboardInterrupt
+        train_epoch(self, number)
+
+    with patch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr(Trainer, "train_epoch", until)
+        yield
+        raise AssertionError("nothing was interrupted")
+
+
+# --- what is trained -----------------------------------------------------------------------------
+
+
+def test_the_metrics_are_those_of_the_model():
+    result, model = train(miner=MSMiner(), ks=(1, 3))
+    test = Clusters(2)
+    embeddings = model(test.tensors[0]).detach()
+    expected = retrieval_metrics(embeddings, test.labels, ks=(1, 3))
+    last = result["last"]
+    assert {name: last[name] for name in expected} == pytest.approx(expected)
+    assert [row["iteration"] for row in result["history"]] == [2, 4, 6]
+    assert last == result["history"][-1]
+    assert result["best"]["recall_at_1"] == max(r["recall_at_1"] for r in result["history"])
+    assert result["experiment"]["seed"] == 3
+
+
+def test_it_learns():
+    untrained, _ = train(Experiment(iterations=1, batch=20, learning_rate=1e-9))
+    trained, _ = train(Experiment(iterations=100, batch=40, learning_rate=0.05), miner=MSMiner())
+    assert trained["last"]["map_at_r"] > untrained["last"]["map_at_r"] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("loss", "miner"),
+    [
+        (MSWeightedLoss, MSMiner),
+        (losses.MultiSimilarityLoss, miners.MultiSimilarityMiner),
+        (losses.NTXentLoss, lambda: None),
+        (lambda: CrossBatchMemory(MSWeightedLoss(), 4, 40, MSMiner()), lambda: None),
+        (lambda: losses.ProxyAnchorLoss(8, 4), lambda: None),
+    ],
+    ids=["ours", "of PML", "no miner", "memory", "proxies"],
+)
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: nn.Linear(10, 4),
+        lambda: {"trunk": nn.Linear(10, 6), "embedder": nn.Linear(6, 4)},
+        lambda: {"trunk": nn.Linear(10, 6).requires_grad_(False), "embedder": nn.Linear(6, 4)},
+    ],
+    ids=["a module", "parts", "a frozen trunk"],
+)
+def test_any_model_and_loss_stopped_between_two_epochs(tmp_path, loss, miner, model):
+    def one(**options):
+        torch.manual_seed(0)
+        return train(loss=loss(), miner=miner(), model=model, **options)[0]
+
+    whole = one()
+    with stopping_before(3):
+        one(folder=tmp_path)
+    assert one(folder=tmp_path) == whole
+
+
+def test_parameters_of_a_loss_are_trained_at_their_own_rate():
+    def proxies(rate):
+        torch.manual_seed(0)
+        loss = losses.ProxyAnchorLoss(8, 4)
+        before = loss.proxies.detach().clone()
+        train(Experiment(iterations=1, batch=20, loss_learning_rate=rate), loss=loss)
+        return (loss.proxies - before).abs().max().item()
+
+    assert proxies(0.5) == pytest.approx(0.5, rel=1e-3)  # the first step of Adam
+    assert proxies(None) == pytest.approx(3e-5, rel=1e-2)
+
+
+# --- folders -------------------------------------------------------------------------------------
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train()
+    assert os.listdir() == []
+
+
+def test_a_folder_changes_nothing_and_is_read_when_it_is_finished(tmp_path, monkeypatch):
+    bare, _ = train()
+    result, model = train(folder=tmp_path)
+    assert result == bare == json.loads((tmp_path / "result.json").read_text())
+    assert sorted(os.listdir(tmp_path)) == [
+        "best.pt",
+        "last.pt",
+        "logs",
+        "result.json",
+        "tensorboard",
+    ]
+    kept = torch.load(tmp_path / "last.pt", weights_only=True)["trunk"]
+    assert torch.equal(kept["weight"], model.weight)
+    monkeypatch.setattr(Trainer, "train_epoch", None)
+    assert train(folder=tmp_path)[0] == result
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"experiment": Experiment(batch=40, seed=3)}, "with iterations 6, not 3000"),
+        ({"train": Clusters(1, classes=9)}, "with data"),
+        ({"test": Clusters(1, classes=9)}, "with data"),
+    ],
+)
+def test_a_folder_of_another_training_is_refused(tmp_path, is_finished, options, message):
+    if is_finished:
+        train(folder=tmp_path)
+    else:
+        with stopping_before(2):
+            train(folder=tmp_path)
+    with pytest.raises(ValueError, match=f"folder must be that of the same training.*{message}"):
+        train(folder=tmp_path, **options)
+    train(folder=tmp_path)  # nothing was lost
+
+
+def test_a_damaged_result_is_a_file_error(tmp_path):
+    train(folder=tmp_path)
+    (tmp_path / "result.json").write_text("{")
+    with pytest.raises(FileError, match=r"result\.json is damaged.*do this"):
+        train(folder=tmp_path, advice="do this")
+
+
+# --- arguments -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"experiment": 3}, "experiment must be a Experiment, got 3"),
+        ({"model": lambda: 3}, "model must be a Module, got 3"),
+        ({"model": lambda: {"trunk": 3}}, "model\\['trunk'\\] must be a Module, got 3"),
+        ({"model": lambda: {"body": nn.Linear(1, 1)}}, "parts trunk and embedder, got body"),
+        ({"loss": 3}, "loss must be a Module, got 3"),
+        ({"miner": 3}, "miner must be a Module, got 3"),
+        ({"train": TensorDataset(torch.zeros(3, 1))}, "train must have an attribute labels"),
+        ({"primary_metric": "recall@1"}, "primary_metric must be one of recall_at_1, recall_at_2"),
+        ({"ks": (2,)}, "primary_metric must be one of recall_at_2, r_precision, map_at_r"),
+        ({"experiment": Experiment(batch=60)}, "batch_size must be a multiple of 5"),
+    ],
+)
+def test_bad_arguments_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        train(**options)

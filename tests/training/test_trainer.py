@@ -1,0 +1,118 @@
+"""Epochs that do not depend on what ran before them, and batches of one stream."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from pytorch_metric_learning.samplers import MPerClassSampler
+from torch.utils.data import TensorDataset
+
+from pml_gpw import MSWeightedLoss
+from pml_gpw.training import ExhaustiveClassBatches, Experiment, Trainer
+from pml_gpw.training.experiment import epoch_seed
+
+LABELS = [i // 7 for i in range(42)]
+
+
+class Images(TensorDataset):
+    """Items that remember that they were read."""
+
+    def __init__(self):
+        self.labels, self.read = LABELS, []
+        images = torch.rand(42, 3, generator=torch.Generator().manual_seed(0))
+        super().__init__(images, torch.tensor(LABELS))
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return super().__getitem__(index)
+
+
+class NoisyImages(Images):
+    """Random views."""
+
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        return image + torch.rand(3), label
+
+
+def trainer(dataset=None, random_views=False, **settings):
+    options = {"batch": 20, "iterations": 7, "evaluate_every": 3, "seed": 4, "learning_rate": 0.01}
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout(0.5))
+    return Trainer(
+        Experiment(**{**options, **settings}),
+        random_views=random_views,
+        dataset=Images() if dataset is None else dataset,
+        models={"trunk": model},
+        optimizers={"trunk_optimizer": torch.optim.Adam(model.parameters(), lr=0.01)},
+        loss_funcs={"metric_loss": MSWeightedLoss()},
+        data_device=torch.device("cpu"),
+    )
+
+
+def trained(*epochs, **settings):
+    """The trainer, and the images that it read."""
+    one = trainer(**settings)
+    for epoch in epochs:
+        one.train_epoch(epoch)
+    return one, one.dataset.read
+
+
+def weights(one):
+    return [p.detach().clone() for p in one.models["trunk"].parameters()]
+
+
+def test_groups_are_used_up_over_all_epochs():
+    stream = ExhaustiveClassBatches(LABELS, 20, per_class=5, batches=7, seed=epoch_seed(4, 0))
+    expected = [*chain(*stream)]
+    assert trained(1, 2, 3)[1] == expected
+    assert trained(3)[1] == expected[6 * 20 :]
+    assert trained(2, 1)[1] == [*expected[60:120], *expected[:60]]
+    assert trained(1, 2, 3, seed=5)[1] != expected
+
+
+def test_fresh_draws_are_those_of_pml():
+    np.random.seed(epoch_seed(4, 0))  # noqa: NPY002
+    expected = [int(i) for i in MPerClassSampler(LABELS, 5, 20, 140)]
+    assert trained(1, 2, 3, sampler="random")[1] == expected
+
+
+def test_checkpoints_between_evaluations_leave_the_batches_as_they_are():
+    one = trained(1, 2, 3)[1]
+    assert trained(*range(1, 6), checkpoint_every=2)[1] == one
+
+
+@pytest.mark.parametrize("random_views", [False, True])
+def test_an_epoch_is_the_same_in_a_process_that_begins_with_it(random_views):
+    """Dropout, views and batches; the states of model and optimizer are carried over."""
+    options = {"random_views": random_views}
+    dataset = NoisyImages if random_views else Images
+    whole, _ = trained(1, 2, 3, dataset=dataset(), **options)
+    first, _ = trained(1, 2, dataset=dataset(), **options)
+    second = trainer(dataset=dataset(), **options)
+    for name in ("models", "optimizers"):
+        for part, item in getattr(second, name).items():
+            item.load_state_dict(getattr(first, name)[part].state_dict())
+    torch.rand(5)
+    second.train_epoch(3)
+    assert all(map(torch.equal, weights(whole), weights(second)))
+    assert whole.get_global_iteration() == second.get_global_iteration() == 6
+    other, _ = trained(1, 2, 3, dataset=dataset(), seed=5, **options)
+    assert not all(map(torch.equal, weights(whole), weights(other)))
+
+
+def test_train_is_all_epochs():
+    one = trainer()
+    one.train()
+    assert one.dataset.read == trained(1, 2, 3)[1]
+    assert all(map(torch.equal, weights(one), weights(trained(1, 2, 3)[0])))
+
+
+def test_hooks_of_pml_are_called():
+    one, iterations, epochs = trainer(), [], []
+    one.end_of_iteration_hook = lambda trainer: iterations.append(trainer.get_global_iteration())
+    one.end_of_epoch_hook = lambda trainer: epochs.append(trainer.epoch)
+    one.train()
+    assert (iterations, epochs) == ([*range(7)], [1, 2, 3])
+    assert one.throughput()["images_per_second"] > 0

@@ -51,13 +51,16 @@ napoleon_use_ivar = True
 napoleon_custom_sections = ["Errors"]
 
 nitpicky = True
+MENTIONED = "T|Archive|Comparison|Factors|Keys|Module|Origin|PairLoss|Pairs|SplitSize"
+"""What annotations mention and is not public."""
+
 nitpick_ignore_regex = [
     # Names of other packages: their documentation would be looked up over the network.
     ("py:.*", r"(abc|collections|enum|os|pathlib|typing_extensions)(\..*)?"),
     ("py:.*", r"(matplotlib|numpy|pandas|pytorch_metric_learning|torch)(\..*)?"),
-    # Names of this package that annotations and texts mention and that are not public.
-    ("py:.*", r"pml_gpw(\.\w+)*\.(T|Archive|Comparison|Factors|Keys|Module|Origin|PairLoss|Pairs|SplitSize|VerificationReport|fused)"),
-    ("py:.*", r"(Axes|CannotFuse|pd.DataFrame)"),
+    ("py:.*", r"Axes|pd\.DataFrame"),
+    ("py:.*", rf"pml_gpw(\.\w+)*\.({MENTIONED})"),
+    ("py:.*", r"CannotFuse|pml_gpw\.engine\.fused|.*\.VerificationReport"),
 ]
 
 NOTEBOOKS = HERE / "notebooks"
@@ -69,7 +72,7 @@ def copy_notebooks(app: Sphinx) -> None:
     NOTEBOOKS.mkdir(exist_ok=True)
     for source in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
         text = source.read_text(encoding="utf-8")
-        text = text.replace("(../benchmarks/results/similarity-usage.md)", "(../similarity_usage.md)")
+        text = text.replace("(../benchmarks/results/similarity-usage.md", "(../similarity_usage.md")
         text = text.replace("](../benchmarks/", "](../../benchmarks/")
         copy = NOTEBOOKS / source.name
         if not copy.exists() or copy.read_text(encoding="utf-8") != text:

@@ -14,6 +14,10 @@ from ..test_docstrings import ROOMS
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+ANY_PAGE = {"", "top"}
+"""Fragments that every page has."""
+
+
 class Page(HTMLParser):
     """The links of a page of the site, and the places in it that links may name."""
 
@@ -41,11 +45,9 @@ def broken_links(html):
             if url.scheme or url.netloc:
                 continue
             target = (path.parent / unquote(url.path)).resolve() if url.path else path
-            if not target.exists():
+            anchors = pages[target].anchors if url.fragment and target in pages else {url.fragment}
+            if not target.exists() or unquote(url.fragment) not in {*anchors, *ANY_PAGE}:
                 yield f"{path.name}: {link}"
-            elif url.fragment and target in pages:
-                if unquote(url.fragment) not in pages[target].anchors:
-                    yield f"{path.name}: {link}"
 
 
 def scripts_and_styles_from_elsewhere(html):

@@ -54,7 +54,8 @@ class Glyphs(Dataset[tuple[Any, int]]):
         labels: int64 tensor (n,), ascending: 0, 1, ... in "train", and "test" counts on from
             there, so that both splits can be put together.
         classes: dict, label -> the letter.
-        characters, faces: tuples (n,) of str, the letter and the font face of each image.
+        characters: tuple (n,) of str, the letter of each image.
+        faces: tuple (n,) of str, the font face of each image.
 
     Errors: ValueError for another split, a root that is not a folder, a transform that cannot be
     called; ImportError without matplotlib or Pillow (``pip install "pml-gpw[glyphs]"``).

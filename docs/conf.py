@@ -35,7 +35,7 @@ pygments_style = "friendly"
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the notebooks show the outputs that are stored in them
 nb_render_markdown_format = "myst"

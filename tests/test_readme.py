@@ -73,3 +73,10 @@ def test_the_result_is_the_committed_one():
 def test_linked_files_exist(page):
     for link in re.findall(r"\]\(([^):#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists() or link.startswith("notebooks/"), link
+
+
+def test_the_citation_has_the_version_of_the_package():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (version,) = re.findall(r'^version = "(.*)"$', project, flags=re.MULTILINE)
+    assert f"\nversion: {version}\n" in citation

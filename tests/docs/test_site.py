@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -59,14 +60,12 @@ def scripts_and_styles_from_elsewhere(html):
 
 
 def documented_objects(html):
-    from sphinx.util.inventory import InventoryFile
-
-    names = InventoryFile.loads((html / "objects.inv").read_bytes(), uri="")
-    for kind in ("py:class", "py:function", "py:data", "py:exception"):
-        for name in names.data.get(kind, {}):
+    *_, packed = (html / "objects.inv").read_bytes().split(b"\n", 4)
+    for line in zlib.decompress(packed).decode().splitlines():
+        name, kind = line.split()[:2]
+        if kind in ("py:class", "py:function", "py:data", "py:exception"):
             module, _, own = name.rpartition(".")
-            if module.startswith("pml_gpw") and not module.rpartition(".")[2][:1].isupper():
-                yield getattr(importlib.import_module(module), own)
+            yield getattr(importlib.import_module(module), own)
 
 
 def test_the_site(tmp_path):

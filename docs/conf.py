@@ -51,13 +51,14 @@ napoleon_use_ivar = True
 napoleon_custom_sections = ["Errors"]
 
 nitpicky = True
-MENTIONED = "T|Archive|Comparison|Factors|Keys|Module|Origin|PairLoss|Pairs|SplitSize"
+MENTIONED = "T|Archive|Comparison|Factors|Keys|Module|Origin|PairLoss|Pairs|SplitSize|_\\w+"
 """What annotations mention and is not public."""
 
 nitpick_ignore_regex = [
     # Names of other packages: their documentation would be looked up over the network.
     ("py:.*", r"(abc|collections|enum|os|pathlib|typing_extensions)(\..*)?"),
     ("py:.*", r"(matplotlib|numpy|pandas|pytorch_metric_learning|torch)(\..*)?"),
+    ("py:.*", r"(lightning|sentence_transformers|torchmetrics|transformers)(\..*)?"),
     ("py:.*", r"Axes|pd\.DataFrame"),
     ("py:.*", rf"pml_gpw(\.\w+)*\.({MENTIONED})"),
     ("py:.*", r"CannotFuse|pml_gpw\.engine\.fused|.*\.VerificationReport"),

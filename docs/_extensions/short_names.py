@@ -1,4 +1,4 @@
-"""Links for public names that a docstring mentions without their module."""
+"""Links for public names that a docstring mentions without their module, or of the package."""
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -17,7 +17,10 @@ def resolve(
     if node.get("refdomain") != "py":
         return None
     domain = env.domains.python_domain
-    found = domain.find_obj(env, "", "", node["reftarget"], None, ANYWHERE)
+    name = node["reftarget"]
+    if name.startswith("pml_gpw."):  # as pml_gpw.MSLoss, which pml_gpw.losses documents
+        name = name.rpartition(".")[2]
+    found = domain.find_obj(env, "", "", name, None, ANYWHERE)
     objects = {domain.objects[name].node_id: domain.objects[name] for name, _ in found}
     if len(objects) != 1:
         return None

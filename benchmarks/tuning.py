@@ -87,6 +87,10 @@ def main(
             show_default="of the configuration, 80",
         ),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="See pml_gpw.backbones.", show_default="of the configuration"),
+    ] = None,
     weights: Annotated[
         str, typer.Option(help="Initial weights of the backbone: random, pretrained or a file.")
     ] = "random",
@@ -145,6 +149,7 @@ def main(
         batch=batch,
         dims=dims,
         learning_rate=learning_rate,
+        backbone=backbone,
     )
     experiment = replace(
         experiment,
@@ -225,11 +230,9 @@ def _begun(folder: Path, tuning: Tuning, fresh: bool, report_only: bool) -> Tuni
     with reading_file(file, AGAIN):
         before: dict[str, Any] = dict(json.loads(file.read_text(encoding="utf-8")))
     if report_only:
-        made = {name: str(before[name]) for name in ("code", "versions")}
-        tuning, now = (
-            replace(tuning, experiment=replace(tuning.experiment, **made)),
-            {**now, **made},
-        )
+        code, used = str(before["code"]), str(before["versions"])
+        tuning = replace(tuning, experiment=replace(tuning.experiment, code=code, versions=used))
+        now = {**now, "code": code, "versions": used}
     other = [name for name in now if now[name] != before.get(name)]
     if other:
         changes = ", ".join(f"{n} {before.get(n)} and not {now[n]}" for n in other)

@@ -25,6 +25,7 @@ from .tuning_runs import kept, runs_of_tests, trials_of
 
 PARAMETERS = list(dict.fromkeys(name for row in ROWS.values() for name in row.space))
 TRIAL_NUMBERS = ["trial", "map_at_r", "cpu_seconds", *PARAMETERS]
+WORDS = ("row", "parameters", "failed", "space")
 TEST_NUMBERS = ["seed", *METRICS, "cpu_seconds"]
 
 
@@ -60,11 +61,10 @@ class Export:
         tables = []
         for path, numbers in ((trials, TRIAL_NUMBERS), (tests, TEST_NUMBERS)):
             with reading_file(path, advice):
-                # Words such as "none", the name of a row, stay words.
-                table = pd.read_csv(
-                    path, float_precision="round_trip", keep_default_na=False, na_values=[""]
-                )
-                tables.append(table.astype(dict.fromkeys(numbers, float)))
+                # Words such as "none", the name of a row, stay words; numbers are read exactly.
+                table = _typed(pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""]))
+                table[["row", *numbers]]
+                tables.append(table)
         return cls(content, *tables)
 
 
@@ -81,9 +81,20 @@ def collect(tuning: Tuning, folder: Path) -> Export:
     )
     return Export(
         asdict(tuning),
-        trials.astype(dict.fromkeys(TRIAL_NUMBERS, float)),
-        tests.astype(dict.fromkeys(TEST_NUMBERS, float)),
+        _typed(trials),
+        _typed(tests),
     )
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Words as objects, all else as floats."""
+    columns = {
+        name: table[name].astype(object).where(table[name].notna(), None)
+        if name in WORDS
+        else table[name].map(float, na_action="ignore").astype(float)
+        for name in table.columns
+    }
+    return pd.DataFrame(columns, columns=table.columns)
 
 
 def _files(folder: Path) -> tuple[Path, Path, Path]:

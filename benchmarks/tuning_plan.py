@@ -67,6 +67,7 @@ class Tuning:
         parts += [f"batch{one.batch}"] * (one.batch != plain.batch)
         parts += [f"{one.dims}d"] * (one.dims != plain.dims)
         parts += [f"lr{one.learning_rate:g}"] * (one.learning_rate != plain.learning_rate)
+        parts += [one.backbone.replace("/", "-")] * (one.backbone != plain.backbone)
         parts += [one.weights.replace(":", "-")] * (one.weights != plain.weights)
         parts += [self.initial] * (self.initial != INITIALS[0])
         parts += [f"{self.folds}folds"] * (self.folds != FOLDS)

@@ -22,6 +22,8 @@ WITHOUT_A_STEM = {
     "datasets/test_image_datasets.py",
     # the commands in the processes that torchrun starts
     "benchmarks/test_several_processes.py",
+    # a table of published results, and the page that quotes it
+    "benchmarks/test_published.py",
     # pml_gpw/datasets/__main__.py
     "datasets/test_main.py",
     # the repository rather than the package

@@ -390,3 +390,15 @@ def test_help_reads_well():
     assert result.exit_code == 0
     for option in ("dataset", "root", "rows", "trials", "seeds", "jobs", "init", "report-only"):
         assert f"--{option}" in result.output
+
+
+def test_data_sets_of_files_are_tuned_on_too(roots, tmp_path):
+    options = ["--dataset", "CUB200", "--root", roots["CUB200"], "--configuration", "released"]
+    options += ["--backbone", "timm/test_resnet", "--rows", "SNP", "--folds", 2, "--trials", 1]
+    result = invoke(tmp_path, *options)
+    assert result.exit_code == 0, result.output
+    (folder,) = tmp_path.glob("tuning-cub200-1it-released-*-timm-test_resnet-*")
+    export = Export.read(folder)
+    assert len(export.trials) == 1
+    assert export.tests["map_at_r"].between(0, 1).all()
+    assert export.settings["experiment"]["crop"] == 227

@@ -38,7 +38,7 @@ def test_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(python_blocks(PAGE)) == 1
     names = run_page(PAGE)
-    recall = names["dataset_recall"](names["model"], names["test"], ks=(1,))
+    recall = names["recall_at_k"](names["embeddings"], names["test"].labels, ks=(1,))
     assert recall[1] > 0.65, "README says about 75 %"
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from importlib.metadata import version as installed_version
+from importlib.util import find_spec
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -40,6 +41,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # the notebooks show the outputs that are stored in them
 nb_render_markdown_format = "myst"
 
+autodoc_mock_imports = [p for p in ("sentence_transformers", "torchmetrics") if not find_spec(p)]
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_inherit_docstrings = False  # an override without words of its own is not repeated
 autodoc_member_order = "bysource"
@@ -61,7 +63,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(lightning|sentence_transformers|torchmetrics|transformers)(\..*)?"),
     ("py:.*", r"Axes|pd\.DataFrame"),
     ("py:.*", rf"pml_gpw(\.\w+)*\.({MENTIONED})"),
-    ("py:.*", r"CannotFuse|pml_gpw\.engine\.fused|.*\.VerificationReport"),
+    ("py:.*", r"CannotFuse|pml_gpw\.engine\.(compiled|fused)|.*\.VerificationReport"),
 ]
 
 NOTEBOOKS = HERE / "notebooks"

@@ -1,14 +1,14 @@
 """The settings that decide a training, as one immutable value."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+from typing_extensions import Self
 
 from .. import checks
 from .sampling import LARGEST_SEED, ClassBatches, ExhaustiveClassBatches, RandomClassBatches
 
-Some = TypeVar("Some", bound="Experiment")
 SAMPLERS: dict[str, type[ClassBatches]] = {
     "exhaustive": ExhaustiveClassBatches,
     "random": RandomClassBatches,
@@ -90,7 +90,7 @@ class Experiment:
 
     @property
     def stops(self) -> tuple[int, ...]:
-        """The steps after which an epoch ends: at an evaluation, a checkpoint, or the end."""
+        """The steps after which an epoch ends, by an evaluation or checkpoint, or as the last."""
         every = [length for length in (self.evaluate_every, self.checkpoint_every) if length]
         ends = {i for length in every for i in range(length, self.iterations, length)}
         return (*sorted(ends), self.iterations)
@@ -104,7 +104,7 @@ class Experiment:
         """What runs of a mean share: all but the seed."""
         return {name: value for name, value in asdict(self).items() if name != "seed"}
 
-    def shortened(self: Some, iterations: int) -> Some:
+    def shortened(self, iterations: int) -> Self:
         """Another number of steps, with the milestones at the same shares of them."""
         share = iterations / self.iterations
         milestones = tuple(max(1, round(share * milestone)) for milestone in self.milestones)

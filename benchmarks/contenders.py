@@ -15,19 +15,19 @@ def _variant(similarities: str) -> Callable[..., MinerAndLoss]:
     return lambda **parameters: ms_variant(similarities, collect_stats=True, **parameters)
 
 
-def _contrastive(**_: float) -> MinerAndLoss:
+def _contrastive(pos_margin: float = 1, neg_margin: float = 0.5, **_: float) -> MinerAndLoss:
     cosine = distances.CosineSimilarity()
-    return None, losses.ContrastiveLoss(pos_margin=1, neg_margin=0.5, distance=cosine)
+    return None, losses.ContrastiveLoss(pos_margin, neg_margin, distance=cosine)
 
 
-def _triplet_semihard(**_: float) -> MinerAndLoss:
+def _triplet_semihard(margin: float = 0.2, **_: float) -> MinerAndLoss:
     cosine = distances.CosineSimilarity()
-    miner = miners.TripletMarginMiner(margin=0.2, type_of_triplets="semihard", distance=cosine)
-    return miner, losses.TripletMarginLoss(margin=0.2, distance=cosine)
+    miner = miners.TripletMarginMiner(margin, type_of_triplets="semihard", distance=cosine)
+    return miner, losses.TripletMarginLoss(margin, distance=cosine)
 
 
-def _ntxent(**_: float) -> MinerAndLoss:
-    return None, losses.NTXentLoss(temperature=0.07)
+def _ntxent(temperature: float = 0.07, **_: float) -> MinerAndLoss:
+    return None, losses.NTXentLoss(temperature)
 
 
 def _pml_ms(
@@ -45,7 +45,8 @@ CONTENDERS: dict[str, Callable[..., MinerAndLoss]] = {
 }
 """Name → a fresh (miner or None, loss). "none", "S", … "SNP" are this package's variants with the
 defaults α 2, β 50, λ 0.5, ε 0.1, or the ``alpha``, ``beta``, ``base``, ``epsilon`` they are called
-with; the others are PML's. "pml-ms" is the control of "SNP"."""
+with; the others are PML's, with ``pos_margin`` and ``neg_margin``, ``margin``, ``temperature`` of
+their own, and leave out what they do not have. "pml-ms" is the control of "SNP"."""
 
 RAW_PIXELS = "raw pixels"
 """The row without a network: cosine similarity of the images themselves."""

@@ -7,15 +7,15 @@ switches ``torch.compile`` off; of compiled parts the kernels are counted that t
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
-from pml_gpw.engine import fused
-from pml_gpw.engine.fused import FusedRows
+from pml_gpw.engine.compiled import CompiledFunction
 from pml_gpw.value_checks import later
 
 NO_LAUNCH = frozenset(
@@ -144,20 +144,24 @@ def counted(step: Callable[[], object]) -> Counts:
     dispatch mode with what they returned.
     """
     with later():
-        kernels = _kernels_of_a_graph(step)
+        graph = _graph_of(step)
         with _compiled_results() as results:
             step()
         mode = _Counting()
-        with _replayed(results, mode.counts, kernels), mode:
+        with _replayed(results, mode.counts, graph), mode:
             step()
     return mode.counts
 
 
-def _kernels_of_a_graph(step: Callable[[], object]) -> int:
-    """How many loops over rows the compiler writes for a graph of a step.
+class _Graph(NamedTuple):
+    """What a graph launches."""
 
-    On a CPU they stand in one function; on a GPU each is a kernel.
-    """
+    kernels: int  # loops over rows that the compiler wrote: on a GPU each is a kernel
+    products: int
+
+
+def _graph_of(step: Callable[[], object]) -> _Graph:
+    """What a graph of a step launches; nothing where nothing is compiled."""
     from torch._dynamo.utils import counters
     from torch._inductor import metrics
 
@@ -166,37 +170,45 @@ def _kernels_of_a_graph(step: Callable[[], object]) -> int:
     metrics.reset()
     step()
     graphs = counters["stats"]["unique_graphs"]
-    return -(-metrics.generated_cpp_vec_kernel_count // graphs) if graphs else 0
+    if not graphs:
+        return _Graph(0, 0)
+    kernels = metrics.generated_cpp_vec_kernel_count
+    return _Graph(-(-kernels // graphs), counters["inductor"]["extern_calls"] // graphs)
 
 
 @contextmanager
-def _compiled_results() -> Iterator[list[FusedRows]]:
+def _compiled_results() -> Iterator[list[Any]]:
     """What compiled functions return inside, in order."""
-    results: list[FusedRows] = []
-    original = fused._FusedFunction.__call__
+    results: list[Any] = []
+    original = CompiledFunction.__call__
 
-    def keeping(self: Any, arguments: Any, must: bool) -> FusedRows:
+    def keeping(self: Any, arguments: Any, must: bool) -> Any:
         found = original(self, arguments, must)
-        results.append(FusedRows(*(value.clone() for value in found)))
+        results.append(tree_map(lambda value: value.clone(), found))
         return found
 
-    with patch.object(fused._FusedFunction, "__call__", keeping):
+    with patch.object(CompiledFunction, "__call__", keeping):
         yield results
 
 
 @contextmanager
-def _replayed(results: list[FusedRows], counts: Counts, kernels: int) -> Iterator[None]:
-    """Compiled functions return ``results`` inside and are counted as ``kernels`` each."""
+def _replayed(results: list[Any], counts: Counts, graph: _Graph) -> Iterator[None]:
+    """Compiled functions return ``results`` inside and are counted as ``graph`` each."""
     left = iter(results)
 
-    def replay(self: Any, arguments: Any, must: bool) -> FusedRows:
+    def replay(self: Any, arguments: Any, must: bool) -> Any:
         found = next(left)
-        counts.operations += kernels
         given = [value for value in arguments if isinstance(value, Tensor)]
-        moved = sum(t.numel() * t.element_size() for t in (*given, *found))
+        moved = sum(t.numel() * t.element_size() for t in (*given, *tree_leaves(found)))
+        counts.operations += graph.kernels + graph.products
         counts.bytes_moved += moved
-        counts.other_seconds += max(kernels * LAUNCH_SECONDS, moved / BYTES_PER_SECOND)
+        counts.other_seconds += max(graph.kernels * LAUNCH_SECONDS, moved / BYTES_PER_SECOND)
+        if graph.products:  # of a whole batch: each of them all embeddings by all
+            n, dims = given[0].shape
+            seconds = max(LAUNCH_SECONDS, 2 * n * n * dims / FLOPS)
+            counts.product_seconds += graph.products * seconds
+            counts.bytes_moved += graph.products * 4 * (n * n + 2 * n * dims)
         return found
 
-    with patch.object(fused._FusedFunction, "__call__", replay):
+    with patch.object(CompiledFunction, "__call__", replay):
         yield

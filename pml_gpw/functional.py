@@ -30,9 +30,9 @@ from .engine.arguments import (
     find_self_index,
     resolved_batch,
 )
-from .engine.fused import warm_up
 from .engine.pairs import IndexTuple
 from .engine.relation_pairs import by_rows
+from .engine.warm_up import warm_up
 from .mining import MSMining, PairMining
 from .precision import full_precision
 from .weightings import MultiSimilarity, PairWeighting

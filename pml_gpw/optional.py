@@ -9,7 +9,11 @@ def import_optional(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
-        raise ImportError(
-            f'{package} is needed here and not installed: pip install "pml-gpw[{extra}]"'
-        ) from error
+        raise not_installed(module.partition(".")[0], extra) from error
+
+
+def not_installed(package: str, extra: str) -> ImportError:
+    """The error for a missing ``package``, which names the extra that installs it."""
+    return ImportError(
+        f'{package} is needed here and not installed: pip install "pml-gpw[{extra}]"'
+    )

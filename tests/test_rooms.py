@@ -49,6 +49,16 @@ ALLOWED = {  # room → rooms of the package that it may import
     "datasets": {"checks", "optional"},
     "backbones": {"checks", "optional"},
     "training": {"checks", "distributed", "losses", "optional"},
+    "integrations": {
+        "checks",
+        "distributed",
+        "evaluation",
+        "losses",
+        "mining",
+        "optional",
+        "training",
+        "weightings",
+    },
     "__init__": {"lazy", "losses", "miners"},
 }
 PURE_TORCH = {
@@ -74,6 +84,9 @@ NEED_PML = {  # of rooms whose other files need no pytorch-metric-learning
     },
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
+INTEGRATIONS = [
+    path for path in FILES if path.parent.name == "integrations" and path.name != "__init__.py"
+]
 
 
 def room_of(path):
@@ -108,21 +121,40 @@ def test_the_walk_sees_imports():
     assert "pml_gpw.checks" in set(imports_of(PACKAGE / "functional.py"))
 
 
-def test_optional_packages_are_not_imported():
-    modules = [
-        ".".join(["pml_gpw", *p.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(
-            ".__init__"
-        )
-        for p in FILES
-    ]
-    code = f"""
+def module_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(["pml_gpw", *parts]).removesuffix(".__init__")
+
+
+WITHOUT_OPTIONAL_PACKAGES = """
 import importlib, sys
 for name in (
     "torchvision", "timm", "pytorchcv", "faiss", "matplotlib", "PIL", "pandas", "record_keeper",
-    "scipy.io", "pooch", "tensorboard",
+    "scipy.io", "pooch", "tensorboard", "sentence_transformers", "torchmetrics",
 ):
     sys.modules[name] = None
+"""
+
+
+def test_optional_packages_are_not_imported():
+    modules = [module_of(path) for path in FILES if path not in INTEGRATIONS]
+    code = f"""{WITHOUT_OPTIONAL_PACKAGES}
 for name in {modules!r}:
     importlib.import_module(name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_integration_says_how_to_install_its_library():
+    assert len(INTEGRATIONS) == 2
+    code = f"""{WITHOUT_OPTIONAL_PACKAGES}
+for name in {[module_of(path) for path in INTEGRATIONS]!r}:
+    extra = name.rpartition(".")[2].replace("_", "-")
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        assert f'pip install "pml-gpw[{{extra}}]"' in str(error), error
+    else:
+        raise AssertionError(name)
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -30,7 +30,9 @@ class PairWeightRecorder:
         record_keeper: of record-keeper, which PML's ``logging_presets`` make; None: history only.
         also: another hook to call as well, such as ``hooks.end_of_iteration_hook`` of PML's
             ``HookContainer``.
-        name: of the table of records.
+        name: of the table of records, and what the names of logged figures begin with.
+        log: called as ``log(figures, iteration)`` with each summary, a dict of floats by names such
+            as "pair_weights/effective_pairs": ``wandb.log``, ``mlflow.log_metrics`` or a function.
 
     Errors: ValueError for ``every`` < 1, a wrapper of losses, and arguments of another kind.
 
@@ -43,6 +45,15 @@ class PairWeightRecorder:
     ...     recorder(step)
     >>> [record["iteration"] for record in recorder.history]
     [2, 4]
+
+    A logger of your own:
+
+    >>> def log(figures, step):
+    ...     print(step, *figures)
+    >>> recorder = PairWeightRecorder(loss, every=1, log=log)
+    >>> value = loss(torch.rand(8, 3), torch.arange(8) % 2)
+    >>> recorder(5)  # doctest: +ELLIPSIS
+    5 pair_weights/effective_pairs pair_weights/effective_share ... pair_weights/total
     """
 
     def __init__(
@@ -52,17 +63,19 @@ class PairWeightRecorder:
         record_keeper: Any = None,
         also: Callable[[Any], Any] | None = None,
         name: str = "pair_weights",
+        log: Callable[[dict[str, float], int], Any] | None = None,
     ) -> None:
         check_loss(loss)
         checks.positive_integer("every", every)
         checks.module_like("also", also)
+        checks.module_like("log", log)
         checks.instance("name", name, str)
         if record_keeper is not None and not hasattr(record_keeper, "update_records"):
             raise ValueError(
                 f"record_keeper must be None or a RecordKeeper, got {type(record_keeper).__name__}"
             )
         self.loss, self.every, self.record_keeper = loss, every, record_keeper
-        self.also, self.name = also, name
+        self.also, self.name, self.log = also, name, log
         self.history: list[dict[str, float]] = []
         self._listener = _Listener()
         self._handle = loss.register_forward_pre_hook(self._listener, with_kwargs=True)
@@ -82,6 +95,9 @@ class PairWeightRecorder:
         self.history.append({"iteration": iteration, **summary})
         if self.record_keeper is not None:
             self.record_keeper.update_records(summary, iteration, parent_name=self.name)
+        if self.log is not None:
+            figures = {f"{self.name}/{figure}": value for figure, value in summary.items()}
+            self.log(figures, iteration)
 
     def close(self) -> None:
         """Stop listening to the loss."""

@@ -13,7 +13,7 @@ FileIdentity = Hashable  # equal for two paths exactly if they lead to the same 
 class InspectedFile(NamedTuple):
     """What a record leads to.
 
-    Attributes
+    Attributes:
         record: the record.
         identity: what tells whether two paths lead to the same file.
         escape: how the path leaves the root, or None.

@@ -26,7 +26,7 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
     converted to RGB, so that a grayscale file does not break a batch, and a folder that cannot be
     right is refused when the data set is made, not in the middle of a training.
 
-    Arguments
+    Args:
         root: the folder of the data set.
         split: one of ``splits``; training and test share no class.
         transform: called with each image, a PIL image of mode RGB.
@@ -37,8 +37,8 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
 
     ``dataset[i]`` is (image, label), the image whatever ``transform`` returns.
 
-    Attributes, for n images
-        paths: list (n,) of str.
+    Attributes:
+        paths: list (n,) of str, for n images.
         labels: list (n,) of int.
         classes: dict, label -> name of the class.
 

@@ -45,7 +45,7 @@ class ImageFolder(ImageDataset):
     is found when it is read and by ``verify``, since to look up the size of every file takes
     longer than to list them.
 
-    Arguments besides those of ``ImageDataset``
+    Args:
         background: the colour (red, green, blue), each in 0..255, on which transparent images are
             composited; white by default. None drops the transparency, which shows the colours
             that it hid.

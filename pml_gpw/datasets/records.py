@@ -8,7 +8,7 @@ from typing import NamedTuple
 class ImageRecord(NamedTuple):
     """One image as the annotations list it.
 
-    Attributes
+    Attributes:
         path: the image file.
         label: the class id, an integer >= 0.
         class_name: the name of the class.

@@ -12,8 +12,10 @@ from torch import Tensor
 from ..precision import full_precision
 from ..value_checks import may_look, raise_arrived
 from ..weightings import PairWeighting
+from ..weightings.base import refuse_negative_weight
 from .chunks import StreamedBatch
 from .double_backward import ForbidDoubleBackward
+from .fused_batch import fused_batch
 from .gradients import GradientProducts
 from .pairs import Pairs
 from .unit_rows import UnitRows, normalized
@@ -62,32 +64,23 @@ class _StreamedLosses(torch.autograd.Function):
         uniform_upstream: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         needs_x, needs_y = ctx.needs_input_grad[:2]
-        factors = _Factors.of(streamed)
-        products = None
-        if uniform_upstream and (needs_x or needs_y):
-            products = GradientProducts(factors.x.rows, factors.y.rows, needs_y)
-        parts = []
-        for chunk in weighed_chunks(factors.streamed(streamed), weighting, products is not None):
-            parts.append((chunk.losses, chunk.num_pos, chunk.num_neg))
-            if products is None:
-                chunk.refuse_bad_weights()
-            else:
-                chunk.add_to(products, scale=None)
+        forms_gradients = uniform_upstream and (needs_x or needs_y)
+        found = _found_as_a_whole(streamed, weighting) if forms_gradients else None
+        if found is None:
+            found = _found_in_chunks(streamed, weighting, forms_gradients, needs_y)
         if needs_x or needs_y:
-            formed = (None, None) if products is None else factors.gradients(products)
-            same = factors.y is factors.x
-            y = (None, None, None) if same else factors.y
+            same = found.factors.y is found.factors.x
+            y = (None, None, None) if same else found.factors.y
             link = x if needs_x else other
-            ctx.save_for_backward(link, *formed, *factors.x, *y)
+            ctx.save_for_backward(link, found.grad_x, found.grad_y, *found.factors.x, *y)
             # Without the embeddings, which would hold the graph.
             nothing = x.new_empty(0)
             ctx.kept = streamed.of(nothing, nothing), weighting
             ctx.versions = _versions(streamed.pairs)
         ctx.uniform_upstream = uniform_upstream
-        losses, num_pos, num_neg = _joined(parts, x)
-        ctx.mark_non_differentiable(num_pos, num_neg)
+        ctx.mark_non_differentiable(found.num_pos, found.num_neg)
         ctx.set_materialize_grads(False)
-        return losses, num_pos, num_neg
+        return found.losses, found.num_pos, found.num_neg
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
@@ -139,13 +132,54 @@ class _Factors(NamedTuple):
         return self.x.gradient(grad_x), None if grad_y is None else self.y.gradient(grad_y)
 
 
-def _joined(parts: Sequence[tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
+class _Found(NamedTuple):
+    """What a forward pass comes to."""
+
+    losses: Tensor  # (N,)
+    num_pos: Tensor  # (N,)
+    num_neg: Tensor  # (N,)
+    factors: _Factors
+    grad_x: Tensor | None = None  # (N, D)
+    grad_y: Tensor | None = None  # (M, D)
+
+
+def _found_as_a_whole(streamed: StreamedBatch, weighting: PairWeighting) -> _Found | None:
+    batch = fused_batch(streamed, weighting)
+    if batch is None:
+        return None
+    refuse_negative_weight(weighting, batch.least)
+    factors = _Factors(batch.unit_rows, batch.unit_rows)
+    return _Found(batch.losses, batch.num_pos, batch.num_neg, factors, batch.gradient)
+
+
+def _found_in_chunks(
+    streamed: StreamedBatch, weighting: PairWeighting, forms_gradients: bool, needs_y: bool
+) -> _Found:
+    factors = _Factors.of(streamed)
+    products = None
+    if forms_gradients:
+        products = GradientProducts(factors.x.rows, factors.y.rows, needs_y)
+    parts = []
+    for chunk in weighed_chunks(factors.streamed(streamed), weighting, forms_gradients):
+        parts.append((chunk.losses, chunk.num_pos, chunk.num_neg))
+        if products is None:
+            chunk.refuse_bad_weights()
+        else:
+            chunk.add_to(products, scale=None)
+    gradients = (None, None) if products is None else factors.gradients(products)
+    return _Found(*_joined(parts, streamed.x), factors, *gradients)
+
+
+def _joined(
+    parts: Sequence[tuple[Tensor, Tensor, Tensor]], x: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """The values of all chunks, (N,) each; a chunk alone is not copied."""
     if len(parts) == 1:
         return parts[0]
     if not parts:
         return x.new_empty(0), x.new_empty(0), x.new_empty(0)
-    return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+    losses, num_pos, num_neg = (torch.cat(each) for each in zip(*parts, strict=True))
+    return losses, num_pos, num_neg
 
 
 def _versions(pairs: Pairs) -> list[int]:

@@ -64,7 +64,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
 
     Args:
         loss: a loss of this package, or one that PML's class takes.
-        embedding_size: D.
+        embedding_size: the dimensions D of an embedding.
         memory_size: how many embeddings the memory holds.
         miner: a PML miner, or None for all pairs.
         warm_up: how many calls go by before the memory is filled and used, since early embeddings

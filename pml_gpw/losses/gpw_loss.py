@@ -12,7 +12,7 @@ from typing_extensions import override
 from .. import checks
 from ..engine import AnchorLosses, PairBatch, Plan, anchor_losses
 from ..engine.chunks import AUTO, LAYOUTS
-from ..engine.fused import warm_up
+from ..engine.warm_up import warm_up
 from ..mining import PairMining
 from ..pml import CheckedAttribute, ConfigFields, DistanceSimilarity
 from ..value_checks import may_look, report

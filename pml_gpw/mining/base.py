@@ -35,8 +35,8 @@ class PairMining:
     """
 
     similarities: ClassVar[frozenset[str]] = frozenset()
-    """Which similarities the rule looks at: "S" the pair's own, "N" relative to the anchor's other
-    pairs of its kind, "P" relative to those of the other kind."""
+    """Which similarities the rule looks at, of "S" (the pair's own), "N" (relative to the anchor's
+    other pairs of its kind) and "P" (relative to those of the other kind)."""
 
     needs_dense: ClassVar[bool] = False
     """Whether the rule reads ``DenseRows`` only."""

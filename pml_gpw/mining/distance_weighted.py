@@ -33,7 +33,7 @@ class DistanceWeightedMining(PairMining):
         cutoff: the distance below which all negatives are drawn alike.
         nonzero_loss_cutoff: the distance from which on none is drawn.
         salt: rules of another salt draw other numbers in the same call.
-        negated_distances: whether S = −D, which :meth:`for_negated_distances` sets.
+        negated_distances: whether S = −D, which ``for_negated_distances`` sets.
 
     Errors: ValueError for a ``dim`` < 1, cutoffs that are not finite numbers > 0, and a
     ``negated_distances`` that is no bool.

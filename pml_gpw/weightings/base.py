@@ -56,8 +56,8 @@ class PairWeighting:
     """
 
     similarities: ClassVar[frozenset[str]] = frozenset()
-    """Which similarities the weights use: "S" the pair's own, "N" relative to the anchor's
-    negatives (positives for a positive pair), "P" relative to its positives."""
+    """Which similarities the weights use, of "S" (the pair's own), "N" (relative to the anchor's
+    negatives; positives for a positive pair) and "P" (relative to its positives)."""
 
     needs_dense: ClassVar[bool] = False
     """Whether the formula reads ``DenseRows`` only."""

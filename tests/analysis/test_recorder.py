@@ -8,6 +8,8 @@ import pytest
 import torch
 from pytorch_metric_learning import losses, samplers, trainers
 from pytorch_metric_learning.utils import logging_presets
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
 
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.analysis import PairWeightRecorder, pair_weights
@@ -67,6 +69,40 @@ def test_in_a_loop_of_ones_own(batch):
     assert len(recorder.history) == 2
 
 
+def test_logs_to_a_function(batch):
+    """Beside the history, and with the numbers of the iterations; the loss may be wrapped."""
+    loss, logged = MSLoss(), []
+    recorder = PairWeightRecorder(
+        loss, every=2, name="weights", log=lambda figures, step: logged.append((figures, step))
+    )
+    for iteration in range(5):
+        loss(*batch)
+        recorder(np.int64(iteration))
+    assert [step for _, step in logged] == [0, 2, 4]
+    assert all(type(step) is int for _, step in logged)
+    for (figures, _), record in zip(logged, recorder.history, strict=True):
+        del record["iteration"]
+        assert figures == {f"weights/{name}": value for name, value in record.items()}
+        assert all(type(value) is float for value in figures.values())
+
+
+def test_logs_to_tensorboard(batch, tmp_path):
+    loss = MSLoss()
+    with SummaryWriter(tmp_path) as writer:
+        recorder = PairWeightRecorder(
+            loss,
+            every=1,
+            log=lambda figures, step: [writer.add_scalar(*f, step) for f in figures.items()],
+        )
+        for iteration in (1, 2):
+            loss(*batch)
+            recorder(iteration)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    scalars = events.Scalars("pair_weights/effective_pairs")
+    assert [event.step for event in scalars] == [1, 2]
+    close([event.value for event in scalars], [r["effective_pairs"] for r in recorder.history])
+
+
 def test_the_loss_can_be_copied_and_saved_while_listened_to(batch, tmp_path):
     loss = MSLoss()
     recorder = PairWeightRecorder(loss, every=1, also=lambda _: None)
@@ -106,6 +142,7 @@ def test_calls_without_labels_are_not_recorded(batch):
         ({"every": None}, "every must be an integer > 0, got None"),
         ({"record_keeper": "logs"}, "record_keeper must be None or a RecordKeeper, got str"),
         ({"also": "hook"}, "also must be an object that can be called, got 'hook'"),
+        ({"log": "wandb"}, "log must be an object that can be called, got 'wandb'"),
         ({"name": None}, "name must be a str, got None"),
     ],
 )

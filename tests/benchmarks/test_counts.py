@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import steps
 from benchmarks.counts import BYTES_PER_SECOND, LAUNCH_SECONDS, counted
-from pml_gpw.engine.fused import is_torch_new_enough
+from pml_gpw.engine.compiled import is_torch_new_enough
 
 needs_compiler = pytest.mark.skipif(
     not is_torch_new_enough() or shutil.which("g++") is None, reason="needs a C++ compiler"

@@ -13,14 +13,14 @@ import torch
 import torch.distributed as dist
 
 PATIENCE = 60
-"""Seconds until a collective, or a check, counts as hung."""
+"""Seconds until a collective, or a check, counts as hung, unless said otherwise."""
 
 
 class Processes:
     """``world`` processes of one gloo group. A check that fails or hangs costs them their life."""
 
-    def __init__(self, world, folder):
-        self.world, self.folder = world, folder
+    def __init__(self, world, folder, patience=PATIENCE):
+        self.world, self.folder, self.patience = world, folder, patience
         self.workers, self.starts = [], 0
 
     def run(self, module, name):
@@ -47,7 +47,7 @@ class Processes:
         store = self.folder / f"store-{self.world}-{self.starts}"
         for rank in range(self.world):
             here, there = context.Pipe()
-            args = there, store.as_uri(), rank, self.world
+            args = there, store.as_uri(), rank, self.world, self.patience
             process = context.Process(target=_work, args=args, daemon=True)
             process.start()
             there.close()
@@ -57,7 +57,7 @@ class Processes:
         """What each process has to say: None where all is well."""
         told = ["no answer"] * self.world
         ranks = {pipe: rank for rank, (_, pipe) in enumerate(self.workers)}
-        deadline = time.monotonic() + PATIENCE + 10
+        deadline = time.monotonic() + self.patience + 10
         while ranks and (ready := wait(list(ranks), max(0.0, deadline - time.monotonic()))):
             for pipe in ready:
                 rank = ranks.pop(pipe)
@@ -70,10 +70,10 @@ class Processes:
         return told
 
 
-def _work(pipe, store, rank, world):
+def _work(pipe, store, rank, world, patience):
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
-    patience = timedelta(seconds=PATIENCE)
+    patience = timedelta(seconds=patience)
     dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=patience)
     while True:
         module, name = pipe.recv()

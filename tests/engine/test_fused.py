@@ -11,7 +11,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from pml_gpw import GPWLoss, MSLoss
-from pml_gpw.engine import fused
+from pml_gpw.engine import compiled
 from pml_gpw.functional import gpw_loss, share_a_label, warm_up
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import (
@@ -61,9 +61,9 @@ class NearerThanTheMean(PairMining):
         return pos.sim == pos.sim, neg.sim > neg.expand(mean + self.shift)
 
 
-can_fuse = pytest.mark.skipif(not fused.is_torch_new_enough(), reason="torch is too old to fuse")
+can_fuse = pytest.mark.skipif(not compiled.is_torch_new_enough(), reason="torch is too old to fuse")
 needs_compiler = pytest.mark.skipif(
-    not fused.is_torch_new_enough() or shutil.which("g++") is None, reason="needs a C++ compiler"
+    not compiled.is_torch_new_enough() or shutil.which("g++") is None, reason="needs a C++ compiler"
 )
 SIZES = [  # N, M (None: among themselves), chunk size: after a square and another chunk, any other
     (24, None, None),
@@ -108,7 +108,7 @@ def check_both_ways(*args, **kwargs):
 
 def forget():
     """Forget all functions that were compiled."""
-    fused._fused_function.cache_clear()
+    compiled._compiled_function.cache_clear()
 
 
 @pytest.fixture
@@ -173,11 +173,12 @@ def test_every_weighting_and_mining(case, mining, eager_backend):
 
 @can_fuse
 def test_no_size_and_no_number_makes_another_graph(eager_backend):
-    """Of 20 pairs of classes in one process, two graphs each: a square and another chunk.
+    """Of 20 pairs of classes in one process, three graphs each: a whole batch with itself, a square
+    chunk and another one.
 
     Before torch 2.14 a number is a constant until it changes.
     """
-    most = 2 if torch.__version__ >= (2, 14) else 2 + 4
+    most = 3 if torch.__version__ >= (2, 14) else 3 + 6
     weightings = [
         [MultiSimilarity(), MultiSimilarity(3.5, 40, 0.1), MultiSimilarity(1, 10.0, 0)],
         [LiftedStructure(), LiftedStructure(2, 30.0, 0.4), LiftedStructure(1.5, 1, 0)],
@@ -247,12 +248,14 @@ class Branching(PairWeighting):
 
 @can_fuse
 def test_what_cannot_be_compiled_runs_eagerly_or_is_an_error(eager_backend, monkeypatch):
-    monkeypatch.setattr(fused, "DEVICES", ("cpu",))  # as on an accelerator
+    monkeypatch.setattr(compiled, "DEVICES", ("cpu",))  # as on an accelerator
     (x,), labels, _ = batch(12, None)
     expected = gpw_loss(x, labels, Branching(), fused=False)
     for _ in range(2):
         close(gpw_loss(x, labels, Branching()), expected)
-    with pytest.raises(fused.CannotFuse, match=r"fused=True: torch.compile cannot take Branching"):
+    with pytest.raises(
+        compiled.CannotFuse, match=r"fused=True: torch.compile cannot take Branching"
+    ):
         gpw_loss(x, labels, Branching(), fused=True)
 
 
@@ -262,8 +265,8 @@ def test_without_a_compiler(monkeypatch):
 
         raise TorchDynamoException("no C++ compiler was found")
 
-    monkeypatch.setattr(fused, "DEVICES", ("cpu",))
-    monkeypatch.setattr(fused, "LOWEST_TORCH", (2, 0))
+    monkeypatch.setattr(compiled, "DEVICES", ("cpu",))
+    monkeypatch.setattr(compiled, "LOWEST_TORCH", (2, 0))
     monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: no_compiler)
     forget()
     (x,), labels, _ = batch(12, None)
@@ -275,8 +278,8 @@ def test_without_a_compiler(monkeypatch):
 
 
 def test_an_older_torch(monkeypatch):
-    monkeypatch.setattr(fused, "LOWEST_TORCH", (99, 1))
-    monkeypatch.setattr(fused, "DEVICES", ("cpu",))
+    monkeypatch.setattr(compiled, "LOWEST_TORCH", (99, 1))
+    monkeypatch.setattr(compiled, "DEVICES", ("cpu",))
     (x,), labels, _ = batch(12, None)
     gpw_loss(x, labels, Focal())
     with pytest.raises(RuntimeError, match=r"fused=True needs torch >= 99.1, got"):
@@ -289,7 +292,7 @@ def test_warm_up_leaves_nothing_to_compile(eager_backend):
     loss = MSLoss(fused=True)
     loss.warm_up()
     before = counters["stats"]["unique_graphs"]
-    assert before == 2
+    assert before == 3
     for n, m, chunk_size in SIZES:
         loss.chunk_size = chunk_size
         leaves, labels, others = batch(n, m)
@@ -397,7 +400,7 @@ def test_errors_of_a_formula_are_its_own(eager_backend):
 def test_nothing_is_kept_alive(eager_backend):
     """Not the similarities of a failed attempt, nor the tensors of a rule."""
     (x,), labels, _ = batch(12, None)
-    with pytest.raises(fused.CannotFuse):
+    with pytest.raises(compiled.CannotFuse):
         gpw_loss(x, labels, Branching(), fused=True)
     gc.collect()
     tensors = [t for t in gc.get_objects() if type(t) is torch.Tensor and not t.is_nested]
@@ -443,4 +446,4 @@ def test_inside_a_compiled_step_it_is_dense(eager_backend):
     step = torch.compile(MSLoss(fused=True), fullgraph=True)
     close(step(x, labels), expected, 1e-5)
     assert counters["stats"]["unique_graphs"] == 1
-    assert fused._fused_function.cache_info().currsize == 0
+    assert compiled._compiled_function.cache_info().currsize == 0

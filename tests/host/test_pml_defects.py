@@ -117,5 +117,5 @@ def test_class_weights_weigh_the_losses_of_their_class(batch):
     expected = (each * weights[labels]).mean()
     close(MSWeightedLoss(reducer=ClassWeightedReducer(weights))(x, labels), expected)
     theirs = MultiSimilarityLoss(reducer=ClassWeightedReducer(weights))(x, labels)
-    assert abs(theirs - expected) > 0.01, "PML has mended it: drop this line and README's row"
+    assert abs(theirs - expected) > 0.01, "PML has mended it: drop this and the row in docs"
     close(theirs, each.mean() * weights[labels].mean())  # of all pairs of a loss and a weight

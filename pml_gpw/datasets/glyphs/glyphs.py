@@ -39,7 +39,7 @@ class Glyphs(Dataset[tuple[Any, int]]):
     that is full or read-only, a folder in its place), the data set warns and works without it.
     Other versions of the fonts may have other letters, so counts can differ by a few.
 
-    Arguments
+    Args:
         root: folder of that file, made if needed. None: ``$XDG_CACHE_HOME/pml-gpw``, or
             ``~/.cache/pml-gpw``.
         split: ``"train"`` or ``"test"``.
@@ -48,12 +48,13 @@ class Glyphs(Dataset[tuple[Any, int]]):
     ``dataset[i]`` is (image, label): the label an int; the image whatever ``transform`` returns,
     without one a float32 tensor (1, 32, 32) of values in [0, 1], the gray levels / 255.
 
-    Attributes, for n images
-        images: uint8 tensor (n, 32, 32), gray levels.
+    Attributes:
+        images: uint8 tensor (n, 32, 32) of n images, gray levels.
         labels: int64 tensor (n,), ascending: 0, 1, ... in "train", and "test" counts on from
             there, so that both splits can be put together.
         classes: dict, label -> the letter.
-        characters, faces: tuples (n,) of str, the letter and the font face of each image.
+        characters: tuple (n,) of str, the letter of each image.
+        faces: tuple (n,) of str, the font face of each image.
 
     Errors: ValueError for another split, a root that is not a folder, a transform that cannot be
     called; ImportError without matplotlib or Pillow (``pip install "pml-gpw[glyphs]"``).

@@ -12,7 +12,7 @@ from pytorch_metric_learning import distances, reducers, regularizers
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, ms_variant
 from pml_gpw.distributed import DistributedLoss
-from pml_gpw.engine.fused import is_torch_new_enough
+from pml_gpw.engine.compiled import is_torch_new_enough
 from pml_gpw.losses import VARIANTS
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import MultiSimilarity, Triplet

@@ -1,0 +1,118 @@
+"""All that a tuning has found, in three files that need no database: what reports are made of.
+
+``settings.json``; ``trials.csv``, a line for each trial: row, trial, the objective ``map_at_r``,
+that of each fold, CPU seconds, why it has failed, the hyper-parameters and, as JSON, the ranges
+from which they were drawn (low, high, whether logarithmic); ``tests.csv``, a line for each test:
+row, parameters ("default" or "tuned"), seed, metrics, CPU seconds, why it has failed.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from optuna.trial import FrozenTrial
+
+from pml_gpw.training.file_errors import reading_file
+from pml_gpw.training.files import write_atomically
+
+from .scoring import METRICS
+from .search_spaces import ROWS, Range, Row
+from .studies import space_of, trial_of
+from .tuning_plan import Tuning
+from .tuning_runs import kept, runs_of_tests, trials_of
+
+PARAMETERS = list(dict.fromkeys(name for row in ROWS.values() for name in row.space))
+TRIAL_NUMBERS = ["trial", "map_at_r", "cpu_seconds", *PARAMETERS]
+TEST_NUMBERS = ["seed", *METRICS, "cpu_seconds"]
+
+
+@dataclass(frozen=True)
+class Export:
+    """The settings and the two tables."""
+
+    settings: dict[str, Any]
+    trials: pd.DataFrame
+    tests: pd.DataFrame
+
+    def trials_of(self, row: str) -> list[FrozenTrial]:
+        """The trials of a row, as Optuna has them."""
+        lines = self.trials[self.trials["row"] == row].to_dict("records")
+        return [_trial(line) for line in lines]
+
+    def write(self, folder: Path) -> None:
+        """Write the three files."""
+        text = json.dumps(self.settings, indent=1, ensure_ascii=False)
+        settings, trials, tests = _files(folder)
+        write_atomically(settings, lambda path: path.write_text(f"{text}\n", encoding="utf-8"))
+        write_atomically(trials, lambda path: self.trials.to_csv(path, index=False))
+        write_atomically(tests, lambda path: self.tests.to_csv(path, index=False))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Export":
+        """Read the three files; FileError where one is missing or not what it should be."""
+        advice = "give a folder that benchmarks.tuning has written"
+        settings, trials, tests = _files(folder)
+        with reading_file(settings, advice):
+            content = json.loads(settings.read_text(encoding="utf-8"))
+            content["experiment"]["iterations"], content["rows"], content["trials"]
+        tables = []
+        for path, numbers in ((trials, TRIAL_NUMBERS), (tests, TEST_NUMBERS)):
+            with reading_file(path, advice):
+                # Words such as "none", the name of a row, stay words.
+                table = pd.read_csv(
+                    path, float_precision="round_trip", keep_default_na=False, na_values=[""]
+                )
+                tables.append(table.astype(dict.fromkeys(numbers, float)))
+        return cls(content, *tables)
+
+
+def collect(tuning: Tuning, folder: Path) -> Export:
+    """All of a tuning that is finished so far, from the files in ``folder``."""
+    folds = [f"fold_{number}" for number in range(tuning.folds)]
+    trials = pd.DataFrame(
+        [line for row in tuning.searched for line in _trial_lines(row, tuning, folder)],
+        columns=["row", *TRIAL_NUMBERS, *folds, "failed", "space"],
+    )
+    tests = pd.DataFrame(
+        [line for row in tuning.rows for line in _test_lines(row, tuning, folder)],
+        columns=["row", "parameters", *TEST_NUMBERS, "failed"],
+    )
+    return Export(
+        asdict(tuning),
+        trials.astype(dict.fromkeys(TRIAL_NUMBERS, float)),
+        tests.astype(dict.fromkeys(TEST_NUMBERS, float)),
+    )
+
+
+def _files(folder: Path) -> tuple[Path, Path, Path]:
+    return folder / "settings.json", folder / "trials.csv", folder / "tests.csv"
+
+
+def _trial_lines(row: Row, tuning: Tuning, folder: Path) -> list[dict[str, Any]]:
+    return [
+        {
+            "row": row.name,
+            "trial": trial.number,
+            **{key: value for key, value in trial.user_attrs.items() if key != "folds"},
+            **{f"fold_{n}": v for n, v in enumerate(trial.user_attrs.get("folds", []))},
+            **trial.params,
+            "space": json.dumps({n: [r.low, r.high, r.log] for n, r in space_of(trial).items()}),
+        }
+        for trial in trials_of(row, tuning, folder)
+    ]
+
+
+def _test_lines(row: str, tuning: Tuning, folder: Path) -> list[dict[str, Any]]:
+    return [
+        {"row": row, "parameters": kind, "seed": run.seed, **result}
+        for kind, run in runs_of_tests(row, tuning, folder)
+        if (result := kept(run)) is not None
+    ]
+
+
+def _trial(line: dict[str, Any]) -> FrozenTrial:
+    space = {name: Range(*limits) for name, limits in json.loads(line["space"]).items()}
+    value = None if pd.isna(line["map_at_r"]) else line["map_at_r"]
+    return trial_of({name: line[name] for name in space}, space, value, int(line["trial"]))

@@ -1,0 +1,108 @@
+"""Balanced weightings: the contract of every weighting, and slow loops of their definition."""
+
+import math
+
+import pytest
+import torch
+
+from benchmarks.balanced import BalancedBinomialDeviance, BalancedConstant, balanced_variant
+from benchmarks.contenders import CONTENDERS
+from pml_gpw.weightings import BinomialDeviance
+
+from .. import contract, oracles
+from ..cases import Case
+from ..tolerances import close
+
+
+def balanced(oracle):
+    """The weights of another oracle, each side divided by its sum; the loss of eq 3."""
+
+    def divided(weights):
+        total = sum(weights)
+        return [w / total for w in weights]
+
+    def row(weighting, pos, neg, m=math):
+        pos_weights, neg_weights = map(divided, oracle(weighting, pos, neg, m)[1:])
+        loss = sum(w * s for w, s in zip(neg_weights, neg, strict=True))
+        loss -= sum(w * s for w, s in zip(pos_weights, pos, strict=True))
+        return loss, pos_weights, neg_weights
+
+    return row
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+near, far = sigmoid(50 * (0.5 - 0.5)), sigmoid(50 * (0.1 - 0.5))
+CASES = [
+    Case(BalancedConstant(), balanced(oracles.constant), (0.5 + 0.1) / 2 - 0.8, (1.0, 0.5, 0.5)),
+    Case(
+        BalancedBinomialDeviance(alpha=2, beta=50, base=0.5),
+        balanced(oracles.binomial_deviance),
+        (near * 0.5 + far * 0.1) / (near + far) - 0.8,
+        (1.0, near / (near + far), far / (near + far)),
+        level="base",
+    ),
+]
+CHECKS = [
+    # No loss has these weights of S for its gradient, so no difference quotient of one is.
+    check
+    for check in contract.CHECKS
+    if check is not contract.check_numerical_gradient
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_contract(case, check, monkeypatch):
+    monkeypatch.setattr(contract, "CASES", CASES)
+    check(case)
+
+
+@pytest.mark.parametrize("similarities", ["", "S", "P", "SP"])
+def test_the_sides_of_an_anchor_weigh_the_same(similarities):
+    x, labels = contract.random_batch(n=30, seed=1)
+    sim, (pos, neg) = x @ x.T, oracles.pairs_of(labels)
+    miner, loss = balanced_variant(similarities, alpha=3, beta=20, base=0.4, epsilon=0.3)
+    if miner is not None:
+        pos, neg = miner.mining(sim, pos, neg)
+    weights = loss.weighting.weights(sim, pos, neg)
+    one = torch.ones((), dtype=torch.float64)
+    for part, mask in zip(weights, (pos, neg), strict=True):
+        assert mask.any(dim=1).any()
+        close(part.sum(dim=1), torch.where(mask.any(dim=1), one, 0 * one))
+
+
+def test_a_balanced_weight_is_the_share_of_the_weight_of_the_variant():
+    x, labels = contract.random_batch(n=20, seed=2)
+    sim, masks = x @ x.T, oracles.pairs_of(labels)
+    parameters = {"alpha": 3.0, "beta": 20.0, "base": 0.4}
+    plain = BinomialDeviance(**parameters).weights(sim, *masks)
+    for part, other in zip(
+        BalancedBinomialDeviance(**parameters).weights(sim, *masks), plain, strict=True
+    ):
+        close(part, other / other.sum(dim=1, keepdim=True))
+
+
+def test_bad_variants_are_refused():
+    with pytest.raises(ValueError, match='similarities must be "", "S", "P" or "SP", got \'N\''):
+        balanced_variant("N")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "read"),
+    [
+        (
+            "contrastive",
+            {"pos_margin": 0.9, "neg_margin": 0.3},
+            lambda m, f: (f.pos_margin, f.neg_margin),
+        ),
+        ("triplet-semihard", {"margin": 0.7}, lambda m, f: (f.margin,)),
+        ("triplet-semihard", {"margin": 0.7}, lambda m, f: (m.margin,)),
+        ("ntxent", {"temperature": 0.2}, lambda m, f: (f.temperature,)),
+    ],
+)
+def test_parameters_reach_the_losses_of_pml(name, parameters, read):
+    assert read(*CONTENDERS[name](**parameters)) == tuple(parameters.values())
+    assert read(*CONTENDERS[name]()) != tuple(parameters.values())

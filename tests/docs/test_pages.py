@@ -1,0 +1,44 @@
+"""What the pages show runs as it stands, each page from top to bottom in an empty folder."""
+
+from pathlib import Path
+
+import pytest
+
+from pml_gpw.engine.compiled import is_torch_new_enough
+
+from .blocks import python_blocks, run_page
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(page for page in DOCS.glob("*.md") if python_blocks(page))
+NEEDS = {  # pages about other packages, which an environment may be without
+    "sentence_transformers": ("sentence_transformers", "datasets"),
+    "lightning": ("lightning", "torchmetrics"),
+    "logging": (),
+}
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_blocks_run(page):
+    for package in NEEDS.get(page.stem, ()):
+        pytest.importorskip(package)
+    if any("fused=True" in block for block in python_blocks(page)) and not is_torch_new_enough():
+        pytest.skip("torch is too old to fuse")
+    run_page(page)
+
+
+def test_few_blocks_are_not_run():
+    shown = [line for page in DOCS.glob("*.md") for line in page.read_text().splitlines()]
+    assert sum(line.startswith("```python ") for line in shown) <= 6
+
+
+def test_a_block_that_fails_is_noticed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n")
+    with pytest.raises(AssertionError):
+        run_page(page)

@@ -1,0 +1,89 @@
+"""The site builds without a warning, has every public name, and its links lead somewhere."""
+
+import importlib
+import subprocess
+import sys
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from ..test_docstrings import ROOMS
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+ANY_PAGE = {"", "top"}
+"""Fragments that every page has."""
+
+
+class Page(HTMLParser):
+    """The links of a page of the site, and the places in it that links may name."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.anchors = [], set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.links += [given[name] for name in ("href", "src") if given.get(name)]
+        self.anchors |= {given[name] for name in ("id", "name") if given.get(name)}
+
+
+def build(folder):
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", DOCS, folder / "html"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=DOCS.parent)
+
+
+def broken_links(html):
+    pages = {path: Page(path) for path in sorted(html.rglob("*.html"))}
+    for path, page in pages.items():
+        for link in page.links:
+            url = urlsplit(link)
+            if url.scheme or url.netloc:
+                continue
+            target = (path.parent / unquote(url.path)).resolve() if url.path else path
+            anchors = pages[target].anchors if url.fragment and target in pages else {url.fragment}
+            if not target.exists() or unquote(url.fragment) not in {*anchors, *ANY_PAGE}:
+                yield f"{path.name}: {link}"
+
+
+def scripts_and_styles_from_elsewhere(html):
+    for path in html.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        for tag in ('src="http', "src='http", 'rel="stylesheet" type="text/css" href="http'):
+            if tag in text:
+                yield f"{path.name}: {tag}"
+
+
+def documented_objects(html):
+    *_, packed = (html / "objects.inv").read_bytes().split(b"\n", 4)
+    for line in zlib.decompress(packed).decode().splitlines():
+        name, kind = line.split()[:2]
+        if kind in ("py:class", "py:function", "py:data", "py:exception"):
+            module, _, own = name.rpartition(".")
+            yield getattr(importlib.import_module(module), own)
+
+
+def test_the_site(tmp_path):
+    for package in ("sphinx", "furo", "myst_nb", "sphinx_copybutton", "latex2mathml"):
+        pytest.importorskip(package)
+    built = build(tmp_path)
+    assert built.returncode == 0, built.stderr
+    html = tmp_path / "html"
+    assert list(broken_links(html)) == []
+    assert list(scripts_and_styles_from_elsewhere(html)) == []
+    documented = {id(thing) for thing in documented_objects(html)}
+    assert len(documented) > 80
+    for room in ROOMS:
+        module = importlib.import_module(room)
+        missing = [name for name in module.__all__ if id(getattr(module, name)) not in documented]
+        assert missing == [], f"{room}: no page of docs/api has these"
+
+
+def test_a_broken_link_is_noticed(tmp_path):
+    (tmp_path / "a.html").write_text('<a href="b.html">b</a> <a href="#here">x</a> <a id="there">')
+    assert list(broken_links(tmp_path)) == ["a.html: b.html", "a.html: #here"]

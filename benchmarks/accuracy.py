@@ -5,6 +5,7 @@ python -m benchmarks.accuracy --help
 
 import os
 import re
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,13 +17,11 @@ import typer
 from pml_gpw.evaluation import retrieval_metrics
 from pml_gpw.training import processes
 from pml_gpw.training.environment import device_name, environment
-from pml_gpw.training.files import write_atomically
 
-from . import control
-from .contenders import CONTENDERS, RAW_PIXELS
-from .faults import bad, command, output_folder
-from .plan import (
-    DATASETS,
+from .data.contenders import CONTENDERS, RAW_PIXELS
+from .data.datasets import DATASETS, Data
+from .data.faults import bad, command, output_folder
+from .data.plan import (
     MOST_DIMS,
     changed,
     check_batch,
@@ -34,12 +33,13 @@ from .plan import (
     plan_of,
     splits_of,
 )
-from .plots import plot_recall
-from .presets import PER_CLASS, BenchmarkExperiment, fitted, pictures, preset
-from .runs import Data, Place, train_all
-from .summaries import paired_differences, summarize, to_markdown
+from .data.presets import PER_CLASS, BenchmarkExperiment, fitted, pictures, preset
+from .measure import control
+from .measure.runs import Place, train_all
+from .report.plots import plot_recall
+from .report.saving import RESULTS, save
+from .report.summaries import paired_differences, summarize, to_markdown
 
-RESULTS = Path(__file__).parent / "results"
 SMALL = preset("Glyphs", "small")
 GLYPHS_FILE = "glyphs.cache"
 BY_IMAGES = f"{SMALL.iterations}, or more for many images"
@@ -138,12 +138,14 @@ def main(
     ):
         chosen = pictures(dataset, backbone, digest_of_weights(weights))
     _check_root(dataset, root)
-    chosen = changed(chosen, resize=resize, crop=crop, dims=dims)
+    chosen = changed(chosen, {"resize": resize, "crop": crop, "dims": dims})
     data = splits_of(chosen, root, train_share)
     if dataset != "Glyphs":
         chosen = fitted(chosen, len(data.train), len(data.train.classes))
     plain = chosen
-    chosen = changed(chosen, iterations=iterations, batch=batch, learning_rate=learning_rate)
+    chosen = changed(
+        chosen, {"iterations": iterations, "batch": batch, "learning_rate": learning_rate}
+    )
     check_batch(chosen, data)
     output_folder(output)
     plan = [*plan_of(identified(chosen, data), names, [dims], seeds)]
@@ -246,13 +248,15 @@ def _report(
         "",
     ]
     text = "\n".join(lines)
-    for ending, write in {
-        ".md": lambda path: path.write_text(text, encoding="utf-8"),
-        ".csv": lambda path: summary.to_csv(path, index=False),
-        "-runs.csv": lambda path: runs.to_csv(path, index=False),
-        ".png": lambda path: plot_recall(summary, title, path),
-    }.items():
-        write_atomically(stem.with_name(stem.name + ending), write)
+    save(
+        stem.parent,
+        {
+            f"{stem.name}.md": text,
+            f"{stem.name}.csv": summary.to_csv(index=False),
+            f"{stem.name}-runs.csv": runs.to_csv(index=False),
+            f"{stem.name}.png": partial(plot_recall, summary, title),
+        },
+    )
     typer.echo(f"\n{text}")
     typer.echo(f"Saved {stem}.md, .csv, -runs.csv and .png")
 

@@ -12,10 +12,10 @@ import typer
 from pml_gpw.training import processes
 from pml_gpw.training.experiment import SAMPLERS
 
-from .contenders import CONTENDERS
-from .faults import bad, command, output_folder
-from .plan import (
-    DATASETS,
+from .data.contenders import CONTENDERS
+from .data.datasets import DATASETS
+from .data.faults import bad, command, output_folder
+from .data.plan import (
     changed,
     check_batch,
     checked_device,
@@ -28,10 +28,10 @@ from .plan import (
     plan_of,
     splits_of,
 )
-from .presets import PER_CLASS
-from .runs import Place, train_all
+from .data.presets import PER_CLASS
+from .measure.runs import Place, train_all
+from .report.saving import PAPER_RUNS
 
-RUNS = Path(__file__).parent / "results" / "paper-runs"
 PUBLISHED = "bn_inception-52deb4733.pth"
 BACKENDS = ("auto", "faiss", "torch")
 CONFIGURED = "by configuration"  # shown as the default of options that change one setting
@@ -39,6 +39,7 @@ CONFIGURED = "by configuration"  # shown as the default of options that change o
 
 @command
 def main(
+    context: typer.Context,
     dataset: Annotated[str, typer.Argument(help=f"One of: {', '.join(DATASETS)}.")],
     root: Annotated[Path, typer.Option(help="Folder of the data set.")],
     weights: Annotated[
@@ -149,7 +150,7 @@ def main(
     ] = "auto",
     output: Annotated[
         Path, typer.Option(help="Folder of the runs.", show_default="benchmarks/results/paper-runs")
-    ] = RUNS,
+    ] = PAPER_RUNS,
 ) -> None:
     """Train each loss, dimension and seed on the data set; python -m benchmarks.tables compares.
 
@@ -163,27 +164,13 @@ def main(
     With torchrun --nproc-per-node N -m benchmarks.paper, N processes train together: the same
     batches, the same loss, and up to rounding the same result as one.
     """
-    chosen = changed(
-        chosen_experiment("DATASET", dataset, configuration),
-        weights=digest_of_weights(weights),
-        backbone=backbone,
-        pooling=pooling,
-        frozen_batch_norm=frozen_batch_norm,
-        memory=memory,
-        alpha=alpha,
-        beta=beta,
-        base=base,
-        epsilon=epsilon,
-        batch=batch,
-        iterations=iterations,
-        evaluate_every=evaluate_every,
-        learning_rate=learning_rate,
-        resize=resize,
-        crop=crop,
-        sampler=None if sampler is None else one_of("--sampler", sampler, SAMPLERS),
-        tf32=tf32,
-        amp=amp,
-    )
+    settings = context.params | {
+        "weights": digest_of_weights(weights),
+        "sampler": None if sampler is None else one_of("--sampler", sampler, SAMPLERS),
+    }
+    for option in ("dataset", "configuration", "dims"):  # preset, or a list
+        del settings[option]
+    chosen = changed(chosen_experiment("DATASET", dataset, configuration), settings)
     names, sizes, where = checked_losses(losses), checked_dims(dims), checked_device(device)
     if 0 < memory < chosen.batch:
         raise bad("--memory", f"must be 0 or at least the batch of {chosen.batch}, got {memory}")

@@ -21,11 +21,10 @@ from pml_gpw.training.environment import code_digest, versions
 from pml_gpw.training.file_errors import reading_file
 from pml_gpw.training.files import write_atomically
 
-from . import balanced, contenders, folds, runs, scoring, search_spaces, studies, tuning_workers
-from .faults import AGAIN, bad, command, output_folder
-from .folds import contiguous_folds
-from .plan import (
-    DATASETS,
+from .data import balanced, contenders, search_spaces
+from .data.datasets import DATASETS
+from .data.faults import AGAIN, bad, command, output_folder
+from .data.plan import (
     MOST_DIMS,
     changed,
     checked_device,
@@ -34,16 +33,18 @@ from .plan import (
     digest_of_weights,
     splits_of,
 )
-from .presets import CONFIGURATIONS, PER_CLASS, BenchmarkExperiment
-from .runs import Place
-from .scoring import INITIALS
-from .tuning_export import collect
-from .tuning_plan import FOLDS, NAMES, Tuning
+from .data.presets import CONFIGURATIONS, INITIALS, PER_CLASS, BenchmarkExperiment
+from .measure import folds, runs, scoring, studies, tuning_workers
+from .measure.folds import contiguous_folds
+from .measure.runs import Place
+from .measure.tuning_collect import collect
+from .measure.tuning_plan import FOLDS, NAMES, Tuning
+from .measure.tuning_runs import run_all
+from .measure.tuning_workers import Images, processes
+from .report.saving import RESULTS
+from .report.tuning_export import Export
 from .tuning_report import report
-from .tuning_runs import run_all
-from .tuning_workers import Images, processes
 
-RESULTS = Path(__file__).parent / "results"
 DECISIVE = (balanced, contenders, folds, runs, scoring, search_spaces, studies, tuning_workers)
 """The modules here on which results depend."""
 
@@ -141,10 +142,7 @@ def main(
     """
     experiment = changed(
         chosen_experiment("--dataset", dataset, configuration),
-        iterations=iterations,
-        batch=batch,
-        dims=dims,
-        learning_rate=learning_rate,
+        {"iterations": iterations, "batch": batch, "dims": dims, "learning_rate": learning_rate},
     )
     experiment = replace(
         experiment,
@@ -166,7 +164,7 @@ def main(
     if not report_only:
         place = Place(folder, weights if weights != "random" else None, where, "auto", workers)
         _train_all(tuning, folder, root, place, jobs)
-    collect(tuning, folder).write(output / tuning.name)
+    Export(*collect(tuning, folder)).write(output / tuning.name)
     typer.echo(f"\n{report(output / tuning.name)}\nSaved in {output / tuning.name}")
 
 
@@ -225,7 +223,7 @@ def _begun(folder: Path, tuning: Tuning, fresh: bool, report_only: bool) -> Tuni
     with reading_file(file, AGAIN):
         before: dict[str, Any] = dict(json.loads(file.read_text(encoding="utf-8")))
     if report_only:
-        made = {name: str(before[name]) for name in ("code", "versions")}
+        made: dict[str, Any] = {name: before[name] for name in ("code", "versions")}
         tuning, now = (
             replace(tuning, experiment=replace(tuning.experiment, **made)),
             {**now, **made},

@@ -20,6 +20,8 @@ WITHOUT_A_STEM = {
     # several libraries or data sets behind one interface
     "backbones/test_libraries.py",
     "datasets/test_image_datasets.py",
+    # the rooms of benchmarks/
+    "benchmarks/test_layout.py",
     # the script of the documentation
     "training/test_from_the_wheel.py",
     # the commands in the processes that torchrun starts

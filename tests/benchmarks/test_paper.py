@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import paper
-from benchmarks.collected import experiment_of
+from benchmarks.report.collected import PUBLISHED_RECALL, experiment_of
 from pml_gpw.backbones import backbone, embedding_head
 from pml_gpw.datasets import CUB200
 from pml_gpw.evaluation import dataset_recall
@@ -143,7 +142,7 @@ def test_data_that_cannot_be(invoke, roots):
 
 
 def test_published_results_are_as_they_were_carried_in():
-    table = pd.read_csv(paper.RUNS.parent.parent / "published_recall.csv")
+    table = pd.read_csv(PUBLISHED_RECALL)
     assert len(table) == 68
     assert table["source"].notna().all()
     assert set(table["dataset"]) == {"CUB200", "Cars196", "SOP", "InShop"}

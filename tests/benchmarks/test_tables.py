@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import paper, tables
-from benchmarks.presets import preset
+from benchmarks.data.presets import preset
 
 tables_app = typer.Typer()
 tables_app.command()(tables.main)

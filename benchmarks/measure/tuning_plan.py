@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .presets import BenchmarkExperiment, preset
-from .scoring import INITIALS
-from .search_spaces import CONTROL, CONTROLLED, ROWS, Row
+from ..data.presets import INITIALS, METRICS, BenchmarkExperiment, preset
+from ..data.search_spaces import CONTROL, CONTROLLED, ROWS, Row
 from .studies import Parameters
 
+PARAMETERS = list(dict.fromkeys(name for row in ROWS.values() for name in row.space))
+TRIAL_NUMBERS = ["trial", "map_at_r", "cpu_seconds", *PARAMETERS]
+TEST_NUMBERS = ["seed", *METRICS, "cpu_seconds"]
 FOLDS = 4
 NAMES = (*ROWS, CONTROL)
 TEST = -1

@@ -21,7 +21,7 @@ from pml_gpw.training.environment import code_digest, versions
 from pml_gpw.training.file_errors import reading_file
 from pml_gpw.training.files import write_atomically
 
-from .data import balanced, contenders, search_spaces
+from .data import balanced, contenders, options, search_spaces
 from .data.datasets import DATASETS
 from .data.faults import AGAIN, bad, command, output_folder
 from .data.plan import (
@@ -66,28 +66,14 @@ def main(
     seeds: Annotated[
         int, typer.Option(min=1, help="Tests per row and parameters, with seeds 0, 1, ….")
     ] = 10,
-    iterations: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Training steps for each fold of a trial.",
-            show_default="of the configuration, for small 150",
-        ),
-    ] = None,
+    iterations: options.Iterations = None,
     test_iterations: Annotated[
         int | None,
         typer.Option(
             min=1, help="Training steps of a test.", show_default="as trials, for small 500"
         ),
     ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            min=PER_CLASS,
-            help=f"Images per step, {PER_CLASS} of each class.",
-            show_default="of the configuration, 80",
-        ),
-    ] = None,
+    batch: options.Batch = None,
     weights: Annotated[
         str, typer.Option(help="Initial weights of the backbone: random, pretrained or a file.")
     ] = "random",
@@ -104,15 +90,7 @@ def main(
             min=1, max=MOST_DIMS, help="Embedding dimensions.", show_default="of the configuration"
         ),
     ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            min=1e-8,
-            max=1,
-            help="Of Adam, the same for all rows.",
-            show_default="of the configuration",
-        ),
-    ] = None,
+    learning_rate: options.LearningRate = None,
     fold_count: Annotated[
         int, typer.Option("--folds", min=2, help="Parts of the training classes.")
     ] = FOLDS,

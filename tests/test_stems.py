@@ -20,6 +20,8 @@ WITHOUT_A_STEM = {
     # several libraries or data sets behind one interface
     "backbones/test_libraries.py",
     "datasets/test_image_datasets.py",
+    # published results against the page that shows them
+    "benchmarks/test_published.py",
     # the rooms of benchmarks/
     "benchmarks/test_layout.py",
     # the script of the documentation

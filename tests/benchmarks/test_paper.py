@@ -104,7 +104,7 @@ def test_weights_from_a_file_are_named_by_their_content(invoke, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--configuration", "mine"), "must be one of released, text, small, got 'mine'"),
+        (("--configuration", "mine"), "must be one of released, text, small, pictures, got 'mine'"),
         (("--losses", "SNP,MSS"), "must be all, or out of none, S, N"),
         (("--dims", "64,x"), "must be integers in 1..65536, comma-separated, got '64,x'"),
         (("--dims", "²"), "must be integers in 1..65536"),

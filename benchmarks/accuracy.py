@@ -3,8 +3,8 @@
 python -m benchmarks.accuracy --help
 """
 
-import os
 import re
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,13 +16,12 @@ import typer
 from pml_gpw.evaluation import retrieval_metrics
 from pml_gpw.training import processes
 from pml_gpw.training.environment import device_name, environment
-from pml_gpw.training.files import write_atomically
 
-from . import control
-from .contenders import CONTENDERS, RAW_PIXELS
-from .faults import bad, command, output_folder
-from .plan import (
-    DATASETS,
+from .data import options
+from .data.contenders import CONTENDERS, RAW_PIXELS
+from .data.datasets import DATASETS, Data
+from .data.faults import bad, command, output_folder
+from .data.plan import (
     MOST_DIMS,
     changed,
     check_batch,
@@ -34,15 +33,15 @@ from .plan import (
     plan_of,
     splits_of,
 )
-from .plots import plot_recall
-from .presets import PER_CLASS, BenchmarkExperiment, fitted, pictures, preset
-from .runs import Data, Place, train_all
-from .summaries import paired_differences, summarize, to_markdown
+from .data.presets import BenchmarkExperiment, fitted, pictures, preset
+from .measure import control
+from .measure.runs import Place, train_all
+from .report.plots import plot_recall
+from .report.saving import RESULTS, save
+from .report.summaries import paired_differences, summarize, to_markdown
 
-RESULTS = Path(__file__).parent / "results"
 SMALL = preset("Glyphs", "small")
 GLYPHS_FILE = "glyphs.cache"
-BY_IMAGES = f"{SMALL.iterations}, or more for many images"
 
 
 @command
@@ -60,63 +59,25 @@ def main(
             show_default="0.5, or its folders train and test",
         ),
     ] = None,
-    losses: Annotated[
-        str, typer.Option(help=f"all, or comma-separated out of: {', '.join(CONTENDERS)}.")
-    ] = "all",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs per loss, with seeds 0, 1, ….")] = 3,
-    backbone: Annotated[
-        str, typer.Option(help="small_cnn, bn_inception, timm/<model> or torchvision/<model>.")
-    ] = SMALL.backbone,
+    losses: options.Losses = "all",
+    seeds: options.Seeds = 3,
+    backbone: options.Backbone = SMALL.backbone,
     weights: Annotated[
         str,
         typer.Option(help="Initial weights: 'random', 'pretrained' (downloaded) or a file."),
     ] = "random",
-    iterations: Annotated[
-        int | None, typer.Option(min=1, help="Training steps per run.", show_default=BY_IMAGES)
-    ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            min=PER_CLASS,
-            help=f"Images per step, {PER_CLASS} of each class.",
-            show_default=f"{SMALL.batch}, or all classes",
-        ),
-    ] = None,
+    iterations: options.Iterations = None,
+    batch: options.Batch = None,
     dims: Annotated[
         int, typer.Option(min=1, max=MOST_DIMS, help="Embedding dimensions.")
     ] = SMALL.dims,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            min=1e-8,
-            max=1,
-            help="Of Adam.",
-            show_default=f"{SMALL.learning_rate:g}, or 3e-05 where weights are given",
-        ),
-    ] = None,
-    resize: Annotated[
-        int | None,
-        typer.Option(
-            min=8, max=4096, help="Shorter side before cropping.", show_default="by backbone"
-        ),
-    ] = None,
-    crop: Annotated[
-        int | None,
-        typer.Option(
-            min=8, max=4096, help="Pixels of the network's image.", show_default="by backbone"
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, max=1024, help="Processes that load images.", show_default="up to 4"),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, …", show_default="cuda, else cpu")
-    ] = "",
-    output: Annotated[Path, typer.Option(help="Folder for tables, plot and logs.")] = RESULTS,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Train again what an earlier call has finished.")
-    ] = False,
+    learning_rate: options.LearningRate = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    workers: options.Workers = None,
+    device: options.Device = "",
+    output: options.Output = RESULTS,
+    fresh: options.Fresh = False,
 ) -> None:
     """Train each loss on some classes and measure Recall@1,2,4,8 and MAP@R on others.
 
@@ -138,17 +99,18 @@ def main(
     ):
         chosen = pictures(dataset, backbone, digest_of_weights(weights))
     _check_root(dataset, root)
-    chosen = changed(chosen, resize=resize, crop=crop, dims=dims)
+    chosen = changed(chosen, {"resize": resize, "crop": crop, "dims": dims})
     data = splits_of(chosen, root, train_share)
     if dataset != "Glyphs":
         chosen = fitted(chosen, len(data.train), len(data.train.classes))
     plain = chosen
-    chosen = changed(chosen, iterations=iterations, batch=batch, learning_rate=learning_rate)
+    chosen = changed(
+        chosen, {"iterations": iterations, "batch": batch, "learning_rate": learning_rate}
+    )
     check_batch(chosen, data)
     output_folder(output)
     plan = [*plan_of(identified(chosen, data), names, [dims], seeds)]
-    if workers is None:
-        workers = 0 if chosen.crop is None else min(4, os.cpu_count() or 1)
+    workers = 0 if chosen.crop is None else options.loading(workers)
     place = Place(output / "runs", None if weights == "random" else weights, where, "auto", workers)
     title = chosen.dataset if root is None or dataset == "Glyphs" else root.resolve().name
     with processes.process_group(where):
@@ -246,13 +208,15 @@ def _report(
         "",
     ]
     text = "\n".join(lines)
-    for ending, write in {
-        ".md": lambda path: path.write_text(text, encoding="utf-8"),
-        ".csv": lambda path: summary.to_csv(path, index=False),
-        "-runs.csv": lambda path: runs.to_csv(path, index=False),
-        ".png": lambda path: plot_recall(summary, title, path),
-    }.items():
-        write_atomically(stem.with_name(stem.name + ending), write)
+    save(
+        stem.parent,
+        {
+            f"{stem.name}.md": text,
+            f"{stem.name}.csv": summary.to_csv(index=False),
+            f"{stem.name}-runs.csv": runs.to_csv(index=False),
+            f"{stem.name}.png": partial(plot_recall, summary, title),
+        },
+    )
     typer.echo(f"\n{text}")
     typer.echo(f"Saved {stem}.md, .csv, -runs.csv and .png")
 

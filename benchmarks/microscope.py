@@ -24,15 +24,14 @@ from pml_gpw.analysis import PairWeightRecorder, pair_weights, plots
 from pml_gpw.backbones import backbone
 from pml_gpw.datasets import Glyphs
 from pml_gpw.training.environment import environment
-from pml_gpw.training.files import write_atomically
 from pml_gpw.weightings import Contrastive, LiftedStructure, Triplet
 
-from .faults import command, output_folder
-from .presets import PER_CLASS
-from .steps import embeddings
-from .stopwatch import Marks, now, time_in_turns
+from .data.faults import command, output_folder
+from .data.presets import PER_CLASS
+from .measure.steps import embeddings
+from .measure.stopwatch import Marks, now, time_in_turns
+from .report.saving import RESULTS, save
 
-RESULTS = Path(__file__).parent / "results"
 BATCH, DIMS, EVERY = 80, 128, 50
 SIZE = 1024  # of the batch whose pair weights are timed
 
@@ -53,17 +52,15 @@ def main(
         f"Medians, in turns.\n\n{table.to_markdown(index=False, floatfmt='.3g')}\n\n"
         f"{environment()}\n"
     )
-    write_atomically(output / "microscope.md", lambda p: p.write_text(text, encoding="utf-8"))
-    write_atomically(output / "microscope.csv", lambda p: table.to_csv(p, index=False))
+    save(output, {"microscope.md": text, "microscope.csv": table.to_csv(index=False)})
     history, x, y = _train(iterations)
     pictures: dict[str, Callable[[Path], None]] = {
-        "weights-in-training": partial(_training_curves, history),
-        "weight-against-similarity": partial(_weights_of_losses, x, y),
-        "weight-fields": _weight_fields,
-        "batch-of-weights": partial(_batch, x, y),
+        "weights-in-training.png": partial(_training_curves, history),
+        "weight-against-similarity.png": partial(_weights_of_losses, x, y),
+        "weight-fields.png": _weight_fields,
+        "batch-of-weights.png": partial(_batch, x, y),
     }
-    for name, draw in pictures.items():
-        write_atomically(output / f"{name}.png", draw)
+    save(output, pictures)
     typer.echo(text)
 
 

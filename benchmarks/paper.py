@@ -12,10 +12,11 @@ import typer
 from pml_gpw.training import processes
 from pml_gpw.training.experiment import SAMPLERS
 
-from .contenders import CONTENDERS
-from .faults import bad, command, output_folder
-from .plan import (
-    DATASETS,
+from .data import options
+from .data.datasets import DATASETS
+from .data.faults import bad, command, output_folder
+from .data.options import CONFIGURED
+from .data.plan import (
     changed,
     check_batch,
     checked_device,
@@ -28,17 +29,16 @@ from .plan import (
     plan_of,
     splits_of,
 )
-from .presets import PER_CLASS
-from .runs import Place, train_all
+from .measure.runs import Place, train_all
+from .report.saving import PAPER_RUNS
 
-RUNS = Path(__file__).parent / "results" / "paper-runs"
 PUBLISHED = "bn_inception-52deb4733.pth"
 BACKENDS = ("auto", "faiss", "torch")
-CONFIGURED = "by configuration"  # shown as the default of options that change one setting
 
 
 @command
 def main(
+    context: typer.Context,
     dataset: Annotated[str, typer.Argument(help=f"One of: {', '.join(DATASETS)}.")],
     root: Annotated[Path, typer.Option(help="Folder of the data set.")],
     weights: Annotated[
@@ -56,17 +56,11 @@ def main(
             "else as released."
         ),
     ] = "released",
-    losses: Annotated[
-        str, typer.Option(help=f"Comma-separated out of: {', '.join(CONTENDERS)}. SNP is MS.")
-    ] = "SNP",
+    losses: options.Losses = "SNP",
     dims: Annotated[str, typer.Option(help="Embedding dimensions, comma-separated.")] = "512",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each, with seeds 0, 1, ….")] = 1,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Train again what is finished or interrupted.")
-    ] = False,
-    backbone: Annotated[
-        str, typer.Option(help="bn_inception, timm/<model> or torchvision/<model>.")
-    ] = "bn_inception",
+    seeds: options.Seeds = 1,
+    fresh: options.Fresh = False,
+    backbone: options.Backbone = "bn_inception",
     pooling: Annotated[
         str | None,
         typer.Option(help="average, max, sum (of both) or own.", show_default=CONFIGURED),
@@ -83,73 +77,46 @@ def main(
         int, typer.Option(min=0, max=10**8, help="Embeddings in a cross-batch memory; 0: none.")
     ] = 0,
     alpha: Annotated[
-        float | None, typer.Option(help="α, sharpness for positives.", show_default=CONFIGURED)
+        float | None,
+        typer.Option(help="α, sharpness for positives.", show_default=CONFIGURED),
     ] = None,
     beta: Annotated[
-        float | None, typer.Option(help="β, sharpness for negatives.", show_default=CONFIGURED)
+        float | None,
+        typer.Option(help="β, sharpness for negatives.", show_default=CONFIGURED),
     ] = None,
     base: Annotated[
-        float | None, typer.Option(help="λ, where pairs begin to count.", show_default=CONFIGURED)
+        float | None,
+        typer.Option(help="λ, where pairs begin to count.", show_default=CONFIGURED),
     ] = None,
     epsilon: Annotated[
         float | None,
         typer.Option(min=0, help="ε of the mining; larger keeps more.", show_default=CONFIGURED),
     ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            min=PER_CLASS, help=f"Images per step, {PER_CLASS} of a class.", show_default=CONFIGURED
-        ),
-    ] = None,
-    iterations: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Steps; those of the learning rate come at the same shares of them.",
-            show_default=CONFIGURED,
-        ),
-    ] = None,
+    batch: options.Batch = None,
+    iterations: options.Iterations = None,
     evaluate_every: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Steps between evaluations, each a checkpoint.", show_default=CONFIGURED
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(min=1e-9, max=1, help="Of Adam.", show_default=CONFIGURED)
-    ] = None,
-    resize: Annotated[
-        int, typer.Option(min=8, max=4096, help="Shorter side before cropping.")
-    ] = 256,
-    crop: Annotated[
-        int | None,
-        typer.Option(
-            min=8, max=4096, help="Pixels of the network's image.", show_default=CONFIGURED
-        ),
-    ] = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            help=f"{' or '.join(SAMPLERS)}: use groups of {PER_CLASS} images up before any comes "
-            "again, or draw each batch from all images.",
+            min=1,
+            help="Steps between evaluations, each a checkpoint.",
             show_default=CONFIGURED,
         ),
     ] = None,
+    learning_rate: options.LearningRate = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    sampler: options.Sampler = None,
     tf32: Annotated[
         bool,
         typer.Option("--tf32", help="Let a GPU round factors to TF32; off as in the experiment."),
     ] = False,
     amp: Annotated[bool, typer.Option("--amp", help="Train under autocast to bfloat16.")] = False,
-    workers: Annotated[int, typer.Option(min=0, max=1024, help="Processes that load images.")] = 4,
-    device: Annotated[
-        str, typer.Option(help="cuda, cuda:1, cpu, …", show_default="cuda, else cpu")
-    ] = "",
+    workers: options.Workers = 4,
+    device: options.Device = "",
     backend: Annotated[
         str, typer.Option(help="Search of Recall@K: auto, faiss or torch.")
     ] = "auto",
-    output: Annotated[
-        Path, typer.Option(help="Folder of the runs.", show_default="benchmarks/results/paper-runs")
-    ] = RUNS,
+    output: options.Output = PAPER_RUNS,
 ) -> None:
     """Train each loss, dimension and seed on the data set; python -m benchmarks.tables compares.
 
@@ -163,27 +130,13 @@ def main(
     With torchrun --nproc-per-node N -m benchmarks.paper, N processes train together: the same
     batches, the same loss, and up to rounding the same result as one.
     """
-    chosen = changed(
-        chosen_experiment("DATASET", dataset, configuration),
-        weights=digest_of_weights(weights),
-        backbone=backbone,
-        pooling=pooling,
-        frozen_batch_norm=frozen_batch_norm,
-        memory=memory,
-        alpha=alpha,
-        beta=beta,
-        base=base,
-        epsilon=epsilon,
-        batch=batch,
-        iterations=iterations,
-        evaluate_every=evaluate_every,
-        learning_rate=learning_rate,
-        resize=resize,
-        crop=crop,
-        sampler=None if sampler is None else one_of("--sampler", sampler, SAMPLERS),
-        tf32=tf32,
-        amp=amp,
-    )
+    settings = context.params | {
+        "weights": digest_of_weights(weights),
+        "sampler": None if sampler is None else one_of("--sampler", sampler, SAMPLERS),
+    }
+    for option in ("dataset", "configuration", "dims"):  # preset, or a list
+        del settings[option]
+    chosen = changed(chosen_experiment("DATASET", dataset, configuration), settings)
     names, sizes, where = checked_losses(losses), checked_dims(dims), checked_device(device)
     if 0 < memory < chosen.batch:
         raise bad("--memory", f"must be 0 or at least the batch of {chosen.batch}, got {memory}")
@@ -192,6 +145,7 @@ def main(
     check_batch(chosen, data)
     plan = [*plan_of(identified(chosen, data), names, sizes, seeds)]
     output_folder(output)
+    workers = options.loading(workers)
     place = Place(output, None if weights == "random" else weights, where, backend, workers)
     with processes.process_group(where):
         train_all(plan, data, place, fresh)

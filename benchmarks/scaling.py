@@ -30,14 +30,13 @@ from tqdm import tqdm
 from pml_gpw import MSLoss
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.training.environment import environment
-from pml_gpw.training.files import write_atomically
 from pml_gpw.training.processes import destroy_process_group
 
-from . import steps
-from .faults import bad, command, integers, output_folder
-from .stopwatch import peak_here
+from .data.faults import bad, command, integers, output_folder
+from .measure import steps
+from .measure.stopwatch import peak_here
+from .report.saving import RESULTS, save
 
-RESULTS = Path(__file__).parent / "results"
 LossOf = Callable[[Tensor, Tensor], Tensor]
 Step = Callable[[], Tensor]
 Measure = Callable[["Job", int], dict[str, float]]
@@ -238,8 +237,7 @@ def _report(rows: pd.DataFrame, batch: int, dims: int, output: Path) -> None:
     lines += [projection().to_markdown(index=False, disable_numparse=True), "", environment(), ""]
     text = "\n".join(lines)
     stem = output / f"scaling-{batch}x{dims}"
-    write_atomically(stem.with_suffix(".md"), lambda path: path.write_text(text, encoding="utf-8"))
-    write_atomically(stem.with_suffix(".csv"), lambda path: rows.to_csv(path, index=False))
+    save(output, {f"{stem.name}.md": text, f"{stem.name}.csv": rows.to_csv(index=False)})
     typer.echo(f"\n{text}")
     typer.echo(f"Saved {stem}.md and .csv")
 

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from pml_gpw.training.environment import environment
 from pml_gpw.training.files import write_atomically
 
-from . import steps
-from .counts import MODEL, counted
-from .faults import bad, command, integers, output_folder, usable_device
-from .plots import plot_counts, plot_speed
-from .stopwatch import peak_megabytes, time_in_turns
+from .data.faults import bad, command, integers, output_folder, usable_device
+from .measure import steps
+from .measure.counts import MODEL, counted
+from .measure.stopwatch import peak_megabytes, time_in_turns
+from .report.plots import plot_counts, plot_speed
 
 RESULTS = Path(__file__).parent / "results"
 DIMS, MEMORY_DIMS, MEMORY_BATCH = 512, 128, 256

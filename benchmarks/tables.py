@@ -9,22 +9,21 @@ S, N and P, and the embedding dimension, which is drawn as well.
 import hashlib
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
 import typer
 
-from pml_gpw.training.files import write_atomically
+from .data.contenders import CONTENDERS, similarities_of
+from .data.datasets import DATASETS
+from .data.faults import bad, command, output_folder
+from .report import saving
+from .report.collected import EPOCHS, PUBLISHED, environments, ours, published
+from .report.plots import plot_dimensions
 
-from .collected import EPOCHS, PUBLISHED, environments, ours, published
-from .contenders import CONTENDERS, similarities_of
-from .faults import bad, command, output_folder
-from .paper import RUNS
-from .plan import DATASETS
-from .plots import plot_dimensions
-
-RESULTS = Path(__file__).parent / "results" / "paper"
+RUNS, RESULTS = saving.PAPER_RUNS, saving.RESULTS / "paper"
 DIMS = (64, 128, 512)
 NOT_RUN, NOT_PUBLISHED = "not run", "–"
 LAST, BEST = EPOCHS.values()
@@ -67,16 +66,15 @@ def main(
     cells = pd.concat([published(), mine], ignore_index=True)
     tables = [*comparisons(cells), *ablations(mine), *dimensions(cells)]
     lines = ["# The paper's experiment", "", *_preface(runs)]
-    files = {"recalls.csv": cells.to_csv(index=False)}
+    files: dict[str, Any] = {"recalls.csv": cells.to_csv(index=False)}
     for table in tables:
         markdown = table.cells.to_markdown(index=False, disable_numparse=True)
         lines += [f"## {table.title}", "", markdown, ""]
         files[f"{table.name}.csv"] = table.cells.to_csv(index=False)
         files[f"{table.name}.tex"] = _latex(table)
     files["tables.md"] = "\n".join(lines)
-    for name, text in files.items():
-        _write(output / name, text)
-    write_atomically(output / "dimensions.png", lambda path: plot_dimensions(cells, path))
+    files["dimensions.png"] = partial(plot_dimensions, cells)
+    saving.save(output, files)
     typer.echo("\n".join(lines))
     typer.echo(f"Saved {output}/tables.md, dimensions.png, and each table as CSV and LaTeX")
 
@@ -198,10 +196,6 @@ def _preface(runs: Path) -> list[str]:
 def _latex(table: Table) -> str:
     text = table.cells.to_latex(index=False, escape=True, caption=table.title)
     return text.replace("±", r"$\pm$").replace("–", "--")
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -21,11 +21,10 @@ from pml_gpw.training.environment import code_digest, versions
 from pml_gpw.training.file_errors import reading_file
 from pml_gpw.training.files import write_atomically
 
-from . import balanced, contenders, folds, runs, scoring, search_spaces, studies, tuning_workers
-from .faults import AGAIN, bad, command, output_folder
-from .folds import contiguous_folds
-from .plan import (
-    DATASETS,
+from .data import balanced, contenders, options, search_spaces
+from .data.datasets import DATASETS
+from .data.faults import AGAIN, bad, command, output_folder
+from .data.plan import (
     MOST_DIMS,
     changed,
     checked_device,
@@ -34,16 +33,18 @@ from .plan import (
     digest_of_weights,
     splits_of,
 )
-from .presets import CONFIGURATIONS, PER_CLASS, BenchmarkExperiment
-from .runs import Place
-from .scoring import INITIALS
-from .tuning_export import collect
-from .tuning_plan import FOLDS, NAMES, Tuning
+from .data.presets import CONFIGURATIONS, INITIALS, PER_CLASS, BenchmarkExperiment
+from .measure import folds, runs, scoring, studies, tuning_workers
+from .measure.folds import contiguous_folds
+from .measure.runs import Place
+from .measure.tuning_collect import collect
+from .measure.tuning_plan import FOLDS, NAMES, Tuning
+from .measure.tuning_runs import run_all
+from .measure.tuning_workers import Images, processes
+from .report.saving import RESULTS
+from .report.tuning_export import Export
 from .tuning_report import report
-from .tuning_runs import run_all
-from .tuning_workers import Images, processes
 
-RESULTS = Path(__file__).parent / "results"
 DECISIVE = (balanced, contenders, folds, runs, scoring, search_spaces, studies, tuning_workers)
 """The modules here on which results depend."""
 
@@ -65,28 +66,14 @@ def main(
     seeds: Annotated[
         int, typer.Option(min=1, help="Tests per row and parameters, with seeds 0, 1, ….")
     ] = 10,
-    iterations: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Training steps for each fold of a trial.",
-            show_default="of the configuration, for small 150",
-        ),
-    ] = None,
+    iterations: options.Iterations = None,
     test_iterations: Annotated[
         int | None,
         typer.Option(
             min=1, help="Training steps of a test.", show_default="as trials, for small 500"
         ),
     ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            min=PER_CLASS,
-            help=f"Images per step, {PER_CLASS} of each class.",
-            show_default="of the configuration, 80",
-        ),
-    ] = None,
+    batch: options.Batch = None,
     backbone: Annotated[
         str | None,
         typer.Option(help="See pml_gpw.backbones.", show_default="of the configuration"),
@@ -107,15 +94,7 @@ def main(
             min=1, max=MOST_DIMS, help="Embedding dimensions.", show_default="of the configuration"
         ),
     ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            min=1e-8,
-            max=1,
-            help="Of Adam, the same for all rows.",
-            show_default="of the configuration",
-        ),
-    ] = None,
+    learning_rate: options.LearningRate = None,
     fold_count: Annotated[
         int, typer.Option("--folds", min=2, help="Parts of the training classes.")
     ] = FOLDS,
@@ -145,11 +124,13 @@ def main(
     """
     experiment = changed(
         chosen_experiment("--dataset", dataset, configuration),
-        iterations=iterations,
-        batch=batch,
-        dims=dims,
-        learning_rate=learning_rate,
-        backbone=backbone,
+        {
+            "iterations": iterations,
+            "batch": batch,
+            "dims": dims,
+            "learning_rate": learning_rate,
+            "backbone": backbone,
+        },
     )
     experiment = replace(
         experiment,
@@ -171,7 +152,7 @@ def main(
     if not report_only:
         place = Place(folder, weights if weights != "random" else None, where, "auto", workers)
         _train_all(tuning, folder, root, place, jobs)
-    collect(tuning, folder).write(output / tuning.name)
+    Export(*collect(tuning, folder)).write(output / tuning.name)
     typer.echo(f"\n{report(output / tuning.name)}\nSaved in {output / tuning.name}")
 
 
@@ -230,9 +211,11 @@ def _begun(folder: Path, tuning: Tuning, fresh: bool, report_only: bool) -> Tuni
     with reading_file(file, AGAIN):
         before: dict[str, Any] = dict(json.loads(file.read_text(encoding="utf-8")))
     if report_only:
-        code, used = str(before["code"]), str(before["versions"])
-        tuning = replace(tuning, experiment=replace(tuning.experiment, code=code, versions=used))
-        now = {**now, "code": code, "versions": used}
+        made: dict[str, Any] = {name: before[name] for name in ("code", "versions")}
+        tuning, now = (
+            replace(tuning, experiment=replace(tuning.experiment, **made)),
+            {**now, **made},
+        )
     other = [name for name in now if now[name] != before.get(name)]
     if other:
         changes = ", ".join(f"{n} {before.get(n)} and not {now[n]}" for n in other)

@@ -13,15 +13,15 @@ import pandas as pd
 import typer
 
 from pml_gpw.losses import VARIANTS
-from pml_gpw.training.files import write_atomically
 
-from .faults import command
-from .scoring import INITIALS, METRICS
-from .search_spaces import CONTROL, CONTROLLED, EDGE, ROWS, SYMBOLS, Range
-from .studies import RANDOM_TRIALS, WIDEN_EVERY, best_trial, importances, space_of
-from .summaries import confidence_half_width
-from .tuning_export import Export
-from .tuning_plots import plot_differences, plot_importances, plot_tests, plot_trials
+from .data.faults import command
+from .data.presets import INITIALS, METRICS
+from .data.search_spaces import CONTROL, CONTROLLED, EDGE, ROWS, SYMBOLS, Range
+from .measure.studies import RANDOM_TRIALS, WIDEN_EVERY, best_trial, importances, space_of
+from .report.saving import save
+from .report.summaries import confidence_half_width
+from .report.tuning_export import Export
+from .report.tuning_plots import plot_differences, plot_importances, plot_tests, plot_trials
 
 KINDS = ("default", "tuned")
 SHOWN = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
@@ -46,16 +46,17 @@ def report(folder: Path) -> str:
         "cost": cost(export),
     }
     text = _text(export, tables)
-    for name, table in tables.items():
-        write_atomically(folder / f"{name}.csv", partial(table.to_csv, index=False))
-    for name, draw in {
-        "tests": lambda path: plot_tests(tables["summary"], path),
-        "differences": lambda path: plot_differences(tables["differences"], path),
-        "trials": lambda path: plot_trials(export.trials, path),
-        "importances": lambda path: plot_importances(tables["parameters"], path),
-    }.items():
-        write_atomically(folder / f"{name}.png", draw)
-    write_atomically(folder / "report.md", lambda path: path.write_text(text, encoding="utf-8"))
+    save(folder, {f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()})
+    save(
+        folder,
+        {
+            "tests.png": partial(plot_tests, tables["summary"]),
+            "differences.png": partial(plot_differences, tables["differences"]),
+            "trials.png": partial(plot_trials, export.trials),
+            "importances.png": partial(plot_importances, tables["parameters"]),
+            "report.md": text,
+        },
+    )
     return text
 
 

@@ -13,7 +13,6 @@ from pytorch_metric_learning import distances, losses
 from pml_gpw import GPWLoss, MSLoss
 from pml_gpw.analysis import SimilarityUsage, similarity_usage
 from pml_gpw.training.environment import environment
-from pml_gpw.training.files import write_atomically
 from pml_gpw.weightings import (
     BinomialDeviance,
     Constant,
@@ -23,9 +22,9 @@ from pml_gpw.weightings import (
     Triplet,
 )
 
-from .faults import command, output_folder
+from .data.faults import command, output_folder
+from .report.saving import RESULTS, save
 
-RESULTS = Path(__file__).parent / "results"
 DIMS, CLASSES = 2, 4  # of the probe, for losses that want to know
 
 
@@ -120,11 +119,7 @@ def main(
     rows = pd.DataFrame([_row(*contender) for contender in contenders()])
     text = f"{HEADING}\n\n{rows.to_markdown(index=False, disable_numparse=True)}\n\n{FOOT}\n\n"
     text += f"{environment()}\n"
-    for ending, write in {
-        ".md": lambda path: path.write_text(text, encoding="utf-8"),
-        ".csv": lambda path: rows.to_csv(path, index=False),
-    }.items():
-        write_atomically(output / f"similarity-usage{ending}", write)
+    save(output, {"similarity-usage.md": text, "similarity-usage.csv": rows.to_csv(index=False)})
     typer.echo(f"\n{text}")
 
 

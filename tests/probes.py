@@ -3,7 +3,7 @@
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.counts import WAITS, is_by_mask
+from benchmarks.measure.counts import WAITS, is_by_mask
 
 
 class LargestTensor(TorchDispatchMode):

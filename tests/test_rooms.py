@@ -48,7 +48,7 @@ ALLOWED = {  # room → rooms of the package that it may import
     "analysis": {"checks", "engine", "lazy", "losses", "miners", "pml", "precision"},
     "datasets": {"checks", "optional"},
     "backbones": {"checks", "optional"},
-    "training": {"checks", "distributed", "losses", "optional"},
+    "training": {"checks", "distributed", "lazy", "losses", "optional"},
     "integrations": {
         "checks",
         "distributed",

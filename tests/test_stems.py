@@ -20,10 +20,14 @@ WITHOUT_A_STEM = {
     # several libraries or data sets behind one interface
     "backbones/test_libraries.py",
     "datasets/test_image_datasets.py",
+    # published results against the page that shows them
+    "benchmarks/test_published.py",
+    # the rooms of benchmarks/
+    "benchmarks/test_layout.py",
+    # the script of the documentation
+    "training/test_from_the_wheel.py",
     # the commands in the processes that torchrun starts
     "benchmarks/test_several_processes.py",
-    # a table of published results, and the page that quotes it
-    "benchmarks/test_published.py",
     # pml_gpw/datasets/__main__.py
     "datasets/test_main.py",
     # the repository rather than the package

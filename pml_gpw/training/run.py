@@ -21,9 +21,9 @@ from .environment import device_name, environment
 from .experiment import Experiment
 from .file_errors import reading_file
 from .files import write_atomically
+from .results import RESULT, finished
 from .trainer import Trainer, tf32
 
-RESULT = "result.json"
 KS = (1, 2, 4, 8)
 OnIteration = Callable[[Trainer], object]
 History = list[dict[str, float]]
@@ -184,26 +184,6 @@ def train_and_evaluate(
             tensorboard.close()
             _finish(kept, parts["models"], result)
         return processes.from_first(result)
-
-
-def finished(folder: Path, advice: str = TRAIN_AGAIN) -> dict[str, Any] | None:
-    """The result of a training that is finished; None where there is none."""
-    path = folder / RESULT
-    return read_result(path, advice) if path.exists() else None
-
-
-def read_result(path: Path, advice: str = TRAIN_AGAIN) -> dict[str, Any]:
-    """A result from its file, or the FileError that it is none."""
-    with reading_file(path, advice):
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        names = content["experiment"].keys() | content.keys()
-        if not names >= {"milestones", "seed", "history", "environment"}:
-            raise ValueError(f"not all there: {sorted(names)}")
-        for row in (content["last"], content["best"]):
-            metrics = [value for name, value in row.items() if name not in ("epoch", "iteration")]
-            if not metrics or not all(0 <= value <= 1 for value in metrics):
-                raise ValueError(f"no metrics: {row}")
-    return content
 
 
 def _checked_parts(model: Any, loss: Any, miner: Any) -> Parts:

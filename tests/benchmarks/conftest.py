@@ -6,7 +6,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import scaling, stopwatch
+from benchmarks import scaling
+from benchmarks.measure import stopwatch
 
 from ..datasets.miniatures import MINIATURES
 from .lives import Server
@@ -50,7 +51,9 @@ def server():
 def quick_processes(monkeypatch):
     """Processes of the benchmarks' own, forked from one that has imported what they need."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "pml_gpw", "benchmarks.steps", "benchmarks.scaling"])
+    context.set_forkserver_preload(
+        ["torch", "pml_gpw", "benchmarks.measure.steps", "benchmarks.scaling"]
+    )
     server = SimpleNamespace(get_context=lambda _: context)
     monkeypatch.setattr(stopwatch, "multiprocessing", server)
     start = partial(torch.multiprocessing.start_processes, start_method="forkserver")

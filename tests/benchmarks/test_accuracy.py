@@ -15,9 +15,11 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
-from benchmarks import accuracy, control, plan, runs
-from benchmarks.contenders import CONTENDERS
-from benchmarks.presets import fitted, preset
+from benchmarks import accuracy
+from benchmarks.data import plan
+from benchmarks.data.contenders import CONTENDERS
+from benchmarks.data.presets import fitted, preset
+from benchmarks.measure import control, runs
 from pml_gpw.backbones import backbone
 from pml_gpw.training import Trainer
 

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import paper
-from benchmarks.collected import experiment_of
+from benchmarks.report.collected import PUBLISHED_RECALL, experiment_of
 from pml_gpw.backbones import backbone, embedding_head
 from pml_gpw.datasets import CUB200
 from pml_gpw.evaluation import dataset_recall
@@ -105,7 +104,7 @@ def test_weights_from_a_file_are_named_by_their_content(invoke, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--configuration", "mine"), "must be one of released, text, small, got 'mine'"),
+        (("--configuration", "mine"), "must be one of released, text, small, pictures, got 'mine'"),
         (("--losses", "SNP,MSS"), "must be all, or out of none, S, N"),
         (("--dims", "64,x"), "must be integers in 1..65536, comma-separated, got '64,x'"),
         (("--dims", "²"), "must be integers in 1..65536"),
@@ -143,7 +142,7 @@ def test_data_that_cannot_be(invoke, roots):
 
 
 def test_published_results_are_as_they_were_carried_in():
-    table = pd.read_csv(paper.RUNS.parent.parent / "published_recall.csv")
+    table = pd.read_csv(PUBLISHED_RECALL)
     assert len(table) == 68
     assert table["source"].notna().all()
     assert set(table["dataset"]) == {"CUB200", "Cars196", "SOP", "InShop"}

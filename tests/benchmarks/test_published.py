@@ -8,7 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/ablation.md").read_text(encoding="utf-8")
-PUBLISHED = pd.read_csv(ROOT / "benchmarks/published_validation.csv", comment="#", index_col="run")
+PUBLISHED = pd.read_csv(
+    ROOT / "benchmarks/data/published_validation.csv", comment="#", index_col="run"
+)
 RUNS = {
     "CUB200": ("cub_multi_similarity", "cub_multi_similarity_with_ms_miner"),
     "CUB200, large batch": (

@@ -7,8 +7,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from benchmarks import speed, steps
-from benchmarks.stopwatch import Times, peak_megabytes, time_in_turns
+from benchmarks import speed
+from benchmarks.measure import steps
+from benchmarks.measure.stopwatch import Times, peak_megabytes, time_in_turns
 
 app = typer.Typer()
 app.command()(speed.main)

@@ -8,8 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from benchmarks import paper, tables
-from benchmarks.presets import preset
+from benchmarks import tables
+from benchmarks.data.presets import preset
 
 tables_app = typer.Typer()
 tables_app.command()(tables.main)
@@ -115,9 +115,9 @@ def test_many_changed_settings(tmp_path):
 
 def test_the_committed_tables_are_those_of_the_command(tmp_path):
     compared = CliRunner().invoke(
-        tables_app, ["--runs", str(paper.RUNS), "--output", str(tmp_path)]
+        tables_app, ["--runs", str(tables.RUNS), "--output", str(tmp_path)]
     )
-    if paper.RUNS.exists():
+    if tables.RUNS.exists():
         pytest.skip("there are runs of one's own")
     ok(compared)
     committed = [*tables.RESULTS.glob("*.[mct]*")]

@@ -13,14 +13,21 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from benchmarks import tuning, tuning_report
-from benchmarks.presets import preset
-from benchmarks.scoring import DivergedError, classifier_weights, train_and_score
-from benchmarks.search_spaces import ROWS, Range, Row
-from benchmarks.studies import WIDEN_EVERY, best_trial, importances, proposal, space_after, trial_of
-from benchmarks.tuning_export import PARAMETERS, Export, collect
-from benchmarks.tuning_plan import NAMES, Tuning
+from benchmarks.data.presets import preset
+from benchmarks.data.search_spaces import ROWS, Range, Row
+from benchmarks.measure.scoring import DivergedError, classifier_weights, train_and_score
+from benchmarks.measure.studies import (
+    WIDEN_EVERY,
+    best_trial,
+    importances,
+    proposal,
+    space_after,
+    trial_of,
+)
+from benchmarks.measure.tuning_plan import NAMES, Tuning
+from benchmarks.measure.tuning_runs import outcome, runs_of_tests, trials_of
+from benchmarks.report.tuning_export import PARAMETERS, Export, collect
 from benchmarks.tuning_report import report
-from benchmarks.tuning_runs import outcome, runs_of_tests, trials_of
 
 from . import tuning_lives
 from .tuning_lives import PLACE, SMALL, few_glyphs

@@ -10,13 +10,13 @@ import optuna
 import sqlalchemy.orm
 import torch
 
-from benchmarks import tuning_runs
-from benchmarks.presets import preset
-from benchmarks.runs import Data, Place
-from benchmarks.scoring import Part
-from benchmarks.studies import TrialFile
-from benchmarks.tuning_plan import Tuning
-from benchmarks.tuning_workers import Images, prepare
+from benchmarks.data.presets import preset
+from benchmarks.measure import tuning_runs
+from benchmarks.measure.runs import Data, Place
+from benchmarks.measure.scoring import Part
+from benchmarks.measure.studies import TrialFile
+from benchmarks.measure.tuning_plan import Tuning
+from benchmarks.measure.tuning_workers import Images, prepare
 from pml_gpw.datasets import Glyphs
 
 from .kills import Strike, around

@@ -15,14 +15,15 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from benchmarks import accuracy, faults, microscope, paper, plan, scaling, speed, tables, usage
+from benchmarks import accuracy, microscope, paper, scaling, speed, tables, usage
+from benchmarks.data import faults, plan
 from pml_gpw.training import FileError, Trainer
 from pml_gpw.training.files import write_atomically
 
-from ..limits import room_for
-from .small_runs import SMALL, ok, tables_app
-from .test_accuracy import FewImages
-from .test_tables import WHOLE, write
+from ...limits import room_for
+from ..small_runs import SMALL, ok, tables_app
+from ..test_accuracy import FewImages
+from ..test_tables import WHOLE, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published", "ignore:.*lr_scheduler.step")
 

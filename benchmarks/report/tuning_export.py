@@ -7,7 +7,7 @@ row, parameters ("default" or "tuned"), seed, metrics, CPU seconds, why it has f
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,9 @@ from optuna.trial import FrozenTrial
 from pml_gpw.training.file_errors import reading_file
 from pml_gpw.training.files import write_atomically
 
-from .scoring import METRICS
-from .search_spaces import ROWS, Range, Row
-from .studies import space_of, trial_of
-from .tuning_plan import Tuning
-from .tuning_runs import kept, runs_of_tests, trials_of
-
-PARAMETERS = list(dict.fromkeys(name for row in ROWS.values() for name in row.space))
-TRIAL_NUMBERS = ["trial", "map_at_r", "cpu_seconds", *PARAMETERS]
-WORDS = ("row", "parameters", "failed", "space")
-TEST_NUMBERS = ["seed", *METRICS, "cpu_seconds"]
+from ..data.search_spaces import Range
+from ..measure.studies import trial_of
+from ..measure.tuning_plan import TEST_NUMBERS, TRIAL_NUMBERS, typed
 
 
 @dataclass(frozen=True)
@@ -62,65 +55,14 @@ class Export:
         for path, numbers in ((trials, TRIAL_NUMBERS), (tests, TEST_NUMBERS)):
             with reading_file(path, advice):
                 # Words such as "none", the name of a row, stay words; numbers are read exactly.
-                table = _typed(pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""]))
+                table = typed(pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""]))
                 table[["row", *numbers]]
                 tables.append(table)
         return cls(content, *tables)
 
 
-def collect(tuning: Tuning, folder: Path) -> Export:
-    """All of a tuning that is finished so far, from the files in ``folder``."""
-    folds = [f"fold_{number}" for number in range(tuning.folds)]
-    trials = pd.DataFrame(
-        [line for row in tuning.searched for line in _trial_lines(row, tuning, folder)],
-        columns=["row", *TRIAL_NUMBERS, *folds, "failed", "space"],
-    )
-    tests = pd.DataFrame(
-        [line for row in tuning.rows for line in _test_lines(row, tuning, folder)],
-        columns=["row", "parameters", *TEST_NUMBERS, "failed"],
-    )
-    return Export(
-        asdict(tuning),
-        _typed(trials),
-        _typed(tests),
-    )
-
-
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Words as objects, all else as floats."""
-    columns = {
-        name: table[name].astype(object).where(table[name].notna(), None)
-        if name in WORDS
-        else table[name].map(float, na_action="ignore").astype(float)
-        for name in table.columns
-    }
-    return pd.DataFrame(columns, columns=table.columns)
-
-
 def _files(folder: Path) -> tuple[Path, Path, Path]:
     return folder / "settings.json", folder / "trials.csv", folder / "tests.csv"
-
-
-def _trial_lines(row: Row, tuning: Tuning, folder: Path) -> list[dict[str, Any]]:
-    return [
-        {
-            "row": row.name,
-            "trial": trial.number,
-            **{key: value for key, value in trial.user_attrs.items() if key != "folds"},
-            **{f"fold_{n}": v for n, v in enumerate(trial.user_attrs.get("folds", []))},
-            **trial.params,
-            "space": json.dumps({n: [r.low, r.high, r.log] for n, r in space_of(trial).items()}),
-        }
-        for trial in trials_of(row, tuning, folder)
-    ]
-
-
-def _test_lines(row: str, tuning: Tuning, folder: Path) -> list[dict[str, Any]]:
-    return [
-        {"row": row, "parameters": kind, "seed": run.seed, **result}
-        for kind, run in runs_of_tests(row, tuning, folder)
-        if (result := kept(run)) is not None
-    ]
 
 
 def _trial(line: dict[str, Any]) -> FrozenTrial:

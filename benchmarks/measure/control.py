@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from pml_gpw.training import Trainer, processes
 from pml_gpw.training.file_errors import reading_file
 
-from .contenders import CONTENDERS, MinerAndLoss
-from .faults import AGAIN
-from .presets import BenchmarkExperiment
+from ..data.contenders import CONTENDERS, MinerAndLoss
+from ..data.faults import AGAIN
+from ..data.presets import BenchmarkExperiment
 
 OURS, THEIRS = "SNP", "pml-ms"
 LOG = Path("logs", "control.csv")  # below a run; what is in logs/ goes back with a checkpoint

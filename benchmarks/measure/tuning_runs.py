@@ -15,8 +15,8 @@ from tqdm import tqdm
 from pml_gpw.training.file_errors import reading_file
 from pml_gpw.training.files import write_atomically
 
-from .faults import AGAIN
-from .search_spaces import CONTROL, CONTROLLED, ROWS, Row
+from ..data.faults import AGAIN
+from ..data.search_spaces import CONTROL, CONTROLLED, ROWS, Row
 from .studies import TrialFile, best_trial, proposal
 from .tuning_plan import Result, Run, Tuning, fold_run, run_of_test
 from .tuning_workers import train

@@ -19,8 +19,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from .faults import within
-from .search_spaces import Range, Row, Space
+from ..data.faults import within
+from ..data.search_spaces import Range, Row, Space
 
 RANDOM_TRIALS = 10
 """How many trials are drawn at random before those that look at the earlier ones."""

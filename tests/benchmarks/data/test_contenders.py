@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from benchmarks.contenders import CONTENDERS
-from benchmarks.presets import preset
+from benchmarks.data.contenders import CONTENDERS
+from benchmarks.data.presets import preset
 
 
 def test_every_contender_takes_the_hyperparameters():

@@ -13,12 +13,9 @@ from pml_gpw.training import train_and_evaluate
 from pml_gpw.training.experiment import epoch_seed
 from pml_gpw.training.trainer import seed_all
 
-from .presets import BenchmarkExperiment
-from .runs import Data, Place, models
-
-KS = (1, 2, 4, 8)
-METRICS = (*(f"recall_at_{k}" for k in KS), "r_precision", "map_at_r")
-INITIALS = ("random", "classifier")
+from ..data.datasets import Data
+from ..data.presets import KS, METRICS, BenchmarkExperiment
+from .runs import Place, models
 
 Weights = Mapping[str, Mapping[str, Tensor]]
 """Of the parts of a model."""

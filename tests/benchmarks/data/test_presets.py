@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from benchmarks.presets import preset
+from benchmarks.data.presets import preset
 
 
 def test_presets():

@@ -17,9 +17,12 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 
-from pml_gpw.training import Experiment
+from pml_gpw.training.experiment import Experiment
 
 PER_CLASS = 5
+KS = (1, 2, 4, 8)
+METRICS = (*(f"recall_at_{k}" for k in KS), "r_precision", "map_at_r")
+INITIALS = ("random", "classifier")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from benchmarks.search_spaces import EDGE, ROWS, Range
+from benchmarks.data.search_spaces import EDGE, ROWS, Range
 from pml_gpw.losses import VARIANTS
 
 

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from benchmarks.summaries import (
+from benchmarks.report.summaries import (
     confidence_half_width,
     paired_differences,
     summarize,

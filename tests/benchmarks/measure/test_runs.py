@@ -9,8 +9,8 @@ import torch
 
 from pml_gpw.training import Checkpoints, Trainer, run
 
-from . import kills
-from .small_runs import SMALL, compared, ok, results, same, state_of
+from .. import kills
+from ..small_runs import SMALL, compared, ok, results, same, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published", "ignore:.*lr_scheduler.step")
 

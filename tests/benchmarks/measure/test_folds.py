@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks.folds import contiguous_folds
+from benchmarks.measure.folds import contiguous_folds
 
 
 @pytest.mark.parametrize(("classes", "folds"), [(8, 4), (11, 4), (7, 2), (5, 5)])

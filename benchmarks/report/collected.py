@@ -11,14 +11,15 @@ from typing import Any
 import pandas as pd
 
 from pml_gpw.training.file_errors import reading_file
-from pml_gpw.training.run import RESULT, read_result
+from pml_gpw.training.results import RESULT, read_result
 
-from .faults import AGAIN
-from .plan import DATASETS
-from .presets import BenchmarkExperiment, preset
+from ..data.datasets import DATASETS
+from ..data.faults import AGAIN
+from ..data.presets import BenchmarkExperiment, preset
 from .summaries import confidence_half_width
 
 PUBLISHED = "published"
+PUBLISHED_RECALL = Path(__file__).parents[1] / "data" / "published_recall.csv"
 EPOCHS = {"last": "ours, last epoch", "best": "ours, best epoch (chosen on the test set)"}
 NAMES = {"SOP": "StanfordOnlineProducts"}
 # What results were made with that are older than these settings.
@@ -40,7 +41,7 @@ OWN_COLUMNS = {
 
 def published() -> pd.DataFrame:
     """The sourced results of the literature."""
-    table = pd.read_csv(Path(__file__).with_name("published_recall.csv"), dtype={"dim": "Int64"})
+    table = pd.read_csv(PUBLISHED_RECALL, dtype={"dim": "Int64"})
     table["dataset"] = table["dataset"].replace(NAMES)
     table["backbone"] = table["backbone"].fillna("")
     return table.assign(result=PUBLISHED, settings="", configuration="", loss="")

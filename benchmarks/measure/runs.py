@@ -16,24 +16,17 @@ from pml_gpw.backbones import backbone, embedding_head
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.training import Checkpoints, Trainer, processes, train_and_evaluate
 from pml_gpw.training.experiment import epoch_seed
-from pml_gpw.training.run import RESULT, finished
+from pml_gpw.training.results import RESULT, finished
 from pml_gpw.training.trainer import seed_all
 
-from .contenders import CONTENDERS, MinerAndLoss
-from .faults import AGAIN, within
-from .presets import BenchmarkExperiment
+from ..data.contenders import CONTENDERS, MinerAndLoss
+from ..data.datasets import Data
+from ..data.faults import AGAIN, within
+from ..data.presets import BenchmarkExperiment
 
 HEADS: dict[str, Callable[[int, int], nn.Module]] = {"he": embedding_head, "torch": nn.Linear}
 
 Watch = Callable[[BenchmarkExperiment, nn.Module, Path], Callable[[Trainer], object] | None]
-
-
-class Data(NamedTuple):
-    """Training images; what is searched for, and in what (None: in itself)."""
-
-    train: Any
-    queries: Any
-    references: Any = None
 
 
 class Place(NamedTuple):

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .search_spaces import SYMBOLS
+from ..data.search_spaces import SYMBOLS
 
 METRICS = {"recall_at_1": "Recall@1", "map_at_r": "MAP@R"}
 COLOURS = {"default": ("0.5", "white"), "tuned": ("black", "black")}

@@ -5,8 +5,8 @@ import shutil
 import pytest
 import torch
 
-from benchmarks import steps
-from benchmarks.counts import BYTES_PER_SECOND, LAUNCH_SECONDS, counted
+from benchmarks.measure import steps
+from benchmarks.measure.counts import BYTES_PER_SECOND, LAUNCH_SECONDS, counted
 from pml_gpw.engine.compiled import is_torch_new_enough
 
 needs_compiler = pytest.mark.skipif(

@@ -3,7 +3,7 @@
 import pandas as pd
 from scipy import stats
 
-from .contenders import RAW_PIXELS, similarities_of
+from ..data.contenders import RAW_PIXELS, similarities_of
 
 
 def confidence_half_width(values: "pd.Series[float]") -> float:

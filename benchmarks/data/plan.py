@@ -2,27 +2,25 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pml_gpw.datasets import CUB200, Cars196, Glyphs, ImageFolder, InShop
-from pml_gpw.datasets import StanfordOnlineProducts as SOP
+from pml_gpw.datasets import ImageFolder
 from pml_gpw.training import evaluation_transform, processes, train_transform
 from pml_gpw.training.environment import code_digest, versions
 
-from . import contenders, runs
 from .contenders import CONTENDERS
+from .datasets import DATASETS, Data
 from .faults import bad, integers, usable_device
 from .presets import CONFIGURATIONS, BenchmarkExperiment, preset
-from .runs import Data
 
-DATASETS: dict[str, Any] = {
-    dataset.__name__: dataset for dataset in (Glyphs, CUB200, Cars196, SOP, InShop, ImageFolder)
-}
+HERE = Path(__file__).parents[1]
+DECISIVE = (HERE / "data" / "contenders.py", HERE / "measure" / "runs.py")
+"""The files here on which results depend."""
 MOST_DIMS = 65_536
 WITHOUT_HYPERPARAMETERS = ("contrastive", "triplet-semihard", "ntxent")
 
@@ -43,7 +41,7 @@ def chosen_experiment(option: str, dataset: str, configuration: str) -> Benchmar
 
 def identified(chosen: BenchmarkExperiment, data: Data) -> BenchmarkExperiment:
     """The experiment with what names its images and what computes."""
-    code = code_digest(Path(str(module.__file__)) for module in (contenders, runs))
+    code = code_digest(DECISIVE)
     used = versions("torchvision", "pillow", "timm", "pytorchcv")
     return replace(chosen, data=digest_of_data(data), code=code, versions=used)
 
@@ -71,12 +69,14 @@ def checked_dims(text: str) -> list[int]:
     return list(dict.fromkeys(integers("--dims", text, 1, MOST_DIMS)))
 
 
-def changed(chosen: BenchmarkExperiment, **given: Any) -> BenchmarkExperiment:
-    """The experiment with the options that were given; None stands for one that was not.
+def changed(chosen: BenchmarkExperiment, given: Mapping[str, Any]) -> BenchmarkExperiment:
+    """The experiment with the options of a command that are settings of it.
 
+    Options of other names are passed over, and so is None, which stands for one that was not given.
     With another number of iterations, milestones stay at the same shares of them.
     """
-    changes = {name: value for name, value in given.items() if value is not None}
+    names = {field.name for field in fields(chosen)}
+    changes = {k: v for k, v in given.items() if k in names and v is not None}
     iterations = changes.pop("iterations", chosen.iterations)
     batch, unit = changes.get("batch", chosen.batch), chosen.per_class
     if batch % unit:

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import control
-from benchmarks.contenders import CONTENDERS
-from benchmarks.presets import preset
+from benchmarks.data.contenders import CONTENDERS
+from benchmarks.data.presets import preset
+from benchmarks.measure import control
 
 SMALL = preset("Glyphs", "small")
 

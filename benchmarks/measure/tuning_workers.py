@@ -11,19 +11,19 @@ from typing import NamedTuple
 
 import torch
 
-from .contenders import CONTENDERS
+from ..data.contenders import CONTENDERS
+from ..data.datasets import Data
+from ..data.presets import INITIALS, BenchmarkExperiment
+from ..data.search_spaces import CONTROL, ROWS
 from .folds import contiguous_folds
-from .presets import BenchmarkExperiment
-from .runs import Data, Place
+from .runs import Place
 from .scoring import (
-    INITIALS,
     DivergedError,
     Part,
     Weights,
     classifier_weights,
     train_and_score,
 )
-from .search_spaces import CONTROL, ROWS
 from .tuning_plan import TEST, Result, Run
 
 

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .presets import BenchmarkExperiment, preset
-from .scoring import INITIALS
-from .search_spaces import CONTROL, CONTROLLED, ROWS, Row
+import pandas as pd
+
+from ..data.presets import INITIALS, METRICS, BenchmarkExperiment, preset
+from ..data.search_spaces import CONTROL, CONTROLLED, ROWS, Row
 from .studies import Parameters
 
+PARAMETERS = list(dict.fromkeys(name for row in ROWS.values() for name in row.space))
+TRIAL_NUMBERS = ["trial", "map_at_r", "cpu_seconds", *PARAMETERS]
+TEST_NUMBERS = ["seed", *METRICS, "cpu_seconds"]
+WORDS = ("row", "parameters", "failed", "space")
 FOLDS = 4
 NAMES = (*ROWS, CONTROL)
 TEST = -1
@@ -122,6 +127,17 @@ def run_of_test(row: str, parameters: Parameters, tuning: Tuning, seed: int, fol
     """A test; tests of the same parameters have the same file."""
     file = folder / row / f"test-{tuning.test_iterations}it-{_digest(parameters)}-seed-{seed}.json"
     return Run(row, parameters, tuning.test, tuning.initial, TEST, seed, file)
+
+
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Trials or tests with words as objects and all else as floats."""
+    columns = {
+        name: table[name].astype(object).where(table[name].notna(), None)
+        if name in WORDS
+        else table[name].map(float, na_action="ignore").astype(float)
+        for name in table.columns
+    }
+    return pd.DataFrame(columns, columns=table.columns)
 
 
 def _digest(value: Any) -> str:

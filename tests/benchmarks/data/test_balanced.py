@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from benchmarks.balanced import BalancedBinomialDeviance, BalancedConstant, balanced_variant
-from benchmarks.contenders import CONTENDERS
+from benchmarks.data.balanced import BalancedBinomialDeviance, BalancedConstant, balanced_variant
+from benchmarks.data.contenders import CONTENDERS
 from pml_gpw.weightings import BinomialDeviance
 
+from ...cases import Case
+from ...tolerances import close
 from .. import contract, oracles
-from ..cases import Case
-from ..tolerances import close
 
 
 def balanced(oracle):

@@ -1,0 +1,73 @@
+"""Options that commands share, as types of the parameters of their functions.
+
+None stands for an option that was not given: the configuration decides.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pml_gpw.training.experiment import SAMPLERS
+
+from .contenders import CONTENDERS
+from .presets import PER_CLASS
+
+CONFIGURED = "by configuration"
+
+Losses = Annotated[
+    str,
+    typer.Option(help=f"all, or comma-separated out of: {', '.join(CONTENDERS)}. SNP is MS."),
+]
+Seeds = Annotated[int, typer.Option(min=1, help="Runs of each loss, with seeds 0, 1, ….")]
+Backbone = Annotated[
+    str, typer.Option(help="small_cnn, bn_inception, timm/<model> or torchvision/<model>.")
+]
+Iterations = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Steps; those of the learning rate come at the same shares of them.",
+        show_default=CONFIGURED,
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        min=PER_CLASS, help=f"Images per step, {PER_CLASS} of each class.", show_default=CONFIGURED
+    ),
+]
+LearningRate = Annotated[
+    float | None, typer.Option(min=1e-9, max=1, help="Of Adam.", show_default=CONFIGURED)
+]
+Resize = Annotated[
+    int | None,
+    typer.Option(min=8, max=4096, help="Shorter side before cropping.", show_default=CONFIGURED),
+]
+Crop = Annotated[
+    int | None,
+    typer.Option(min=8, max=4096, help="Pixels of the network's image.", show_default=CONFIGURED),
+]
+Sampler = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{' or '.join(SAMPLERS)}: use groups of {PER_CLASS} images up before any comes "
+        "again, or draw each batch from all images.",
+        show_default=CONFIGURED,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, max=1024, help="Processes that load images.", show_default="up to 4"),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …", show_default="cuda, else cpu")]
+Output = Annotated[Path, typer.Option(help="Folder of tables and runs.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Train again what is finished or interrupted.")
+]
+
+
+def loading(workers: int | None) -> int:
+    """The processes that load images."""
+    return min(4, os.cpu_count() or 1) if workers is None else workers

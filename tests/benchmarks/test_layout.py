@@ -1,0 +1,51 @@
+"""The rooms of benchmarks/: imports run downward, and reading a result imports no trainer."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import benchmarks
+
+HERE = Path(benchmarks.__file__).parent
+BELOW = {
+    "data": set(),
+    "measure": {"data"},
+    "report": {"data", "measure"},
+}
+FILES = sorted(path for path in HERE.rglob("*.py") if path.name != "__init__.py")
+TRAINERS = ("pml_gpw.training.trainer", "pml_gpw.training.run", "benchmarks.measure.runs")
+
+
+def imported(path):
+    """What a file imports of benchmarks, as parts of names."""
+    package = path.relative_to(HERE).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            names = node.module.split(".") if node.module else []
+            yield from ([*base, *names] if names else [*base, a.name] for a in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HERE)))
+def test_imports_run_downward(path):
+    room = path.parent.name if path.parent != HERE else None
+    allowed = {*BELOW, *(p.stem for p in HERE.glob("*.py"))} if room is None else BELOW[room]
+    for names in imported(path):
+        assert names[0] == room or names[0] in allowed, f"{room or 'a command'}: {names}"
+
+
+def test_the_rooms_are_at_most_twelve_with_the_commands():
+    folders = [path for path in HERE.iterdir() if (path / "__init__.py").exists()]
+    commands = [path for path in HERE.glob("*.py") if path.name != "__init__.py"]
+    assert {folder.name for folder in folders} == {*BELOW}
+    assert len(folders) + len(commands) <= 12
+
+
+@pytest.mark.parametrize("module", ["tables", "tuning_report", "report.collected"])
+def test_reading_a_result_imports_no_trainer(module):
+    code = f"import sys, benchmarks.{module}; print([m for m in {TRAINERS!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

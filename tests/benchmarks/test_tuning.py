@@ -24,9 +24,10 @@ from benchmarks.measure.studies import (
     space_after,
     trial_of,
 )
-from benchmarks.measure.tuning_plan import NAMES, Tuning
+from benchmarks.measure.tuning_collect import collect
+from benchmarks.measure.tuning_plan import NAMES, PARAMETERS, Tuning
 from benchmarks.measure.tuning_runs import outcome, runs_of_tests, trials_of
-from benchmarks.report.tuning_export import PARAMETERS, Export, collect
+from benchmarks.report.tuning_export import Export
 from benchmarks.tuning_report import report
 
 from . import tuning_lives
@@ -39,7 +40,7 @@ report_app.command()(tuning_report.main)
 
 def exported(folder, settings=SMALL):
     """All that is found but the time it took."""
-    export = collect(settings, folder)
+    export = Export(*collect(settings, folder))
     drop = {"columns": ["cpu_seconds"]}
     return export.trials.drop(**drop), export.tests.drop(**drop)
 
@@ -92,7 +93,7 @@ def test_the_tests_are_of_the_defaults_and_of_the_best_trial(finished):
 )
 def test_a_tuning_that_is_killed_goes_on_to_the_same_numbers(finished, tmp_path, point, nth):
     assert tuning_lives.exit_code_of_a_life(tmp_path, point, nth) == -signal.SIGKILL
-    before = len(collect(SMALL, tmp_path).trials)
+    before = len(Export(*collect(SMALL, tmp_path)).trials)
     assert before < 7 or point is tuning_lives.after_a_test
     tuning_lives.run(tmp_path)
     same(exported(tmp_path), exported(finished))
@@ -123,7 +124,7 @@ def test_the_control_takes_what_was_found_for_its_row(tmp_path):
 
 
 def test_the_report_is_rebuilt_from_its_export(finished, tmp_path):
-    export = collect(SMALL, finished)
+    export = Export(*collect(SMALL, finished))
     export.write(tmp_path / "one")
     text = report(tmp_path / "one")
     for part in ("| ntxent", "| none", "configuration small", "R@1, tuned", "seconds"):
@@ -253,7 +254,7 @@ def test_a_training_that_leaves_the_finite_numbers_is_a_failed_trial(tmp_path):
     assert trials.groupby("row").size().to_dict() == {"S": 2, "SNP": 2, "ntxent": 2}
     assert "fold 0: the embeddings became NaN or Inf" in trials["failed"][0]
     assert set(tests["parameters"]) == {"default"}
-    collect(small, tmp_path).write(tmp_path / "report")
+    Export(*collect(small, tmp_path)).write(tmp_path / "report")
     assert "nan" not in report(tmp_path / "report")
 
 

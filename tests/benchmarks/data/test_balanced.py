@@ -9,9 +9,9 @@ from benchmarks.data.balanced import BalancedBinomialDeviance, BalancedConstant,
 from benchmarks.data.contenders import CONTENDERS
 from pml_gpw.weightings import BinomialDeviance
 
+from ... import contract, oracles
 from ...cases import Case
 from ...tolerances import close
-from .. import contract, oracles
 
 
 def balanced(oracle):

@@ -20,7 +20,7 @@ from .data.contenders import CONTENDERS, similarities_of
 from .data.datasets import DATASETS
 from .data.faults import bad, command, output_folder
 from .report import saving
-from .report.collected import EPOCHS, PUBLISHED, environments, ours, published
+from .report.collected import EPOCHS, PUBLISHED, environments, in_order, ours, published, recall_at
 from .report.plots import plot_dimensions
 
 RUNS, RESULTS = saving.PAPER_RUNS, saving.RESULTS / "paper"
@@ -66,7 +66,7 @@ def main(
     cells = pd.concat([published(), mine], ignore_index=True)
     tables = [*comparisons(cells), *ablations(mine), *dimensions(cells)]
     lines = ["# The paper's experiment", "", *_preface(runs)]
-    files: dict[str, Any] = {"recalls.csv": cells.to_csv(index=False)}
+    files: dict[str, Any] = {"metrics.csv": cells.to_csv(index=False)}
     for table in tables:
         markdown = table.cells.to_markdown(index=False, disable_numparse=True)
         lines += [f"## {table.title}", "", markdown, ""]
@@ -80,13 +80,13 @@ def main(
 
 
 def comparisons(cells: pd.DataFrame) -> Iterator[Table]:
-    """A row per method and result of each data set, Recall@K in percent."""
+    """A row per method and result of each data set, Recall@K and MAP@R in percent."""
     for dataset in _datasets(cells):
         those = cells[cells["dataset"] == dataset]
-        ks = sorted({*DATASETS[dataset].ks, *those["k"]})
+        metrics = in_order({*map(recall_at, DATASETS[dataset].ks), *those["metric"]})
         keys = ["method", "result", "backbone", "dim", "settings", "source"]
         rows = [
-            {**dict(zip(keys, key, strict=True)), **_recalls(group, ks)}
+            {**dict(zip(keys, key, strict=True)), **_texts(group, metrics)}
             for key, group in those.groupby(keys, sort=False, dropna=False)
         ]
         run = {
@@ -97,12 +97,12 @@ def comparisons(cells: pd.DataFrame) -> Iterator[Table]:
         rows += [
             {"method": "MS", "result": LAST, "backbone": "BN-Inception", "dim": dim}
             | {"settings": "released", "source": ""}
-            | {f"R@{k}": NOT_RUN for k in ks}
+            | dict.fromkeys(metrics, NOT_RUN)
             for dim in DIMS
             if dim not in run
         ]
         table = pd.DataFrame(rows).sort_values("dim", kind="stable", key=pd.to_numeric)
-        order = ["method", "result", "dim", "backbone", "settings", *(f"R@{k}" for k in ks)]
+        order = ["method", "result", "dim", "backbone", "settings", *metrics]
         yield Table(dataset, f"comparison-{dataset}", table[[*order, "source"]])
 
 
@@ -112,13 +112,13 @@ def ablations(mine: pd.DataFrame) -> Iterator[Table]:
     for (dataset, backbone, dim, settings), group in mine.groupby(keys, sort=False):
         if {*group["loss"]} == {"SNP"}:
             continue  # nothing to compare it with
-        ks = sorted({*group["k"]})
+        metrics = in_order(group["metric"])
         rows = []
         for loss in CONTENDERS:
             row: dict[str, str] = {"loss": loss, "uses": similarities_of(loss)}
             for short, result in (("last", LAST), ("best", BEST)):
                 one = group[(group["loss"] == loss) & (group["result"] == result)]
-                texts = _recalls(one, ks, missing=NOT_RUN)
+                texts = _texts(one, metrics, missing=NOT_RUN)
                 row |= {f"{name} {short}": text for name, text in texts.items()}
             rows.append(row)
         title = f"{dataset}, {backbone}, {dim} dimensions, {settings}: S, N and P"
@@ -129,7 +129,7 @@ def ablations(mine: pd.DataFrame) -> Iterator[Table]:
 
 def dimensions(cells: pd.DataFrame) -> Iterator[Table]:
     """Recall@1 of MS for each embedding dimension, ours and published, for each data set."""
-    ms = cells[(cells["method"] == "MS") & (cells["k"] == 1)]
+    ms = cells[(cells["method"] == "MS") & (cells["metric"] == "R@1")]
     columns = [PUBLISHED, *(f"{s}: {r}" for s in _our_settings(ms) for r in (LAST, BEST))]
     if len(columns) == 1:
         columns.append(LAST)
@@ -142,7 +142,7 @@ def dimensions(cells: pd.DataFrame) -> Iterator[Table]:
                 label, _, result = column.rpartition(": ")
                 those = one[(one["result"] == result) & (_labels(one) == label)]
                 missing = NOT_PUBLISHED if column == PUBLISHED else NOT_RUN
-                row[column] = _recalls(those, [1], missing)["R@1"]
+                row[column] = _texts(those, ["R@1"], missing)["R@1"]
             rows.append(row)
     yield Table("Recall@1 of MS against the embedding dimension", "dimensions", pd.DataFrame(rows))
 
@@ -163,27 +163,27 @@ def _datasets(cells: pd.DataFrame) -> list[str]:
     return [*paper, *({*cells["dataset"]} - {*paper})]
 
 
-def _recalls(group: pd.DataFrame, ks: list[int], missing: str = NOT_PUBLISHED) -> dict[str, str]:
-    """K → "mean ± half-width (seeds)" of one method."""
-    if group["k"].duplicated().any():
+def _texts(group: pd.DataFrame, metrics: list[str], missing: str = NOT_PUBLISHED) -> dict[str, str]:
+    """Metric → "mean ± half-width (seeds)" of one method."""
+    if group["metric"].duplicated().any():
         raise AssertionError(f"two results for one cell: {group.to_dict('records')}")
-    by_k = {int(row["k"]): row for _, row in group.iterrows()}
-    return {f"R@{k}": _text(by_k[k]) if k in by_k else missing for k in ks}
+    found = {row["metric"]: row for _, row in group.iterrows()}
+    return {name: _text(found[name]) if name in found else missing for name in metrics}
 
 
 def _text(row: "pd.Series[float]") -> str:
     if pd.isna(row.get("seeds")):
-        return f"{row['recall']:.1f}"
+        return f"{row['value']:.1f}"
     width = "" if pd.isna(row["ci"]) else f" ± {row['ci']:.1f}"
-    return f"{row['recall']:.1f}{width} (n={int(row['seeds'])})"
+    return f"{row['value']:.1f}{width} (n={int(row['seeds'])})"
 
 
 def _preface(runs: Path) -> list[str]:
     """What the numbers are."""
     found = environments(runs)
     return [
-        "Recall@K in percent on classes that were not trained. Ours: mean ± 95 % confidence",
-        "interval over n seeds (one seed has no interval). The last epoch is the honest figure;",
+        "Recall@K and MAP@R in percent on classes that were not trained. Ours: mean ± 95 %",
+        "confidence interval over n seeds (none for one seed). The last epoch is the honest figure;",
         "the best one is chosen on the test set, as the released code of the paper does. Published",
         "results are those of their sources and were not reproduced here; – where none is known.",
         "The authors published the configuration of CUB200 only: that of the other sets follows",

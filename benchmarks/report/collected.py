@@ -1,9 +1,11 @@
-"""Recalls of finished runs and of the literature, in one long table.
+"""Metrics of finished runs and of the literature, in one long table.
 
-Columns: dataset, method, result, backbone, dim, settings, seeds, k, recall and ci in percent,
-source; and of our runs configuration and loss. ``result`` says whose they are and of which epoch.
+Columns: dataset, method, result, backbone, dim, settings, seeds, metric ("R@1", …, "MAP@R"), value
+and ci in percent, source; and of our runs configuration and loss. ``result`` says whose they are
+and of which epoch.
 """
 
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from ..data.presets import BenchmarkExperiment, preset
 from .summaries import confidence_half_width
 
 PUBLISHED = "published"
+MAP_AT_R = "MAP@R"
 PUBLISHED_RECALL = Path(__file__).parents[1] / "data" / "published_recall.csv"
 EPOCHS = {"last": "ours, last epoch", "best": "ours, best epoch (chosen on the test set)"}
 NAMES = {"SOP": "StanfordOnlineProducts"}
@@ -44,7 +47,20 @@ def published() -> pd.DataFrame:
     table = pd.read_csv(PUBLISHED_RECALL, dtype={"dim": "Int64"})
     table["dataset"] = table["dataset"].replace(NAMES)
     table["backbone"] = table["backbone"].fillna("")
+    table["metric"] = [recall_at(k) for k in table.pop("k")]
+    table = table.rename(columns={"recall": "value"})
     return table.assign(result=PUBLISHED, settings="", configuration="", loss="")
+
+
+def recall_at(k: int) -> str:
+    """The name of Recall@K in tables."""
+    return f"R@{k}"
+
+
+def in_order(metrics: Iterable[str]) -> list[str]:
+    """Recall@K by K, then MAP@R, which all of ours have since it was added."""
+    recalls = sorted({int(m.removeprefix("R@")) for m in metrics if m != MAP_AT_R})
+    return [*map(recall_at, recalls), MAP_AT_R]
 
 
 def ours(runs: Path) -> pd.DataFrame:
@@ -55,9 +71,9 @@ def ours(runs: Path) -> pd.DataFrame:
     if len({(row["code"], row["versions"]) for row in rows}) > 1:  # never averaged together
         for row in rows:
             row["settings"] += f", code {row['code'] or 'unknown'}, {row['versions'] or 'unknown'}"
-    keys = [name for name in rows[0] if name not in ("seed", "recall")]
-    groups = pd.DataFrame(rows).groupby(keys, sort=False)["recall"]
-    table = groups.agg(recall="mean", ci=confidence_half_width, seeds="size").reset_index()
+    keys = [name for name in rows[0] if name not in ("seed", "value")]
+    groups = pd.DataFrame(rows).groupby(keys, sort=False)["value"]
+    table = groups.agg(value="mean", ci=confidence_half_width, seeds="size").reset_index()
     return table
 
 
@@ -111,14 +127,21 @@ def _rows(result: dict[str, Any]) -> list[dict[str, Any]]:
             "source": "",
             "code": experiment.code,
             "versions": experiment.versions,
-            "k": int(metric.removeprefix("recall_at_")),
+            "metric": metric,
             "seed": experiment.seed,
-            "recall": 100 * value,
+            "value": 100 * value,
         }
         for epoch, label in EPOCHS.items()
-        for metric, value in result[epoch].items()
-        if metric.startswith("recall_at_")
+        for name, value in result[epoch].items()
+        if (metric := _metric(name)) is not None
     ]
+
+
+def _metric(name: str) -> str | None:
+    """What tables call an entry of a result; None for what they do not show."""
+    if name.startswith("recall_at_"):
+        return recall_at(int(name.removeprefix("recall_at_")))
+    return MAP_AT_R if name == "map_at_r" else None
 
 
 def _backbone(experiment: BenchmarkExperiment) -> str:

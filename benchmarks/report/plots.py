@@ -95,7 +95,7 @@ def plot_dimensions(cells: pd.DataFrame, path: Path) -> None:
 
     ``cells`` as of ``benchmarks.collected``; published results are hollow.
     """
-    ms = cells[(cells["method"] == "MS") & (cells["k"] == 1)].assign(
+    ms = cells[(cells["method"] == "MS") & (cells["metric"] == "R@1")].assign(
         dim=lambda table: table["dim"].astype(float),
         settings=lambda table: (table["backbone"] + ", " + table["settings"]).where(
             table["result"] != "published", ""
@@ -112,7 +112,7 @@ def plot_dimensions(cells: pd.DataFrame, path: Path) -> None:
             line = line.sort_values("dim")
             axes.errorbar(
                 line["dim"],
-                line["recall"],
+                line["value"],
                 yerr=None if result == "published" else line["ci"].fillna(0),
                 label=fill(": ".join(part for part in (settings, result) if part), 120),
                 capsize=3,

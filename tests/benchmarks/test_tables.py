@@ -24,7 +24,7 @@ WHOLE = replace(preset("CUB200", "released"), data="published 0123", weights="sh
 
 
 def write(folder, experiment, recall):
-    row = {"epoch": 1, "iteration": 1, "recall_at_1": recall}
+    row = {"epoch": 1, "iteration": 1, "recall_at_1": recall, "map_at_r": recall / 2}
     result = {
         "experiment": {**experiment.settings(), "seed": experiment.seed},
         "last": row,
@@ -59,6 +59,7 @@ def test_mean_and_interval_over_seeds_and_nothing_else(tmp_path):
         sections["CUB200"], "ours, last epoch", "BN-Inc", "| released, weights aaaa "
     )
     assert "62.0 ± 5.0 (n=3)" in line  # s = 2, t(0.975, 2) = 4.302653
+    assert "31.0 ± 2.5 (n=3)" in line  # MAP@R, half of it here
     for i in range(len(changes)):
         (line,) = lines_with(sections["CUB200"], "ours, last epoch", f"{10 + i}.0 (n=1)")
     (line,) = lines_with(sections["CUB200"], "not the published images", "ours, last epoch")

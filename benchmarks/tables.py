@@ -183,7 +183,7 @@ def _preface(runs: Path) -> list[str]:
     found = environments(runs)
     return [
         "Recall@K and MAP@R in percent on classes that were not trained. Ours: mean ± 95 %",
-        "confidence interval over n seeds (none for one seed). The last epoch is the honest figure;",
+        "confidence interval over n seeds, none for one. The last epoch is the honest figure;",
         "the best one is chosen on the test set, as the released code of the paper does. Published",
         "results are those of their sources and were not reproduced here; – where none is known.",
         "The authors published the configuration of CUB200 only: that of the other sets follows",

@@ -105,7 +105,10 @@ def main(
     workers: Annotated[
         int, typer.Option(min=0, max=1024, help="Processes that load images, per job.")
     ] = 0,
-    output: Annotated[Path, typer.Option(help="Folder for reports and trials.")] = RESULTS,
+    output: Annotated[
+        Path,
+        typer.Option(help="Folder for reports and trials.", show_default="benchmarks/results"),
+    ] = RESULTS,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Train nothing; report what is finished.")
     ] = False,
@@ -238,6 +241,9 @@ def _train_all(tuning: Tuning, folder: Path, root: Path | None, place: Place, jo
         message = "a process that trained was killed (the memory may not suffice for --jobs)"
         typer.echo(f"Error: {message}; the same call goes on", err=True)
         raise typer.Exit(1) from None
+    except (ValueError, ImportError) as error:  # such as an unknown backbone
+        typer.echo(f"Error: {str(error).strip().splitlines()[-1]}", err=True)
+        raise typer.Exit(2) from error
     except KeyboardInterrupt:
         typer.echo("Interrupted: the same command goes on.", err=True)
         raise typer.Exit(130) from None

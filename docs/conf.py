@@ -82,6 +82,11 @@ def copy_notebooks(app: Sphinx) -> None:
             copy.write_text(text, encoding="utf-8")
 
 
+def link_copies(app: Sphinx, name: str, source: list[str]) -> None:
+    """Lead links to notebooks, which hold in the repository, to their pages."""
+    source[0] = source[0].replace("](../notebooks/", "](notebooks/")
+
+
 def skip_aliases(app: Sphinx, what: str, name: str, thing: object, *rest: object) -> bool | None:
     """Leave out the fields of a named tuple of which there is nothing but their number to tell."""
     return True if (thing.__doc__ or "").startswith("Alias for field number") else None
@@ -90,4 +95,5 @@ def skip_aliases(app: Sphinx, what: str, name: str, thing: object, *rest: object
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("builder-inited", copy_notebooks)
+    app.connect("source-read", link_copies)
     app.connect("autodoc-skip-member", skip_aliases)

@@ -62,7 +62,9 @@ Workers = Annotated[
     typer.Option(min=0, max=1024, help="Processes that load images.", show_default="up to 4"),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …", show_default="cuda, else cpu")]
-Output = Annotated[Path, typer.Option(help="Folder of tables and runs.")]
+Output = Annotated[
+    Path, typer.Option(help="Folder of tables and runs.", show_default="in benchmarks/results")
+]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Train again what is finished or interrupted.")
 ]

@@ -118,7 +118,8 @@ def splits_of(
         train = dataset(root, "train", views[0], **options)
         return Data(train, *dataset.evaluation_splits(root, views[1], **options))
     except (ValueError, OSError) as error:
-        raise bad("--root", str(error)) from error
+        option = "--train-share" if str(error).startswith("train_share ") else "--root"
+        raise bad(option, str(error)) from error
 
 
 def check_batch(experiment: BenchmarkExperiment, data: Data) -> None:

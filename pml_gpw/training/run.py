@@ -95,7 +95,8 @@ def train_and_evaluate(
         folder: where ``checkpoints/`` are kept, the logs of PML's record keeper (``logs/`` with
             CSV and SQLite, ``tensorboard/``), and at the end ``result.json``, ``last.pt`` and
             ``best.pt``, the weights of the last and the best evaluation. A folder that holds a
-            training of other settings or labels is refused.
+            training of other settings, labels, or hyper-parameters of loss or miner is refused.
+            The model and what transforms do to images are not compared.
         device: where to compute; a GPU where there is one, else the CPU.
         workers: processes that load images, per process.
         random_views: as of :class:`Trainer`.
@@ -105,7 +106,8 @@ def train_and_evaluate(
         advice: what the error of a damaged file tells its reader to do.
 
     Returns:
-        ``experiment``, the settings; ``data``, what tells other data; ``history``, a row for each
+        ``experiment``, the settings; ``loss_func`` and ``mining_func``, the hyper-parameters of
+        loss and miner; ``data``, what tells other data; ``history``, a row for each
         evaluation with epoch, iteration, ``recall_at_K`` for each K, ``r_precision`` and
         ``map_at_r``; of these ``last`` and ``best``; ``environment``, the versions and the machine.
         All as in ``result.json``.
@@ -147,7 +149,7 @@ def train_and_evaluate(
     metrics = (*(f"recall_at_{k}" for k in kept_ks), "r_precision", "map_at_r")
     checks.one_of("primary_metric", primary_metric, metrics)
     evaluation = Evaluation(test, references, kept_ks, backend, workers)
-    described = _described(experiment, train, test, references)
+    described = _described(experiment, loss, miner, (train, test, references))
     with processes.process_group(where):
         kept = None
         if folder is not None:
@@ -221,11 +223,34 @@ def _labels(dataset: Any) -> str:
     return f"{len(dataset)} {hashlib.sha256(numbers).hexdigest()[:12]}"
 
 
-def _described(experiment: Experiment, *datasets: Any) -> dict[str, Any]:
+RULES = ("weighting", "mining")
+PROGRESS = ("queue_idx",)
+"""What PML records of a memory as a hyper-parameter and is none."""
+
+
+def _hyperparameters(module: nn.Module | None) -> str | None:
+    """The classes of a loss or miner and of its parts, with what PML records of them."""
+    if module is None:
+        return None
+    texts = []
+    for place, part in module.named_modules():
+        names = [*RULES, *(n for n in getattr(part, "_record_these", []) if n not in PROGRESS)]
+        values = [f"{n}={getattr(part, n)!r}" for n in names if hasattr(part, n)]
+        texts.append(f"{place and f'{place}: '}{type(part).__name__}({', '.join(values)})")
+    return "; ".join(texts)
+
+
+def _described(
+    experiment: Experiment, loss: nn.Module, miner: nn.Module | None, datasets: Iterable[Any]
+) -> dict[str, Any]:
     """What a training is one of, as it comes back from a JSON file."""
-    data = [None if dataset is None else _labels(dataset) for dataset in datasets]
-    settings = {**experiment.settings(), "seed": experiment.seed}
-    plain: dict[str, Any] = json.loads(json.dumps({"experiment": settings, "data": data}))
+    described = {
+        "experiment": {**experiment.settings(), "seed": experiment.seed},
+        "loss_func": _hyperparameters(loss),
+        "mining_func": _hyperparameters(miner),
+        "data": [None if dataset is None else _labels(dataset) for dataset in datasets],
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(described))
     return plain
 
 
@@ -265,11 +290,12 @@ def _resume(kept: Kept, experiment: Experiment, parts: Parts) -> tuple[History, 
 
 
 def _refuse_another(kept: Kept, found: Mapping[str, Any]) -> None:
-    """Raise a ValueError where the folder holds a training of other settings or data."""
+    """Raise a ValueError where the folder holds another training."""
     theirs, ours = (
-        {**described["experiment"], "data": described["data"]}
+        {**described["experiment"], **{n: described.get(n) for n in kept.described}}
         for described in (found, kept.described)
     )
+    del theirs["experiment"], ours["experiment"]
     for name in {**theirs, **ours}:
         if theirs.get(name) != ours.get(name):
             raise ValueError(

@@ -151,6 +151,9 @@ def test_a_folder_changes_nothing_and_is_read_when_it_is_finished(tmp_path, monk
         ({"experiment": Experiment(batch=40, seed=3)}, "with iterations 6, not 3000"),
         ({"train": Clusters(1, classes=9)}, "with data"),
         ({"test": Clusters(1, classes=9)}, "with data"),
+        ({"loss": MSWeightedLoss(beta=7)}, "with loss_func"),
+        ({"miner": MSMiner(0.7)}, "with mining_func"),
+        ({"loss": losses.ContrastiveLoss()}, "with loss_func"),
     ],
 )
 def test_a_folder_of_another_training_is_refused(tmp_path, is_finished, options, message):

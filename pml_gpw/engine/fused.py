@@ -3,8 +3,8 @@
 Shapes: N anchors, M references, C rows of a chunk.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ def fused_rows(
     if not is_to_be_fused(fused, device):
         return None
     template = rows_of_labels if isinstance(pairs, LabelPairs) else _rows_of_masks
-    is_random = mining is not None and mining.is_random
+    rules, must = (weighting, mining), fused is True
 
     def rows_of(sim: Tensor, anchors: slice, origin: Origin) -> FusedRows:
         if sim.numel() == 0:
@@ -72,15 +72,33 @@ def fused_rows(
             self_index = given[0].new_full((len(sim),), -1, dtype=torch.int64)
         else:
             self_index = pairs.self_index[anchors]
-        # Without what they are views of, whose sizes would make other graphs.
-        tensors = (tensor.data.contiguous() for tensor in (sim, *given, self_index))
-        key = origin.key if is_random else None
-        number = origin.first_anchor + anchors.start + FIRST
-        function = compiled_function(template, weighting, mining, sim)
-        rows: FusedRows = function((*tensors, key, number, weighting, mining), fused is True)
+        tensors = sim, *given, self_index
+        rows: FusedRows = call_compiled(template, tensors, rules, origin, anchors.start, must)
         return rows
 
     return rows_of
+
+
+def call_compiled(
+    template: Any,
+    tensors: Sequence[Tensor],
+    rules: tuple[PairWeighting, PairMining | None],
+    origin: Origin,
+    first_anchor: int,
+    must: bool,
+) -> Any:
+    """What a template, compiled, makes of tensors; the first of them has a row for each anchor.
+
+    ``first_anchor``: the number of the first one after that of ``origin``.
+    Errors: :class:`~pml_gpw.engine.compiled.CannotFuse` where it ``must`` be compiled and cannot.
+    """
+    weighting, mining = rules
+    # Without what they are views of, whose sizes would make other graphs.
+    plain = [tensor.data.contiguous() for tensor in tensors]
+    key = origin.key if mining is not None and mining.is_random else None
+    number = origin.first_anchor + first_anchor + FIRST
+    function = compiled_function(template, weighting, mining, tensors[0])
+    return function((*plain, key, number, weighting, mining), must)
 
 
 def rows_of_labels(

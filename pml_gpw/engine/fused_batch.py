@@ -12,8 +12,8 @@ from torch import Tensor
 from ..mining import PairMining
 from ..weightings import PairWeighting
 from .chunks import StreamedBatch
-from .compiled import compiled_function, is_to_be_fused
-from .fused import FIRST, rows_of_labels
+from .compiled import is_to_be_fused
+from .fused import call_compiled, rows_of_labels
 from .label_pairs import LabelPairs
 from .unit_rows import UnitRows, normalized
 
@@ -45,21 +45,16 @@ def fused_batch(streamed: StreamedBatch, weighting: PairWeighting) -> FusedBatch
     >>> fused_batch(streamed, Constant()) is None
     True
     """
-    x, pairs, mining = streamed.x, streamed.pairs, streamed.mining
+    x, pairs = streamed.x, streamed.pairs
     if not (isinstance(pairs, LabelPairs) and streamed.normalized and streamed.y is x):
         return None
     if pairs.self_index is None or min(x.shape) < 2 or streamed.chunk_size < len(x):
         return None
     if not is_to_be_fused(streamed.plan.fused, x.device):
         return None
-    is_random = mining is not None and mining.is_random
-    labels = pairs.labels, pairs.reference_labels
-    tensors = (tensor.data.contiguous() for tensor in (x, *labels, pairs.self_index))
-    key = streamed.origin.key if is_random else None
-    number = streamed.origin.first_anchor + FIRST
-    function = compiled_function(_batch_of_labels, weighting, mining, x)
-    must = streamed.plan.fused is True
-    batch: FusedBatch = function((*tensors, key, number, weighting, mining), must)
+    tensors = x, pairs.labels, pairs.reference_labels, pairs.self_index
+    rules, must = (weighting, streamed.mining), streamed.plan.fused is True
+    batch: FusedBatch = call_compiled(_batch_of_labels, tensors, rules, streamed.origin, 0, must)
     return batch
 
 

@@ -40,5 +40,6 @@ def warm_up(
             rows(sim, slice(0, n), origin)
             if n == m:
                 x = sim[:, : n // 2].contiguous()
-                batch = StreamedBatch(x, x, pairs, mining, origin, Plan(fused=True), True, True)
+                plan = Plan(fused=True)
+                batch = StreamedBatch(x, x, pairs, mining, origin, plan, normalized=True)
                 fused_batch(batch, weighting)

@@ -1,6 +1,5 @@
 """One training from its settings to its result, which a kill at any moment does not change."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +20,7 @@ from .environment import device_name, environment
 from .experiment import Experiment
 from .file_errors import reading_file
 from .files import write_atomically
+from .identity import describe, refuse_another
 from .results import RESULT, finished
 from .trainer import Trainer, tf32
 
@@ -149,14 +149,14 @@ def train_and_evaluate(
     metrics = (*(f"recall_at_{k}" for k in kept_ks), "r_precision", "map_at_r")
     checks.one_of("primary_metric", primary_metric, metrics)
     evaluation = Evaluation(test, references, kept_ks, backend, workers)
-    described = _described(experiment, loss, miner, (train, test, references))
+    described = describe(experiment, loss, miner, (train, test, references))
     with processes.process_group(where):
         kept = None
         if folder is not None:
             kept = Kept(Path(folder), Checkpoints(folder, advice=advice), described)
             result = processes.read_by_first(lambda: finished(Path(folder), advice))
             if result is not None:
-                _refuse_another(kept, result)
+                refuse_another(kept.folder, result, kept.described)
                 return result
         for module in (*parts["models"].values(), *parts["loss_funcs"].values()):
             module.to(where)
@@ -214,46 +214,6 @@ def _checked_ks(test: Any, references: Any, ks: Iterable[int] | None) -> tuple[i
     return tuple(k for k in getattr(test, "ks", KS) if k <= most)
 
 
-def _labels(dataset: Any) -> str:
-    """The number of items, and a digest of the labels where there are labels."""
-    labels = getattr(dataset, "labels", None)
-    if labels is None:
-        return f"{len(dataset)}"
-    numbers = torch.as_tensor(labels).cpu().to(torch.int64).numpy().tobytes()
-    return f"{len(dataset)} {hashlib.sha256(numbers).hexdigest()[:12]}"
-
-
-RULES = ("weighting", "mining")
-PROGRESS = ("queue_idx",)
-"""What PML records of a memory as a hyper-parameter and is none."""
-
-
-def _hyperparameters(module: nn.Module | None) -> str | None:
-    """The classes of a loss or miner and of its parts, with what PML records of them."""
-    if module is None:
-        return None
-    texts = []
-    for place, part in module.named_modules():
-        names = [*RULES, *(n for n in getattr(part, "_record_these", []) if n not in PROGRESS)]
-        values = [f"{n}={getattr(part, n)!r}" for n in names if hasattr(part, n)]
-        texts.append(f"{place and f'{place}: '}{type(part).__name__}({', '.join(values)})")
-    return "; ".join(texts)
-
-
-def _described(
-    experiment: Experiment, loss: nn.Module, miner: nn.Module | None, datasets: Iterable[Any]
-) -> dict[str, Any]:
-    """What a training is one of, as it comes back from a JSON file."""
-    described = {
-        "experiment": {**experiment.settings(), "seed": experiment.seed},
-        "loss_func": _hyperparameters(loss),
-        "mining_func": _hyperparameters(miner),
-        "data": [None if dataset is None else _labels(dataset) for dataset in datasets],
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(described))
-    return plain
-
-
 def _add_optimizers(parts: Parts, experiment: Experiment) -> None:
     """Adam and its schedule for each part that has something to train."""
     rates = dict.fromkeys(parts["models"], experiment.learning_rate)
@@ -276,7 +236,7 @@ def _resume(kept: Kept, experiment: Experiment, parts: Parts) -> tuple[History, 
     with reading_file(kept.checkpoints.folder, kept.checkpoints.advice):
         if state.keys() != {*parts, *kept.described, "history", "epoch"}:
             raise ValueError(f"the state of something else: {sorted(state)}")
-    _refuse_another(kept, state)
+    refuse_another(kept.folder, state, kept.described)
     with reading_file(kept.checkpoints.folder, kept.checkpoints.advice):
         history, done = state["history"], state["epoch"]
         stops = enumerate(experiment.stops[:done], start=1)
@@ -287,21 +247,6 @@ def _resume(kept: Kept, experiment: Experiment, parts: Parts) -> tuple[History, 
             for name, item in items.items():
                 item.load_state_dict(state[kind][name])
     return history, done
-
-
-def _refuse_another(kept: Kept, found: Mapping[str, Any]) -> None:
-    """Raise a ValueError where the folder holds another training."""
-    theirs, ours = (
-        {**described["experiment"], **{n: described.get(n) for n in kept.described}}
-        for described in (found, kept.described)
-    )
-    del theirs["experiment"], ours["experiment"]
-    for name in {**theirs, **ours}:
-        if theirs.get(name) != ours.get(name):
-            raise ValueError(
-                f"folder must be that of the same training, got {kept.folder} with {name} "
-                f"{theirs.get(name)!r}, not {ours.get(name)!r}: give another folder, or remove it"
-            )
 
 
 def _logs(kept: Kept | None) -> tuple[Any, Any]:

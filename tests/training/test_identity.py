@@ -1,0 +1,63 @@
+"""What tells a training from others is the same in another process, and after a training."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pytorch_metric_learning.losses import MarginLoss, NTXentLoss
+
+from pml_gpw import GPWLoss, MSMiner, MSWeightedLoss
+from pml_gpw.losses import CrossBatchMemory
+from pml_gpw.training import Experiment
+from pml_gpw.training.identity import describe
+from pml_gpw.weightings import PairWeighting, PairWeights
+
+
+@dataclass(frozen=True)
+class Weighing(PairWeighting):
+    """A user's own with a function, whose repr has an address."""
+
+    of_similarity: Callable[[torch.Tensor], torch.Tensor] = lambda sim: sim.exp()
+
+    def weigh(self, pos, neg):
+        return PairWeights(self.of_similarity(-pos.sim), self.of_similarity(neg.sim))
+
+
+def described(loss, miner=None):
+    found = describe(Experiment(), loss, miner, [])
+    return found["loss_func"], found["mining_func"]
+
+
+def test_hyperparameters_of_ours_and_of_pml_count():
+    assert described(MSWeightedLoss(beta=50)) == described(MSWeightedLoss(beta=50))
+    assert described(MSWeightedLoss(beta=50)) != described(MSWeightedLoss(beta=51))
+    assert described(MSWeightedLoss(), MSMiner(0.1)) != described(MSWeightedLoss(), MSMiner(0.2))
+    assert described(NTXentLoss(temperature=0.1)) != described(NTXentLoss(temperature=0.2))
+    memories = [CrossBatchMemory(MSWeightedLoss(beta=b), 4, 20) for b in (50, 51)]
+    assert described(memories[0]) != described(memories[1])
+
+
+def test_what_training_changes_does_not_count():
+    x, labels = torch.randn(8, 4), torch.arange(8) // 2
+    memory = CrossBatchMemory(MSWeightedLoss(), 4, 20)
+    before = described(memory)
+    memory(x, labels)
+    assert described(memory) == before
+    margin = MarginLoss(learn_beta=True, num_classes=4)
+    before = described(margin)
+    with torch.no_grad():
+        margin.beta += 1
+    assert described(margin) == before
+
+
+def test_it_is_the_same_in_another_process():
+    code = (
+        "from tests.training.test_identity import *; print(described(GPWLoss(Weighing())), end='')"
+    )
+    command, root = [sys.executable, "-W", "ignore", "-c", code], Path(__file__).parents[2]
+    other = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert other == str(described(GPWLoss(Weighing())))
+    assert "Weighing(of_similarity=<function" in other

@@ -13,7 +13,7 @@ import pytest
 import pml_gpw
 
 PACKAGE = Path(pml_gpw.__file__).parent
-ROOMS = sorted(
+SUBPACKAGES = sorted(
     ".".join(["pml_gpw", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(
         ".__init__"
     )
@@ -25,11 +25,11 @@ PLAIN_NAMES = {"VARIANTS"}  # values that say what they are
 
 
 def public_objects():
-    for room in ROOMS:
-        module = importlib.import_module(room)
+    for subpackage in SUBPACKAGES:
+        module = importlib.import_module(subpackage)
         for name in module.__all__:
             if name not in PLAIN_NAMES:
-                yield f"{room}.{name}", getattr(module, name)
+                yield f"{subpackage}.{name}", getattr(module, name)
 
 
 @pytest.mark.parametrize(

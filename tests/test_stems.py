@@ -1,4 +1,4 @@
-"""One stem everywhere: ``tests/<room>/test_<file>.py`` tests ``pml_gpw/<room>/<file>.py``."""
+"""One stem everywhere: ``tests/<folder>/test_<file>.py`` tests ``pml_gpw/<folder>/<file>.py``."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pml_gpw
 TESTS = Path(__file__).parent
 PACKAGE, BENCHMARKS = (Path(module.__file__).parent for module in (pml_gpw, benchmarks))
 WITHOUT_A_STEM = {
-    # what all files of a room promise
+    # what all files of a folder promise
     "weightings/test_contract.py",
     "mining/test_contract.py",
     "losses/test_threads.py",
@@ -22,7 +22,7 @@ WITHOUT_A_STEM = {
     "datasets/test_image_datasets.py",
     # published results against the page that shows them
     "benchmarks/test_published.py",
-    # the rooms of benchmarks/
+    # the folders of benchmarks/
     "benchmarks/test_layout.py",
     # the script of the documentation
     "training/test_from_the_wheel.py",
@@ -33,14 +33,14 @@ WITHOUT_A_STEM = {
     # the repository rather than the package
     "test_bounds.py",
     "test_docstrings.py",
-    "test_rooms.py",
+    "test_imports.py",
     "test_stems.py",
     "test_readme.py",
     "test_notebooks.py",
 }
 FOLDERS_WITHOUT_A_ROOM = {
     "docs",  # the documentation site
-    "host",  # several rooms against PML, see its __init__.py
+    "host",  # several subpackages against PML, see its __init__.py
 }
 FILES = [
     path.relative_to(TESTS)

@@ -1,4 +1,4 @@
-"""The door: the arguments of a call, checked once and resolved into a batch of pairs.
+"""The arguments of a call, checked once and resolved into a batch of pairs.
 
 Shapes: N anchors, M references, D dims.
 """

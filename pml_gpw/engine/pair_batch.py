@@ -34,8 +34,8 @@ class AnchorLosses(NamedTuple):
 class PairBatch:
     """Anchors, references and the pairs between them, resolved and checked.
 
-    It is made once a call, at the door, and never changes. To functions that take an index tuple
-    of pytorch-metric-learning the batch is one: a sequence of (a1, p, a2, n).
+    It is made once a call, before anything is computed, and never changes. To functions that take
+    an index tuple of pytorch-metric-learning the batch is one: a sequence of (a1, p, a2, n).
 
     Args:
         anchors: (N, D) embeddings in at least float32.

@@ -1,6 +1,6 @@
 """What pytorch-metric-learning (PML) asks of its losses, miners and reducers.
 
-Arguments, distances, recorded names and state: the only room that knows PML's private contract.
+Arguments, distances, recorded names and state: the only part that knows PML's private contract.
 """
 
 from .arguments import one_of_both, pair_batch, pml_arguments, random_rules_of

@@ -1,4 +1,4 @@
-"""The rooms of benchmarks/: imports run downward, and reading a result imports no trainer."""
+"""The folders of benchmarks/: imports run downward, and reading a result imports no trainer."""
 
 import ast
 import subprocess
@@ -31,10 +31,10 @@ def imported(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HERE)))
 def test_imports_run_downward(path):
-    room = path.parent.name if path.parent != HERE else None
-    allowed = {*BELOW, *(p.stem for p in HERE.glob("*.py"))} if room is None else BELOW[room]
+    folder = path.parent.name if path.parent != HERE else None
+    allowed = {*BELOW, *(p.stem for p in HERE.glob("*.py"))} if folder is None else BELOW[folder]
     for names in imported(path):
-        assert names[0] == room or names[0] in allowed, f"{room or 'a command'}: {names}"
+        assert names[0] == folder or names[0] in allowed, f"{folder or 'a command'}: {names}"
 
 
 def test_the_rooms_are_at_most_twelve_with_the_commands():

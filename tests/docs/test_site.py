@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from ..test_docstrings import ROOMS
+from ..test_docstrings import SUBPACKAGES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -79,17 +79,17 @@ def test_the_site(tmp_path):
     assert list(scripts_and_styles_from_elsewhere(html)) == []
     documented = {id(thing) for thing in documented_objects(html)}
     assert len(documented) > 80
-    for room in ROOMS:
-        module = importlib.import_module(room)
+    for subpackage in SUBPACKAGES:
+        module = importlib.import_module(subpackage)
         missing = [name for name in module.__all__ if id(getattr(module, name)) not in documented]
-        assert missing == [], f"{room}: no page of docs/api has these"
+        assert missing == [], f"{subpackage}: no page of docs/api has these"
 
 
 def test_every_public_module_has_a_page():
     pages = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
     listed = set(re.findall(r"^\.\. automodule:: (\S+)$", pages, flags=re.MULTILINE))
     elsewhere = {"pml_gpw", "pml_gpw.datasets.glyphs"}  # their names are those of other modules
-    assert set(ROOMS) - listed - elsewhere == set()
+    assert set(SUBPACKAGES) - listed - elsewhere == set()
 
 
 def test_a_broken_link_is_noticed(tmp_path):

@@ -1,6 +1,6 @@
-"""What looking at pair weights costs, and the pictures of it in the README.
+"""What it costs to see the pair weights, and pictures of them.
 
-python -m benchmarks.microscope --help
+python -m benchmarks.pair_weight_cost --help
 """
 
 import copy
@@ -46,13 +46,14 @@ def main(
     output_folder(output)
     table = pd.DataFrame([*_cost_of_pair_weights(seconds), _cost_of_recording(seconds)])
     text = (
-        "### What looking costs\n\n"
-        f"`pair_weights` of {SIZE:,} embeddings against forward and backward of the loss itself; a "
-        f"training step on Glyphs with a record every {EVERY} iterations against one without. "
+        "### What pair weights cost\n\n"
+        f"`pair_weights` of {SIZE:,} embeddings beside forward and backward of the loss alone; "
+        f"{EVERY} training steps on Glyphs that `PairWeightRecorder` reads once, beside {EVERY} "
+        "without it. "
         f"Medians, in turns.\n\n{table.to_markdown(index=False, floatfmt='.3g')}\n\n"
         f"{environment()}\n"
     )
-    save(output, {"microscope.md": text, "microscope.csv": table.to_csv(index=False)})
+    save(output, {"pair-weight-cost.md": text, "pair-weight-cost.csv": table.to_csv(index=False)})
     history, x, y = _train(iterations)
     pictures: dict[str, Callable[[Path], None]] = {
         "weights-in-training.png": partial(_training_curves, history),
@@ -114,8 +115,8 @@ def _row(what: str, steps: dict[str, Callable[[], Marks]], seconds: float) -> di
     times = {name: t.summary() for name, t in time_in_turns(steps, seconds).items()}
     return {
         "what": what,
-        "without, ms": times["without"]["ms"],
-        "with, ms": times["with"]["ms"],
+        "step alone, ms": times["without"]["ms"],
+        "with pair weights, ms": times["with"]["ms"],
         "ratio": times["with"]["ms"] / times["without"]["ms"],
     }
 

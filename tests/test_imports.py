@@ -10,7 +10,7 @@ import pytest
 import pml_gpw
 
 PACKAGE = Path(pml_gpw.__file__).parent
-ALLOWED = {  # room → rooms of the package that it may import
+ALLOWED = {  # subpackage → subpackages of the package that it may import
     "value_checks": set(),
     "checks": {"value_checks"},
     "precision": set(),
@@ -72,7 +72,7 @@ PURE_TORCH = {
     "gradient_caching",
     "backbones",
 }
-NEED_PML = {  # of rooms whose other files need no pytorch-metric-learning
+NEED_PML = {  # of subpackages whose other files need no pytorch-metric-learning
     "evaluation": {"calculator.py", "knn.py", "model_recall.py"},
     "analysis": {
         "__init__.py",
@@ -89,7 +89,7 @@ INTEGRATIONS = [
 ]
 
 
-def room_of(path):
+def subpackage_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -107,13 +107,15 @@ def imports_of(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_run_downward(path):
-    room = room_of(path)
+    subpackage = subpackage_of(path)
     for module in imports_of(path):
         top, *rest = module.split(".")
         if top == "pml_gpw":
-            assert rest[0] == room or rest[0] in ALLOWED[room], f"{room} imports {module}"
-        if room in PURE_TORCH or path.name not in NEED_PML.get(room, {path.name}):
-            assert top != "pytorch_metric_learning", f"{room} imports {module}"
+            assert rest[0] == subpackage or rest[0] in ALLOWED[subpackage], (
+                f"{subpackage} imports {module}"
+            )
+        if subpackage in PURE_TORCH or path.name not in NEED_PML.get(subpackage, {path.name}):
+            assert top != "pytorch_metric_learning", f"{subpackage} imports {module}"
 
 
 def test_the_walk_sees_imports():

@@ -1,6 +1,6 @@
 """Which similarities does each loss use? Table 1 of the paper, measured.
 
-python -m benchmarks.usage --help
+python -m benchmarks.similarity_usage --help
 """
 
 from pathlib import Path

@@ -4,7 +4,6 @@ python -m benchmarks.paper --help
 """
 
 import shlex
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,7 +39,6 @@ BACKENDS = ("auto", "faiss", "torch")
 def main(
     context: typer.Context,
     dataset: Annotated[str, typer.Argument(help=f"One of: {', '.join(DATASETS)}.")],
-    root: Annotated[Path, typer.Option(help="Folder of the data set.")],
     weights: Annotated[
         str,
         typer.Option(
@@ -48,6 +46,7 @@ def main(
             f"{PUBLISHED}), 'pretrained' (the library downloads its own) or 'random'."
         ),
     ],
+    root: options.Root = None,
     configuration: Annotated[
         str,
         typer.Option(

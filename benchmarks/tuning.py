@@ -52,10 +52,7 @@ DECISIVE = (balanced, contenders, folds, runs, scoring, search_spaces, studies, 
 @command
 def main(
     dataset: Annotated[str, typer.Option(help=f"One of: {', '.join(DATASETS)}.")] = "Glyphs",
-    root: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the data set.", show_default="for Glyphs, the user's cache"),
-    ] = None,
+    root: options.Root = None,
     configuration: Annotated[
         str, typer.Option(help=f"What is trained, one of: {', '.join(CONFIGURATIONS)}.")
     ] = "small",

@@ -20,6 +20,10 @@ Losses = Annotated[
     str,
     typer.Option(help=f"all, or comma-separated out of: {', '.join(CONTENDERS)}. SNP is MS."),
 ]
+Root = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the data set.", show_default="for Glyphs, the user's cache"),
+]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs of each loss, with seeds 0, 1, ….")]
 Backbone = Annotated[
     str, typer.Option(help="small_cnn, bn_inception, timm/<model> or torchvision/<model>.")

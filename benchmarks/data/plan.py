@@ -18,6 +18,8 @@ from .datasets import DATASETS, Data
 from .faults import bad, integers, usable_device
 from .presets import CONFIGURATIONS, BenchmarkExperiment, preset
 
+GLYPHS_FILE = "glyphs.cache"
+
 HERE = Path(__file__).parents[1]
 DECISIVE = (HERE / "data" / "contenders.py", HERE / "measure" / "runs.py")
 """The files here on which results depend."""
@@ -107,6 +109,7 @@ def splits_of(
     experiment: BenchmarkExperiment, root: Path | None, train_share: float | None = None
 ) -> Data:
     """The splits of a data set; ``train_share`` of the classes of an image folder."""
+    _check_root(experiment.dataset, root)
     dataset, views = DATASETS[experiment.dataset], (None, None)
     options = {} if train_share is None else {"train_share": train_share}
     if options and dataset is not ImageFolder:
@@ -120,6 +123,20 @@ def splits_of(
     except (ValueError, OSError) as error:
         option = "--train-share" if str(error).startswith("train_share ") else "--root"
         raise bad(option, str(error)) from error
+
+
+def _check_root(dataset: str, root: Path | None) -> None:
+    """Refuse a folder that Glyphs would write its images into, beside what is there, or none."""
+    if dataset != "Glyphs" and root is None:
+        raise bad("--root", f"must be given for {dataset}")
+    if dataset == "Glyphs" and root is not None and root.is_dir():
+        there = {path.name for path in root.iterdir()}
+        if there and GLYPHS_FILE not in there:
+            raise bad(
+                "--root",
+                f"must be an empty folder, or one with {GLYPHS_FILE}, for Glyphs, which keeps its "
+                f"images there, got {str(root)!r}; pictures of yours are --dataset ImageFolder",
+            )
 
 
 def check_batch(experiment: BenchmarkExperiment, data: Data) -> None:

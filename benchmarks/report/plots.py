@@ -7,6 +7,8 @@ from textwrap import fill
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pml_gpw.analysis.colours import DARK, LIGHT, MIDDLE
+
 
 def plot_recall(summary: pd.DataFrame, title: str, path: Path) -> None:
     """Recall@1 of each loss, mean and 95 % confidence interval, saved as PNG."""
@@ -18,8 +20,8 @@ def plot_recall(summary: pd.DataFrame, title: str, path: Path) -> None:
         range(len(rows)),
         xerr=100 * rows["recall_at_1_ci"].fillna(0),
         fmt="o",
-        color="black",
-        ecolor="0.5",
+        color=DARK,
+        ecolor=LIGHT,
         capsize=3,
     )
     axes.set_yticks(range(len(rows)), rows["loss"])
@@ -84,9 +86,9 @@ def plot_counts(rows: pd.DataFrame, path: Path) -> None:
 
 
 def _styles() -> list[dict[str, str]]:
-    """Lines that are told apart in grey."""
-    kinds = [("0.0", "o", "-"), ("0.0", "s", "--"), ("0.0", "X", ":"), ("0.45", "^", "-")]
-    kinds += [("0.45", "v", "--"), ("0.45", "P", ":"), ("0.7", "D", "-"), ("0.7", "", "-.")]
+    """Lines that are told apart by more than their colours."""
+    kinds = [(DARK, "o", "-"), (DARK, "s", "--"), (DARK, "X", ":"), (MIDDLE, "^", "-")]
+    kinds += [(MIDDLE, "v", "--"), (MIDDLE, "P", ":"), (LIGHT, "D", "-"), (LIGHT, "", "-.")]
     return [{"color": c, "marker": m, "linestyle": line} for c, m, line in kinds]
 
 

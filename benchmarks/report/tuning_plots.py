@@ -1,4 +1,4 @@
-"""Figures of a tuning; in grey, told apart by shape and filling."""
+"""Figures of a tuning; told apart by shape and filling as well as by colour."""
 
 import math
 from pathlib import Path
@@ -7,10 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pml_gpw.analysis.colours import DARK, FIELD, LIGHT, MIDDLE
+
 from ..data.search_spaces import SYMBOLS
 
 METRICS = {"recall_at_1": "Recall@1", "map_at_r": "MAP@R"}
-COLOURS = {"default": ("0.5", "white"), "tuned": ("black", "black")}
+COLOURS = {"default": (MIDDLE, "white"), "tuned": (DARK, DARK)}
 """Of lines and of the inside of markers."""
 OFFSETS = {"default": -0.14, "tuned": 0.14}
 
@@ -59,10 +61,10 @@ def plot_trials(trials: pd.DataFrame, path: Path) -> None:
     for axes, name in zip(panels, tuned, strict=False):
         group = trials[trials["row"] == name]
         number, value = group["trial"] + 1, 100 * group["map_at_r"]
-        axes.plot(number, value, ".", color="0.6", label="trial")
-        axes.step(number, value.cummax(), color="black", where="post", label="best so far")
+        axes.plot(number, value, ".", color=LIGHT, label="trial")
+        axes.step(number, value.cummax(), color=DARK, where="post", label="best so far")
         first = value.iloc[0]
-        axes.axhline(first, color="0.3", linestyle=":", label="defaults (first trial)")
+        axes.axhline(first, color=MIDDLE, linestyle=":", label="defaults (first trial)")
         axes.set_title(name, loc="left", fontsize="medium")
         axes.grid(color="0.92")
         axes.spines[["top", "right"]].set_visible(False)
@@ -81,7 +83,7 @@ def plot_importances(parameters: pd.DataFrame, path: Path) -> None:
     axes = figure.subplots()
     table = known.pivot_table("importance", "row", "parameter").reindex(index=rows, columns=names)
     if len(rows):
-        axes.imshow(table.to_numpy(float), cmap="Greys", vmin=0, vmax=1, aspect="auto")
+        axes.imshow(table.to_numpy(float), cmap=FIELD, vmin=0, vmax=1, aspect="auto")
     for i, j in ((i, j) for i in range(len(rows)) for j in range(len(names))):
         value = table.iloc[i, j]
         if value == value:

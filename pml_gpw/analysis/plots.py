@@ -1,7 +1,7 @@
 """Pictures of pair weights. Each takes a matplotlib ``Axes`` or makes one, and returns it.
 
 They need matplotlib: ``pip install "pml-gpw[plots]"``. Lines differ by dashes and markers as well
-as by shade, so that they read in grey.
+as by colour, so that they read in grey.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .. import checks
 from ..pml import pair_batch
+from .colours import DARK, FIELD, LIGHT, MIDDLE
 from .pair_weight_table import PairWeightTable
 from .pair_weights import pair_weights
 from .similarity_gradient import check_loss, distances_of, similarity_gradient
@@ -112,7 +113,7 @@ def plot_batch(table: PairWeightTable, what: str = "weight", ax: "Axes | None" =
     ax = _axes(ax)
     rows, columns = table.labels.argsort(stable=True), table.ref_labels.argsort(stable=True)
     image = ax.imshow(
-        shown[what][rows][:, columns].cpu().numpy(), cmap="Greys", interpolation="nearest"
+        shown[what][rows][:, columns].cpu().numpy(), cmap=FIELD, interpolation="nearest"
     )
     ax.figure.colorbar(image, ax=ax, shrink=0.8, label=what)
     ax.set(xlabel="other, by class", ylabel="anchor, by class")
@@ -135,15 +136,15 @@ def plot_histogram(
     edges = torch.linspace(
         float(table.similarity.min()), float(table.similarity.max()) + 1e-6, BINS + 1
     )
-    shades = {"positive": (table.positives, "0.75"), "negative": (table.negatives, "0.25")}
-    for name, (mask, shade) in shades.items():
+    sides = {"positive": (table.positives, LIGHT), "negative": (table.negatives, DARK)}
+    for name, (mask, colour) in sides.items():
         weights = table.weights[mask] if weighted else torch.ones_like(table.weights[mask])
         total = float(weights.sum())
         ax.hist(
             table.similarity[mask].cpu().numpy(),
             bins=edges.tolist(),
             weights=(weights / total if total > 0 else weights).cpu().numpy(),
-            color=shade,
+            color=colour,
             alpha=0.7,
             label=name,
         )
@@ -219,7 +220,7 @@ def _tidy(ax: "Axes") -> "Axes":
 
 
 def _styles(markers: bool = True) -> Iterator[dict[str, Any]]:
-    shades, dashes, points = ("0.0", "0.45", "0.7"), ("-", "--", ":", "-."), "os^Dv<>P"
+    colours, dashes, points = (DARK, MIDDLE, LIGHT), ("-", "--", ":", "-."), "os^Dv<>P"
     for i in range(STYLES):
-        style = {"color": shades[i % 3], "linestyle": dashes[i % 4], "linewidth": 1.6}
+        style = {"color": colours[i % 3], "linestyle": dashes[i % 4], "linewidth": 1.6}
         yield {**style, "marker": points[i % 8], "markersize": 4} if markers else style

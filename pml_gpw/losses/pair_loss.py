@@ -92,6 +92,10 @@ class PairLoss(CheckedParts, BaseMetricLossFunction):
     def get_default_distance(self) -> BaseDistance:
         return CosineSimilarity()
 
+    def pass_silently(self) -> None:
+        """Say nothing of batches without pairs from now on: of a copy that is experimented with."""
+        self._warned_of_no_pairs = True
+
     def warn_of_no_pairs(self, reason: str) -> None:
         """Say that a batch has nothing to weigh; once per loss object."""
         if self._warned_of_no_pairs:

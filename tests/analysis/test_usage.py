@@ -1,6 +1,9 @@
 """Which similarities are used, measured: where the definition leaves no doubt."""
 
+import warnings
+
 import pytest
+import torch
 from pytorch_metric_learning import distances, losses
 from pytorch_metric_learning.reducers import SumReducer
 
@@ -68,3 +71,12 @@ def test_a_loss_is_left_as_it_was():
 def test_a_distance_is_a_negated_similarity(loss, expected):
     loss.reducer = SumReducer()
     assert str(similarity_usage(loss)) == expected
+
+
+def test_probes_that_mining_leaves_without_pairs_pass_silently():
+    loss = MSLoss(beta=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert str(similarity_usage(loss)) == "SNP / SNP"
+    with pytest.warns(UserWarning, match="no pairs to weigh"):  # the loss itself still warns
+        loss(torch.eye(2), torch.tensor([0, 1]))

@@ -61,8 +61,9 @@ def report(folder: Path) -> str:
 
 
 def summary(export: Export) -> pd.DataFrame:
-    """A line for each row and kind of parameters: seeds, mean and half-width of each metric, and
-    the objective on the folds: of the defaults, or the best of the first ten and of all trials."""
+    """A line for each row and kind of parameters: seeds, mean and half-width of each metric, the
+    same of its differences to that of SNP, paired by seed, and the objective on the folds: of the
+    defaults, or the best of the first ten and of all trials."""
     lines = []
     for row, kind in product(export.settings["rows"], KINDS):
         tests = _tests(export, row, kind)
@@ -71,6 +72,10 @@ def summary(export: Export) -> pd.DataFrame:
         for metric in METRICS:
             values = tests[metric].dropna()
             line |= {metric: values.mean(), f"{metric}_ci": confidence_half_width(values)}
+        if row != CONTROLLED and CONTROLLED in export.settings["rows"]:
+            for metric, found in _less(export, row, CONTROLLED, kind).items():
+                line[f"{metric}_less"] = found.mean()
+                line[f"{metric}_less_ci"] = confidence_half_width(found)
         trials = export.trials_of(row)
         chosen = {"validation_of_10": trials[:RANDOM_TRIALS], "validation": trials}
         if kind == "default":
@@ -92,11 +97,9 @@ def differences(export: Export) -> pd.DataFrame:
         if not {row, without} <= set(export.settings["rows"]):
             continue
         for kind in KINDS:
-            one, other = (_tests(export, r, kind).set_index("seed") for r in (row, without))
             line: dict[str, Any] = {"letter": letter, "row": row, "without": without}
             line["parameters"] = kind
-            for metric in METRICS:
-                found = (one[metric] - other[metric]).dropna()
+            for metric, found in _less(export, row, without, kind).items():
                 line |= {"seeds": len(found)}
                 line |= {metric: found.mean(), f"{metric}_ci": confidence_half_width(found)}
             lines.append(line)
@@ -180,6 +183,12 @@ def _tests(export: Export, row: str, kind: str) -> pd.DataFrame:
     return tests[(tests["row"] == row) & (tests["parameters"] == kind)]
 
 
+def _less(export: Export, row: str, other: str, kind: str) -> dict[str, "pd.Series[float]"]:
+    """Of each metric the differences between two rows, over the seeds that both have."""
+    one, two = (_tests(export, name, kind).set_index("seed") for name in (row, other))
+    return {metric: (one[metric] - two[metric]).dropna() for metric in METRICS}
+
+
 def _uses(row: str) -> str:
     return ROWS[CONTROLLED if row == CONTROL else row].uses
 
@@ -205,15 +214,15 @@ def _text(export: Export, tables: dict[str, pd.DataFrame]) -> str:
         f"are left out, the mean over {settings['folds']} contiguous class-disjoint folds of the "
         "training classes. The best parameters and the defaults are then trained on all training "
         "classes and tested once per seed on the test classes, after the last iteration. In "
-        "percent; mean ± 95 % confidence interval over seeds (Student's t).",
+        "percent; mean ± 95 % confidence interval over seeds (Student's t). Differences are paired "
+        "by seed, and **bold** where the interval leaves out 0; intervals are not corrected for "
+        "their number.",
         *_progress(export),
         _summary_text(tables["summary"]),
         _notes(settings["rows"]),
         "![tests](tests.png)",
         "#### What each similarity adds",
-        "Points of the row less the row without the letter, paired by seed, with 95 % t intervals; "
-        "**bold** where the interval leaves out 0. The intervals are not corrected for their "
-        "number.",
+        "Points of the row less the row without the letter.",
         _difference_text(tables["differences"]),
         "![differences](differences.png)",
         *_control(export),
@@ -270,6 +279,10 @@ def _summary_text(table: pd.DataFrame) -> str:
         for metric, name in SHOWN.items():
             for kind in KINDS:
                 line[f"{name}, {kind}"] = _mean(kinds[kind], metric)
+        if "map_at_r_less" in table:
+            for kind in KINDS:
+                less = _mean(kinds[kind], "map_at_r_less", sign="+", bold=True)
+                line[f"MAP@R − {CONTROLLED}, {kind}"] = less
         line["folds, default"] = _percent(kinds["default"]["validation"])
         if is_longer:
             line[f"best of {RANDOM_TRIALS}"] = _percent(kinds["tuned"]["validation_of_10"])
@@ -298,8 +311,7 @@ def _control(export: Export) -> list[str]:
         return []
     found = []
     for kind in KINDS:
-        ours, theirs = (_tests(export, r, kind).set_index("seed") for r in (CONTROLLED, CONTROL))
-        values = (ours["map_at_r"] - theirs["map_at_r"]).dropna()
+        values = _less(export, CONTROLLED, CONTROL, kind)["map_at_r"]
         line = pd.Series({"map_at_r": values.mean(), "map_at_r_ci": confidence_half_width(values)})
         found.append(f"{_mean(line, 'map_at_r', sign='+')} ({kind})")
     return [f"Control: MAP@R of {CONTROLLED} less {CONTROL} is {', '.join(found)} points."]

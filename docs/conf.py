@@ -77,6 +77,7 @@ def copy_notebooks(app: Sphinx) -> None:
         text = source.read_text(encoding="utf-8")
         text = text.replace("(../benchmarks/results/similarity-usage.md", "(../similarity_usage.md")
         text = text.replace("](../benchmarks/", "](../../benchmarks/")
+        text = text.replace("](../docs/", "](../")
         copy = NOTEBOOKS / source.name
         if not copy.exists() or copy.read_text(encoding="utf-8") != text:
             copy.write_text(text, encoding="utf-8")

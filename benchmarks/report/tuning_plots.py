@@ -87,7 +87,7 @@ def plot_importances(parameters: pd.DataFrame, path: Path) -> None:
     for i, j in ((i, j) for i in range(len(rows)) for j in range(len(names))):
         value = table.iloc[i, j]
         if value == value:
-            shade = "white" if value > 0.5 else "black"
+            shade = "white" if value > 0.6 else "black"
             axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=shade)
     axes.set_yticks(range(len(rows)), rows)
     axes.set_xticks(range(len(names)), [SYMBOLS.get(name, name) for name in names])

@@ -48,7 +48,15 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
     "analysis": {"checks", "engine", "lazy", "losses", "miners", "pml", "precision"},
     "datasets": {"checks", "optional"},
     "backbones": {"checks", "optional"},
-    "training": {"checks", "distributed", "lazy", "losses", "optional"},
+    "training": {
+        "checks",
+        "distributed",
+        "lazy",
+        "losses",
+        "mining",
+        "optional",
+        "weightings",
+    },
     "integrations": {
         "checks",
         "distributed",

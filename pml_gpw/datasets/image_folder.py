@@ -99,7 +99,7 @@ class ImageFolder(ImageDataset):
             found = [(c, split) for split in cls.splits for c in _find_classes(str(root / split))]
         elif splits := sorted(name for name in names if name.lower() in SPLIT_NAMES):
             raise ValueError(
-                f"{root} has {', '.join(splits)}, but not train and test. "
+                f"{root} has {', '.join(splits)}, but not both of train and test. "
                 f"{cls.download_instructions}"
             )
         else:

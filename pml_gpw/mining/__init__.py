@@ -2,6 +2,7 @@
 
 from .base import PairMining
 from .batch_hard import BatchHardMining
+from .check import check_mining
 from .distance_weighted import DistanceWeightedMining
 from .easy_hard import EasyHardMining
 from .hardest_negatives import HardestNegatives
@@ -16,4 +17,5 @@ __all__ = [
     "MSMining",
     "PairMarginMining",
     "PairMining",
+    "check_mining",
 ]

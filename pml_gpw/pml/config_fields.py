@@ -97,6 +97,12 @@ class ConfigFields:
     def _check(self, holder: str, value: Any) -> None:
         types = self.config_types[holder]
         if not isinstance(value, types) or not (value is None or is_dataclass(value)):
+            if isinstance(value, types):
+                name = type(value).__name__
+                raise ValueError(
+                    f"{holder} must be a frozen dataclass: put @dataclass(frozen=True) above the "
+                    f"class {name}, got {value!r}"
+                )
             names = " or ".join("None" if t is type(None) else t.__name__ for t in types)
             raise ValueError(f"{holder} must be a {names} (a frozen dataclass), got {value!r}")
 

@@ -5,13 +5,18 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..mining import PairMining
+from ..weightings import PairWeighting
+from .environment import function_digest
 from .experiment import Experiment
 
+PACKAGE = __name__.partition(".")[0]
 RULES = ("weighting", "mining")
 PROGRESS = ("queue_idx",)
 """What PML records of a memory as a hyper-parameter and is none."""
@@ -68,6 +73,16 @@ def _hyperparameters(module: nn.Module | None) -> str | None:
     for place, part in module.named_modules():
         names = [*RULES, *(n for n in getattr(part, "_record_these", []) if n not in PROGRESS)]
         found = {name: getattr(part, name) for name in names if hasattr(part, name)}
-        values = [f"{n}={v!r}" for n, v in found.items() if not isinstance(v, Tensor)]
+        values = [f"{n}={v!r}{_formula(v)}" for n, v in found.items() if not isinstance(v, Tensor)]
         texts.append(f"{place and f'{place}: '}{type(part).__name__}({', '.join(values)})")
     return ADDRESS.sub("", "; ".join(texts))
+
+
+def _formula(rule: Any) -> str:
+    """A digest of the methods of a weighting or mining that is not of this package."""
+    kinds = [k for k in type(rule).__mro__ if k.__module__.partition(".")[0] != PACKAGE]
+    if not isinstance(rule, PairWeighting | PairMining) or kinds == [object]:
+        return ""
+    members = [*(vars(kind) for kind in kinds[:-1]), getattr(rule, "__dict__", {})]
+    named = [(n, m) for some in members for n, m in some.items() if not n.startswith("__")]
+    return f" {function_digest(m for _, m in named if isinstance(m, FunctionType))}"

@@ -25,6 +25,8 @@ from torch.nn.parallel import DistributedDataParallel
 from .. import checks
 from ..distributed import DistributedLoss
 from ..losses import CrossBatchMemory, GPWLoss
+from ..mining import PairMining
+from ..weightings import PairWeighting
 from .batch_norm import convert_batch_norm
 
 Value = TypeVar("Value")
@@ -197,9 +199,7 @@ def loss_over_processes(
         >>> type(miner).__name__, type(loss).__name__
         ('MSMiner', 'MSWeightedLoss')
     """
-    checks.instance("loss", loss, nn.Module)
-    if miner is not None:
-        checks.instance("miner", miner, nn.Module)
+    check_loss_and_miner(loss, miner)
     if world_size() == 1:
         return miner, loss
     within = loss.loss if isinstance(loss, CrossBatchMemory) else loss
@@ -220,3 +220,16 @@ def _sendable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
+
+
+def check_loss_and_miner(loss: object, miner: object) -> None:
+    """Refuse what is no module; a rule by itself with the name of what it belongs into."""
+    for name, value, rule, module in (
+        ("loss", loss, PairWeighting, "GPWLoss"),
+        ("miner", miner, PairMining, "PairMiner"),
+    ):
+        if isinstance(value, rule):
+            raise ValueError(f"{name} must be a Module, got {value!r}: give {module}({value!r})")
+    checks.instance("loss", loss, nn.Module)
+    if miner is not None:
+        checks.instance("miner", miner, nn.Module)

@@ -196,9 +196,7 @@ def _checked_parts(model: Any, loss: Any, miner: Any) -> Parts:
         raise ValueError(f"model must be a module, or the parts trunk and embedder, got {got}")
     for name, part in models.items():
         checks.instance(f"model[{name!r}]" if model is not part else "model", part, nn.Module)
-    checks.instance("loss", loss, nn.Module)
-    if miner is not None:
-        checks.instance("miner", miner, nn.Module)
+    processes.check_loss_and_miner(loss, miner)
     return {
         "models": {"embedder": nn.Identity(), **models},
         "loss_funcs": {"metric_loss": loss},

@@ -2,6 +2,7 @@
 
 from .base import PairWeighting, PairWeights
 from .binomial_deviance import BinomialDeviance
+from .check import check_weighting
 from .constant import Constant
 from .contrastive import Contrastive
 from .dense_rows import DenseRows
@@ -23,4 +24,5 @@ __all__ = [
     "Rows",
     "SparseRows",
     "Triplet",
+    "check_weighting",
 ]

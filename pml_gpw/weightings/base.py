@@ -73,7 +73,7 @@ class PairWeighting:
 
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
         """Each anchor's loss (C,), with |∂loss/∂S| equal to the weights, and the weights."""
-        weights = checked_weights(self, self.weigh(pos, neg))
+        weights = checked_weights(self, self.weigh(pos, neg), pos, neg)
         losses = neg.sum(weights.neg.detach() * neg.sim) - pos.sum(weights.pos.detach() * pos.sim)
         return losses, weights
 
@@ -90,7 +90,7 @@ class PairWeighting:
         """
         checks.similarity_rows(sim, pos, neg)
         pos_rows, neg_rows = DenseRows(sim, pos), DenseRows(sim, neg)
-        weights = checked_weights(self, self.weigh(pos_rows, neg_rows))
+        weights = checked_weights(self, self.weigh(pos_rows, neg_rows), pos_rows, neg_rows)
         return PairWeights(pos_rows.to_dense(weights.pos), neg_rows.to_dense(weights.neg))
 
     def losses(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
@@ -110,16 +110,23 @@ def weigh(weighting: PairWeighting, pos: Rows, neg: Rows) -> tuple[Tensor, PairW
             f"weighting {type(weighting).__name__} must return losses and PairWeights, "
             f"got {type(found).__name__}"
         )
-    return found[0], checked_weights(weighting, found[1])
+    return found[0], checked_weights(weighting, found[1], pos, neg)
 
 
-def checked_weights(weighting: PairWeighting, weights: object) -> PairWeights:
+def checked_weights(weighting: PairWeighting, weights: object, pos: Rows, neg: Rows) -> PairWeights:
     """The weights that a formula returned; ValueError that names it for anything else."""
     if not isinstance(weights, PairWeights):
         raise ValueError(
             f"weighting {type(weighting).__name__} must return PairWeights(pos, neg), "
             f"got {type(weights).__name__}"
         )
+    for side, value, rows in (("positive", weights.pos, pos), ("negative", weights.neg, neg)):
+        if value.ndim not in (0, rows.sim.ndim):  # (C,) would pass for (1, M) where C is M
+            raise ValueError(
+                f"weighting {type(weighting).__name__} must return a value for each pair, got "
+                f"{side} weights of the shape {tuple(value.shape)} for similarities of "
+                f"{tuple(rows.sim.shape)}: bring values of anchors back to pairs by expand"
+            )
     return weights
 
 

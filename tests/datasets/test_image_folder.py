@@ -31,7 +31,7 @@ def test_image_folder_split_by_its_owner(tmp_path):
 def test_image_folder_with_half_a_split(copy_of):
     _, root = copy_of("ImageFolder")
     (root / "val").mkdir()
-    assert_refused(ImageFolder, root, f"{root} has val, but not train and test")
+    assert_refused(ImageFolder, root, f"{root} has val, but not both of train and test")
 
 
 def test_a_folder_without_images(tmp_path):
@@ -81,7 +81,9 @@ def test_a_folder_in_no_split_is_refused(tmp_path, other):
 @pytest.mark.parametrize("names", [("Train", "Test"), ("training", "testing"), ("train", "val")])
 def test_splits_of_other_names_are_not_classes(tmp_path, names):
     make_images(tmp_path, *(f"{name}/{tree}/1.png" for name in names for tree in ("ash", "elm")))
-    assert_refused(ImageFolder, tmp_path, f"has {', '.join(sorted(names))}, but not train and test")
+    assert_refused(
+        ImageFolder, tmp_path, f"has {', '.join(sorted(names))}, but not both of train and test"
+    )
 
 
 @pytest.mark.parametrize("place", [".", "train"])

@@ -61,3 +61,31 @@ def test_it_is_the_same_in_another_process():
     other = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     assert other == str(described(GPWLoss(Weighing())))
     assert "Weighing(of_similarity=<function" in other
+
+
+@dataclass(frozen=True)
+class Power(PairWeighting):
+    """A user's own."""
+
+    def weigh(self, pos, neg):
+        return PairWeights((1 - pos.sim) ** 2, (1 + neg.sim) ** 2)
+
+
+def test_the_body_of_a_formula_counts_and_its_comments_do_not():
+    original = Power
+
+    @dataclass(frozen=True)
+    class Power_(PairWeighting):
+        def weigh(self, pos, neg):
+            """With a docstring."""  # and a comment
+            return PairWeights((1 - pos.sim) ** 2, (1 + neg.sim) ** 2)
+
+    @dataclass(frozen=True)
+    class Power__(PairWeighting):
+        def weigh(self, pos, neg):
+            return PairWeights((1 - pos.sim) ** 2, (1 + neg.sim) ** 3)
+
+    for kind in (Power_, Power__):
+        kind.__name__, kind.__qualname__ = original.__name__, original.__qualname__
+    assert described(GPWLoss(Power_())) == described(GPWLoss(original()))
+    assert described(GPWLoss(Power__())) != described(GPWLoss(original()))

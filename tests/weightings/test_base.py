@@ -95,3 +95,19 @@ def test_matrices_are_checked(arguments, message):
     for function in (MultiSimilarity().weights, MultiSimilarity().losses, MSMining()):
         with pytest.raises(ValueError, match=message):
             function(*arguments)
+
+
+@dataclass(frozen=True)
+class OneForEachAnchor(PairWeighting):
+    """Wrong: in a square matrix its values would pass for those of columns."""
+
+    def weigh(self, pos, neg):
+        return PairWeights(pos.count(), neg.sim.abs())
+
+
+def test_values_of_anchors_are_no_weights_of_pairs():
+    sim, positives = torch.rand(4, 4), torch.eye(4, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"OneForEachAnchor .* each pair, .*\(4,\).*expand"):
+        OneForEachAnchor().weights(sim, positives, ~positives)
+    with pytest.raises(ValueError, match="OneForEachAnchor must return a value for each pair"):
+        GPWLoss(OneForEachAnchor())(torch.randn(4, 2), torch.tensor([0, 0, 1, 1]))

@@ -1,0 +1,88 @@
+"""Whether a mining rule of one's own keeps its promises; to be called once, where it is written."""
+
+from dataclasses import is_dataclass
+
+import torch
+from torch import Tensor
+
+from ..weightings import DenseRows, SparseRows
+from ..weightings.check import ANCHORS, ExampleRows, example_rows, in_words
+from ..weightings.pair_rows import Origin
+from .base import PairMining, mine_rows
+
+KEY = 1234567890123456789
+Masks = tuple[Tensor, Tensor]
+
+
+def check_mining(mining: PairMining) -> None:
+    """Raise a ValueError where a rule does not keep what a :class:`PairMining` promises.
+
+    On random similarities of 6 anchors and 11 references, some anchors without positives or
+    without negatives, it looks whether
+
+    - there is a boolean for each pair;
+    - both layouts, and each anchor by itself, keep the same pairs, random rules included;
+    - without the negatives at or below ``negative_lower_bound`` the same pairs are kept.
+
+    It cannot know which rule was meant.
+
+    >>> from pml_gpw.mining import MSMining
+    >>> check_mining(MSMining(0.1))
+    """
+    if not isinstance(mining, PairMining) or not is_dataclass(mining):
+        raise ValueError(f"mining must be a dataclass of PairMining, got {mining!r}")
+    for seed in range(4):
+        rows = example_rows(seed)
+        dense = _kept(mining, DenseRows, rows)
+        if not mining.needs_dense:
+            _refuse_others(mining, "as lists of pairs", _kept(mining, SparseRows, rows), dense)
+        parts = [
+            _kept(mining, DenseRows, ExampleRows(*(m[i : i + 1] for m in rows)), i)
+            for i in range(ANCHORS)
+        ]
+        alone = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        _refuse_others(mining, "with each anchor by itself", alone, dense)
+        hardest = rows.sim.masked_fill(~rows.pos, torch.inf).amin(dim=1)
+        bound = mining.negative_lower_bound(hardest)
+        if bound is not None:
+            above = rows.sim > bound.unsqueeze(1)
+            fewer = _kept(mining, DenseRows, rows._replace(neg=rows.neg & above))
+            _refuse_others(mining, "without the negatives below its bound", fewer, dense)
+
+
+def _kept(
+    mining: PairMining,
+    layout: type[DenseRows] | type[SparseRows],
+    rows: ExampleRows,
+    first_anchor: int = 0,
+) -> Masks:
+    """The masks (C, M) of what is kept, by one of the layouts."""
+    origin = Origin(first_anchor, torch.tensor(KEY) if mining.is_random else None)
+
+    def call() -> Masks:
+        sides = [
+            DenseRows(rows.sim, mask) if layout is DenseRows else SparseRows.of(rows.sim, mask)
+            for mask in (rows.pos, rows.neg)
+        ]
+        pos, neg = (side.with_origin(origin) for side in sides)
+        kept = mine_rows(pos, neg, mining)
+        masks = []
+        for side in kept:
+            mask = torch.zeros_like(rows.pos)
+            mask[side.indices()] = True
+            masks.append(mask)
+        return masks[0], masks[1]
+
+    found = in_words(f"mining {type(mining).__name__}", layout, call)
+    assert isinstance(found, tuple)
+    return found
+
+
+def _refuse_others(mining: PairMining, how: str, found: Masks, expected: Masks) -> None:
+    for kind, one, other in zip(("positives", "negatives"), found, expected, strict=True):
+        if not one.equal(other):
+            raise ValueError(
+                f"mining {type(mining).__name__} must keep the same {kind} {how}, got "
+                f"{int(one.sum())}, not {int(other.sum())}: use the operations of the rows, and "
+                "bring values of anchors back to pairs by expand"
+            )

@@ -1,0 +1,149 @@
+"""Whether a weighting of one's own keeps its promises; to be called once, where it is written."""
+
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .base import PairWeighting, PairWeights, weigh
+from .dense_rows import DenseRows
+from .pair_rows import Rows
+from .sparse_rows import SparseRows
+
+ANCHORS, REFERENCES = 6, 11  # of other sizes, so that values of anchors do not pass for pairs
+TOLERANCE = 1e-8
+
+
+class ExampleRows(NamedTuple):
+    """Similarities (C, M) in float64 and the masks (C, M) of positives and negatives."""
+
+    sim: Tensor
+    pos: Tensor
+    neg: Tensor
+
+
+def check_weighting(weighting: PairWeighting) -> None:
+    """Raise a ValueError where a weighting does not keep what a :class:`PairWeighting` promises.
+
+    On random similarities of 6 anchors and 11 references, some anchors without positives or
+    without negatives, it looks whether
+
+    - there is a weight for each pair, and none is negative or NaN;
+    - both layouts, and each anchor by itself, give the same weights: a value of one anchor that is
+      not brought back to its pairs by ``expand`` would reach those of others;
+    - the weights are |∂loss/∂S| (eq 2) of the losses that ``evaluate`` returns, by autograd.
+
+    It cannot know which formula was meant.
+
+    >>> from pml_gpw.weightings import MultiSimilarity
+    >>> check_weighting(MultiSimilarity())
+    """
+    if not isinstance(weighting, PairWeighting) or not is_dataclass(weighting):
+        raise ValueError(f"weighting must be a dataclass of PairWeighting, got {weighting!r}")
+    name = type(weighting).__name__
+    for seed in range(4):
+        rows = example_rows(seed)
+        losses, dense = _weighed(weighting, DenseRows, rows)
+        for kind, some in (("positive", dense.pos), ("negative", dense.neg)):
+            if not (some >= 0).all():
+                raise ValueError(
+                    f"weighting {name} must give weights >= 0, got {float(some.min()):g} "
+                    f"for a {kind} pair"
+                )
+        if not weighting.needs_dense:
+            found = _weighed(weighting, SparseRows, rows)
+            _refuse_others(name, "as lists of pairs", found, (losses, dense))
+        parts = [
+            _weighed(weighting, DenseRows, ExampleRows(*(m[i : i + 1] for m in rows)))
+            for i in range(ANCHORS)
+        ]
+        pos, neg = (torch.cat([weights[side] for _, weights in parts]) for side in (0, 1))
+        alone = torch.cat([part[0] for part in parts]), PairWeights(pos, neg)
+        _refuse_others(name, "with each anchor by itself", alone, (losses, dense))
+        if type(weighting).evaluate is not PairWeighting.evaluate:
+            _refuse_other_gradient(weighting, rows, dense)
+
+
+def example_rows(seed: int) -> ExampleRows:
+    """Random rows; the first anchor has no negatives, the second no positives."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = ANCHORS, REFERENCES
+    sim = 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
+    side = torch.rand(shape, generator=generator)
+    pos, neg = side < 0.4, side > 0.5  # some pairs are neither
+    pos[1], neg[0] = False, False
+    return ExampleRows(sim, pos, neg)
+
+
+def in_words(name: str, layout: type[Rows], call: Callable[[], object]) -> object:
+    """What a call gives; where torch refuses it, a ValueError that says what may be the reason."""
+    try:
+        return call()
+    except (RuntimeError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"{name} cannot be computed for {ANCHORS} anchors and {REFERENCES} references as "
+            f"{layout.__name__} ({error}): use the operations of the rows, and bring values of "
+            "anchors back to their pairs by expand"
+        ) from error
+
+
+def _weighed(
+    weighting: PairWeighting, layout: type[DenseRows] | type[SparseRows], rows: ExampleRows
+) -> tuple[Tensor, PairWeights]:
+    """Losses (C,) and weights (C, M) by one of the layouts."""
+    name = type(weighting).__name__
+
+    def call() -> tuple[Tensor, PairWeights]:
+        sides = [
+            DenseRows(rows.sim, mask) if layout is DenseRows else SparseRows.of(rows.sim, mask)
+            for mask in (rows.pos, rows.neg)
+        ]
+        losses, weights = weigh(weighting, *sides)
+        if losses.shape != rows.sim.shape[:1]:
+            raise RuntimeError(f"losses of shape {tuple(losses.shape)}")
+        matrices = (s.to_dense(v.expand_as(s.sim)) for s, v in zip(sides, weights, strict=True))
+        return losses, PairWeights(*matrices)
+
+    found = in_words(f"weighting {name}", layout, call)
+    assert isinstance(found, tuple)
+    return found
+
+
+def _refuse_others(
+    name: str,
+    how: str,
+    found: tuple[Tensor, PairWeights],
+    expected: tuple[Tensor, PairWeights],
+) -> None:
+    for what, one, other in (
+        ("positive weights", found[1].pos, expected[1].pos),
+        ("negative weights", found[1].neg, expected[1].neg),
+        ("losses", found[0], expected[0]),
+    ):
+        if not torch.allclose(one, other, TOLERANCE, TOLERANCE):
+            place = int((one - other).abs().argmax())
+            raise ValueError(
+                f"weighting {name} must give the same {what} {how}, got "
+                f"{float(one.flatten()[place]):g}, not {float(other.flatten()[place]):g}: use the "
+                "operations of the rows, and bring values of anchors back to pairs by expand"
+            )
+
+
+def _refuse_other_gradient(
+    weighting: PairWeighting, rows: ExampleRows, weights: PairWeights
+) -> None:
+    sim = rows.sim.clone().requires_grad_()
+    losses = weighting.losses(sim, rows.pos, rows.neg)
+    (gradient,) = torch.autograd.grad(losses.sum(), sim)
+    signed_weights = weights.neg - weights.pos
+    difference = (gradient - signed_weights).abs()
+    if difference.max() > TOLERANCE * (1 + gradient.abs().max()):
+        place = int(difference.argmax())
+        signed, expected = (float(m.flatten()[place]) for m in (signed_weights, gradient))
+        raise ValueError(
+            f"weights of {type(weighting).__name__} must be the derivative of the losses of its "
+            f"evaluate (positives with a minus), got {signed:g}, not {expected:g}, at a similarity "
+            f"of {float(rows.sim.flatten()[place]):g}"
+        )

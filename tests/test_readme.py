@@ -78,6 +78,11 @@ def test_the_result_is_the_committed_one():
     lead = f"{100 * less['N']:.1f} ± {100 * width['N']:.1f}"
     assert f"N alone is {lead} points above the paper's loss" in README
     assert abs(less["ntxent"]) < width["ntxent"], "README says that it is level"
+    other = "tuning-glyphs-150it-classifier-25trials-500it-10seeds-only-dee4d108"
+    table = pd.read_csv(RESULTS / other / "differences.csv", keep_default_na=False)
+    rows = table.set_index(["row", "without", "parameters"])
+    assert f"S adds {points('SN', 'N', 'tuned')[1:]} and mining still nothing" in README
+    assert abs(rows.loc[("NP", "N", "tuned"), "map_at_r"]) < 0.005
 
 
 def test_the_recall_of_raw_pixels_is_the_committed_one():

@@ -33,29 +33,32 @@ def test_published_results_are_quoted_exactly(data, runs):
     assert added == pytest.approx(quoted[3] - quoted[1], abs=1e-9)
 
 
-FOLDER = ROOT / "benchmarks/results/tuning-glyphs-150it-50trials-500it-10seeds"
-KEYS = ["row", "parameters"]
-SUMMARY = pd.read_csv(FOLDER / "summary.csv", keep_default_na=False, na_values="").set_index(KEYS)
-DIFFERENCES = pd.read_csv(FOLDER / "differences.csv", keep_default_na=False, na_values="")
-DIFFERENCES = DIFFERENCES.set_index(["row", "without", "parameters"])
+RESULTS = ROOT / "benchmarks/results"
+FIRST = RESULTS / "tuning-glyphs-150it-50trials-500it-10seeds"
+SECOND = RESULTS / "tuning-glyphs-150it-classifier-25trials-500it-10seeds-only-dee4d108"
 
 
-def points(table, name, *key):
+def table(folder, name, *keys):
+    found = pd.read_csv(folder / name, keep_default_na=False, na_values="")
+    return found.set_index([*keys, "parameters"])
+
+
+def points(line, name):
     """A mean with its half-width, in points as the page writes it."""
-    mean, width = 100 * table.loc[key, name], 100 * table.loc[key, f"{name}_ci"]
-    return f"{mean:.1f} ± {width:.1f}".replace("-", "−")
+    return f"{100 * line[name]:.1f} ± {100 * line[f'{name}_ci']:.1f}".replace("-", "−")
 
 
-def mean(row, parameters="tuned"):
-    return f"{100 * SUMMARY.loc[(row, parameters), 'map_at_r']:.1f}"
+def mean(row, folder=FIRST):
+    return f"{100 * table(folder, 'summary.csv', 'row').loc[(row, 'tuned'), 'map_at_r']:.1f}"
 
 
-def less(row, parameters="tuned"):
-    return points(SUMMARY, "map_at_r_less", row, parameters)
+def less(row):
+    return points(table(FIRST, "summary.csv", "row").loc[(row, "tuned")], "map_at_r_less")
 
 
-def adds(row, without, parameters="tuned"):
-    return points(DIFFERENCES, "map_at_r", row, without, parameters)
+def adds(row, without, parameters="tuned", folder=FIRST):
+    differences = table(folder, "differences.csv", "row", "without")
+    return points(differences.loc[(row, without, parameters)], "map_at_r")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,15 @@ def adds(row, without, parameters="tuned"):
         f"tuned it is {less('contrastive')[1:]} above contrastive, "
         f"{less('triplet-semihard')[1:]} above triplet",
         f"differ from it by {less('pml-ms')}.",
+        f"it adds {adds('SN', 'N', folder=SECOND)} to N and "
+        f"{adds('SNP', 'NP', folder=SECOND)} to NP.",
+        f"Tuned SN is best ({mean('SN', SECOND)}), then SNP ({mean('SNP', SECOND)}),\n"
+        f"  N ({mean('N', SECOND)}), NP ({mean('NP', SECOND)}), S ({mean('S', SECOND)}).",
+        f"P adds {adds('NP', 'N', folder=SECOND)} to N and "
+        f"{adds('SNP', 'SN', folder=SECOND)} to SN, where with the defaults it\n"
+        f"  takes {adds('NP', 'N', 'default', SECOND)[1:]} and "
+        f"{adds('SNP', 'SN', 'default', SECOND)[1:]}.",
+        f"S alone is now within {adds('SN', 'S', folder=SECOND)} of SN.",
     ],
 )
 def test_what_was_found_is_quoted_exactly(said):

@@ -145,6 +145,7 @@ def train_and_evaluate(
     parts = _checked_parts(model, loss, miner)
     if not hasattr(train, "labels"):
         raise ValueError(f"train must have an attribute labels, one for each item, got {train!r}")
+    _check_batch(experiment, train)
     kept_ks = _checked_ks(test, references, ks)
     metrics = (*(f"recall_at_{k}" for k in kept_ks), "r_precision", "map_at_r")
     checks.one_of("primary_metric", primary_metric, metrics)
@@ -202,6 +203,17 @@ def _checked_parts(model: Any, loss: Any, miner: Any) -> Parts:
         "loss_funcs": {"metric_loss": loss},
         "mining_funcs": {} if miner is None else {"tuple_miner": miner},
     }
+
+
+def _check_batch(experiment: Experiment, train: Any) -> None:
+    """Refuse a batch of more classes than there are, in words of the experiment."""
+    classes = len(torch.as_tensor(train.labels).unique())
+    most = classes * experiment.per_class
+    if experiment.batch > most:
+        raise ValueError(
+            f"batch of the experiment must be at most {most} ({classes} classes of train x "
+            f"per_class {experiment.per_class}), got {experiment.batch}"
+        )
 
 
 def _checked_ks(test: Any, references: Any, ks: Iterable[int] | None) -> tuple[int, ...]:

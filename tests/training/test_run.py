@@ -13,7 +13,9 @@ from torch.utils.data import TensorDataset
 from pml_gpw import MSMiner, MSWeightedLoss
 from pml_gpw.evaluation import retrieval_metrics
 from pml_gpw.losses import CrossBatchMemory
+from pml_gpw.mining import BatchHardMining
 from pml_gpw.training import Experiment, FileError, Trainer, train_and_evaluate
+from pml_gpw.weightings import Constant
 
 SHORT = Experiment(iterations=6, batch=20, learning_rate=0.01, evaluate_every=2, seed=3)
 
@@ -189,7 +191,9 @@ def test_a_damaged_result_is_a_file_error(tmp_path):
         ({"train": TensorDataset(torch.zeros(3, 1))}, "train must have an attribute labels"),
         ({"primary_metric": "recall@1"}, "primary_metric must be one of recall_at_1, recall_at_2"),
         ({"ks": (2,)}, "primary_metric must be one of recall_at_2, r_precision, map_at_r"),
-        ({"experiment": Experiment(batch=60)}, "batch_size must be a multiple of 5"),
+        ({"experiment": Experiment(batch=60)}, "batch of the experiment must be at most 40"),
+        ({"loss": Constant()}, r"must be a Module, got Constant\(\): give GPWLoss\(Constant\(\)\)"),
+        ({"miner": BatchHardMining()}, r"miner must be a Module, .* give PairMiner\(BatchHard"),
     ],
 )
 def test_bad_arguments_are_named(options, message):

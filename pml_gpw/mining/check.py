@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..weightings import DenseRows, SparseRows
-from ..weightings.check import ANCHORS, ExampleRows, example_rows, in_words
+from ..weightings.check import ADVICE, ANCHORS, ExampleRows, example_rows, in_words
 from ..weightings.pair_rows import Origin
 from .base import PairMining, mine_rows
 
@@ -73,9 +73,7 @@ def _kept(
             masks.append(mask)
         return masks[0], masks[1]
 
-    found = in_words(f"mining {type(mining).__name__}", layout, call)
-    assert isinstance(found, tuple)
-    return found
+    return in_words(f"mining {type(mining).__name__}", layout, call)
 
 
 def _refuse_others(mining: PairMining, how: str, found: Masks, expected: Masks) -> None:
@@ -83,6 +81,5 @@ def _refuse_others(mining: PairMining, how: str, found: Masks, expected: Masks) 
         if not one.equal(other):
             raise ValueError(
                 f"mining {type(mining).__name__} must keep the same {kind} {how}, got "
-                f"{int(one.sum())}, not {int(other.sum())}: use the operations of the rows, and "
-                "bring values of anchors back to pairs by expand"
+                f"{int(one.sum())}, not {int(other.sum())}: {ADVICE}"
             )

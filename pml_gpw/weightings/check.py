@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from .sparse_rows import SparseRows
 
 ANCHORS, REFERENCES = 6, 11  # of other sizes, so that values of anchors do not pass for pairs
 TOLERANCE = 1e-8
+ADVICE = "use the operations of the rows, and bring values of anchors back to their pairs by expand"
+
+Found = TypeVar("Found")
 
 
 class ExampleRows(NamedTuple):
@@ -77,15 +80,14 @@ def example_rows(seed: int) -> ExampleRows:
     return ExampleRows(sim, pos, neg)
 
 
-def in_words(name: str, layout: type[Rows], call: Callable[[], object]) -> object:
+def in_words(name: str, layout: type[Rows], call: Callable[[], Found]) -> Found:
     """What a call gives; where torch refuses it, a ValueError that says what may be the reason."""
     try:
         return call()
     except (RuntimeError, IndexError, TypeError) as error:
         raise ValueError(
             f"{name} cannot be computed for {ANCHORS} anchors and {REFERENCES} references as "
-            f"{layout.__name__} ({error}): use the operations of the rows, and bring values of "
-            "anchors back to their pairs by expand"
+            f"{layout.__name__} ({error}): {ADVICE}"
         ) from error
 
 
@@ -106,9 +108,7 @@ def _weighed(
         matrices = (s.to_dense(v.expand_as(s.sim)) for s, v in zip(sides, weights, strict=True))
         return losses, PairWeights(*matrices)
 
-    found = in_words(f"weighting {name}", layout, call)
-    assert isinstance(found, tuple)
-    return found
+    return in_words(f"weighting {name}", layout, call)
 
 
 def _refuse_others(
@@ -126,8 +126,7 @@ def _refuse_others(
             place = int((one - other).abs().argmax())
             raise ValueError(
                 f"weighting {name} must give the same {what} {how}, got "
-                f"{float(one.flatten()[place]):g}, not {float(other.flatten()[place]):g}: use the "
-                "operations of the rows, and bring values of anchors back to pairs by expand"
+                f"{float(one.flatten()[place]):g}, not {float(other.flatten()[place]):g}: {ADVICE}"
             )
 
 

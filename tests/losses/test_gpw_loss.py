@@ -23,7 +23,10 @@ class NoDataclass(PairWeighting):
     ("arguments", "message"),
     [
         (("ms",), "weighting must be a PairWeighting .*, got 'ms'"),
-        ((NoDataclass(),), "weighting must be a PairWeighting .a frozen dataclass., got"),
+        (
+            (NoDataclass(),),
+            r"must be a frozen dataclass: put @dataclass\(frozen=True\) above the class NoDataclass",
+        ),
         ((MultiSimilarity(), 0.1), "mining must be a PairMining or None .*, got 0.1"),
     ],
 )

@@ -25,7 +25,7 @@ class NoDataclass(PairWeighting):
         (("ms",), "weighting must be a PairWeighting .*, got 'ms'"),
         (
             (NoDataclass(),),
-            r"must be a frozen dataclass: put @dataclass\(frozen=True\) above the class NoDataclass",
+            r"put @dataclass\(frozen=True\) above the class NoDataclass",
         ),
         ((MultiSimilarity(), 0.1), "mining must be a PairMining or None .*, got 0.1"),
     ],

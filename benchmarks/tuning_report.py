@@ -143,7 +143,8 @@ def cost(export: Export) -> pd.DataFrame:
     for row in export.settings["rows"]:
         trials = export.trials[export.trials["row"] == row]
         tests = export.tests[export.tests["row"] == row]
-        tests = tests.drop_duplicates(["seed", "cpu_seconds"])  # of a best that is the default
+        same = tests.duplicated(["seed", "cpu_seconds"]) & tests["cpu_seconds"].notna()
+        tests = tests[~same]  # where the best parameters are the defaults
         lines.append(
             {
                 "row": row,

@@ -60,11 +60,7 @@ def _kept(
     origin = Origin(first_anchor, torch.tensor(KEY) if mining.is_random else None)
 
     def call() -> Masks:
-        sides = [
-            DenseRows(rows.sim, mask) if layout is DenseRows else SparseRows.of(rows.sim, mask)
-            for mask in (rows.pos, rows.neg)
-        ]
-        pos, neg = (side.with_origin(origin) for side in sides)
+        pos, neg = (side.with_origin(origin) for side in rows.as_layout(layout))
         kept = mine_rows(pos, neg, mining)
         masks = []
         for side in kept:

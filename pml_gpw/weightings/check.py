@@ -26,6 +26,11 @@ class ExampleRows(NamedTuple):
     pos: Tensor
     neg: Tensor
 
+    def as_layout(self, layout: type[DenseRows] | type[SparseRows]) -> tuple[Rows, Rows]:
+        """The positive and the negative pairs in one of the layouts."""
+        make = DenseRows if layout is DenseRows else SparseRows.of
+        return make(self.sim, self.pos), make(self.sim, self.neg)
+
 
 def check_weighting(weighting: PairWeighting) -> None:
     """Raise a ValueError where a weighting does not keep what a :class:`PairWeighting` promises.
@@ -98,10 +103,7 @@ def _weighed(
     name = type(weighting).__name__
 
     def call() -> tuple[Tensor, PairWeights]:
-        sides = [
-            DenseRows(rows.sim, mask) if layout is DenseRows else SparseRows.of(rows.sim, mask)
-            for mask in (rows.pos, rows.neg)
-        ]
+        sides = rows.as_layout(layout)
         losses, weights = weigh(weighting, *sides)
         if losses.shape != rows.sim.shape[:1]:
             raise RuntimeError(f"losses of shape {tuple(losses.shape)}")

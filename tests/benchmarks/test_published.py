@@ -93,3 +93,15 @@ def adds(row, without, parameters="tuned", folder=FIRST):
 )
 def test_what_was_found_is_quoted_exactly(said):
     assert said in PAGE
+
+
+def test_differences_to_snp_are_those_of_the_tests():
+    tests = pd.read_csv(FIRST / "tests.csv", keep_default_na=False, na_values="")
+    tuned = tests[tests["parameters"] == "tuned"].pivot(
+        index="seed", columns="row", values="map_at_r"
+    )
+    found = tuned["N"] - tuned["SNP"]
+    line = table(FIRST, "summary.csv", "row").loc[("N", "tuned")]
+    assert line["map_at_r_less"] == pytest.approx(found.mean())
+    width = 2.262157 * found.std() / len(found) ** 0.5  # Student's t of ten seeds
+    assert line["map_at_r_less_ci"] == pytest.approx(width, rel=1e-5)

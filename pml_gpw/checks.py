@@ -13,9 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .value_checks import flush, immediately, may_look, report
+from .value_checks import eager_checks, flush, host_can_read, report
 
-__all__ = ["flush", "immediately"]
+__all__ = ["eager_checks", "flush", "immediately"]
+
+immediately = eager_checks
+"""The former name of :func:`eager_checks`."""
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
@@ -94,7 +97,7 @@ def embedding_matrix(name: str, embeddings: Tensor) -> None:
         return
     embeddings = embeddings.detach()
     problem = partial(_not_finite, name)
-    if not may_look(embeddings):
+    if not host_can_read(embeddings):
         report(_largest_of_rows(embeddings), problem)
     # The sum is a quick look: it is finite only if all are, unless it overflows.
     elif not math.isfinite(float(embeddings.sum())):
@@ -115,6 +118,32 @@ def _not_finite(name: str, largest: Tensor) -> ValueError | None:
     return ValueError(
         f"{name} must be finite, got NaN or Inf in {bad.sum()} of {len(bad)} rows "
         f"(first: row {bad.argmax()})"
+    )
+
+
+def finite_similarities(sim: Tensor, first_anchor: int) -> None:
+    """Raise for similarities (C, M) that are not finite; later, where that would wait.
+
+    ``first_anchor``: the number of the first row.
+    """
+    largest = _largest_of_rows(sim)
+    problem = partial(_infinite_similarities, sim.dtype, first_anchor)
+    if not host_can_read(largest):
+        report(largest, problem)
+    elif (error := problem(largest)) is not None:
+        raise error
+
+
+def _infinite_similarities(
+    dtype: torch.dtype, first_anchor: int, largest: Tensor
+) -> ValueError | None:
+    bad = ~np.isfinite(largest.cpu().numpy())
+    if not bad.any():
+        return None
+    return ValueError(
+        f"embeddings must have finite similarities, got NaN or Inf for {bad.sum()} of {len(bad)} "
+        f"anchors (first: anchor {first_anchor + bad.argmax()}): inner products too large for "
+        f"{dtype}; normalize the embeddings, or scale them down"
     )
 
 
@@ -184,11 +213,29 @@ def integer_labels(name: str, labels: Tensor, length: int) -> Tensor:
     return labels.long()
 
 
+def moved(name: str, tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor`` on a device; ValueError where its values cannot be had there."""
+    if tensor.is_meta and device.type != "meta":
+        raise ValueError(f"{name} must hold values for embeddings on {device}, got a meta tensor")
+    return tensor.to(device)
+
+
+def no_transform(name: str, tensor: Tensor) -> None:
+    """Raise for a tensor inside a transform of ``torch.func``, which cannot see our gradients."""
+    if not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(
+        tensor
+    ):
+        raise ValueError(
+            f"{name} must be a plain tensor, got one inside a transform of torch.func (grad, vmap, "
+            "jvp, …): use torch.autograd.grad, or a weighting's own losses(sim, pos, neg)"
+        )
+
+
 def refuse_unless_in_range(name: str, values: Tensor, lowest: int, end: int) -> None:
     """Raise unless the integers lie in [lowest, end), end excluded; later where that would wait."""
     problem = partial(_out_of_range, name, lowest, end)
     extremes = torch.stack(values.aminmax())
-    if not may_look(extremes):
+    if not host_can_read(extremes):
         report(extremes, problem)
     elif (error := problem(extremes.cpu())) is not None:
         raise error
@@ -203,7 +250,7 @@ def _out_of_range(name: str, lowest: int, end: int, extremes: Tensor) -> ValueEr
 
 def refuse_unless(allowed: Tensor, message: str) -> None:
     """Raise a ValueError unless ``allowed`` () is True; later where that would wait."""
-    if not may_look(allowed):
+    if not host_can_read(allowed):
         report(allowed, lambda value: None if value.numpy() else ValueError(message))
     elif not bool(allowed):
         raise ValueError(message)

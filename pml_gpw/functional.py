@@ -36,6 +36,7 @@ from .engine.warm_up import warm_up
 from .mining import MSMining, PairMining
 from .precision import full_precision
 from .weightings import MultiSimilarity, PairWeighting
+from .weightings.rules import refuse_tensors
 
 __all__ = ["gpw_loss", "mine", "ms_loss", "share_a_label", "warm_up"]
 
@@ -118,8 +119,10 @@ def gpw_loss(
     if chunk_size is not None:
         checks.positive_integer("chunk_size", chunk_size)
     checks.instance("weighting", weighting, PairWeighting)
+    refuse_tensors("weighting", weighting)
     if mining is not None:
         checks.instance("mining", mining, PairMining)
+        refuse_tensors("mining", mining)
     checks.optional_boolean("fused", fused)
     batch = _batch(
         embeddings,
@@ -232,6 +235,7 @@ def mine(
     if chunk_size is not None:
         checks.positive_integer("chunk_size", chunk_size)
     checks.instance("mining", mining, PairMining)
+    refuse_tensors("mining", mining)
     batch = _batch(
         embeddings,
         labels,
@@ -257,6 +261,8 @@ def _batch(
     mining: PairMining | None,
 ) -> PairBatch:
     """The batch of a call, whatever says which pairs there are."""
+    if references is None and reference_labels is not None:
+        raise ValueError("reference_labels must be None without references, got a tensor")
     if pairs is None:
         given = checked_embeddings(embeddings, labels, references, reference_labels, _NAMES)
         key = drawn_key(given.anchors.device, mining)
@@ -301,7 +307,7 @@ def _relation_pairs(
         raise ValueError(f"pairs must be one or two matrices, got {len(matrices)}")
     for matrix in matrices:
         checks.boolean_matrix("pairs", matrix, shape)
-    matrices = tuple(matrix.to(anchors.device) for matrix in matrices)
+    matrices = tuple(checks.moved("pairs", matrix, anchors.device) for matrix in matrices)
     columns = references[:, :0]  # the relation is told the rows of the matrices alone
     if len(matrices) == 1:
         return RelationPairs(matrices[0], columns, by_rows)
@@ -325,4 +331,4 @@ def _relation_labels(name: str, labels: Tensor | None, length: int, device: torc
     if not isinstance(labels, Tensor) or labels.ndim == 0 or len(labels) != length:
         got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
         raise ValueError(f"{name} must be a tensor of {length} rows for a relation, got {got}")
-    return labels.to(device)
+    return checks.moved(name, labels, device)

@@ -1,6 +1,6 @@
 """Checks of values that never make the host wait for an accelerator.
 
-On a CPU a check looks at values at once. Elsewhere what it needs is copied to the host without
+On a CPU a check reads values at once. Elsewhere what it needs is copied to the host without
 blocking, and a later call, or a backward, raises the error when the copy has arrived.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-BY_DEVICE, AT_ONCE, LATER = "by device", "at once", "later"
+BY_DEVICE, EAGER, DEFERRED = "by device", "eager", "deferred"
 _when: ContextVar[str] = ContextVar("when", default=BY_DEVICE)
 
 Problem = Callable[[Tensor], Exception | None]
@@ -38,16 +38,18 @@ _calls = itertools.count(1)
 _latest_call = 0
 
 
-def may_look(tensor: Tensor) -> bool:
-    """Whether the host may look at values: on a CPU, and anywhere inside :func:`immediately`.
+def host_can_read(tensor: Tensor) -> bool:
+    """True where the host can read values without waiting for an accelerator.
 
-    >>> may_look(torch.zeros(1))
+    On a CPU, and anywhere inside :func:`eager_checks`.
+
+    >>> host_can_read(torch.zeros(1))
     True
     """
     if torch.compiler.is_compiling():
         return False
     when = _when.get()
-    return when == AT_ONCE or (when == BY_DEVICE and tensor.device.type == "cpu")
+    return when is EAGER or (when is BY_DEVICE and tensor.is_cpu)
 
 
 def begin_call() -> None:
@@ -63,7 +65,7 @@ def report(values: Tensor, problem: Problem) -> None:
     """Have ``values`` looked at when they have arrived on the host, without waiting for them.
 
     Devices that cannot be asked whether they are done with something are only looked at inside
-    :func:`immediately`.
+    :func:`eager_checks`.
     """
     if torch.compiler.is_compiling():
         return
@@ -127,17 +129,17 @@ def _forget(call: int) -> None:
 
 
 @contextmanager
-def immediately() -> Iterator[None]:
+def eager_checks() -> Iterator[None]:
     """Inside it checks wait for values on every device; leaving it, without an error, flushes.
 
     It holds for the thread that enters it, and so not for a backward on an accelerator, which
     torch runs in others.
 
-    >>> with immediately():
-    ...     may_look(torch.zeros(1))
+    >>> with eager_checks():
+    ...     host_can_read(torch.zeros(1))
     True
     """
-    token = _when.set(AT_ONCE)
+    token = _when.set(EAGER)
     try:
         yield
     finally:
@@ -146,14 +148,14 @@ def immediately() -> Iterator[None]:
 
 
 @contextmanager
-def later() -> Iterator[None]:
+def deferred_checks() -> Iterator[None]:
     """Inside it no check looks at values at once, on a CPU neither: what accelerators do.
 
-    >>> with later():
-    ...     may_look(torch.zeros(1))
+    >>> with deferred_checks():
+    ...     host_can_read(torch.zeros(1))
     False
     """
-    token = _when.set(LATER)
+    token = _when.set(DEFERRED)
     try:
         yield
     finally:

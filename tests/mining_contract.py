@@ -17,7 +17,7 @@ from pml_gpw.engine import (
 )
 from pml_gpw.mining.base import mine_rows
 from pml_gpw.weightings import DenseRows, MultiSimilarity, SparseRows
-from pml_gpw.weightings.pair_rows import Origin
+from pml_gpw.weightings.pair_rows import RowContext
 
 from . import oracles
 from .contract import random_batch
@@ -25,7 +25,9 @@ from .tolerances import close
 
 KEY = 2**61 - 3**20
 PLANS = [
-    Plan(size, layout) for size in (1, 7, 20) for layout in ("auto", "dense", "searched", "sparse")
+    Plan(size, layout)
+    for size in (1, 7, 20)
+    for layout in ("auto", "dense", "sparse rows", "sparse batch")
 ]
 SIMILARITY = InnerProduct(normalized=False)
 
@@ -107,7 +109,7 @@ def check_layouts_agree(case):
     for batch in batches():
         sim = SIMILARITY.matrix(batch.anchors, batch.references)
         masks = batch.pairs.masks(slice(0, len(sim)))
-        origin = Origin(5, torch.tensor(KEY), batch.pairs.self_index)
+        origin = RowContext(5, torch.tensor(KEY), batch.pairs.self_index)
         dense = mine_rows(*(DenseRows(sim, mask, origin) for mask in masks), case.mining)
         sparse = []
         for mask in masks:
@@ -141,7 +143,7 @@ def check_the_lower_bound_is_kept(case):
             bound = case.mining.negative_lower_bound(hardest_pos)
             if bound is None:
                 return
-            origin = Origin(0, torch.tensor(KEY), batch.pairs.self_index)
+            origin = RowContext(0, torch.tensor(KEY), batch.pairs.self_index)
             above = neg & (sim > bound.unsqueeze(1))
             kept, of_those_above = (
                 mine_rows(DenseRows(sim, pos, origin), DenseRows(sim, n, origin), case.mining)
@@ -172,7 +174,7 @@ def check_levels_are_negated_with_distances(case):
         negated = rule.for_negated_distances()
         own = batch.pairs.self_index
         expected = oracles.mined_row_by_row(case.oracle, negated, -(1 - cosine), *masks, own, KEY)
-        origin = Origin(0, torch.tensor(KEY), own)
+        origin = RowContext(0, torch.tensor(KEY), own)
         rows = (DenseRows(cosine - 1, mask, origin) for mask in masks)
         for a, b in zip(mine_rows(*rows, negated), expected, strict=True):
             assert a.mask.equal(b)

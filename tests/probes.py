@@ -22,6 +22,22 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
+class Shapes(TorchDispatchMode):
+    """Remembers the shapes of all results of matrix products and of all memory that is made."""
+
+    MAKING = ("addmm_", "mm", "new_zeros", "zeros")
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func._schema.name.removeprefix("aten::") in self.MAKING:
+            self.shapes.add(result.shape)
+        return result
+
+
 class WouldWait(AssertionError):
     """An operation that makes the host wait for an accelerator."""
 

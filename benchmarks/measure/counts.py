@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from pml_gpw.engine.compiled import CompiledFunction
-from pml_gpw.value_checks import later
+from pml_gpw.value_checks import deferred_checks
 
 NO_LAUNCH = frozenset(
     {
@@ -143,7 +143,7 @@ def counted(step: Callable[[], object]) -> Counts:
     The step is run three times: to compile, to keep what compiled functions return, and under the
     dispatch mode with what they returned.
     """
-    with later():
+    with deferred_checks():
         graph = _graph_of(step)
         with _compiled_results() as results:
             step()
@@ -182,8 +182,8 @@ def _compiled_results() -> Iterator[list[Any]]:
     results: list[Any] = []
     original = CompiledFunction.__call__
 
-    def keeping(self: Any, arguments: Any, must: bool) -> Any:
-        found = original(self, arguments, must)
+    def keeping(self: Any, arguments: Any, rules: Any, strict: bool) -> Any:
+        found = original(self, arguments, rules, strict)
         results.append(tree_map(lambda value: value.clone(), found))
         return found
 
@@ -196,7 +196,7 @@ def _replayed(results: list[Any], counts: Counts, graph: _Graph) -> Iterator[Non
     """Compiled functions return ``results`` inside and are counted as ``graph`` each."""
     left = iter(results)
 
-    def replay(self: Any, arguments: Any, must: bool) -> Any:
+    def replay(self: Any, arguments: Any, rules: Any, strict: bool) -> Any:
         found = next(left)
         given = [value for value in arguments if isinstance(value, Tensor)]
         moved = sum(t.numel() * t.element_size() for t in (*given, *tree_leaves(found)))

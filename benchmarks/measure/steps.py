@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
-from pml_gpw.engine.compiled import is_torch_new_enough
+from pml_gpw.engine.plan import is_torch_new_enough
 from pml_gpw.evaluation import recall_at_k
 from pml_gpw.functional import ms_loss, warm_up
 from pml_gpw.losses import CrossBatchMemory

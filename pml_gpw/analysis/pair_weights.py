@@ -85,7 +85,7 @@ def pair_weights(
         if indices_tuple is not None:
             batch = batch.with_indices(indices_tuple)
         elif not isinstance(batch.pairs, LabelPairs):
-            indices_tuple = tuple(batch)
+            indices_tuple = batch.pairs.index_tuple()
         similarity = DistanceSimilarity(copy_of(loss.distance))
         sim = similarity.matrix(batch.anchors, batch.references)
         matrix = -sim if similarity.is_negated_distance else sim

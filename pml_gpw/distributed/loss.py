@@ -225,10 +225,11 @@ class DistributedLoss(torch.nn.Module):
 
         if len(batch.anchors) == 0 or len(batch.references) == 0:
             return loss(batch)
-        losses = divided_losses(batch, anchors, local_losses)
         if wants_pairs and isinstance(part.pairs, IndexPairs):
             batch = gathered_pairs(batch, part, anchors)
-        return loss(replace(batch, losses=losses))
+        if loss.has_own_compute_loss():  # which has to see all anchors
+            return loss(batch)
+        return loss(batch, anchor_losses=divided_losses(batch, anchors, local_losses))
 
 
 def _has_hooks(loss: torch.nn.Module) -> bool:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..value_checks import immediately
+from ..value_checks import eager_checks
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ def propagate_errors(group: Any) -> Iterator[None]:
     Checks look at values at once, on accelerators too: the messages wait anyway.
     """
     try:
-        with immediately():
+        with eager_checks():
             yield
     except GroupError:
         raise

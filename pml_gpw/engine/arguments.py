@@ -12,14 +12,14 @@ from torch import Tensor
 from .. import checks
 from ..precision import at_least_float32
 from ..value_checks import begin_call
+from .batch import PairBatch
 from .index_pairs import INTEGERS, IndexPairs
 from .label_pairs import LabelPairs
-from .pair_batch import PairBatch
 from .pairs import Pairs
 
 
 class ArgumentNames(NamedTuple):
-    """What a caller calls the arguments that its errors name."""
+    """The names of the arguments that errors name, which differ between callers."""
 
     references: str
     reference_labels: str
@@ -49,9 +49,11 @@ def checked_embeddings(
     """
     begin_call()
     checks.embedding_matrix("embeddings", embeddings)
+    checks.no_transform("embeddings", embeddings)
     device = embeddings.device
     if labels is not None:
-        labels = checks.integer_labels("labels", labels, len(embeddings)).to(device)
+        labels = checks.integer_labels("labels", labels, len(embeddings))
+        labels = checks.moved("labels", labels, device)
     anchors = at_least_float32(embeddings)
     if references is None:
         return Embeddings(anchors, anchors, labels, labels)
@@ -59,6 +61,7 @@ def checked_embeddings(
         others = anchors
     else:
         checks.embedding_matrix(names.references, references)
+        checks.no_transform(names.references, references)
         if references.shape[1] != embeddings.shape[1]:
             raise ValueError(
                 f"{names.references} must have the {embeddings.shape[1]} dimensions of embeddings, "
@@ -70,14 +73,15 @@ def checked_embeddings(
     if reference_labels is not None:
         reference_labels = checks.integer_labels(
             names.reference_labels, reference_labels, len(references)
-        ).to(references.device)
+        )
+        reference_labels = checks.moved(names.reference_labels, reference_labels, device)
     elif labels is not None and len(references) == len(labels):
         reference_labels = labels
     return Embeddings(anchors, others, labels, reference_labels)
 
 
 def resolved_batch(
-    given: Embeddings,
+    embeddings: Embeddings,
     indices_tuple: Sequence[Tensor] | None,
     self_index: Tensor | None,
     names: ArgumentNames,
@@ -92,17 +96,18 @@ def resolved_batch(
     if indices_tuple is not None:
         if self_index is not None:
             raise ValueError("self_index must be None where an indices_tuple names the pairs")
-        shape = len(given.anchors), len(given.references)
-        pairs = IndexPairs.of(indices_tuple, shape, given.anchors.device)
+        shape = len(embeddings.anchors), len(embeddings.references)
+        pairs = IndexPairs.of(indices_tuple, shape, embeddings.anchors.device)
     else:
-        pairs = _label_pairs(given, self_index, names)
-    return PairBatch(
-        given.anchors, given.references, pairs, given.labels, given.reference_labels, key
-    )
+        pairs = _label_pairs(embeddings, self_index, names)
+    anchors, references, labels, reference_labels = embeddings
+    return PairBatch(anchors, references, pairs, labels, reference_labels, key)
 
 
-def _label_pairs(given: Embeddings, self_index: Tensor | None, names: ArgumentNames) -> LabelPairs:
-    anchors, references, labels, reference_labels = given
+def _label_pairs(
+    embeddings: Embeddings, self_index: Tensor | None, names: ArgumentNames
+) -> LabelPairs:
+    anchors, references, labels, reference_labels = embeddings
     if labels is None:
         raise ValueError("labels or indices_tuple must be given, got neither")
     if reference_labels is None:
@@ -112,11 +117,10 @@ def _label_pairs(given: Embeddings, self_index: Tensor | None, names: ArgumentNa
         )
     if self_index is not None:
         self_index = checked_self_index(self_index, len(anchors), references)
-        _refuse_other_labels(self_index, labels, reference_labels)
         return LabelPairs(labels, reference_labels, self_index, self_index_is_given=True)
     symmetric = references is anchors and reference_labels is labels
-    found = find_self_index(anchors, references)
-    return LabelPairs(labels, reference_labels, found, symmetric=symmetric)
+    self_index = find_self_index(anchors, references)
+    return LabelPairs(labels, reference_labels, self_index, symmetric=symmetric)
 
 
 def find_self_index(anchors: Tensor, references: Tensor) -> Tensor | None:
@@ -156,18 +160,6 @@ def checked_self_index(self_index: Tensor, num_anchors: int, references: Tensor)
     if self_index.numel():
         checks.refuse_unless_in_range("self_index", self_index, -1, len(references))
     return self_index
-
-
-def _refuse_other_labels(self_index: Tensor, labels: Tensor, reference_labels: Tensor) -> None:
-    if torch.compiler.is_compiling():
-        return
-    if len(reference_labels) == 0:
-        return
-    copied = reference_labels[self_index.clamp(0, len(reference_labels) - 1)]
-    checks.refuse_unless(
-        ((copied == labels) | (self_index < 0)).all(),
-        "self_index must name a copy of each anchor, got references of other labels",
-    )
 
 
 def drawn_key(device: torch.device, *rules: object) -> Tensor | None:

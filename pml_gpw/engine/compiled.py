@@ -3,146 +3,147 @@
 Any weighting and mining will do, users' own included; no kernel is written for one of them.
 """
 
+import copy
 import warnings
-from dataclasses import is_dataclass
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from functools import cache, lru_cache
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from ..mining import PairMining
-from ..weightings import PairWeighting
+from ..mining.check import refuse_changes_in_place
+from ..weightings.pair_rows import RowContext
+from .plan import CannotFuse
+from .task import Task
 
-LOWEST_TORCH = (2, 6)
-"""Before, ``torch.compile`` makes another graph for each value of a hyper-parameter."""
-
-
-DEVICES = ("cuda", "xpu")
-"""Where rows are fused unless somebody says otherwise. On a CPU compiling takes seconds, and a
-batch whose mining leaves few pairs is quicker without."""
-
+#: Masks are computed again in each loop over a row, rather than written and read as bytes, which
+#: takes three times as long.
 CPU_OPTIONS: dict[str, Any] = {"realize_reads_threshold": 100}
-"""Masks are computed again in each loop over a row, rather than written and read as bytes, which
-takes three times as long."""
+#: Values of a rule that a graph keeps as constants: another one is another function.
+CONSTANTS = (str, bool, int, tuple, type(None))
 
 
-class CannotFuse(RuntimeError):
-    """Rows were to be fused and ``torch.compile`` does not take them, or does not work here."""
+def call_compiled(template: Any, tensors: Sequence[Tensor], task: Task, anchors: slice) -> Any:
+    """The result of a template, compiled; the first tensor has a row for each anchor.
 
-
-def is_to_be_fused(fused: bool | None, device: torch.device) -> bool:
-    """Whether to compile: ``fused``, or where it is None, on accelerators where that works.
-
-    Errors: :class:`CannotFuse` for True and a torch that is too old.
-
-    >>> is_to_be_fused(None, torch.device("cpu"))
-    False
+    ``template``: a function of ``tensors``, the context of the anchors, weighting and mining.
+    Errors: :class:`CannotFuse` where the program is strict and torch cannot compile it.
     """
-    if fused is False or (fused is None and device.type not in DEVICES):
-        return False
-    if is_torch_new_enough():
-        return True
-    if fused:
-        lowest = ".".join(map(str, LOWEST_TORCH))
-        raise CannotFuse(f"fused=True needs torch >= {lowest}, got {torch.__version__}")
-    return False
-
-
-def is_torch_new_enough() -> bool:
-    """Whether ``torch.compile`` keeps hyper-parameters as variables of a graph."""
-    major, minor = torch.__version__.split(".")[:2]
-    return (int(major), int(minor)) >= LOWEST_TORCH
-
-
-def compiled_function(
-    template: Any, weighting: PairWeighting, mining: PairMining | None, like: Tensor
-) -> "CompiledFunction":
-    """A function of tensors with the device and dtype of ``like``, the same whenever asked again.
-
-    ``template``: a function of tensors, weighting and mining, the last two in this order.
-    """
+    like, rules = tensors[0], (task.weighting, task.mining)
+    first, key, self_index = task.context.at(anchors)
+    # As tensors, since None and each number would be other graphs.
+    first = torch.full((), first, dtype=torch.int64, device=like.device)
+    if self_index is None:
+        self_index = like.new_full((len(like),), -1, dtype=torch.int64)
+    key = key if task.mining is not None and task.mining.is_random else None
+    # Without what they are views of, whose sizes would make other graphs.
+    *plain, self_index = (tensor.data.contiguous() for tensor in (*tensors, self_index))
     kind = like.device, like.dtype, torch.is_inference_mode_enabled()  # would make other graphs
-    return _compiled_function(template, *map(_identity, (weighting, mining)), kind)
+    function = _compiled_function(template, *map(_identity, rules), kind)
+    context = RowContext(first, key, self_index)
+    return function((*plain, context), rules, task.program.is_strict)
 
 
 class CompiledFunction:
     """A template for one weighting and mining: compiled, or plain where that is impossible."""
 
-    def __init__(self, template: Any, name: str, device: str) -> None:
+    def __init__(self, template: Any, name: str, kind: tuple[torch.device, torch.dtype, bool]):
         # A code object of its own, since torch allows 8 graphs for one.
         code = template.__code__.replace(co_name=name)
         self._plain = FunctionType(code, template.__globals__, name)
-        options = CPU_OPTIONS if device == "cpu" else None
+        self._device, self._dtype, _ = kind
+        options = CPU_OPTIONS if self._device.type == "cpu" else None
         self._compiled = torch.compile(self._plain, dynamic=True, fullgraph=True, options=options)
-        self._cannot = False
-        self._has_warned = False
+        self._has_run = self._has_warned = self._cannot = False
+        self._takes_tensors = True
 
-    def __call__(self, arguments: tuple[Any, ...], must: bool) -> Any:
-        """What the template makes of its arguments.
+    def __call__(self, arguments: tuple[Any, ...], rules: tuple[Any, Any], strict: bool) -> Any:
+        """The result of the template for its arguments and rules.
 
-        Errors: :class:`CannotFuse` where it ``must`` be compiled and cannot.
+        Errors: :class:`CannotFuse` where it is ``strict`` and torch cannot compile it.
         """
-        matrix, *_, weighting, mining = arguments
-        if min(matrix.shape) < 2:  # sizes 0 and 1 would be other graphs
-            return self._plain(*arguments)
-        # torch.compile refuses to run below a dispatch mode.
-        if is_in_torch_dispatch_mode() or (self._cannot and not must):
-            return self._plain(*arguments)
-        errors = _compiler_errors()
-        try:
-            return self._compiled(*arguments)
-        except errors.too_many_graphs:
-            self._warn_of_graphs(weighting, mining)
-            return self._plain(*arguments)
-        except errors.others as error:
-            # Its text alone: the error would keep the similarities alive.
-            why = str(error).strip() or type(error).__name__
+        # Sizes 0 and 1 would be other graphs; torch.compile refuses to run below a dispatch mode.
+        is_small = min(arguments[0].shape) < 2
+        if is_small or is_in_torch_dispatch_mode() or (self._cannot and not strict):
+            return self._plain(*arguments, *rules)
+        if not self._has_run:
+            refuse_changes_in_place(*rules)  # which a graph does not notice
+        too_many_graphs, others = _compiler_errors()
+        why = ""
+        for with_tensors in (True, False) if self._takes_tensors else (False,):
+            given = [self._with_tensors(rule) for rule in rules] if with_tensors else rules
+            try:
+                result = self._compiled(*arguments, *given)
+            except too_many_graphs:
+                self._warn_of_graphs(rules)
+                return self._plain(*arguments, *rules)
+            except Exception as error:
+                # A formula that needs numbers may fail in any way with tensors in their place.
+                if not isinstance(error, others) and (self._has_run or not with_tensors):
+                    raise
+                # Its text alone: the error would keep the similarities alive.
+                why = str(error).strip() or type(error).__name__
+                self._takes_tensors = False
+            else:
+                self._has_run = True
+                return result
         self._cannot = True
-        found = self._plain(*arguments)  # raises what is wrong with the formula itself
-        if must:
+        result = self._plain(*arguments, *rules)  # raises what is wrong with the formula itself
+        if strict:
             raise CannotFuse(
-                f"fused=True: torch.compile cannot take {weighting} with {mining} here: {why}"
+                f"fused=True: torch.compile cannot take {rules[0]} with {rules[1]} here: {why}"
             )
-        return found
+        return result
 
-    def _warn_of_graphs(self, weighting: PairWeighting, mining: PairMining | None) -> None:
+    def _with_tensors(self, rule: Any) -> Any:
+        """A twin of a rule whose float fields are tensors (), so that a graph takes any value.
+
+        It is made without ``__init__`` and ``__post_init__``, for a graph alone: nothing compares,
+        hashes or prints it. Tensors are filled on the device, which copies nothing from the host.
+        """
+        twin = rule
+        for name in _float_fields(rule):
+            twin = copy.copy(rule) if twin is rule else twin
+            value = torch.full((), getattr(rule, name), device=self._device, dtype=self._dtype)
+            object.__setattr__(twin, name, value)
+        return twin
+
+    def _warn_of_graphs(self, rules: tuple[Any, Any]) -> None:
         if not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"{weighting} with {mining} has compiled as many graphs as torch allows for one "
+                f"{rules[0]} with {rules[1]} has compiled as many graphs as torch allows for one "
                 "function; what needs another one runs eagerly",
                 stacklevel=2,
             )
 
 
+def _float_fields(rule: Any) -> list[str]:
+    """The names of the fields of a rule that are annotated as floats and hold one."""
+    every = fields(rule) if is_dataclass(rule) else ()
+    names = [field.name for field in every if "float" in str(field.type)]
+    return [name for name in names if isinstance(getattr(rule, name), float)]
+
+
 @lru_cache(maxsize=256)
 def _compiled_function(template: Any, weighting: Any, mining: Any, kind: Any) -> CompiledFunction:
     names = template.__name__, weighting[0].__name__, mining[0].__name__
-    return CompiledFunction(template, "_".join(names), kind[0].type)
-
-
-class _CompilerErrors(NamedTuple):
-    too_many_graphs: tuple[type[Exception], ...]
-    others: tuple[type[Exception], ...]
+    return CompiledFunction(template, "_".join(names), kind)
 
 
 @cache
-def _compiler_errors() -> _CompilerErrors:
-    """What ``torch.compile`` raises where it, or the compiler behind it, does not work."""
+def _compiler_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
+    """The errors of ``torch.compile`` for too many graphs, and for whatever it cannot do."""
     from torch._dynamo import exc
     from torch._inductor import exc as inductor
 
-    too_many = [getattr(exc, "FailOnRecompileLimitHit", None)]
-    others = [exc.TorchDynamoException, getattr(inductor, "InductorError", None)]
-    found = (tuple(e for e in each if e is not None) for each in (too_many, others))
-    return _CompilerErrors(*found)
-
-
-CONSTANTS = (str, bool, int, tuple, type(None))
-"""Values of a rule that a graph keeps as constants: another one is another function."""
+    too_many = getattr(exc, "FailOnRecompileLimitHit", None)
+    others = exc.TorchDynamoException, getattr(inductor, "InductorError", None)
+    return (() if too_many is None else (too_many,)), tuple(e for e in others if e is not None)
 
 
 def _identity(rule: Any) -> tuple[Any, ...]:

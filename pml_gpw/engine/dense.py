@@ -1,52 +1,150 @@
-"""Losses and gradients from a similarity matrix: forward computes both, backward only scales."""
+"""The dense program: masked rows of similarities, chunk by chunk, eager or compiled.
 
-from typing import Any
+dX = W·Y and dY = Wᵀ·X with the signed pair weights W (eq 1-3); Y = X in self-comparison.
+Shapes: N anchors, M references, D dims, C rows of a chunk.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..mining import PairMining
+from ..mining.base import mine_rows
+from ..value_checks import host_can_read
 from ..weightings import DenseRows, PairWeighting
-from ..weightings.base import weigh
-from ..weightings.sparse_rows import rows_by_density
-from .double_backward import ForbidDoubleBackward
-from .gradients import signed_weights
+from ..weightings.base import evaluated, refuse_negative_weights
+from ..weightings.pair_rows import RowContext
+from .compiled import call_compiled
+from .label_pairs import LabelPairs, label_masks
+from .products import iter_products
+from .task import AnchorSums, Chunk, Task
+from .unit_rows import normalized
 
 
-class _DenseLosses(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, sim: Tensor, link: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting
-    ) -> Tensor:
-        view = DenseRows if weighting.needs_dense else rows_by_density
-        pos_rows, neg_rows = view(sim, pos), view(sim, neg)
-        losses, weights = weigh(weighting, pos_rows, neg_rows)
-        # Eq 1-3: the signed weights are the gradient.
-        ctx.save_for_backward(signed_weights(weighting, pos_rows, neg_rows, weights), link)
-        return losses
+class WeightedRows(NamedTuple):
+    """The losses of the rows of a chunk and the weights of their pairs."""
 
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
-        signed, link = ctx.saved_tensors
-        gradient = upstream.unsqueeze(1) * signed
-        if torch.is_grad_enabled():  # create_graph=True
-            gradient = ForbidDoubleBackward.apply(gradient, link)
-        return gradient, None, None, None, None
+    losses: Tensor  # (C,)
+    num_pos: Tensor  # (C,)
+    num_neg: Tensor  # (C,)
+    least: Tensor  # (), the least weight, which must not be negative
+    signed: Tensor  # (C, M), + for negatives and − for positives
 
 
-def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting) -> Tensor:
-    """Per-anchor losses (N,) whose gradient with respect to ``sim`` is the signed pair weights.
+def sum_dense(
+    x: Tensor, y: Tensor, task: Task, forms_gradients: tuple[bool, bool], upstream: Tensor | None
+) -> AnchorSums:
+    """The losses of all anchors and the gradients of ``x`` (N, D) and ``y`` (M, D).
 
-    Shapes: ``sim`` (N, M) similarities, ``pos`` and ``neg`` (N, M) masks of the pairs to weigh.
-    Errors: RuntimeError on double backward, since the weights are held constant in backward;
-    ValueError that names the weighting for weights that are negative or NaN.
-
-    >>> import torch
-    >>> from pml_gpw.weightings import Constant
-    >>> sim = torch.tensor([[0.8, 0.5]], requires_grad=True)
-    >>> pos, neg = torch.tensor([[True, False]]), torch.tensor([[False, True]])
-    >>> dense_losses(sim, pos, neg, Constant()).sum().backward()
-    >>> sim.grad
-    tensor([[-1.,  1.]])
+    ``upstream`` (N,): the factors of the losses in the gradients; None: 1.
     """
-    # The link is a copy of one entry, so that the graph does not keep all of ``sim`` alive.
-    return _DenseLosses.apply(sim, sim[:1, :1].clone(), pos, neg, weighting)
+    n, forms_any, holds_all = x.shape[0], any(forms_gradients), task.program.holds_all_weights
+    if n == 0 or y.shape[0] == 0:
+        return AnchorSums.zeros(x, y, forms_gradients)
+    is_one_product = forms_any and y is x and (holds_all or task.program.chunk_size >= n)
+    all_rows = x.new_empty(n, n) if is_one_product else None
+    sums = AnchorSums.zeros(x, y, (False, False) if is_one_product else forms_gradients)
+    for anchors, sim in iter_products(x, y, task, all_rows):
+        rows = _chunk_rows(sim, anchors, task)
+        refuse_negative_weights(task.weighting, rows.least)
+        sums.set_losses(anchors, *rows[:3])
+        if upstream is not None:
+            rows.signed.mul_(upstream[anchors].unsqueeze(1))
+        if forms_any and all_rows is None:
+            sums.add_products(anchors, rows.signed, x, y)
+    return sums if all_rows is None else sums._replace(grad_x=symmetrized(all_rows) @ x)
+
+
+def dense_chunks(x: Tensor, y: Tensor, task: Task) -> Iterator[Chunk]:
+    """The mined rows of each chunk of anchors, valid until the next one."""
+    for anchors, sim in iter_products(x, y, task) if len(y) else ():
+        context = task.context.at(anchors)
+        pos, neg = (DenseRows(sim, mask, context) for mask in task.pairs.masks(anchors))
+        yield anchors, *mine_rows(pos, neg, task.mining)
+
+
+def _chunk_rows(sim: Tensor, anchors: slice, task: Task) -> WeightedRows:
+    """The losses and weights of a chunk; the weights take the place of the similarities."""
+    pairs = task.pairs
+    if not task.program.is_compiled:
+        context, masks = task.context.at(anchors), pairs.masks(anchors)
+        return weighted_rows(sim, *masks, context, task.weighting, task.mining)
+    rows: WeightedRows
+    if isinstance(pairs, LabelPairs):
+        tensors = sim, pairs.labels[anchors], pairs.reference_labels
+        rows = call_compiled(_rows_of_labels, tensors, task, anchors)
+    else:
+        rows = call_compiled(weighted_rows, (sim, *pairs.masks(anchors)), task, anchors)
+    return rows
+
+
+def weighted_rows(
+    sim: Tensor,
+    pos: Tensor,
+    neg: Tensor,
+    context: RowContext,
+    weighting: PairWeighting,
+    mining: PairMining | None,
+) -> WeightedRows:
+    """Mine and weigh rows (C, M) of similarities whose candidates ``pos`` and ``neg`` mask.
+
+    The weights are written over the similarities, which eq 1-3 need no more: new memory would cost
+    more than the sums.
+    """
+    rows = mine_rows(DenseRows(sim, pos, context), DenseRows(sim, neg, context), mining)
+    losses, weights = evaluated(weighting, *rows)
+    pos_weights, neg_weights = (r.to_dense(w) for r, w in zip(rows, weights, strict=True))
+    # Row by row first: a compiler puts it into the loops over rows that there are.
+    least = torch.minimum(pos_weights.amin(dim=1), neg_weights.amin(dim=1)).amin()
+    counts = rows[0].count(), rows[1].count()
+    return WeightedRows(losses, *counts, least, torch.sub(neg_weights, pos_weights, out=sim))
+
+
+def _rows_of_labels(
+    sim: Tensor, labels: Tensor, reference_labels: Tensor, context: RowContext, *rules: PairMining
+) -> WeightedRows:
+    masks = label_masks(labels, reference_labels, context.self_index)
+    return weighted_rows(sim, *masks, context, *rules)
+
+
+def sum_as_one_graph(x: Tensor, task: Task) -> AnchorSums:
+    """Losses and the gradient of ``x`` (N, D), not normalised yet, of a batch with itself.
+
+    Normalisation, products, rows and gradient as one function: for batches of some hundred
+    embeddings most of a step is the cost of calling its operations one by one.
+    """
+    assert isinstance(task.pairs, LabelPairs)
+    tensors = x, task.pairs.labels, task.pairs.reference_labels
+    *sums, least = call_compiled(_batch_of_labels, tensors, task, slice(0, len(x)))
+    refuse_negative_weights(task.weighting, least)
+    return AnchorSums(*sums)
+
+
+def _batch_of_labels(
+    x: Tensor, labels: Tensor, reference_labels: Tensor, context: RowContext, *rules: PairMining
+) -> tuple[Tensor, ...]:
+    unit = normalized(x)
+    sim = unit.rows @ unit.rows.T
+    *sums, least, signed = _rows_of_labels(sim, labels, reference_labels, context, *rules)
+    return *sums, unit.gradient((signed + signed.T) @ unit.rows), least
+
+
+#: Rows and columns of a part of a matrix that is transposed within a cache.
+TILE = 512
+
+
+def symmetrized(matrix: Tensor) -> Tensor:
+    """``matrix`` + its transpose, (N, N); a matrix of more than one tile is overwritten."""
+    n = matrix.shape[0]
+    if n <= TILE or not host_can_read(matrix):  # in one operation on accelerators
+        return matrix + matrix.T
+    for row in range(0, n, TILE):
+        rows = slice(row, row + TILE)
+        for column in range(row, n, TILE):
+            columns = slice(column, column + TILE)
+            both = matrix[rows, columns] + matrix[columns, rows].T
+            matrix[rows, columns] = both
+            matrix[columns, rows] = both.T
+    return matrix

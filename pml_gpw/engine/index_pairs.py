@@ -17,6 +17,8 @@ from .pairs import IndexTuple, Pairs
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 AnchorsAndOthers = tuple[Tensor, Tensor]
+#: Pairs up to which masks of all of them are made at once.
+SMALL = 2**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +26,13 @@ class IndexPairs(Pairs):
     """Positives and negatives by index; pairs that are named twice count once.
 
     Args:
-        pos: anchors (K,) and the positives (K,) they are paired with, int64.
-        neg: anchors (K,) and negatives (K,), int64.
+        pos: the places (K,) of the positives in the matrix of all pairs, anchor · M + reference, in
+            any order.
+        neg: those of the negatives.
         size: (N, M).
         self_index: (N,) int64, where it is known: the column of each anchor itself among the
             references, −1 where it is not there.
+        all_masks: the masks (N, M) of both, where they are made already.
 
     >>> import torch
     >>> pairs = IndexPairs.of((torch.tensor([0]), torch.tensor([1]), torch.tensor([2])), (3, 3))
@@ -36,10 +40,11 @@ class IndexPairs(Pairs):
     (tensor([[False,  True, False]]), tensor([[False, False,  True]]))
     """
 
-    pos: AnchorsAndOthers
-    neg: AnchorsAndOthers
+    pos: Tensor
+    neg: Tensor
     size: tuple[int, int]
     self_index: Tensor | None = None
+    all_masks: tuple[Tensor, Tensor] | None = None
     where_none: ClassVar[str] = "the indices_tuple names none"
 
     @classmethod
@@ -55,10 +60,33 @@ class IndexPairs(Pairs):
         ``shape``: (N, M). Errors: ValueError for another number of tensors, lengths that differ,
         indices out of range and a pair that is both positive and negative.
         """
-        pairs = cls(*checked_tuple(indices_tuple, shape, device), shape, self_index)
-        if not torch.compiler.is_compiling():
-            pairs._refuse_pairs_of_both_kinds()
+        both = checked_tuple(indices_tuple, shape, device)
+        pos, neg = (anchor * shape[1] + other for anchor, other in both)
+        pairs = cls(pos, neg, shape, self_index)
+        if torch.compiler.is_compiling():
+            return pairs
+        if shape[0] * shape[1] <= SMALL:
+            pairs = cls(pos, neg, shape, self_index, pairs.masks(slice(0, shape[0])))
+        if pairs._names_a_pair_twice():
+            raise ValueError("indices_tuple must not name a pair as both positive and negative")
         return pairs
+
+    def _names_a_pair_twice(self) -> bool:
+        """Whether a pair is both a positive and a negative."""
+        if self.all_masks is not None:
+            return bool((self.all_masks[0] & self.all_masks[1]).any())
+        pos, neg = self.rising
+        nearest = torch.searchsorted(neg, pos).clamp(max=len(neg) - 1)
+        return len(neg) > 0 and bool((neg[nearest] == pos).any())
+
+    @cached_property
+    def rising(self) -> tuple[Tensor, Tensor]:
+        """The places of positives and of negatives, (K,) each, row by row and each once."""
+        pos, neg = (
+            places if bool((places[1:] > places[:-1]).all()) else places.unique()
+            for places in (self.pos, self.neg)
+        )
+        return pos, neg
 
     @property
     @override
@@ -67,53 +95,31 @@ class IndexPairs(Pairs):
 
     @override
     def masks(self, anchors: slice) -> tuple[Tensor, Tensor]:
-        if torch.compiler.is_compiling():  # places would be looked for by their values
-            pos, neg = (self._whole_mask(*pairs)[anchors] for pairs in (self.pos, self.neg))
-        else:
-            pos, neg = (self._mask(places, anchors) for places in self.places)
+        if anchors != slice(0, self.size[0]):
+            return self.part(anchors).masks(slice(0, anchors.stop - anchors.start))
+        if self.all_masks is not None:
+            return self.all_masks
+        nothing = self.pos.new_zeros(self.size[0] * self.size[1], dtype=torch.bool)
+        pos, neg = (nothing.index_fill(0, p, True).view(self.size) for p in (self.pos, self.neg))
         return pos, neg
 
     @override
     def part(self, anchors: slice) -> "IndexPairs":
-        pos, neg = (_pairs_of(anchors, *pairs) for pairs in (self.pos, self.neg))
+        columns = self.size[1]
+        first, end = anchors.start * columns, anchors.stop * columns
+        sides = []
+        for places in self.rising:
+            bounds = torch.searchsorted(places, places.new_tensor([first, end])).tolist()
+            sides.append(places[slice(*bounds)] - first)
         self_index = None if self.self_index is None else self.self_index[anchors]
-        return IndexPairs(pos, neg, (anchors.stop - anchors.start, self.size[1]), self_index)
+        return IndexPairs(*sides, (anchors.stop - anchors.start, columns), self_index)
 
     @override
     def index_tuple(self) -> IndexTuple:
-        return *self.pos, *self.neg
-
-    @cached_property
-    def places(self) -> tuple[Tensor, Tensor]:
-        """The places (K,) of positives and of negatives in the matrix, row by row, each once."""
-        pos, neg = (
-            _rising_once(anchor * self.size[1] + other) for anchor, other in (self.pos, self.neg)
-        )
-        return pos, neg
-
-    def _refuse_pairs_of_both_kinds(self) -> None:
-        pos, neg = self.places
-        if len(neg) == 0:
-            return
-        nearest = torch.searchsorted(neg, pos).clamp(max=len(neg) - 1)
-        if (neg[nearest] == pos).any():
-            raise ValueError("indices_tuple must not name a pair as both positive and negative")
-
-    def _mask(self, places: Tensor, anchors: slice) -> Tensor:
-        columns = self.size[1]
-        bounds = torch.tensor(
-            [anchors.start * columns, anchors.stop * columns], device=places.device
-        )
-        begin, end = torch.searchsorted(places, bounds).tolist()
-        mask = torch.zeros(
-            anchors.stop - anchors.start, columns, dtype=torch.bool, device=places.device
-        )
-        mask.view(-1)[places[begin:end] - anchors.start * columns] = True
-        return mask
-
-    def _whole_mask(self, anchor: Tensor, other: Tensor) -> Tensor:
-        mask = torch.zeros(self.size, dtype=torch.bool, device=anchor.device)
-        return mask.index_put((anchor, other), torch.tensor(True, device=anchor.device))
+        columns = max(1, self.size[1])
+        sides = (self.pos, self.neg) if torch.compiler.is_compiling() else self.rising
+        pos, neg = ((places // columns, places % columns) for places in sides)
+        return *pos, *neg
 
 
 def without_self_pairs(self_index: Tensor, indices_tuple: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -131,7 +137,7 @@ def without_self_pairs(self_index: Tensor, indices_tuple: Sequence[Tensor]) -> t
 def checked_tuple(
     indices_tuple: Sequence[Tensor], shape: tuple[int, int], device: torch.device | None = None
 ) -> tuple[AnchorsAndOthers, AnchorsAndOthers]:
-    """The positive and negative pairs of a tuple, checked but for pairs that are both.
+    """The positive and negative pairs of a tuple, (K,) each, checked but for pairs that are both.
 
     Errors: ValueError as :meth:`IndexPairs.of`.
     """
@@ -143,55 +149,34 @@ def checked_tuple(
             "indices_tuple must be (a1, p, a2, n) pairs or (a, p, n) triplets, "
             f"got {len(indices_tuple)} tensors"
         )
-    pos_anchor, positive = indices_tuple[0], indices_tuple[1]
-    triplets = len(indices_tuple) == 3
-    neg_anchor, negative = indices_tuple[0 if triplets else 2], indices_tuple[2 if triplets else 3]
-    return (
-        _checked("positive", pos_anchor, positive, shape, device),
-        _checked("negative", neg_anchor, negative, shape, device),
-    )
-
-
-def _checked(
-    kind: str,
-    anchor: Tensor,
-    other: Tensor,
-    shape: tuple[int, int],
-    device: torch.device | None,
-) -> AnchorsAndOthers:
-    for index in (anchor, other):
-        if not isinstance(index, Tensor) or index.dtype not in INTEGERS:
-            what = index.dtype if isinstance(index, Tensor) else type(index).__name__
-            raise ValueError(f"indices_tuple must hold tensors of integers, got {what}")
-        checks.dense("each of indices_tuple", index)
-        if index.ndim != 1:
+    pos_anchor, positive, *rest = (_checked_index(index) for index in indices_tuple)
+    neg_anchor, negative = (pos_anchor, *rest)[-2:]
+    sides = (("positive", pos_anchor, positive), ("negative", neg_anchor, negative))
+    for kind, anchor, other in sides:
+        if anchor.shape != other.shape:
             raise ValueError(
-                f"indices_tuple must hold tensors of one dimension, got {tuple(index.shape)}"
+                f"indices_tuple must pair each anchor with one {kind}, "
+                f"got {anchor.numel()} anchors and {other.numel()} {kind}s"
             )
-    anchor, other = anchor.to(device).long(), other.to(device).long()
-    if anchor.shape != other.shape:
-        raise ValueError(
-            f"indices_tuple must pair each anchor with one {kind}, "
-            f"got {anchor.numel()} anchors and {other.numel()} {kind}s"
-        )
-    if not torch.compiler.is_compiling():
         for name, index, limit in (("anchor", anchor, shape[0]), (kind, other, shape[1])):
-            if index.numel() == 0:
-                continue
-            least, most = (int(end) for end in index.aminmax())
-            if not 0 <= least <= most < limit:
-                raise ValueError(
-                    f"indices_tuple must hold {name} indices in [0, {limit}), got {least} to {most}"
-                )
-    return anchor, other
+            if not torch.compiler.is_compiling() and index.numel():
+                least, most = (int(end) for end in index.aminmax())
+                if not 0 <= least <= most < limit:
+                    raise ValueError(
+                        f"indices_tuple must hold {name} indices in [0, {limit}), "
+                        f"got {least} to {most}"
+                    )
+    pos, neg = ((a.to(device).long(), o.to(device).long()) for _, a, o in sides)
+    return pos, neg
 
 
-def _pairs_of(anchors: slice, anchor: Tensor, other: Tensor) -> AnchorsAndOthers:
-    """Those of the pairs (K,) whose anchor is one of ``anchors``, numbered from the first."""
-    inside = (anchor >= anchors.start) & (anchor < anchors.stop)
-    return anchor[inside] - anchors.start, other[inside]
-
-
-def _rising_once(places: Tensor) -> Tensor:
-    """The places sorted and without repetition; a miner's usually are already."""
-    return places if bool((places[1:] > places[:-1]).all()) else places.unique()
+def _checked_index(index: Tensor) -> Tensor:
+    if not isinstance(index, Tensor) or index.dtype not in INTEGERS:
+        got = index.dtype if isinstance(index, Tensor) else type(index).__name__
+        raise ValueError(f"indices_tuple must hold tensors of integers, got {got}")
+    checks.dense("each of indices_tuple", index)
+    if index.ndim != 1:
+        raise ValueError(
+            f"indices_tuple must hold tensors of one dimension, got {tuple(index.shape)}"
+        )
+    return index

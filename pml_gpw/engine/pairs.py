@@ -1,4 +1,4 @@
-"""Which pairs of a batch are positives and which are negatives, before mining.
+"""The pairs of a batch, positives and negatives, before mining.
 
 Shapes: N anchors, M references, C rows of a chunk, K pairs.
 """
@@ -7,10 +7,6 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from torch import Tensor
-
-from ..mining import PairMining
-from ..weightings import Rows
-from ..weightings.sparse_rows import rows_by_density
 
 IndexTuple = tuple[Tensor, Tensor, Tensor, Tensor]
 """(a1, p, a2, n): anchors and positives (K,), anchors and negatives (K,)."""
@@ -23,9 +19,9 @@ class Pairs(ABC):
     """The column (N,) of each anchor itself among the references, −1 where it is not there."""
 
     self_index_is_given: bool = False
-    """Whether the caller said where the anchors are, rather than their values."""
+    """True where the caller said where the anchors are, rather than their values."""
     where_none: ClassVar[str] = "the pairs name none"
-    """What to say of a batch without pairs."""
+    """The reason to name for a batch without pairs."""
 
     @property
     @abstractmethod
@@ -39,14 +35,6 @@ class Pairs(ABC):
     @abstractmethod
     def part(self, anchors: slice) -> "Pairs":
         """The same for some of the anchors only; all references stay."""
-
-    def rows(self, sim: Tensor, anchors: slice, mining: PairMining | None) -> tuple[Rows, Rows]:
-        """The pairs of some anchors in the layout that suits their number; may overwrite ``sim``.
-
-        Shapes: ``sim`` (C, M). Negatives that ``mining`` cannot keep may be left out already.
-        """
-        pos, neg = self.masks(anchors)
-        return rows_by_density(sim, pos), rows_by_density(sim, neg)
 
     def index_tuple(self) -> IndexTuple:
         """All pairs as indices, row by row. It holds a mask of all N × M pairs."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ..checks import refuse_unless
 from .pairs import Pairs
 
 Relation = Callable[[Tensor, Tensor], Tensor]
@@ -73,14 +74,24 @@ class RelationPairs(Pairs):
 
 
 def share_a_label(labels: Tensor, reference_labels: Tensor) -> Tensor:
-    """Whether anchors and references have a label in common, for multi-label data.
+    """The relation of items that have a label in common, for multi-label data.
 
-    Shapes: ``labels`` (C, L) and ``reference_labels`` (M, L), multi-hot; returns (C, M) bool.
+    Shapes: ``labels`` (C, L) and ``reference_labels`` (M, L), multi-hot, 0 or 1; returns (C, M)
+    bool. Errors: ValueError for other shapes and values, such as numbers of classes.
 
     >>> import torch
     >>> share_a_label(torch.tensor([[1, 0, 1]]), torch.tensor([[0, 1, 0], [0, 0, 1]]))
     tensor([[False,  True]])
     """
+    for name, hot in (("labels", labels), ("reference_labels", reference_labels)):
+        if hot.ndim != 2 or hot.is_complex():
+            raise ValueError(
+                f"{name} must be multi-hot, a 0 or 1 for each item and label (N, L), got "
+                f"{hot.dtype} {tuple(hot.shape)}; numbers of classes need no relation"
+            )
+        if hot.dtype is not torch.bool and not torch.compiler.is_compiling():
+            is_hot = ((hot == 0) | (hot == 1)).all()
+            refuse_unless(is_hot, f"{name} must be multi-hot, of 0 and 1 only, got other values")
     return (labels.float() @ reference_labels.float().T) > 0
 
 

@@ -1,23 +1,14 @@
-"""What a similarity is to the engine.
+"""Similarities as the engine sees them.
 
 Shapes: N anchors, M references, D dims.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from .unit_rows import unit_rows
-
-
-class Factors(NamedTuple):
-    """Two matrices whose inner products are similarities."""
-
-    anchors: Tensor  # (N, D)
-    references: Tensor  # (M, D)
-    normalized: bool
-    """Whether their rows are to be scaled to Euclidean norm 1 first."""
 
 
 class Similarity(Protocol):
@@ -30,13 +21,17 @@ class Similarity(Protocol):
 
     @property
     def is_negated_distance(self) -> bool:
-        """Whether S = −D, so that levels on the similarity axis change their sign."""
+        """True for S = −D, where levels on the similarity axis change their sign."""
 
     @property
     def is_inner_product(self) -> bool:
-        """Whether the similarities are the inner products of ``factors``."""
+        """True where the similarities are the inner products of ``factors``."""
 
-    def factors(self, anchors: Tensor, references: Tensor) -> Factors:
+    @property
+    def is_normalized(self) -> bool:
+        """True where the factors are to be scaled to Euclidean norm 1 first."""
+
+    def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
         """Two matrices (N, D) and (M, D) whose inner products are the similarities.
 
         One object where the arguments are one.
@@ -60,9 +55,14 @@ class InnerProduct:
     is_negated_distance: bool = False
     is_inner_product: bool = True
 
-    def factors(self, anchors: Tensor, references: Tensor) -> Factors:
-        """The embeddings, to be normalised where the similarity is the cosine."""
-        return Factors(anchors, references, self.normalized)
+    @property
+    def is_normalized(self) -> bool:
+        """True for the cosine."""
+        return self.normalized
+
+    def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+        """The embeddings themselves."""
+        return anchors, references
 
     def matrix(self, anchors: Tensor, references: Tensor) -> Tensor:
         """The similarities (N, M)."""

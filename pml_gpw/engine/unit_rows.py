@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..value_checks import may_look
+from ..value_checks import host_can_read
 
 SAFE_NORMS = (1e-12, 1e12)
 """Rows of these norms have squares far from the ends of float32."""
@@ -45,8 +45,8 @@ def normalized(embeddings: Tensor) -> UnitRows:
     ``torch.nn.functional.normalize`` to the last bit where that is right. On a CPU rows are scaled
     only where one of them needs it; elsewhere a look would wait.
     """
-    if may_look(embeddings):
-        norms = embeddings.norm(2, dim=1, keepdim=True)
+    if host_can_read(embeddings):
+        norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
         if _are_safe(norms):
             return UnitRows(embeddings / norms, norms, None)
     scale = _scale(embeddings.detach())
@@ -67,7 +67,7 @@ def unit_rows(embeddings: Tensor) -> Tensor:
 
 def within_range(embeddings: Tensor) -> Tensor:
     """Embeddings (N, D) whose norms neither overflow nor underflow, in the same directions."""
-    if may_look(embeddings) and _are_safe(embeddings.norm(2, dim=1)):
+    if host_can_read(embeddings) and _are_safe(embeddings.norm(2, dim=1)):
         return embeddings
     return embeddings * _scale(embeddings.detach())
 
@@ -77,7 +77,7 @@ def _are_safe(norms: Tensor) -> bool:
     if norms.numel() == 0:
         return True
     least, most = norms.detach().aminmax()
-    return SAFE_NORMS[0] <= float(least) and float(most) <= SAFE_NORMS[1]
+    return SAFE_NORMS[0] <= least.item() and most.item() <= SAFE_NORMS[1]
 
 
 def _scale(embeddings: Tensor) -> Tensor:

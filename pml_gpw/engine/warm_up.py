@@ -4,14 +4,13 @@ import torch
 
 from ..mining import PairMining
 from ..weightings import PairWeighting
-from ..weightings.pair_rows import Origin
-from .chunks import Plan, StreamedBatch
-from .fused import fused_rows
-from .fused_batch import fused_batch
+from .anchor_losses import anchor_losses
+from .batch import PairBatch
 from .label_pairs import LabelPairs
+from .plan import Plan
+from .similarity import InnerProduct, Similarity
 
-SIZES = ((128, 128), (64, 320))
-"""A square chunk and another one: afterwards no size makes a graph."""
+COSINE = InnerProduct()
 
 
 def warm_up(
@@ -19,27 +18,25 @@ def warm_up(
     mining: PairMining | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    similarity: Similarity = COSINE,
 ) -> None:
     """Compile the rows of pairs by labels now, some seconds, rather than in the first step.
 
+    A batch with itself, a square chunk and another one: afterwards no size makes a graph.
     Errors: :class:`CannotFuse` where ``torch.compile`` does not take them or does not work.
 
     >>> from pml_gpw.mining import MSMining
     >>> from pml_gpw.weightings import MultiSimilarity
     >>> warm_up(MultiSimilarity(), MSMining())  # doctest: +SKIP
     """
-    for n, m in SIZES:
-        labels = torch.arange(m, device=device) // 4
-        pairs = LabelPairs(labels[:n], labels, torch.arange(n, device=device))
-        rows = fused_rows(weighting, mining, pairs, True, labels.device)
-        assert rows is not None
-        key = torch.zeros((), dtype=torch.int64, device=device)
-        sim = torch.arange(n * m, device=device, dtype=dtype).sin().view(n, m)
-        origin = Origin(0, key, pairs.self_index)
-        with torch.no_grad():
-            rows(sim, slice(0, n), origin)
-            if n == m:
-                x = sim[:, : n // 2].contiguous()
-                plan = Plan(fused=True)
-                batch = StreamedBatch(x, x, pairs, mining, origin, plan, normalized=True)
-                fused_batch(batch, weighting)
+    key = torch.zeros((), dtype=torch.int64, device=device)
+    x = torch.arange(320 * 64, device=device, dtype=dtype).sin().view(320, 64)
+    labels = torch.arange(320, device=device) // 4
+    for n, m in ((128, 128), (64, 320)):
+        anchors = x[:n].requires_grad_()
+        itself = torch.arange(n, device=device)
+        for references in (anchors, x[:m]) if n == m else (x[:m],):
+            pairs = LabelPairs(labels[:n], labels[:m], itself)
+            batch = PairBatch(anchors, references, pairs, key=key)
+            with torch.enable_grad():
+                anchor_losses(batch, weighting, mining, similarity, Plan(fused=True), True)

@@ -178,7 +178,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
             whole = batch.with_indices(self._indices(comparison))
             return whole if anchors is None else whole.part(anchors)
         if added is not None:
-            added = tuple(batch.with_indices(added).part(anchors))
+            added = batch.with_indices(added).part(anchors).pairs.index_tuple()
         mined = self.miner(comparison.to_mine.part(anchors))
         return batch.part(anchors).with_indices(_joined(mined, added))
 
@@ -191,7 +191,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         """The index tuple of all pairs of a comparison, or of triplets where the miner's are."""
         batch, added, _ = comparison
         if self.miner is None:
-            return _joined(tuple(batch), added)
+            return _joined(batch.pairs.index_tuple(), added)
         mined = mined_from(self.miner, comparison.to_mine)
         if batch.pairs.self_index is not None:
             mined = without_self_pairs(batch.pairs.self_index, mined)

@@ -11,11 +11,11 @@ from typing_extensions import override
 
 from .. import checks
 from ..engine import AnchorLosses, PairBatch, Plan, anchor_losses
-from ..engine.chunks import AUTO, LAYOUTS
+from ..engine.plan import AUTO, LAYOUTS
 from ..engine.warm_up import warm_up
 from ..mining import PairMining
 from ..pml import CheckedAttribute, ConfigFields, DistanceSimilarity
-from ..value_checks import may_look, report
+from ..value_checks import host_can_read, report
 from ..weightings import PairWeighting
 from .pair_loss import LossDict, PairLoss
 
@@ -128,32 +128,30 @@ class GPWLoss(ConfigFields, PairLoss):
 
         Errors: a RuntimeError where ``torch.compile`` does not work.
         """
-        weighting, mining = self.weighting, self.mining
-        if DistanceSimilarity(self.distance).is_negated_distance:
-            return  # only inner products are streamed
-        warm_up(weighting, mining, device, dtype)
+        similarity = DistanceSimilarity(self.distance)
+        if similarity.is_inner_product:  # others are not fused
+            warm_up(self.weighting, self.mining, device, dtype, similarity)
 
     def reduce(self, losses: AnchorLosses, batch: PairBatch) -> Tensor:
         """The second step: the anchors' losses reduced, with the regularizer added."""
         return self.reduce_terms(self.terms_of(losses, batch), batch)
 
     @override
-    def batch_loss(self, batch: PairBatch) -> Tensor:
-        if batch.losses is not None:  # a process group has them already
-            return self.reduce(batch.losses, batch)
-        return self.reduce(self.anchor_losses(batch, self.has_uniform_upstream()), batch)
+    def batch_loss(self, batch: PairBatch, anchor_losses: AnchorLosses | None = None) -> Tensor:
+        if anchor_losses is None:
+            anchor_losses = self.anchor_losses(batch, self.has_uniform_upstream())
+        return self.reduce(anchor_losses, batch)
 
     @override
     def loss_terms(self, batch: PairBatch) -> LossDict:
-        losses = self.anchor_losses(batch) if batch.losses is None else batch.losses
-        return self.terms_of(losses, batch)
+        return self.terms_of(self.anchor_losses(batch), batch)
 
     @override
     def random_rules(self) -> tuple[object, ...]:
         return (self.mining,)
 
     def has_uniform_upstream(self) -> bool:
-        """Whether all anchors will have the same upstream gradient, as below a mean."""
+        """True where all anchors will have the same upstream gradient, as below a mean."""
         known = all(
             getattr(getattr(self, name), "__func__", None) is getattr(GPWLoss, name)
             for name in STEPS
@@ -189,7 +187,7 @@ class GPWLoss(ConfigFields, PairLoss):
         reason = batch.pairs.where_none
         if self.mining is not None:
             reason = f"{reason} or the mining keeps none"
-        if not may_look(weighed):
+        if not host_can_read(weighed):
             report(weighed, partial(self._warn_if_none, reason))
         elif not weighed:
             self.warn_of_no_pairs(reason)

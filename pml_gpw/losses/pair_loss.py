@@ -1,4 +1,4 @@
-"""What every pair loss of this package has in common as a PML loss."""
+"""The common base of the pair losses of this package, as PML losses."""
 
 import warnings
 from abc import abstractmethod
@@ -10,7 +10,7 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 from typing_extensions import override
 
-from ..engine import PairBatch
+from ..engine import AnchorLosses, PairBatch
 from ..pml import CheckedParts, one_of_both, pair_batch
 from ..precision import full_precision
 
@@ -37,30 +37,31 @@ class PairLoss(CheckedParts, BaseMetricLossFunction):
         self_index: Tensor | None = None,
         *,
         own: Tensor | None = None,
+        anchor_losses: AnchorLosses | None = None,
     ) -> Tensor:
         """The loss of embeddings (N, D), labels (N,) and references (M, D), or of a batch of pairs.
 
-        ``own`` is the former name of ``self_index``.
+        ``own`` is the former name of ``self_index``; ``anchor_losses`` are those of the batch,
+        where a process group has computed them already.
         """
         arguments = labels, indices_tuple, ref_emb, ref_labels, one_of_both(self_index, own)
         batch = pair_batch(embeddings, *arguments, rules=self.random_rules())
         with full_precision(batch.anchors):
             self.reset_stats()
             if not self.has_own_compute_loss():
-                return self.batch_loss(batch)
-            # The batch in place of its index tuple, so that nothing of it is lost on the way.
-            pairs = None if batch.is_all_that_labels_give else batch
+                return self.batch_loss(batch, anchor_losses)
+            pairs = None if batch.is_all_that_labels_give else batch.pairs.index_tuple()
             terms = self.compute_loss(
                 batch.anchors, batch.labels, pairs, batch.references, batch.reference_labels
             )
             return self.reduce_terms(terms, batch)
 
-    def batch_loss(self, batch: PairBatch) -> Tensor:
-        """The loss of a batch of pairs."""
+    def batch_loss(self, batch: PairBatch, anchor_losses: AnchorLosses | None = None) -> Tensor:
+        """The loss of a batch of pairs, whose anchors' losses may be known already."""
         return self.reduce_terms(self.loss_terms(batch), batch)
 
     def has_own_compute_loss(self) -> bool:
-        """Whether a user's ``compute_loss`` stands in place of this package's."""
+        """True where a user's ``compute_loss`` stands in place of this package's."""
         return getattr(self.compute_loss, "__func__", None) is not PairLoss.compute_loss
 
     @abstractmethod
@@ -72,7 +73,7 @@ class PairLoss(CheckedParts, BaseMetricLossFunction):
         self,
         embeddings: Tensor,
         labels: Tensor | None,
-        indices_tuple: Sequence[Tensor] | PairBatch | None,
+        indices_tuple: Sequence[Tensor] | None,
         ref_emb: Tensor,
         ref_labels: Tensor | None,
     ) -> LossDict:

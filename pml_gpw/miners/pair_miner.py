@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from .. import checks
 from ..engine import PairBatch, Plan, mined_pairs
-from ..engine.chunks import AUTO, LAYOUTS
 from ..engine.index_pairs import without_self_pairs
 from ..engine.pairs import IndexTuple
+from ..engine.plan import AUTO, LAYOUTS
 from ..mining import PairMining
 from ..pml import (
     CheckedAttribute,
@@ -87,6 +87,7 @@ class PairMiner(ConfigFields, CheckedParts, BaseMiner):
             mined: tuple[Tensor, ...]
             if self.mines_batches:
                 mined = self.mine_batch(batch)
+                vars(self).update(num_pos_pairs=len(mined[0]), num_neg_pairs=len(mined[2]))
             else:
                 mined = self.mine(
                     batch.anchors, batch.labels, batch.references, batch.reference_labels
@@ -94,7 +95,7 @@ class PairMiner(ConfigFields, CheckedParts, BaseMiner):
                 given, places = batch.pairs.self_index_is_given, batch.pairs.self_index
                 if given and places is not None:
                     mined = without_self_pairs(places, mined)
-        self.output_assertion(mined)
+                self.output_assertion(mined)
         return mined
 
     @property

@@ -1,4 +1,4 @@
-"""What a pair mining is: a rule that says which pairs count, as an immutable value."""
+"""The base class of pair minings: a rule that says which pairs count, as an immutable value."""
 
 from typing import ClassVar, TypeVar
 
@@ -8,7 +8,9 @@ from typing_extensions import Self
 
 from .. import checks
 from ..weightings import DenseRows, Rows
-from ..weightings.pair_rows import Origin
+from ..weightings.base import ChangedInPlace
+from ..weightings.pair_rows import RowContext
+from ..weightings.rules import declared_uses, newest_of
 
 
 class PairMining:
@@ -16,8 +18,11 @@ class PairMining:
 
     Subclass it as a frozen dataclass whose fields are the rule's parameters and override
     :meth:`select`. The rule sees the pairs of each anchor as
-    :class:`~pml_gpw.weightings.Rows`. Rows are independent, so an engine may hand over any chunk of
-    C anchors, in either layout.
+    :class:`~pml_gpw.weightings.Rows`, which it must not change in place. Rows are independent, so
+    an engine may hand over any chunk of C anchors, in either layout.
+
+    A subclass of a rule that overrides :meth:`select` has no :meth:`negative_lower_bound` but the
+    one that it gives itself: its parent's was a promise about another rule.
 
     A random rule says ``is_random = True`` and asks for ``rows.uniform(salt)``: numbers that depend
     on the call, ``salt`` and the pair, but not on chunks or processes.
@@ -34,9 +39,12 @@ class PairMining:
     (tensor([[ True, False, False]]), tensor([[False,  True, False]]))
     """
 
-    similarities: ClassVar[frozenset[str]] = frozenset()
+    uses: ClassVar[frozenset[str]] = frozenset()
     """Which similarities the rule looks at, of "S" (the pair's own), "N" (relative to the anchor's
-    other pairs of its kind) and "P" (relative to those of the other kind)."""
+    other pairs of its kind) and "P" (relative to those of the other kind). It is read under its
+    former name ``similarities`` as well."""
+
+    similarities: ClassVar[frozenset[str]] = frozenset()
 
     needs_dense: ClassVar[bool] = False
     """Whether the rule reads ``DenseRows`` only."""
@@ -47,8 +55,11 @@ class PairMining:
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
+        declared_uses(cls)
         if cls.select is PairMining.select:
             raise TypeError(f"{cls.__name__} must override select")
+        if newest_of(cls, PairMining, ("select", "negative_lower_bound")) == "select":
+            cls.negative_lower_bound = PairMining.negative_lower_bound  # type: ignore[method-assign]
 
     def select(self, pos: Rows, neg: Rows) -> tuple[Tensor, Tensor]:
         """Which pairs of ``pos`` and of ``neg`` stay, as bool pair values of their layouts."""
@@ -79,8 +90,8 @@ class PairMining:
         and for NaN.
         """
         checks.similarity_rows(sim, pos, neg)
-        origin = Origin(key=key)
-        rows = mine_rows(DenseRows(sim, pos, origin), DenseRows(sim, neg, origin), self)
+        context = RowContext(key=key)
+        rows = mine_rows(DenseRows(sim, pos, context), DenseRows(sim, neg, context), self)
         return rows[0].mask, rows[1].mask
 
 
@@ -91,11 +102,14 @@ def mine_rows(pos: R, neg: R, mining: PairMining | None) -> tuple[R, R]:
     """The rows that are left after mining.
 
     Errors: ValueError that names the rule for a ``select`` that returns something else than two
-    bool tensors.
+    bool tensors, or changes the similarities in place.
     """
     if mining is None:
         return pos, neg
+    before = pos.version + neg.version
     kept = mining.select(pos, neg)
+    if pos.version + neg.version != before:
+        raise ChangedInPlace(f"select of {type(mining).__name__}")
     two = isinstance(kept, tuple) and len(kept) == 2
     if not (two and _is_mask_of(pos, kept[0]) and _is_mask_of(neg, kept[1])):
         raise ValueError(
@@ -109,6 +123,8 @@ def _is_mask_of(rows: Rows, value: object) -> bool:
     """Whether a value is bool pair values of rows; row values must have been expanded."""
     if not isinstance(value, Tensor) or value.dtype is not torch.bool:
         return False
+    if value.shape == rows.sim.shape:
+        return True
     sizes = zip(value.shape, rows.sim.shape, strict=False)
     return value.ndim == rows.sim.ndim and all(a in (1, b) for a, b in sizes)
 

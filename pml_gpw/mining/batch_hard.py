@@ -30,7 +30,7 @@ class BatchHardMining(PairMining):
     (tensor([[ True, False, False, False]]), tensor([[False, False,  True, False]]))
     """
 
-    similarities: ClassVar[frozenset[str]] = frozenset("N")
+    uses: ClassVar[frozenset[str]] = frozenset("N")
 
     @override
     def select(self, pos: Rows, neg: Rows) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,13 @@
-"""Whether a mining rule of one's own keeps its promises; to be called once, where it is written."""
-
-from dataclasses import is_dataclass
+"""A check that a mining rule of one's own keeps its promises, to be called where it is written."""
 
 import torch
 from torch import Tensor
 
-from ..weightings import DenseRows, SparseRows
+from ..weightings import DenseRows, PairWeighting, SparseRows
+from ..weightings.base import ChangedInPlace, evaluated
 from ..weightings.check import ADVICE, ANCHORS, ExampleRows, example_rows, in_words
-from ..weightings.pair_rows import Origin
+from ..weightings.pair_rows import RowContext
+from ..weightings.rules import checked_rule
 from .base import PairMining, mine_rows
 
 KEY = 1234567890123456789
@@ -29,8 +29,7 @@ def check_mining(mining: PairMining) -> None:
     >>> from pml_gpw.mining import MSMining
     >>> check_mining(MSMining(0.1))
     """
-    if not isinstance(mining, PairMining) or not is_dataclass(mining):
-        raise ValueError(f"mining must be a dataclass of PairMining, got {mining!r}")
+    checked_rule("mining", mining, PairMining)
     for seed in range(4):
         rows = example_rows(seed)
         dense = _kept(mining, DenseRows, rows)
@@ -57,10 +56,10 @@ def _kept(
     first_anchor: int = 0,
 ) -> Masks:
     """The masks (C, M) of what is kept, by one of the layouts."""
-    origin = Origin(first_anchor, torch.tensor(KEY) if mining.is_random else None)
+    context = RowContext(first_anchor, torch.tensor(KEY) if mining.is_random else None)
 
     def call() -> Masks:
-        pos, neg = (side.with_origin(origin) for side in rows.as_layout(layout))
+        pos, neg = (side.with_context(context) for side in rows.as_layout(layout))
         kept = mine_rows(pos, neg, mining)
         masks = []
         for side in kept:
@@ -79,3 +78,22 @@ def _refuse_others(mining: PairMining, how: str, found: Masks, expected: Masks) 
                 f"mining {type(mining).__name__} must keep the same {kind} {how}, got "
                 f"{int(one.sum())}, not {int(other.sum())}: {ADVICE}"
             )
+
+
+@torch.no_grad()
+def refuse_changes_in_place(weighting: PairWeighting | None, mining: PairMining | None) -> None:
+    """Raise a ValueError for rules that write into the similarities that they are to read.
+
+    Where rows are computed one by one their engine notices; a compiled graph does not, so that the
+    rules are tried on an example before.
+    """
+    sim, *masks = example_rows(0)
+    context = RowContext(0, torch.tensor(KEY))
+    try:
+        rows = mine_rows(*(DenseRows(sim, mask, context) for mask in masks), mining)
+        if weighting is not None:
+            evaluated(weighting, *rows)
+    except ChangedInPlace:
+        raise
+    except Exception:  # what else is wrong shows where it matters
+        return

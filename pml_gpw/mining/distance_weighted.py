@@ -53,7 +53,7 @@ class DistanceWeightedMining(PairMining):
     nonzero_loss_cutoff: float = 1.4
     salt: int = 0
     negated_distances: bool = False
-    similarities: ClassVar[frozenset[str]] = frozenset("SNP")
+    uses: ClassVar[frozenset[str]] = frozenset("SNP")
     is_random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -46,7 +46,7 @@ class EasyHardMining(PairMining):
     neg_strategy: str = SEMIHARD
     allowed_pos_range: Range = None
     allowed_neg_range: Range = None
-    similarities: ClassVar[frozenset[str]] = frozenset("SNP")
+    uses: ClassVar[frozenset[str]] = frozenset("SNP")
 
     def __post_init__(self) -> None:
         both = self.pos_strategy, self.neg_strategy

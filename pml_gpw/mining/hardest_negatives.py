@@ -28,7 +28,7 @@ class HardestNegatives(PairMining):
     """
 
     k: int = 10
-    similarities: ClassVar[frozenset[str]] = frozenset("N")
+    uses: ClassVar[frozenset[str]] = frozenset("N")
 
     def __post_init__(self) -> None:
         checks.positive_integer("k", self.k)

@@ -29,7 +29,7 @@ class MSMining(PairMining):
     """
 
     epsilon: float = 0.1
-    similarities: ClassVar[frozenset[str]] = frozenset("P")
+    uses: ClassVar[frozenset[str]] = frozenset("P")
 
     def __post_init__(self) -> None:
         checks.non_negative("epsilon", self.epsilon)

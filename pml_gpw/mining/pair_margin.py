@@ -30,7 +30,7 @@ class PairMarginMining(PairMining):
 
     pos_margin: float = 0.8
     neg_margin: float = 0.2
-    similarities: ClassVar[frozenset[str]] = frozenset("S")
+    uses: ClassVar[frozenset[str]] = frozenset("S")
 
     def __post_init__(self) -> None:
         checks.finite("pos_margin", self.pos_margin)

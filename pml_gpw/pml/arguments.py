@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..engine import LabelPairs, PairBatch
+from ..engine import PairBatch
 from ..engine.arguments import ArgumentNames, checked_embeddings, drawn_key, resolved_batch
 from ..value_checks import begin_call
 
@@ -19,7 +19,7 @@ NAMES = ArgumentNames("ref_emb", "ref_labels")
 def pair_batch(
     embeddings: Tensor | PairBatch,
     labels: Tensor | None = None,
-    indices_tuple: Sequence[Tensor] | PairBatch | None = None,
+    indices_tuple: Sequence[Tensor] | None = None,
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
     self_index: Tensor | None = None,
@@ -38,12 +38,6 @@ def pair_batch(
         begin_call()
         return _with_key(embeddings, rules)
     given = checked_embeddings(embeddings, labels, ref_emb, ref_labels, NAMES)
-    if isinstance(indices_tuple, PairBatch):  # from our forward, through somebody's own method
-        batch = _with_key(indices_tuple, rules)
-        if batch.is_of(*given):
-            return batch.with_embeddings(given.anchors, given.references)
-        listed = None if isinstance(batch.pairs, LabelPairs) else tuple(batch)
-        return resolved_batch(given, listed, None, NAMES, batch.key)
     key = drawn_key(given.anchors.device, *rules)
     return resolved_batch(given, indices_tuple, self_index, NAMES, key)
 

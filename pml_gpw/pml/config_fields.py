@@ -1,9 +1,11 @@
 """Hyper-parameters of frozen values (a weighting, a mining) as attributes of a PML module."""
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from typing_extensions import Self
+
+from ..weightings.rules import checked_rule
 
 T = TypeVar("T")
 
@@ -90,21 +92,16 @@ class ConfigFields:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.config_types:
             self._check(name, value)
+        elif name in self.__dict__:  # no field, since those stand in their holder
+            pass
         elif holder := self._config_fields().get(name):
             name, value = holder, replace(self.__dict__[holder], **{name: value})
         super().__setattr__(name, value)
 
     def _check(self, holder: str, value: Any) -> None:
-        types = self.config_types[holder]
-        if not isinstance(value, types) or not (value is None or is_dataclass(value)):
-            if isinstance(value, types):
-                name = type(value).__name__
-                raise ValueError(
-                    f"{holder} must be a frozen dataclass: put @dataclass(frozen=True) above the "
-                    f"class {name}, got {value!r}"
-                )
-            names = " or ".join("None" if t is type(None) else t.__name__ for t in types)
-            raise ValueError(f"{holder} must be a {names} (a frozen dataclass), got {value!r}")
+        kind, *others = self.config_types[holder]
+        if not others or value is not None:
+            checked_rule(holder, value, kind)
 
     def extra_repr(self) -> str:
         """The held values, for ``repr``."""

@@ -9,7 +9,6 @@ from typing import Any
 from pytorch_metric_learning.distances import CosineSimilarity, DotProductSimilarity
 from torch import Tensor
 
-from ..engine.similarity import Factors
 from ..engine.unit_rows import unit_rows, within_range
 
 
@@ -29,19 +28,24 @@ class DistanceSimilarity:
 
     @property
     def is_negated_distance(self) -> bool:
-        """Whether S = −D, so that levels on the similarity axis change their sign."""
+        """True for S = −D, where levels on the similarity axis change their sign."""
         return not self.distance.is_inverted
 
     @property
     def is_inner_product(self) -> bool:
-        """Whether the similarities are inner products of (perhaps normalised) embeddings.
+        """True where the similarities are inner products of (perhaps normalised) embeddings.
 
         By exact type: a subclass may compute anything.
         """
         known = type(self.distance) in (CosineSimilarity, DotProductSimilarity)
         return known and self.distance.power == 1
 
-    def factors(self, anchors: Tensor, references: Tensor) -> Factors:
+    @property
+    def is_normalized(self) -> bool:
+        """True where embeddings are to be scaled to Euclidean norm 1 first."""
+        return bool(self.distance.normalize_embeddings and self.distance.p == 2)
+
+    def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
         """Anchors (N, D) and references (M, D) whose inner products are the similarities.
 
         One object where the arguments are one; the distance's statistics are as after a call of it.
@@ -49,12 +53,12 @@ class DistanceSimilarity:
         distance = self.distance
         distance.reset_stats()
         x, y = anchors, references
-        unit = distance.normalize_embeddings and distance.p == 2
-        if distance.normalize_embeddings and (not unit or distance.collect_stats):
+        is_unit = self.is_normalized
+        if distance.normalize_embeddings and (not is_unit or distance.collect_stats):
             x = self._normalized(anchors)
             y = x if references is anchors else self._normalized(references)
         distance.set_default_stats(anchors, references, x, y)
-        return Factors(anchors, references, True) if unit else Factors(x, y, False)
+        return (anchors, references) if is_unit else (x, y)
 
     def matrix(self, anchors: Tensor, references: Tensor) -> Tensor:
         """The similarities (N, M)."""

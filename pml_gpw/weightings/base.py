@@ -1,16 +1,27 @@
-"""What a pair weighting is: a formula for the weight of each pair, as an immutable value."""
+"""The base class of pair weightings: the weight of each pair by a formula, as a frozen value."""
 
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
 from .. import checks
-from ..value_checks import may_look, report
+from ..value_checks import host_can_read, report
 from .dense_rows import DenseRows
 from .pair_rows import Rows
+from .rules import declared_uses, newest_of
+
+
+class ChangedInPlace(ValueError):
+    """A rule writes into the similarities that it is to read."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(
+            f"{rule} must not change pos.sim or neg.sim in place, which other steps read: make a "
+            "new tensor, such as clamp in place of clamp_"
+        )
 
 
 class PairWeights(NamedTuple):
@@ -35,8 +46,12 @@ class PairWeighting:
     - :meth:`evaluate`: each anchor's loss and the weights together, for formulas whose loss is
       known in closed form and shares its sums with the weights.
 
-    The formula sees the pairs of each anchor as :class:`~pml_gpw.weightings.Rows`. Rows are
-    independent, so an engine may hand over any chunk of C anchors.
+    The formula sees the pairs of each anchor as :class:`~pml_gpw.weightings.Rows`, which it must
+    not change in place. Rows are independent, so an engine may hand over any chunk of C anchors.
+
+    A subclass of a weighting may override either method; ``super().weigh()`` and
+    ``super().evaluate()`` are those of the parent's formula, and the method that it leaves out
+    follows from the one that it overrides.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -55,27 +70,34 @@ class PairWeighting:
     Learning, CVPR 2019.
     """
 
-    similarities: ClassVar[frozenset[str]] = frozenset()
+    uses: ClassVar[frozenset[str]] = frozenset()
     """Which similarities the weights use, of "S" (the pair's own), "N" (relative to the anchor's
-    negatives; positives for a positive pair) and "P" (relative to its positives)."""
+    negatives; positives for a positive pair) and "P" (relative to its positives). It is read under
+    its former name ``similarities`` as well."""
+
+    similarities: ClassVar[frozenset[str]] = frozenset()
 
     needs_dense: ClassVar[bool] = False
     """Whether the formula reads ``DenseRows`` only."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.weigh is PairWeighting.weigh and cls.evaluate is PairWeighting.evaluate:
+        declared_uses(cls)
+        newest = newest_of(cls, PairWeighting, ("evaluate", "weigh"))
+        if newest is None:
             raise TypeError(f"{cls.__name__} must override weigh or evaluate")
+        if newest == "weigh":
+            cls.evaluate = _evaluate_by(cls.weigh)  # type: ignore[method-assign]
+        elif newest == "evaluate":
+            cls.weigh = _weigh_by(cls.evaluate)  # type: ignore[method-assign]
 
     def weigh(self, pos: Rows, neg: Rows) -> PairWeights:
         """The weights of the pairs of ``pos`` and ``neg``, as pair values of their layouts."""
-        return self.evaluate(pos, neg)[1]
+        raise NotImplementedError
 
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
         """Each anchor's loss (C,), with |∂loss/∂S| equal to the weights, and the weights."""
-        weights = checked_weights(self, self.weigh(pos, neg), pos, neg)
-        losses = neg.sum(weights.neg.detach() * neg.sim) - pos.sum(weights.pos.detach() * pos.sim)
-        return losses, weights
+        raise NotImplementedError
 
     def for_negated_distances(self) -> Self:
         """The same weighting for S = −D: a level on the similarity axis changes its sign."""
@@ -99,54 +121,92 @@ class PairWeighting:
         return self.evaluate(DenseRows(sim, pos), DenseRows(sim, neg))[0]
 
 
-def weigh(weighting: PairWeighting, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
+def _evaluate_by(weigh: Any) -> Any:
+    """The method ``evaluate`` of a formula that gives weights alone: eq 3."""
+
+    def evaluate(self: PairWeighting, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
+        weights = checked_weights(self, weigh(self, pos, neg), pos, neg)
+        losses = neg.sum(weights.neg.detach() * neg.sim) - pos.sum(weights.pos.detach() * pos.sim)
+        return losses, weights
+
+    evaluate.__doc__ = PairWeighting.evaluate.__doc__
+    return evaluate
+
+
+def _weigh_by(evaluate: Any) -> Any:
+    """The method ``weigh`` of a formula that gives losses and weights together."""
+
+    def weigh(self: PairWeighting, pos: Rows, neg: Rows) -> PairWeights:
+        weights: PairWeights = evaluate(self, pos, neg)[1]
+        return weights
+
+    weigh.__doc__ = PairWeighting.weigh.__doc__
+    return weigh
+
+
+def evaluated(weighting: PairWeighting, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
     """Each anchor's loss (C,) and the weights of the pairs of ``pos`` and ``neg``.
 
-    Errors: ValueError that names a weighting whose formula returns something else.
+    Errors: ValueError that names a weighting whose formula returns something else, or changes the
+    similarities in place.
     """
-    found = weighting.evaluate(pos, neg)
-    if not isinstance(found, tuple) or len(found) != 2:
+    before = pos.version + neg.version
+    result = weighting.evaluate(pos, neg)
+    if pos.version + neg.version != before:
+        raise ChangedInPlace(f"weighting {type(weighting).__name__}")
+    if not isinstance(result, tuple) or len(result) != 2:
         raise ValueError(
             f"weighting {type(weighting).__name__} must return losses and PairWeights, "
-            f"got {type(found).__name__}"
+            f"got {type(result).__name__}"
         )
-    return found[0], checked_weights(weighting, found[1], pos, neg)
+    return result[0], checked_weights(weighting, result[1], pos, neg)
 
 
 def checked_weights(weighting: PairWeighting, weights: object, pos: Rows, neg: Rows) -> PairWeights:
-    """The weights that a formula returned; ValueError that names it for anything else."""
+    """The weights that a formula returned, in the dtype of the similarities.
+
+    Errors: ValueError that names the weighting for anything but numbers for pairs.
+    """
     if not isinstance(weights, PairWeights):
         raise ValueError(
             f"weighting {type(weighting).__name__} must return PairWeights(pos, neg), "
             f"got {type(weights).__name__}"
         )
+    if all(map(_is_as_it_should_be, weights, (pos, neg))):
+        return weights
     for side, value, rows in (("positive", weights.pos, pos), ("negative", weights.neg, neg)):
+        if not isinstance(value, Tensor) or value.is_complex():
+            got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"weighting {type(weighting).__name__} must return tensors of real numbers, got "
+                f"{side} weights as {got}; torch.ones_like({side[:3]}.sim) is a 1 for each pair"
+            )
         if value.ndim not in (0, rows.sim.ndim):  # (C,) would pass for (1, M) where C is M
             raise ValueError(
                 f"weighting {type(weighting).__name__} must return a value for each pair, got "
                 f"{side} weights of the shape {tuple(value.shape)} for similarities of "
                 f"{tuple(rows.sim.shape)}: bring values of anchors back to pairs by expand"
             )
-    return weights
+    return PairWeights(weights.pos.to(pos.sim.dtype), weights.neg.to(neg.sim.dtype))
 
 
-def refuse_negative_weights(weighting: PairWeighting, pos: Tensor, neg: Tensor) -> None:
-    """Raise a ValueError that names the weighting where a weight is negative or NaN.
+def _is_as_it_should_be(values: object, rows: Rows) -> bool:
+    """The usual case: a value for each pair, in the dtype of the similarities."""
+    sim = rows.sim
+    return isinstance(values, Tensor) and values.dtype is sim.dtype and values.shape == sim.shape
 
-    Later, where a look at values would wait.
+
+def refuse_negative_weights(weighting: PairWeighting, *least: Tensor) -> None:
+    """Raise a ValueError that names the weighting where its least weights, (), are below 0 or NaN.
+
+    Later, where the host would have to wait for the values.
     """
-    for weights in (pos, neg):
-        if weights.numel():
-            refuse_negative_weight(weighting, weights.amin())
-
-
-def refuse_negative_weight(weighting: PairWeighting, least: Tensor) -> None:
-    """The same for the least weight, ()."""
-    problem = partial(negative_weight, weighting, least.dtype)
-    if not may_look(least):
-        report(least, problem)
-    elif (error := problem(least.cpu())) is not None:
-        raise error
+    for value in least:
+        problem = partial(negative_weight, weighting, value.dtype)
+        if not host_can_read(value):
+            report(value, problem)
+        elif (error := problem(value.cpu())) is not None:
+            raise error
 
 
 def negative_weight(

@@ -34,7 +34,7 @@ class BinomialDeviance(PairWeighting):
     alpha: float = 2.0
     beta: float = 50.0
     base: float = 0.5
-    similarities: ClassVar[frozenset[str]] = frozenset("S")
+    uses: ClassVar[frozenset[str]] = frozenset("S")
 
     def __post_init__(self) -> None:
         checks.positive("alpha", self.alpha)

@@ -1,22 +1,22 @@
-"""Whether a weighting of one's own keeps its promises; to be called once, where it is written."""
+"""A check that a weighting of one's own keeps its promises, to be called where it is written."""
 
 from collections.abc import Callable
-from dataclasses import is_dataclass
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from .base import PairWeighting, PairWeights, weigh
+from .base import PairWeighting, PairWeights, evaluated
 from .dense_rows import DenseRows
 from .pair_rows import Rows
+from .rules import checked_rule
 from .sparse_rows import SparseRows
 
 ANCHORS, REFERENCES = 6, 11  # of other sizes, so that values of anchors do not pass for pairs
 TOLERANCE = 1e-8
 ADVICE = "use the operations of the rows, and bring values of anchors back to their pairs by expand"
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class ExampleRows(NamedTuple):
@@ -48,8 +48,7 @@ def check_weighting(weighting: PairWeighting) -> None:
     >>> from pml_gpw.weightings import MultiSimilarity
     >>> check_weighting(MultiSimilarity())
     """
-    if not isinstance(weighting, PairWeighting) or not is_dataclass(weighting):
-        raise ValueError(f"weighting must be a dataclass of PairWeighting, got {weighting!r}")
+    checked_rule("weighting", weighting, PairWeighting)
     name = type(weighting).__name__
     for seed in range(4):
         rows = example_rows(seed)
@@ -70,8 +69,7 @@ def check_weighting(weighting: PairWeighting) -> None:
         pos, neg = (torch.cat([weights[side] for _, weights in parts]) for side in (0, 1))
         alone = torch.cat([part[0] for part in parts]), PairWeights(pos, neg)
         _refuse_others(name, "with each anchor by itself", alone, (losses, dense))
-        if type(weighting).evaluate is not PairWeighting.evaluate:
-            _refuse_other_gradient(weighting, rows, dense)
+        _refuse_other_gradient(weighting, rows, dense)
 
 
 def example_rows(seed: int) -> ExampleRows:
@@ -85,8 +83,8 @@ def example_rows(seed: int) -> ExampleRows:
     return ExampleRows(sim, pos, neg)
 
 
-def in_words(name: str, layout: type[Rows], call: Callable[[], Found]) -> Found:
-    """What a call gives; where torch refuses it, a ValueError that says what may be the reason."""
+def in_words(name: str, layout: type[Rows], call: Callable[[], Result]) -> Result:
+    """The result of a call; where torch refuses it, a ValueError that says the likely reason."""
     try:
         return call()
     except (RuntimeError, IndexError, TypeError) as error:
@@ -104,7 +102,7 @@ def _weighed(
 
     def call() -> tuple[Tensor, PairWeights]:
         sides = rows.as_layout(layout)
-        losses, weights = weigh(weighting, *sides)
+        losses, weights = evaluated(weighting, *sides)
         if losses.shape != rows.sim.shape[:1]:
             raise RuntimeError(f"losses of shape {tuple(losses.shape)}")
         matrices = (s.to_dense(v.expand_as(s.sim)) for s, v in zip(sides, weights, strict=True))

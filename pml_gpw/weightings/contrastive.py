@@ -29,7 +29,7 @@ class Contrastive(PairWeighting):
     """
 
     margin: float = 0.5
-    similarities: ClassVar[frozenset[str]] = frozenset("S")
+    uses: ClassVar[frozenset[str]] = frozenset("S")
 
     def __post_init__(self) -> None:
         checks.finite("margin", self.margin)

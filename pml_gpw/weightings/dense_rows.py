@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .pair_rows import WHOLE, Origin, Rows
+from .pair_rows import NO_CONTEXT, RowContext, Rows
+
+FILLS = {
+    (value, dtype): torch.tensor(value, dtype=dtype, device="cpu")
+    for value in (0.0, torch.inf, -torch.inf)
+    for dtype in (torch.float32, torch.float64)
+}
 
 
 class DenseRows(Rows):
@@ -20,9 +26,9 @@ class DenseRows(Rows):
             [3., 0.]])
     """
 
-    def __init__(self, sim: Tensor, mask: Tensor, origin: Origin | None = None) -> None:
+    def __init__(self, sim: Tensor, mask: Tensor, context: RowContext | None = None) -> None:
         self.sim, self.mask = sim, mask
-        self.origin = WHOLE if origin is None else origin
+        self.context = NO_CONTEXT if context is None else context
         self._off_mask: Tensor | None = None
 
     @override
@@ -69,7 +75,7 @@ class DenseRows(Rows):
 
     @override
     def filter(self, keep: Tensor) -> "DenseRows":
-        return DenseRows(self.sim, self.mask & keep, self.origin)
+        return DenseRows(self.sim, self.mask & keep, self.context)
 
     @override
     def indices(self) -> tuple[Tensor, Tensor]:
@@ -77,14 +83,14 @@ class DenseRows(Rows):
         return row, column
 
     @override
-    def with_origin(self, origin: Origin) -> "DenseRows":
-        return DenseRows(self.sim, self.mask, origin)
+    def with_context(self, context: RowContext) -> "DenseRows":
+        return DenseRows(self.sim, self.mask, context)
 
     @property
     @override
     def anchor_index(self) -> Tensor:
         row = torch.arange(len(self.mask), device=self.mask.device)
-        return (row + self.origin.first_anchor).unsqueeze(1)
+        return (row + self.context.first_anchor).unsqueeze(1)
 
     @property
     @override
@@ -92,14 +98,16 @@ class DenseRows(Rows):
         return torch.arange(self.mask.shape[1], device=self.mask.device).unsqueeze(0)
 
     def _filled(self, values: Tensor, value: float) -> Tensor:
-        """The values, with another one off the mask.
-
-        Not ``where``, which makes a tensor of the number first; so the reverse mask is made once.
-        """
-        if self._off_mask is None:
-            self._off_mask = ~self.mask
+        """The values, with another one off the mask."""
         if not values.is_floating_point():
             values = values.to(self.sim.dtype)
+        if values.is_cpu and not torch.compiler.is_compiling():
+            # A tensor that is there already: to make one of the number takes as long as the rest.
+            fill = FILLS.get((value, values.dtype))
+            if fill is not None:
+                return torch.where(self.mask, values, fill)
+        if self._off_mask is None:
+            self._off_mask = ~self.mask
         return values.masked_fill(self._off_mask, value)
 
     @override

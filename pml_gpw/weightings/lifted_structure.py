@@ -36,7 +36,7 @@ class LiftedStructure(PairWeighting):
     alpha: float = 1.0
     beta: float = 1.0
     margin: float | None = 1.0
-    similarities: ClassVar[frozenset[str]] = frozenset("N")
+    uses: ClassVar[frozenset[str]] = frozenset("N")
 
     def __post_init__(self) -> None:
         checks.positive("alpha", self.alpha)

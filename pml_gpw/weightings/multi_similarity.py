@@ -43,7 +43,7 @@ class MultiSimilarity(PairWeighting):
     alpha: float = 2.0
     beta: float = 50.0
     base: float = 0.5
-    similarities: ClassVar[frozenset[str]] = frozenset("SN")
+    uses: ClassVar[frozenset[str]] = frozenset("SN")
 
     def __post_init__(self) -> None:
         checks.positive("alpha", self.alpha)

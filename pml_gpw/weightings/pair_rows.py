@@ -16,8 +16,8 @@ from typing_extensions import Self
 from .counter_uniform import counter_uniform
 
 
-class Origin(NamedTuple):
-    """Where rows come from: what a rule may ask about them beside their similarities."""
+class RowContext(NamedTuple):
+    """The place of rows in their batch, which a rule may ask for beside their similarities."""
 
     first_anchor: int = 0
     """The number of the first row in its batch."""
@@ -26,16 +26,14 @@ class Origin(NamedTuple):
     self_index: Tensor | None = None
     """(C,) the column of each anchor itself among the references, −1 where it is not there."""
 
-    def at(self, rows: slice) -> "Origin":
-        """The origin of some of the rows."""
-        if self.self_index is None or rows == slice(0, self.self_index.shape[0]):
-            return self._replace(first_anchor=self.first_anchor + rows.start)
-        self_index = self.self_index[rows]
-        return Origin(self.first_anchor + rows.start, self.key, self_index)
+    def at(self, rows: slice) -> "RowContext":
+        """The context of some of the rows."""
+        self_index = None if self.self_index is None else self.self_index[rows]
+        return RowContext(self.first_anchor + rows.start, self.key, self_index)
 
 
-WHOLE = Origin()
-"""The origin of rows that are a whole batch, of which nothing else is known."""
+NO_CONTEXT = RowContext()
+"""The context of rows that are a whole batch, of which nothing else is known."""
 
 
 class Rows(ABC):
@@ -52,7 +50,13 @@ class Rows(ABC):
     """
 
     sim: Tensor
-    origin: Origin
+    context: RowContext
+
+    @property
+    def version(self) -> int:
+        """How often the similarities were changed in place; 0 where torch does not count it."""
+        sim = self.sim
+        return 0 if torch.compiler.is_compiling() or sim.is_inference() else sim._version
 
     @abstractmethod
     def count(self) -> Tensor:
@@ -102,8 +106,8 @@ class Rows(ABC):
         """The rows and columns (K,) of the pairs, row by row."""
 
     @abstractmethod
-    def with_origin(self, origin: Origin) -> Self:
-        """The same rows, said to come from ``origin``."""
+    def with_context(self, context: RowContext) -> Self:
+        """The same rows at another place."""
 
     @property
     @abstractmethod
@@ -122,20 +126,20 @@ class Rows(ABC):
         layouts and processes draw alike, while one call differs from the next.
         Errors: RuntimeError where the rule that asks does not say ``is_random = True``.
         """
-        if self.origin.key is None:
+        if self.context.key is None:
             raise RuntimeError(
                 "uniform needs the random key of a call, which is drawn for a mining that says "
                 "`is_random: ClassVar[bool] = True`"
             )
         return counter_uniform(
-            self.origin.key, salt, self.anchor_index, self.reference_index, self.sim.dtype
+            self.context.key, salt, self.anchor_index, self.reference_index, self.sim.dtype
         )
 
     def has_self_pair(self) -> Tensor:
         """Whether each anchor is itself among the references, (C,): a pair that is not in rows."""
-        if self.origin.self_index is None:
+        if self.context.self_index is None:
             return torch.zeros_like(self.count(), dtype=torch.bool)
-        return self.origin.self_index >= 0
+        return self.context.self_index >= 0
 
     def spread(self, row_values: Tensor) -> Tensor:
         """The former name of :meth:`expand`."""
@@ -160,7 +164,7 @@ class Rows(ABC):
         shift = self._max_of_masked(values.detach()).clamp(
             min=0.0 if plus_one else torch.finfo(values.dtype).min
         )
-        exponentials = torch.exp(values - self.expand(shift))
+        exponentials = (values - self.expand(shift)).exp_()
         sums = self._sum_of_zeroed(exponentials)
         if not plus_one:
             return sums.log() + shift, exponentials / self.expand(sums)

@@ -7,11 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .dense_rows import DenseRows
-from .pair_rows import WHOLE, Origin, Rows
-
-SPARSE_DENSITY = 0.08
-"""Below this density the sparse layout is faster than masked dense rows (2-core CPU)."""
+from .pair_rows import NO_CONTEXT, RowContext, Rows
 
 
 class SparseRows(Rows):
@@ -30,10 +26,10 @@ class SparseRows(Rows):
         row: Tensor,
         column: Tensor,
         shape: tuple[int, int],
-        origin: Origin | None = None,
+        context: RowContext | None = None,
     ) -> None:
         self.sim, self.row, self.column, self.shape = sim, row, column, shape
-        self.origin = WHOLE if origin is None else origin
+        self.context = NO_CONTEXT if context is None else context
 
     @classmethod
     def of(cls, sim: Tensor, mask: Tensor) -> "SparseRows":
@@ -96,7 +92,7 @@ class SparseRows(Rows):
     def filter(self, keep: Tensor) -> "SparseRows":
         keep = keep.expand_as(self.sim)
         return SparseRows(
-            self.sim[keep], self.row[keep], self.column[keep], self.shape, self.origin
+            self.sim[keep], self.row[keep], self.column[keep], self.shape, self.context
         )
 
     @override
@@ -105,13 +101,13 @@ class SparseRows(Rows):
         return places // self.shape[1], places % self.shape[1]
 
     @override
-    def with_origin(self, origin: Origin) -> "SparseRows":
-        return SparseRows(self.sim, self.row, self.column, self.shape, origin)
+    def with_context(self, context: RowContext) -> "SparseRows":
+        return SparseRows(self.sim, self.row, self.column, self.shape, context)
 
     @property
     @override
     def anchor_index(self) -> Tensor:
-        return self.row + self.origin.first_anchor
+        return self.row + self.context.first_anchor
 
     @property
     @override
@@ -126,11 +122,3 @@ class SparseRows(Rows):
     @override
     def _sum_of_zeroed(self, values: Tensor) -> Tensor:
         return values.new_zeros(self.shape[0]).index_add(0, self.row, values)
-
-
-def rows_by_density(sim: Tensor, mask: Tensor) -> Rows:
-    """The pairs of ``sim`` (C, M) where ``mask`` holds, in the layout that suits their number."""
-    # How many are kept is known only from values, which a traced graph must not branch on.
-    if torch.compiler.is_compiling() or mask.count_nonzero() > SPARSE_DENSITY * mask.numel():
-        return DenseRows(sim, mask)
-    return SparseRows.of(sim, mask)

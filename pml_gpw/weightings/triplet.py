@@ -30,7 +30,7 @@ class Triplet(PairWeighting):
     """
 
     margin: float = 0.1
-    similarities: ClassVar[frozenset[str]] = frozenset("P")
+    uses: ClassVar[frozenset[str]] = frozenset("P")
     needs_dense: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

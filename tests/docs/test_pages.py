@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pml_gpw.engine.compiled import is_torch_new_enough
+from pml_gpw.engine.plan import is_torch_new_enough
 
 from .blocks import python_blocks, run_page
 

@@ -12,6 +12,7 @@ from torch._dynamo.utils import counters
 
 from pml_gpw import GPWLoss, MSLoss
 from pml_gpw.engine import compiled
+from pml_gpw.engine import plan as plans
 from pml_gpw.functional import gpw_loss, share_a_label, warm_up
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import (
@@ -23,7 +24,7 @@ from pml_gpw.mining import (
     PairMarginMining,
     PairMining,
 )
-from pml_gpw.value_checks import later
+from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import (
     BinomialDeviance,
     Constant,
@@ -61,9 +62,9 @@ class NearerThanTheMean(PairMining):
         return pos.sim == pos.sim, neg.sim > neg.expand(mean + self.shift)
 
 
-can_fuse = pytest.mark.skipif(not compiled.is_torch_new_enough(), reason="torch is too old to fuse")
+can_fuse = pytest.mark.skipif(not plans.is_torch_new_enough(), reason="torch is too old to fuse")
 needs_compiler = pytest.mark.skipif(
-    not compiled.is_torch_new_enough() or shutil.which("g++") is None, reason="needs a C++ compiler"
+    not plans.is_torch_new_enough() or shutil.which("g++") is None, reason="needs a C++ compiler"
 )
 SIZES = [  # N, M (None: among themselves), chunk size: after a square and another chunk, any other
     (24, None, None),
@@ -231,7 +232,7 @@ def test_bad_weights_are_named(eager_backend):
     (x,), labels, _ = batch(12, None)
     with pytest.raises(ValueError, match=r"weighting Focal must give weights >= 0, got a weight"):
         gpw_loss(x, labels, Focal(scale=-1.0), fused=True)
-    with later():
+    with deferred_checks():
         gpw_loss(x, labels, Focal(scale=-1.0), fused=True)
         with pytest.raises(ValueError, match=r"weighting Focal must give .* \(in call \d+ of \d+"):
             gpw_loss(x, labels, Focal(), fused=True)
@@ -248,7 +249,7 @@ class Branching(PairWeighting):
 
 @can_fuse
 def test_what_cannot_be_compiled_runs_eagerly_or_is_an_error(eager_backend, monkeypatch):
-    monkeypatch.setattr(compiled, "DEVICES", ("cpu",))  # as on an accelerator
+    monkeypatch.setattr(plans, "DEVICES", ("cpu",))  # as on an accelerator
     (x,), labels, _ = batch(12, None)
     expected = gpw_loss(x, labels, Branching(), fused=False)
     for _ in range(2):
@@ -265,8 +266,8 @@ def test_without_a_compiler(monkeypatch):
 
         raise TorchDynamoException("no C++ compiler was found")
 
-    monkeypatch.setattr(compiled, "DEVICES", ("cpu",))
-    monkeypatch.setattr(compiled, "LOWEST_TORCH", (2, 0))
+    monkeypatch.setattr(plans, "DEVICES", ("cpu",))
+    monkeypatch.setattr(plans, "LOWEST_TORCH", (2, 0))
     monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: no_compiler)
     forget()
     (x,), labels, _ = batch(12, None)
@@ -278,8 +279,8 @@ def test_without_a_compiler(monkeypatch):
 
 
 def test_an_older_torch(monkeypatch):
-    monkeypatch.setattr(compiled, "LOWEST_TORCH", (99, 1))
-    monkeypatch.setattr(compiled, "DEVICES", ("cpu",))
+    monkeypatch.setattr(plans, "LOWEST_TORCH", (99, 1))
+    monkeypatch.setattr(plans, "DEVICES", ("cpu",))
     (x,), labels, _ = batch(12, None)
     gpw_loss(x, labels, Focal())
     with pytest.raises(RuntimeError, match=r"fused=True needs torch >= 99.1, got"):

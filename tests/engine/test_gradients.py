@@ -6,12 +6,19 @@ from pytorch_metric_learning.distances import DotProductSimilarity
 from pytorch_metric_learning.reducers import DoNothingReducer
 
 from pml_gpw import GPWLoss, MSLoss
-from pml_gpw.engine import LabelPairs, Plan, StreamedBatch, reference_losses, streamed_losses
-from pml_gpw.engine.gradients import GradientProducts
+from pml_gpw.engine import (
+    InnerProduct,
+    LabelPairs,
+    PairBatch,
+    Plan,
+    anchor_losses,
+    reference_losses,
+)
 from pml_gpw.engine.label_pairs import label_masks
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import MultiSimilarity
 
+from ..probes import Shapes
 from ..tolerances import close
 from .batches import clusters, embed
 
@@ -25,8 +32,9 @@ def test_references_without_gradient():
     free = y.clone().requires_grad_()
 
     def gradient(references):
-        streamed = StreamedBatch(x, references, LabelPairs(labels, ref_labels), plan=Plan(8))
-        losses, _, _ = streamed_losses(streamed, MultiSimilarity(), uniform_upstream=True)
+        batch = PairBatch(x, references, LabelPairs(labels, ref_labels))
+        plain = InnerProduct(normalized=False)
+        losses = anchor_losses(batch, MultiSimilarity(), None, plain, Plan(8), True).losses
         return torch.autograd.grad(losses.sum(), x)[0]
 
     close(gradient(y), gradient(free))
@@ -57,19 +65,14 @@ def test_backward_under_autocast(mining):
     assert gradient(True).equal(gradient(False))
 
 
-def test_no_gradient_is_formed_where_none_is_asked_for(monkeypatch):
+@pytest.mark.parametrize("layout", ["dense", "sparse rows", "sparse batch"])
+def test_no_gradient_is_formed_where_none_is_asked_for(layout):
+    """A product with all embeddings, (N, D), is what a gradient takes."""
     x, labels = clusters(300, 0.1)
     loss = MSLoss(distance=DotProductSimilarity(normalize_embeddings=False))
-    formed = []
-
-    class Noted(GradientProducts):
-        def __init__(self, *args, **kwargs):
-            formed.append(args)
-            super().__init__(*args, **kwargs)
-
-    monkeypatch.setattr("pml_gpw.engine.streaming.GradientProducts", Noted)
-    with torch.no_grad():
-        loss(x.requires_grad_(), labels)
-    assert not formed
-    loss(x, labels)
-    assert formed, "nobody would have noticed"
+    loss.layout = layout
+    x.requires_grad_()
+    for formed, context in ((False, torch.no_grad()), (True, torch.enable_grad())):
+        with context, Shapes() as seen:
+            loss(x, labels)
+        assert (x.shape in seen.shapes) == formed

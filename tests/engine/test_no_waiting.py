@@ -9,7 +9,7 @@ from pytorch_metric_learning.reducers import DoNothingReducer, MeanReducer, SumR
 from pml_gpw import GPWLoss, MSLoss
 from pml_gpw.functional import gpw_loss, ms_loss
 from pml_gpw.mining import BatchHardMining, MSMining
-from pml_gpw.value_checks import later
+from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import MultiSimilarity
 
 from ..cases import CASES, MINING_CASES
@@ -62,7 +62,7 @@ def test_nothing_looks_at_values(case, mining, chunk_size):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.weighting))
 def test_nothing_waits(case, mining, chunk_size):
     """On a CPU, with the path of accelerators, under a mode that refuses what waits on CUDA."""
-    with later(), warnings.catch_warnings():
+    with deferred_checks(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with NoWaiting():
             for _, losses in steps(case.weighting, mining, chunk_size, "cpu"):
@@ -73,7 +73,7 @@ def test_nothing_waits(case, mining, chunk_size):
 def test_values_are_those_of_a_cpu(kind):
     for mining in (None, MSMining()):
         results = []
-        for context in (later(), torch.enable_grad()):
+        for context in (deferred_checks(), torch.enable_grad()):
             x, labels, others = batch(kind, "cpu", torch.float64)
             with context:
                 loss = gpw_loss(x, labels, MultiSimilarity(), mining, **others)
@@ -103,7 +103,7 @@ def test_index_tuples_do_wait():
     """As the documentation says: which pairs are named is a question of values."""
     x, labels, _ = batch("self", "cpu")
     pairs = torch.tensor([0]), torch.tensor([1]), torch.tensor([2])
-    with later(), NoWaiting(), pytest.raises(WouldWait):
+    with deferred_checks(), NoWaiting(), pytest.raises(WouldWait):
         MSLoss()(x, labels, pairs)
 
 

@@ -50,7 +50,7 @@ def test_losses_and_gradients_follow_the_scale(distance, scale):
     """L(c x) = L(x), and its gradient is 1 / c of that of x."""
     x, labels = embed()
     expected = run(MSLoss(distance=distance), x, labels)
-    for layout in ("dense", "searched", "sparse"):
+    for layout in ("dense", "sparse rows", "sparse batch"):
         loss = MSLoss(distance=distance, chunk_size=7)
         loss.layout = layout
         value, gradient = run(loss, x * scale, labels)
@@ -71,7 +71,7 @@ def test_functions_and_compiled_losses_too(scale):
     close(compiled(x * scale, labels), expected, 1e-5)
 
 
-@pytest.mark.parametrize("layout", ["dense", "searched", "sparse"])
+@pytest.mark.parametrize("layout", ["dense", "sparse rows", "sparse batch"])
 def test_losses_that_do_not_fit_are_refused(layout):
     x, labels = embed()
     dot = DotProductSimilarity(normalize_embeddings=False)

@@ -8,11 +8,12 @@ from torch.nn.functional import normalize
 from pml_gpw import GPWLoss, MSLoss
 from pml_gpw.engine import (
     IndexPairs,
+    InnerProduct,
     LabelPairs,
+    PairBatch,
     Plan,
-    StreamedBatch,
+    anchor_losses,
     reference_losses,
-    streamed_losses,
 )
 from pml_gpw.engine.label_pairs import label_masks
 from pml_gpw.mining import MSMining
@@ -31,7 +32,7 @@ UPSTREAMS = {
 }
 
 
-@pytest.fixture(params=["dense", "searched", "sparse"])
+@pytest.fixture(params=["dense", "sparse rows", "sparse batch"])
 def layout(request):
     return request.param
 
@@ -52,7 +53,7 @@ def pairs_and_masks(labels, ref_labels, own, listed):
     for mask in masks:
         row, column = mask.nonzero(as_tuple=True)
         pairs.append((torch.cat([row.flip(0), row[:5]]), torch.cat([column.flip(0), column[:5]])))
-    return IndexPairs(*pairs, tuple(masks[0].shape)), masks
+    return IndexPairs.of((*pairs[0], *pairs[1]), tuple(masks[0].shape)), masks
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -78,9 +79,13 @@ def test_equals_the_dense_reference(case, mining, own, listed, dtype, layout):
             *torch.autograd.grad(expected, leaves, upstream.to(dtype), retain_graph=True),
         )
         for chunk_size in (1, 7, 33, 40):
-            streamed = StreamedBatch(x, y, candidates, mining, plan=Plan(chunk_size, layout))
-            losses, num_pos, num_neg = streamed_losses(
-                streamed, case.weighting, name != "per_anchor"
+            losses, num_pos, num_neg = anchor_losses(
+                PairBatch(x, y, candidates),
+                case.weighting,
+                mining,
+                InnerProduct(normalized=False),
+                Plan(chunk_size, layout),
+                name != "per_anchor",
             )
             assert not num_pos.requires_grad
             assert not num_neg.requires_grad

@@ -6,7 +6,7 @@ from torch.nn.functional import normalize
 
 from pml_gpw.engine.unit_rows import normalized
 from pml_gpw.functional import ms_loss
-from pml_gpw.value_checks import later
+from pml_gpw.value_checks import deferred_checks
 
 from ..tolerances import close
 
@@ -21,7 +21,7 @@ def test_gradient_is_that_of_autograd(scale, looks):
     if looks:
         unit = normalized(x * scale)
     else:
-        with later():
+        with deferred_checks():
             unit = normalized(x * scale)
     close(unit.rows, normalize(x))
     close(unit.gradient(upstream) * scale, expected)
@@ -37,7 +37,7 @@ def test_rows_of_zeros_have_the_gradient_of_normalize(looks):
     if looks:
         unit = normalized(x)
     else:
-        with later():
+        with deferred_checks():
             unit = normalized(x)
     assert unit.rows[1].eq(0).all()
     close(unit.gradient(upstream), expected, 1e-6)

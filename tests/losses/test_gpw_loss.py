@@ -7,7 +7,7 @@ from pytorch_metric_learning.reducers import AvgNonZeroReducer, DoNothingReducer
 from pml_gpw import GPWLoss, MSLoss, MSMiner
 from pml_gpw.mining import DistanceWeightedMining
 from pml_gpw.pml import pair_batch
-from pml_gpw.value_checks import later
+from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import MultiSimilarity, PairWeighting
 
 from ..runs import close_runs, run
@@ -27,7 +27,7 @@ class NoDataclass(PairWeighting):
             (NoDataclass(),),
             r"put @dataclass\(frozen=True\) above the class NoDataclass",
         ),
-        ((MultiSimilarity(), 0.1), "mining must be a PairMining or None .*, got 0.1"),
+        ((MultiSimilarity(), 0.1), "mining must be a PairMining .*, got 0.1"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -146,7 +146,6 @@ def test_a_batch_of_pairs_in_place_of_arguments(batch):
     made = pair_batch(*batch)
     assert MSLoss()(made) == MSLoss()(*batch)
     assert all(a.equal(b) for a, b in zip(MSMiner()(made), MSMiner()(*batch), strict=True))
-    assert len(made) == 4
     part = made.part(slice(None, 3))
     assert part.pairs.shape == (3, 12)
     torch.manual_seed(0)
@@ -171,5 +170,5 @@ def test_losses_that_somebody_changes_on_their_way(how):
         terms_of = loss.terms_of
         loss.terms_of = lambda *args: weighted(terms_of(*args))
     at_once = torch.autograd.grad(loss(x, labels), x)[0]
-    with later():
+    with deferred_checks():
         close(torch.autograd.grad(loss(x, labels), x)[0], at_once)

@@ -57,5 +57,5 @@ def test_a_bound_that_is_too_high():
 
 def test_what_is_no_mining():
     for value in (3, MSMining):
-        with pytest.raises(ValueError, match="must be a dataclass of PairMining"):
+        with pytest.raises(ValueError, match="must be a PairMining"):
             check_mining(value)

@@ -173,6 +173,6 @@ def above_zero(rule, row):
 @pytest.mark.parametrize("what", ["number", "short"])
 def test_a_bound_of_another_shape_is_named(what):
     batch = next(contract.batches())
-    plan = contract.Plan(7, "searched")
+    plan = contract.Plan(7, "sparse rows")
     with pytest.raises(ValueError, match="negative_lower_bound of Bounded must return None or"):
         contract.mined_pairs(batch, Bounded(what), contract.SIMILARITY, plan)

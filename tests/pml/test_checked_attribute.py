@@ -16,7 +16,11 @@ from pml_gpw.weightings import MultiSimilarity
         ("chunk_size", -3, "chunk_size must be an integer > 0, got -3"),
         ("chunk_size", 2.5, "chunk_size must be an integer > 0, got 2.5"),
         ("chunk_size", True, "chunk_size must be an integer > 0, got True"),
-        ("layout", "fast", "layout must be one of auto, dense, searched, sparse, got 'fast'"),
+        (
+            "layout",
+            "fast",
+            "layout must be one of auto, dense, sparse rows, sparse batch, got 'fast'",
+        ),
     ],
 )
 def test_setting(make, name, value, message):

@@ -63,7 +63,7 @@ def test_another_weighting_or_mining_can_be_assigned(batch):
     close(loss(*batch), GPWLoss(BinomialDeviance(alpha=3))(*batch))
     assert loss.alpha == 3
     assert loss._record_these == ["alpha", "beta", "base"]
-    with pytest.raises(ValueError, match="mining must be a PairMining or None"):
+    with pytest.raises(ValueError, match="mining must be a PairMining"):
         loss.mining = 0.1
     assert loss.mining is None
 

@@ -58,7 +58,7 @@ class Returns(PairWeighting):
 @pytest.mark.parametrize(
     "distance", [CosineSimilarity(), LpDistance()], ids=lambda d: type(d).__name__
 )
-@pytest.mark.parametrize("layout", ["dense", "searched", "sparse"])
+@pytest.mark.parametrize("layout", ["dense", "sparse rows", "sparse batch"])
 @pytest.mark.parametrize(
     ("what", "message"),
     [

@@ -91,5 +91,5 @@ def test_a_formula_of_one_layout():
 
 def test_what_is_no_weighting():
     for value in (3, MultiSimilarity, BinomialDeviance):
-        with pytest.raises(ValueError, match="must be a dataclass of PairWeighting"):
+        with pytest.raises(ValueError, match="must be a PairWeighting"):
             check_weighting(value)

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.measure import steps
 from benchmarks.measure.counts import BYTES_PER_SECOND, LAUNCH_SECONDS, counted
-from pml_gpw.engine.compiled import is_torch_new_enough
+from pml_gpw.engine.plan import is_torch_new_enough
 
 needs_compiler = pytest.mark.skipif(
     not is_torch_new_enough() or shutil.which("g++") is None, reason="needs a C++ compiler"

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
-from pml_gpw.value_checks import later
+from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import PairWeighting, PairWeights
 
 from ..partition import equal, partitioned_batch, run
@@ -70,7 +70,7 @@ def check_one_bad_batch():
 def check_values_are_looked_at_at_once():
     """Where other calls would report later, as on accelerators: or ranks would raise apart."""
     x, labels = partitioned_batch(THREE).part
-    with later():
+    with deferred_checks():
         args = (spoiled(x), labels) if at_fault() else (x, labels)
         message = "embeddings must be finite, got NaN"
         raised_on_all(DistributedLoss(MSLoss()), *args, message=from_last(message))

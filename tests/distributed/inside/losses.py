@@ -12,7 +12,7 @@ from pytorch_metric_learning import distances, reducers, regularizers
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, ms_variant
 from pml_gpw.distributed import DistributedLoss
-from pml_gpw.engine.compiled import is_torch_new_enough
+from pml_gpw.engine.plan import is_torch_new_enough
 from pml_gpw.losses import VARIANTS
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import MultiSimilarity, Triplet
@@ -31,7 +31,7 @@ REDUCERS = {
     "per_anchor": reducers.PerAnchorReducer(),
     "multiple": reducers.MultipleReducers({"loss": reducers.SumReducer()}),
 }
-LAYOUTS = ("auto", "searched")
+LAYOUTS = ("auto", "sparse rows")
 DTYPES = (torch.float64, torch.float32)
 
 

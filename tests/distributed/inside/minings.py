@@ -50,7 +50,7 @@ def check_every_mining():
     batch, refs = partitioned_batch(), partitioned_batch(REF_SIZES, seed=2)
     rules = [case.mining for case in MINING_CASES] + [NearerThanTheMean(), AtRandom()]
     for rule in rules:
-        for layout in ("auto", "searched", "sparse"):
+        for layout in ("auto", "sparse rows", "sparse batch"):
             loss = GPWLoss(MultiSimilarity(), rule, chunk_size=7)
             loss.layout = layout
             one = seeded(loss, batch.x, batch.labels)

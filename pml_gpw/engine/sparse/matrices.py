@@ -1,4 +1,4 @@
-"""Few pairs among many: their similarities without the products of the others, and sparse matrices.
+"""Products with few pairs: of those pairs alone, and of sparse matrices.
 
 Shapes: N anchors, M references, D dims, K pairs.
 """
@@ -9,30 +9,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..weightings import SparseRows
-from ..weightings.sparse_rows import SPARSE_DENSITY
-from .index_pairs import IndexPairs
 
-MOST_PAIRS = 2**21
-"""Positives, and negatives, that are held at a time: some 200 MB with what they are made into."""
-
-
-def sparse_limit(num_anchors: int, num_references: int, density: float = SPARSE_DENSITY) -> int:
-    """The most pairs of N × M that are held at once: up to a density, and to what memory takes."""
-    return min(MOST_PAIRS, int(density * num_anchors * num_references))
-
-
-def listed_rows(x: Tensor, y: Tensor, pairs: IndexPairs) -> tuple[SparseRows, SparseRows]:
-    """The listed pairs of anchors ``x`` (N, D) and references ``y`` (M, D)."""
-    n, m = pairs.shape
-    pos, neg = (
-        SparseRows(similarities(x, y, row, column), row, column, (n, m))
-        for row, column in ((places // m, places % m) for places in pairs.places)
-    )
-    return pos, neg
-
-
-def similarities(x: Tensor, y: Tensor, row: Tensor, column: Tensor) -> Tensor:
+def products_of_pairs(x: Tensor, y: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """Inner products (K,) of ``x[row]`` and ``y[column]``, for rising ``row``."""
     _without_beta_warning()
     starts = torch.searchsorted(row, torch.arange(len(x) + 1, device=x.device))

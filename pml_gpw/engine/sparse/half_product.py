@@ -6,16 +6,18 @@ Shapes: N anchors, D dims, K pairs.
 import torch
 from torch import Tensor
 
-from ..mining import PairMining
-from ..weightings import SparseRows
-from .label_pairs import LabelPairs, negative_threshold
-from .sparse import similarities
+from ...mining import PairMining
+from ...weightings import SparseRows
+from ..growing import GrowingTensors
+from .label_index import LabelIndex
+from .matrices import products_of_pairs
+from .thresholds import negative_threshold
 
 SimilarPairs = tuple[Tensor, Tensor, Tensor]  # similarities, rows, columns (K,)
 
 
-def mined_within_batch(
-    x: Tensor, pairs: LabelPairs, mining: PairMining, chunk_size: int, most: int
+def rows_from_half_product(
+    x: Tensor, index: LabelIndex, mining: PairMining, chunk_size: int, most: int
 ) -> tuple[SparseRows, SparseRows] | None:
     """The pairs of ``x`` (N, D) with itself that a rule may keep, from half the product.
 
@@ -27,11 +29,11 @@ def mined_within_batch(
     """
     n = len(x)
     most = most // 2  # each pair is found once and then stands for two
-    if pairs.num_equal_labels > most:
+    if index.num_equal_labels > most:
         return None
-    row, column = pairs.equal_labels(slice(0, n))
+    row, column = index.equal_labels(slice(0, n))
     row, column = row[row < column], column[row < column]
-    pos_sim = similarities(x, x, row, column)
+    pos_sim = products_of_pairs(x, x, row, column)
     thresholds = _thresholds(n, row, column, pos_sim, mining)
     if thresholds is None:
         return None
@@ -39,10 +41,10 @@ def mined_within_batch(
     rank = torch.empty_like(order)
     rank[order] = torch.arange(n, device=x.device)
     positives = pos_sim, rank[row], rank[column]
-    found = _upper_triangle(x[order], threshold, positives, chunk_size, most)
-    if found is None:
+    both = _upper_triangle(x[order], threshold, positives, chunk_size, most)
+    if both is None:
         return None
-    pos, (sim, row, column) = found
+    pos, (sim, row, column) = both
     back = sim > threshold[column]
     neg = (torch.cat([sim, sim[back]]), *_both_ways(row, column, back))
     pos = (pos[0].repeat(2), *_both_ways(*pos[1:]))
@@ -76,7 +78,7 @@ def _upper_triangle(
     row, column = torch.minimum(row, column), torch.maximum(row, column)
     by_row = row.argsort()
     pos_sim, row, column = pos_sim[by_row], row[by_row], column[by_row]
-    neg = [(x.new_empty(0), row[:0], row[:0])]
+    neg = GrowingTensors(x.new_empty(0), row[:0], row[:0])
     buffer = x.new_empty(min(chunk_size, n) * n)
     end = int(torch.searchsorted(threshold, torch.inf))  # from here on anchors keep nothing
     for start in range(0, end, chunk_size):
@@ -94,8 +96,8 @@ def _upper_triangle(
         if most < 0:
             return None
         anchor, other = above.nonzero(as_tuple=True)
-        neg.append((sim[anchor, other], anchor + start, other + start))
-    sims, anchors, others = (torch.cat(parts) for parts in zip(*neg, strict=True))
+        neg.append(sim[anchor, other], anchor + start, other + start)
+    sims, anchors, others = neg.tensors()
     return (pos_sim, row, column), (sims, anchors, others)
 
 

@@ -1,20 +1,19 @@
-"""A batch of pairs: what a loss, a miner, a memory and a process group hand to each other.
+"""A batch of pairs, which losses, miners, memories and process groups hand to each other.
 
 Shapes: N anchors, M references, D dims.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..weightings.pair_rows import Origin
+from ..weightings.pair_rows import RowContext
 from .index_pairs import IndexPairs
 from .label_pairs import LabelPairs
-from .pairs import IndexTuple, Pairs
+from .pairs import Pairs
 
 
 class AnchorLosses(NamedTuple):
@@ -34,8 +33,7 @@ class AnchorLosses(NamedTuple):
 class PairBatch:
     """Anchors, references and the pairs between them, resolved and checked.
 
-    It is made once a call, before anything is computed, and never changes. To functions that take
-    an index tuple of pytorch-metric-learning the batch is one: a sequence of (a1, p, a2, n).
+    It is made once a call, before anything is computed, and never changes.
 
     Args:
         anchors: (N, D) embeddings in at least float32.
@@ -45,7 +43,6 @@ class PairBatch:
         reference_labels: (M,) int64, where they are known.
         key: () int64, the random key of the call, where a rule draws random numbers.
         first_anchor: the number of the first anchor, where this is a part of a batch.
-        losses: the losses of the anchors, where a process group has gathered them already.
 
     >>> import torch
     >>> from pml_gpw.engine import LabelPairs
@@ -53,7 +50,7 @@ class PairBatch:
     >>> batch = PairBatch(x, x, LabelPairs(labels, labels, torch.arange(4)), labels, labels)
     >>> batch.part(slice(2, 4)).anchors.shape
     torch.Size([2, 2])
-    >>> batch[1]  # the positives of anchors 0 to 3
+    >>> batch.pairs.index_tuple()[1]  # the positives of anchors 0 to 3
     tensor([1, 0, 3, 2])
     """
 
@@ -64,7 +61,6 @@ class PairBatch:
     reference_labels: Tensor | None = None
     key: Tensor | None = None
     first_anchor: int = 0
-    losses: AnchorLosses | None = None
 
     @property
     def anchor_numbers(self) -> Tensor:
@@ -75,9 +71,14 @@ class PairBatch:
         return torch.arange(len(self.anchors), device=self.anchors.device)
 
     @property
-    def origin(self) -> Origin:
-        """What rows of this batch can be asked about where they come from."""
-        return Origin(self.first_anchor, self.key, self.pairs.self_index)
+    def is_self_comparison(self) -> bool:
+        """True where the references are the anchors themselves, as one object."""
+        return self.references is self.anchors
+
+    @property
+    def context(self) -> RowContext:
+        """The place of the rows of this batch, for rules that ask for it."""
+        return RowContext(self.first_anchor, self.key, self.pairs.self_index)
 
     def part(self, anchors: slice) -> "PairBatch":
         """Some of the anchors, against all references."""
@@ -89,57 +90,27 @@ class PairBatch:
             pairs=self.pairs.part(anchors),
             labels=None if self.labels is None else self.labels[anchors],
             first_anchor=self.first_anchor + anchors.start,
-            losses=None,
         )
 
     def with_indices(self, indices_tuple: Sequence[Tensor]) -> "PairBatch":
         """The same embeddings with the pairs of an index tuple. Errors: as ``IndexPairs.of``."""
         old = self.pairs
         pairs = IndexPairs.of(indices_tuple, old.shape, self.anchors.device, old.self_index)
-        return replace(self, pairs=pairs, losses=None)
+        return replace(self, pairs=pairs)
 
     def with_embeddings(self, anchors: Tensor, references: Tensor) -> "PairBatch":
         """The same pairs of other embeddings, (N, D) and (M, D)."""
         if anchors is self.anchors and references is self.references:
             return self
-        return replace(self, anchors=anchors, references=references, losses=None)
+        return replace(self, anchors=anchors, references=references)
 
     def detached(self) -> "PairBatch":
         """The same batch without the graph of its embeddings."""
         anchors = self.anchors.detach()
-        same = self.references is self.anchors
-        references = anchors if same else self.references.detach()
-        return replace(self, anchors=anchors, references=references, losses=None)
+        references = anchors if self.is_self_comparison else self.references.detach()
+        return replace(self, anchors=anchors, references=references)
 
     @property
     def is_all_that_labels_give(self) -> bool:
-        """Whether nothing is known of the pairs but what labels and embeddings say."""
-        pairs = self.pairs
-        found = isinstance(pairs, LabelPairs) and not pairs.self_index_is_given
-        return found and self.losses is None and self.key is None
-
-    def is_of(
-        self,
-        anchors: Tensor,
-        references: Tensor,
-        labels: Tensor | None,
-        reference_labels: Tensor | None,
-    ) -> bool:
-        """Whether the pairs are those of other embeddings too: as many, of the same labels."""
-        if (len(anchors), len(references)) != self.pairs.shape:
-            return False
-        same = labels is self.labels and reference_labels is self.reference_labels
-        return same or not isinstance(self.pairs, LabelPairs)
-
-    @cached_property
-    def _indices(self) -> IndexTuple:
-        return self.pairs.index_tuple()
-
-    def __len__(self) -> int:
-        return 4
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self._indices)
-
-    def __getitem__(self, place: int) -> Tensor:
-        return self._indices[place]
+        """True where the pairs are all those that labels and embeddings give."""
+        return isinstance(self.pairs, LabelPairs) and not self.pairs.self_index_is_given

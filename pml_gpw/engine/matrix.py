@@ -1,0 +1,84 @@
+"""Losses and gradients from a matrix of similarities, whose own gradient autograd takes.
+
+Shapes: N anchors, M references.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checks import finite_similarities
+from ..mining import PairMining
+from ..mining.base import mine_rows
+from ..weightings import DenseRows, PairWeighting
+from ..weightings.base import refuse_negative_weights
+from ..weightings.pair_rows import NO_CONTEXT
+from .batch import AnchorLosses, PairBatch
+from .dense import weighted_rows
+from .double_backward import ForbidDoubleBackward
+
+
+def matrix_losses(
+    sim: Tensor, batch: PairBatch, weighting: PairWeighting, mining: PairMining | None
+) -> AnchorLosses:
+    """Each anchor's loss (N,), and the numbers of its pairs that were weighed."""
+    pos, neg = matrix_rows(sim.detach(), batch, mining)
+    losses = dense_losses(sim, pos.mask, neg.mask, weighting)
+    if torch.compiler.is_compiling() and sim.shape[1]:  # where nobody else looks at values
+        is_finite = torch.linalg.vector_norm(sim.detach(), torch.inf, dim=1).isfinite()
+        losses = losses.masked_fill(~is_finite, torch.nan)
+    return AnchorLosses(losses, pos.count(), neg.count())
+
+
+def matrix_rows(
+    sim: Tensor, batch: PairBatch, mining: PairMining | None
+) -> tuple[DenseRows, DenseRows]:
+    """The mined rows of all anchors. Errors: ValueError for similarities that are not finite."""
+    if sim.numel() and not torch.compiler.is_compiling():
+        finite_similarities(sim, batch.first_anchor)
+    masks = batch.pairs.masks(slice(0, len(batch.anchors)))
+    return mine_rows(*(DenseRows(sim, mask, batch.context) for mask in masks), mining)
+
+
+def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting) -> Tensor:
+    """Per-anchor losses (N,) whose gradient with respect to ``sim`` is the signed pair weights.
+
+    Shapes: ``sim`` (N, M) similarities, ``pos`` and ``neg`` (N, M) masks of the pairs to weigh.
+    Errors: RuntimeError on double backward, since the weights are held constant in backward;
+    ValueError that names the weighting for weights that are negative or NaN.
+
+    >>> import torch
+    >>> from pml_gpw.weightings import Constant
+    >>> sim = torch.tensor([[0.8, 0.5]], requires_grad=True)
+    >>> pos, neg = torch.tensor([[True, False]]), torch.tensor([[False, True]])
+    >>> dense_losses(sim, pos, neg, Constant()).sum().backward()
+    >>> sim.grad
+    tensor([[-1.,  1.]])
+    """
+    # The link is a copy of one entry, so that the graph does not keep all of ``sim`` alive.
+    return _MatrixLosses.apply(sim, sim[:1, :1].clone(), pos, neg, weighting)
+
+
+class _MatrixLosses(torch.autograd.Function):
+    """Forward computes losses and gradients, backward only scales."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, sim: Tensor, link: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting
+    ) -> Tensor:
+        if sim.numel() == 0:
+            ctx.save_for_backward(sim, link)
+            return sim.sum(dim=1)
+        rows = weighted_rows(sim.clone(), pos, neg, NO_CONTEXT, weighting, None)
+        refuse_negative_weights(weighting, rows.least)
+        ctx.save_for_backward(rows.signed, link)
+        return rows.losses
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
+        signed, link = ctx.saved_tensors
+        gradient = upstream.unsqueeze(1) * signed
+        if torch.is_grad_enabled():  # create_graph=True
+            gradient = ForbidDoubleBackward.apply(gradient, link)
+        return gradient, None, None, None, None

@@ -1,0 +1,216 @@
+"""The one decision of the engine: which program computes a batch.
+
+Shapes: N anchors, M references, D dims.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from .. import checks
+from ..mining import PairMining
+from ..value_checks import host_can_read
+from ..weightings import PairWeighting
+from .batch import PairBatch
+from .index_pairs import IndexPairs
+from .label_pairs import LabelPairs
+from .similarity import Similarity
+
+MATRIX, DENSE, SPARSE_ROWS, SPARSE_BATCH = "matrix", "dense", "sparse rows", "sparse batch"
+LAYOUTS = ("auto", DENSE, SPARSE_ROWS, SPARSE_BATCH)
+
+#: Similarities held at a time on a CPU: in float32 8 MB, as its cache holds.
+CHUNK_ELEMENTS = 2**21
+#: Similarities held at a time elsewhere, at most: in float32 128 MB, enough to keep it busy.
+ACCELERATOR_CHUNK_ELEMENTS = 2**25
+#: Memory that a dense chunk takes for each of its similarities, with all that is made of it.
+CHUNK_BYTES = 32
+#: Anchors per chunk at least, where each chunk adds to the gradients of all references.
+LEAST_ROWS = 64
+#: Weights of a batch with itself that are held until one product takes both their sides, at most:
+#: in float32 64 MB. Beyond, each chunk needs a product for either.
+HELD_ELEMENTS = 2**24
+#: Matrices up to this size are faster as dense rows than searched for the pairs that count.
+SMALL = 2**15
+#: Below this share of pairs that count sparse rows are faster than dense ones (2-core CPU).
+SPARSE_DENSITY = 0.08
+#: Positives, and negatives, of a sparse batch: some 200 MB with what they are made into.
+MOST_PAIRS = 2**21
+#: Devices on which rows are compiled unless somebody says otherwise. On a CPU compiling takes
+#: seconds, and a batch whose mining leaves few pairs is quicker without.
+DEVICES = ("cuda", "xpu")
+#: Before, ``torch.compile`` makes another graph for each value of a hyper-parameter.
+LOWEST_TORCH = (2, 6)
+
+
+class CannotFuse(RuntimeError):
+    """Rows were to be fused and ``torch.compile`` does not take them, or does not work here."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a caller asks of the engine.
+
+    Args:
+        chunk_size: anchors per chunk; None: as many as suit the device.
+        layout: "dense": masked rows, chunk by chunk; "sparse rows": rows in the layout that suits
+            their number of pairs, chunk by chunk; "sparse batch": all pairs at once, without the
+            products of the others, where that is possible; "auto": what is fastest.
+        fused: whether rows go through ``torch.compile``; None: where that pays.
+
+    Errors: ValueError for another layout.
+
+    >>> Plan(chunk_size=256)
+    Plan(chunk_size=256, layout='auto', fused=None)
+    """
+
+    chunk_size: int | None = None
+    layout: str = "auto"
+    fused: bool | None = None
+
+    def __post_init__(self) -> None:
+        checks.one_of("layout", self.layout, LAYOUTS)
+
+
+AUTO = Plan()
+
+
+class Program(NamedTuple):
+    """How a batch is computed."""
+
+    #: One of the layouts of a plan, or "matrix": by the gradient of a matrix of similarities.
+    layout: str
+    #: Anchors per chunk.
+    chunk_size: int = 0
+    #: Whether dense rows go through ``torch.compile``.
+    is_compiled: bool = False
+    #: Whether it is an error where they cannot.
+    is_strict: bool = False
+    #: Whether normalisation and both products are in the compiled function as well.
+    is_one_graph: bool = False
+    #: Whether dense weights of all anchors are held, so that one product takes both their sides.
+    holds_all_weights: bool = False
+    #: Whether inner products might overflow and are looked at.
+    checks_products: bool = False
+    #: The pairs of a sparse batch, at most.
+    most_pairs: int = 0
+
+
+def choose_program(
+    batch: PairBatch,
+    weighting: PairWeighting | None,
+    mining: PairMining | None,
+    similarity: Similarity,
+    plan: Plan = AUTO,
+    forms_gradients: bool = False,
+) -> Program:
+    """The program for a batch, from facts about batch, rules and device; nobody else decides.
+
+    ``weighting``: None where the batch is to be mined alone; ``forms_gradients``: whether gradients
+    are formed as soon as the weights are known.
+    Errors: :class:`CannotFuse` for a plan that is to be fused with a torch that is too old.
+
+    >>> import torch
+    >>> from pml_gpw.engine import InnerProduct, LabelPairs
+    >>> from pml_gpw.weightings import Constant
+    >>> x, labels = torch.eye(300), torch.arange(300)
+    >>> batch = PairBatch(x, x, LabelPairs(labels, labels))
+    >>> choose_program(batch, Constant(), None, InnerProduct()).layout
+    'sparse rows'
+    """
+    if not similarity.is_inner_product or torch.compiler.is_compiling():
+        # In a user's graph a loop over chunks would be another graph for each N.
+        return Program(MATRIX)
+    n, m = batch.pairs.shape
+    device, same, pairs = batch.anchors.device, batch.is_self_comparison, batch.pairs
+    needs_gradient = batch.references.requires_grad and torch.is_grad_enabled()
+    chunk_size = plan.chunk_size or _chunk_size(device, n, m, needs_gradient)
+    is_small = n * n <= HELD_ELEMENTS and plan.chunk_size is None
+    checks_products = not similarity.is_normalized and _may_overflow(batch)
+    is_compiled = weighting is not None and is_to_be_compiled(plan.fused, device)
+    by_labels = isinstance(pairs, LabelPairs) and pairs.self_index is not None
+    is_one_chunk = similarity.is_normalized and same and chunk_size >= n >= 2
+    layout = plan.layout
+    if is_compiled or any(rule is not None and rule.needs_dense for rule in (weighting, mining)):
+        layout = DENSE
+    elif layout == "auto":
+        layout = _fastest_layout(batch, mining, chunk_size, checks_products)
+    density = 1.0 if plan.layout == SPARSE_BATCH else SPARSE_DENSITY
+    return Program(
+        layout,
+        chunk_size,
+        is_compiled,
+        is_strict=plan.fused is True,
+        is_one_graph=is_compiled and forms_gradients and by_labels and is_one_chunk,
+        holds_all_weights=same and needs_gradient and is_small,
+        checks_products=checks_products,
+        most_pairs=min(MOST_PAIRS, int(density * n * m)),
+    )
+
+
+def _fastest_layout(
+    batch: PairBatch, mining: PairMining | None, chunk_size: int, checks_products: bool
+) -> str:
+    n, m = batch.pairs.shape
+    # To search for pairs is to wait for their number.
+    if n * m <= SMALL or checks_products or not host_can_read(batch.anchors):
+        return DENSE
+    if isinstance(batch.pairs, IndexPairs):
+        return SPARSE_BATCH
+    is_symmetric = isinstance(batch.pairs, LabelPairs) and batch.pairs.symmetric
+    return SPARSE_BATCH if is_symmetric and mining and n > chunk_size else SPARSE_ROWS
+
+
+def _chunk_size(device: torch.device, n: int, m: int, needs_gradient: bool) -> int:
+    """Anchors per chunk, where nobody asked for a number; ``needs_gradient``: of the references."""
+    least = LEAST_ROWS if needs_gradient else 16
+    return max(least, chunk_elements(device, n * m) // max(1, m))
+
+
+def chunk_elements(device: torch.device, all_elements: int) -> int:
+    """The similarities to hold at a time.
+
+    On accelerators a matrix of more than 128 MB goes in parts that fit into half of the free
+    memory, for which the driver is asked.
+    """
+    if device.type == "cpu":
+        return CHUNK_ELEMENTS
+    if device.type != "cuda" or all_elements <= ACCELERATOR_CHUNK_ELEMENTS:
+        return ACCELERATOR_CHUNK_ELEMENTS
+    free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(ACCELERATOR_CHUNK_ELEMENTS, free // (2 * CHUNK_BYTES))
+
+
+def _may_overflow(batch: PairBatch) -> bool:
+    """Whether an inner product of embeddings might leave the range of their dtype."""
+    if not host_can_read(batch.anchors):
+        return True
+    bound = 1.0
+    for side in (batch.anchors, batch.references):
+        if side.numel():
+            bound *= side.detach().norm(dim=1).amax().item()
+    return not bound < torch.finfo(batch.anchors.dtype).max
+
+
+def is_to_be_compiled(fused: bool | None, device: torch.device) -> bool:
+    """Whether to compile: ``fused``, or where it is None, on accelerators where that works.
+
+    Errors: :class:`CannotFuse` for True and a torch that is too old.
+
+    >>> is_to_be_compiled(None, torch.device("cpu"))
+    False
+    """
+    if fused is False or (fused is None and device.type not in DEVICES):
+        return False
+    if fused and not is_torch_new_enough():
+        lowest = ".".join(map(str, LOWEST_TORCH))
+        raise CannotFuse(f"fused=True needs torch >= {lowest}, got {torch.__version__}")
+    return is_torch_new_enough()
+
+
+def is_torch_new_enough() -> bool:
+    """Whether ``torch.compile`` keeps hyper-parameters as variables of a graph."""
+    major, minor = torch.__version__.split(".")[:2]
+    return (int(major), int(minor)) >= LOWEST_TORCH

@@ -1,0 +1,63 @@
+"""What the programs of the engine are given, and what they return.
+
+Shapes: N anchors, M references, D dims, C rows of a chunk.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+from typing_extensions import Self
+
+from ..mining import PairMining
+from ..weightings import PairWeighting, Rows
+from ..weightings.pair_rows import RowContext
+from .pairs import Pairs
+from .plan import Program
+
+Chunk = tuple[slice, Rows, Rows]
+"""Some anchors, their positive and their negative rows."""
+
+
+class Task(NamedTuple):
+    """A batch without its embeddings, and the rules and program to compute it by."""
+
+    pairs: Pairs
+    context: RowContext
+    weighting: PairWeighting | None  # None: to mine alone
+    mining: PairMining | None
+    program: Program
+    normalizes: bool  # whether embeddings are scaled to norm 1 first
+
+
+class AnchorSums(NamedTuple):
+    """The losses and numbers of pairs of all anchors, and the gradients that are summed up."""
+
+    losses: Tensor  # (N,)
+    num_pos: Tensor  # (N,)
+    num_neg: Tensor  # (N,)
+    grad_x: Tensor | None = None  # (N, D)
+    grad_y: Tensor | None = None  # (M, D), unless the references are the anchors
+
+    @classmethod
+    def zeros(cls, x: Tensor, y: Tensor, forms_gradients: tuple[bool, bool]) -> Self:
+        """Room for all anchors, made before the first chunk.
+
+        What outlives a chunk must not be made between its large tensors: their memory could not be
+        used again, and the process would grow by a chunk for each chunk.
+        """
+        grad_x = x.new_zeros(x.shape) if any(forms_gradients) else None
+        grad_y = y.new_zeros(y.shape) if forms_gradients[1] and y is not x else None
+        return cls(*x.new_zeros(3, x.shape[0]).unbind(), grad_x, grad_y)
+
+    def set_losses(self, anchors: slice, losses: Tensor, num_pos: Tensor, num_neg: Tensor) -> None:
+        """Write the values (C,) of a chunk."""
+        for room, values in zip(self[:3], (losses, num_pos, num_neg), strict=True):
+            room[anchors] = values
+
+    def add_products(self, anchors: slice, signed: Tensor, x: Tensor, y: Tensor) -> None:
+        """Add the signed weights (C, M) of a chunk to the gradients: W·y, and Wᵀ·x."""
+        assert self.grad_x is not None
+        self.grad_x[anchors].addmm_(signed, y)
+        of_references = self.grad_x if y is x else self.grad_y
+        if of_references is not None:
+            of_references.addmm_(signed.T, x[anchors])

@@ -1,0 +1,65 @@
+"""What weightings and minings have in common: values of which methods belong together."""
+
+from dataclasses import is_dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+def newest_of(cls: type, base: type, names: tuple[str, ...]) -> str | None:
+    """The method of several that a class overrides last, by name; "" where it overrides them all.
+
+    Of methods that follow from each other the one that is defined in the most derived class is
+    what was meant. None: all are those of ``base``.
+
+    >>> class Base: one = two = None
+    >>> class Both(Base): one = two = 1
+    >>> class Other(Both): two = 2
+    >>> newest_of(Base, Base, ("one", "two")), newest_of(Other, Base, ("one", "two"))
+    (None, 'two')
+    """
+    depth = {name: _depth(cls, name) for name in names}
+    least = min(depth.values())
+    if least >= cls.__mro__.index(base):
+        return None
+    newest = [name for name in names if depth[name] == least]
+    return newest[0] if len(newest) == 1 else ""
+
+
+def _depth(cls: type, name: str) -> int:
+    """The number of classes that lie between a class and the one that defines an attribute."""
+    return next(i for i, parent in enumerate(cls.__mro__) if name in vars(parent))
+
+
+def declared_uses(cls: Any) -> None:
+    """Let the attribute ``uses`` of a rule be read and declared by its former name as well."""
+    for name, other in (("similarities", "uses"), ("uses", "similarities")):
+        if name in vars(cls) and other not in vars(cls):
+            setattr(cls, other, getattr(cls, name))
+
+
+def checked_rule(name: str, rule: object, kind: type) -> None:
+    """Raise a ValueError unless ``rule`` is a frozen dataclass of a kind, without tensors.
+
+    >>> from pml_gpw.weightings import MultiSimilarity, PairWeighting
+    >>> checked_rule("weighting", MultiSimilarity(), PairWeighting)
+    """
+    if not isinstance(rule, kind):
+        raise ValueError(f"{name} must be a {kind.__name__} (a frozen dataclass), got {rule!r}")
+    if not is_dataclass(rule) or not rule.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"{name} must be a frozen dataclass: put @dataclass(frozen=True) above the class "
+            f"{type(rule).__name__}, got {rule!r}"
+        )
+    refuse_tensors(name, rule)
+
+
+def refuse_tensors(name: str, rule: object) -> None:
+    """Raise a ValueError for a rule that holds a tensor, which would get no gradient."""
+    for field, value in getattr(rule, "__dict__", {}).items():
+        if isinstance(value, Tensor):
+            raise ValueError(
+                f"{name} must hold numbers, got a {type(value).__name__} as {field} of "
+                f"{type(rule).__name__}, which nothing would train: give a number, and name the "
+                f"field in trainable=({field!r},) of the loss to train it"
+            )

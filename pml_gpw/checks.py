@@ -152,6 +152,11 @@ def float_matrix(name: str, embeddings: Tensor) -> None:
     if not isinstance(embeddings, Tensor):
         raise ValueError(f"{name} must be a torch.Tensor, got {type(embeddings).__name__}")
     dense(name, embeddings)
+    if not torch.compiler.is_compiling() and _is_transformed(embeddings):
+        raise ValueError(
+            f"{name} must be a plain tensor, got one inside a transform of torch.func (grad, vmap, "
+            "jvp, …): use torch.autograd.grad, or a weighting's own losses(sim, pos, neg)"
+        )
     if embeddings.ndim != 2:
         raise ValueError(f"{name} must have shape (N, D), got {tuple(embeddings.shape)}")
     if not embeddings.is_floating_point():
@@ -160,6 +165,11 @@ def float_matrix(name: str, embeddings: Tensor) -> None:
         raise ValueError(
             f"{name} must be floating point of 16, 32 or 64 bits, got {embeddings.dtype}"
         )
+
+
+def _is_transformed(tensor: Tensor) -> bool:
+    """Whether a transform of torch.func is at work, which cannot see our gradients."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def dense(name: str, tensor: Tensor) -> None:
@@ -218,17 +228,6 @@ def moved(name: str, tensor: Tensor, device: torch.device) -> Tensor:
     if tensor.is_meta and device.type != "meta":
         raise ValueError(f"{name} must hold values for embeddings on {device}, got a meta tensor")
     return tensor.to(device)
-
-
-def no_transform(name: str, tensor: Tensor) -> None:
-    """Raise for a tensor inside a transform of ``torch.func``, which cannot see our gradients."""
-    if not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(
-        tensor
-    ):
-        raise ValueError(
-            f"{name} must be a plain tensor, got one inside a transform of torch.func (grad, vmap, "
-            "jvp, …): use torch.autograd.grad, or a weighting's own losses(sim, pos, neg)"
-        )
 
 
 def refuse_unless_in_range(name: str, values: Tensor, lowest: int, end: int) -> None:

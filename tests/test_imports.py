@@ -21,7 +21,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
     "engine": {"checks", "mining", "precision", "value_checks", "weightings"},
     "functional": {"checks", "engine", "mining", "precision", "weightings"},
     "gradient_caching": {"checks", "precision"},
-    "pml": {"checks", "engine", "value_checks"},
+    "pml": {"checks", "engine", "mining", "value_checks", "weightings"},
     "miners": {"checks", "engine", "mining", "pml", "precision"},
     "losses": {
         "checks",

@@ -4,8 +4,9 @@ Shapes: N anchors, M references, D dims, K pairs.
 """
 
 import math
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -23,11 +24,28 @@ from .matrix import matrix_losses, matrix_rows
 from .pairs import IndexTuple, Pairs
 from .plan import AUTO, DENSE, MATRIX, Plan, Program, choose_program
 from .similarity import Similarity
-from .sparse import sparse_chunks, sum_sparse
+from .sparse.chunks import sparse_chunks
+from .sparse.sums import sum_sparse
 from .task import AnchorSums, Task
 from .unit_rows import UnitRows, normalized
 
+F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _outside_inference_mode(function: F) -> F:
+    """The same function, run where torch counts what is changed in place."""
+
+    @wraps(function)
+    def outside(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
+            return function(*args, **kwargs)
+        with torch.inference_mode(False), torch.no_grad():
+            return function(*args, **kwargs)
+
+    return cast(F, outside)
+
+
+@_outside_inference_mode
 def anchor_losses(
     batch: PairBatch,
     weighting: PairWeighting,
@@ -76,6 +94,7 @@ def anchor_losses(
     return result
 
 
+@_outside_inference_mode
 def mined_pairs(
     batch: PairBatch, mining: PairMining, similarity: Similarity, plan: Plan = AUTO
 ) -> IndexTuple:

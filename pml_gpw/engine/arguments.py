@@ -49,7 +49,6 @@ def checked_embeddings(
     """
     begin_call()
     checks.embedding_matrix("embeddings", embeddings)
-    checks.no_transform("embeddings", embeddings)
     device = embeddings.device
     if labels is not None:
         labels = checks.integer_labels("labels", labels, len(embeddings))
@@ -61,7 +60,6 @@ def checked_embeddings(
         others = anchors
     else:
         checks.embedding_matrix(names.references, references)
-        checks.no_transform(names.references, references)
         if references.shape[1] != embeddings.shape[1]:
             raise ValueError(
                 f"{names.references} must have the {embeddings.shape[1]} dimensions of embeddings, "

@@ -42,7 +42,8 @@ def call_compiled(template: Any, tensors: Sequence[Tensor], task: Task, anchors:
     key = key if task.mining is not None and task.mining.is_random else None
     # Without what they are views of, whose sizes would make other graphs.
     *plain, self_index = (tensor.data.contiguous() for tensor in (*tensors, self_index))
-    kind = like.device, like.dtype, torch.is_inference_mode_enabled()  # would make other graphs
+    # Each would make other graphs.
+    kind = like.device, like.dtype, any(tensor.is_inference() for tensor in plain)
     function = _compiled_function(template, *map(_identity, rules), kind)
     context = RowContext(first, key, self_index)
     return function((*plain, context), rules, task.program.is_strict)

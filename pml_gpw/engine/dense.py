@@ -18,8 +18,7 @@ from ..weightings.base import evaluated, refuse_negative_weights
 from ..weightings.pair_rows import RowContext
 from .compiled import call_compiled
 from .label_pairs import LabelPairs, label_masks
-from .products import iter_products
-from .task import AnchorSums, Chunk, Task
+from .task import AnchorSums, Chunk, Task, iter_products
 from .unit_rows import normalized
 
 

@@ -77,7 +77,11 @@ AUTO = Plan()
 
 
 class Program(NamedTuple):
-    """How a batch is computed."""
+    """How a batch is computed.
+
+    >>> Program("dense", chunk_size=64).is_compiled
+    False
+    """
 
     #: One of the layouts of a plan, or "matrix": by the gradient of a matrix of similarities.
     layout: str
@@ -136,6 +140,8 @@ def choose_program(
         layout = DENSE
     elif layout == "auto":
         layout = _fastest_layout(batch, mining, chunk_size, checks_products)
+    if layout == SPARSE_BATCH and checks_products:
+        layout = SPARSE_ROWS  # which forms all products
     density = 1.0 if plan.layout == SPARSE_BATCH else SPARSE_DENSITY
     return Program(
         layout,

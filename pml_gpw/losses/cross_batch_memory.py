@@ -137,7 +137,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         labels = self.check(embeddings, labels, indices_tuple, enqueue_mask)
         embeddings = at_least_float32(embeddings)
         self.reset_stats()
-        self.calls += 1
+        self.calls = min(self.calls, self.warm_up) + 1  # others would be graphs of their own
         if enqueue_mask is None:
             new = embeddings, labels
             self_index = torch.arange(len(labels), device=labels.device)
@@ -200,14 +200,20 @@ class CrossBatchMemory(PMLCrossBatchMemory):
     @override
     def add_to_memory(self, embeddings: Tensor, labels: Tensor, batch_size: int) -> None:
         """Put ``embeddings`` (K, D) and ``labels`` (K,) in the place of the oldest."""
+        is_inference = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+        if is_inference:  # what is kept must serve a training step as well
+            with torch.inference_mode(False):
+                self.add_to_memory(embeddings.clone(), labels.clone(), batch_size)
+            return
         dtype = torch.promote_types(self.embedding_memory.dtype, embeddings.dtype)
-        with torch.inference_mode(False), torch.no_grad():
-            self.embedding_memory = self.embedding_memory.to(embeddings.device, dtype)
-            self.label_memory = self.label_memory.to(embeddings.device)
-            if batch_size:
-                super().add_to_memory(embeddings.to(dtype), labels, batch_size)
-            else:  # PML would take a memory that nothing is added to for a full one
-                self.curr_batch_idx = torch.empty_like(labels)
+        self.embedding_memory = self.embedding_memory.to(embeddings.device, dtype)
+        self.label_memory = self.label_memory.to(embeddings.device)
+        begin, end = self.queue_idx, self.queue_idx + batch_size
+        self.curr_batch_idx = torch.arange(begin, end, device=labels.device) % self.memory_size
+        self.embedding_memory[self.curr_batch_idx] = embeddings.detach().to(dtype)
+        self.label_memory[self.curr_batch_idx] = labels
+        self.queue_idx = end % self.memory_size
+        self.has_been_filled = self.has_been_filled or end >= self.memory_size
 
     def check(
         self,

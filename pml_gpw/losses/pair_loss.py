@@ -2,9 +2,11 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import torch
 from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
 from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
@@ -51,9 +53,10 @@ class PairLoss(CheckedParts, BaseMetricLossFunction):
             if not self.has_own_compute_loss():
                 return self.batch_loss(batch, anchor_losses)
             pairs = None if batch.is_all_that_labels_give else batch.pairs.index_tuple()
-            terms = self.compute_loss(
-                batch.anchors, batch.labels, pairs, batch.references, batch.reference_labels
-            )
+            with nullcontext() if batch.key is None else _drawing_by(batch.key):
+                terms = self.compute_loss(
+                    batch.anchors, batch.labels, pairs, batch.references, batch.reference_labels
+                )
             return self.reduce_terms(terms, batch)
 
     def batch_loss(self, batch: PairBatch, anchor_losses: AnchorLosses | None = None) -> Tensor:
@@ -62,7 +65,8 @@ class PairLoss(CheckedParts, BaseMetricLossFunction):
 
     def has_own_compute_loss(self) -> bool:
         """True where a user's ``compute_loss`` stands in place of this package's."""
-        return getattr(self.compute_loss, "__func__", None) is not PairLoss.compute_loss
+        own = type(self).compute_loss is not PairLoss.compute_loss
+        return own or "compute_loss" in self.__dict__
 
     @abstractmethod
     def loss_terms(self, batch: PairBatch) -> LossDict:
@@ -108,3 +112,11 @@ class PairLoss(CheckedParts, BaseMetricLossFunction):
         )
         # Explicit, because warn() would be silent for the second object at the same line.
         warnings.warn_explicit(message, UserWarning, "pml_gpw", 1, module="pml_gpw", registry={})
+
+
+@contextmanager
+def _drawing_by(key: Tensor) -> Iterator[None]:
+    """A context in which random rules draw by the key of a call, as in each process of a group."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(key))
+        yield

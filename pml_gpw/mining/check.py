@@ -1,5 +1,7 @@
 """A check that a mining rule of one's own keeps its promises, to be called where it is written."""
 
+from weakref import WeakSet
+
 import torch
 from torch import Tensor
 
@@ -80,20 +82,31 @@ def _refuse_others(mining: PairMining, how: str, found: Masks, expected: Masks) 
             )
 
 
+@torch.inference_mode(False)  # where torch does not count changes
 @torch.no_grad()
-def refuse_changes_in_place(weighting: PairWeighting | None, mining: PairMining | None) -> None:
+def refuse_changes_in_place(*rules: PairWeighting | PairMining | None) -> None:
     """Raise a ValueError for rules that write into the similarities that they are to read.
 
-    Where rows are computed one by one their engine notices; a compiled graph does not, so that the
-    rules are tried on an example before.
+    Where rows are computed one by one their engine notices; a compiled graph does not, so that
+    rules are tried on an example before, once a class.
     """
-    sim, *masks = example_rows(0)
-    context = RowContext(0, torch.tensor(KEY))
-    try:
-        rows = mine_rows(*(DenseRows(sim, mask, context) for mask in masks), mining)
-        if weighting is not None:
-            evaluated(weighting, *rows)
-    except ChangedInPlace:
-        raise
-    except Exception:  # what else is wrong shows where it matters
-        return
+    for rule in rules:
+        if rule is None or type(rule) in _TRIED:
+            continue
+        sim, *masks = example_rows(0)
+        pos, neg = (
+            DenseRows(sim, mask, RowContext(0, torch.full((), KEY, device="cpu"))) for mask in masks
+        )
+        try:
+            if isinstance(rule, PairMining):
+                mine_rows(pos, neg, rule)
+            else:
+                evaluated(rule, pos, neg)
+        except ChangedInPlace:
+            raise
+        except Exception:  # what else is wrong shows where it matters
+            continue
+        _TRIED.add(type(rule))
+
+
+_TRIED: WeakSet[type] = WeakSet()

@@ -4,9 +4,8 @@ Arguments, distances, recorded names and state: the only part that knows PML's p
 """
 
 from .arguments import one_of_both, pair_batch, pml_arguments, random_rules_of
-from .checked_attribute import CheckedAttribute
+from .attributes import CheckedAttribute, ConfigField, ConfigFields, check_states
 from .checked_parts import CheckedParts
-from .config_fields import ConfigField, ConfigFields, check_states
 from .similarity import DistanceSimilarity
 
 __all__ = [

@@ -74,12 +74,12 @@ def check_weighting(weighting: PairWeighting) -> None:
 
 def example_rows(seed: int) -> ExampleRows:
     """Random rows; the first anchor has no negatives, the second no positives."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = ANCHORS, REFERENCES
-    sim = 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
-    side = torch.rand(shape, generator=generator)
+    generator, shape = torch.Generator().manual_seed(seed), (2, ANCHORS, REFERENCES)
+    both = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu")
+    sim, side = 2 * both[0] - 1, both[1]
     pos, neg = side < 0.4, side > 0.5  # some pairs are neither
-    pos[1], neg[0] = False, False
+    pos[1].fill_(False)
+    neg[0].fill_(False)
     return ExampleRows(sim, pos, neg)
 
 

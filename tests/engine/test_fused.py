@@ -1,6 +1,7 @@
 """Rows through torch.compile: values, how many graphs, and what happens where it does not work."""
 
 import gc
+import math
 import shutil
 import warnings
 from dataclasses import dataclass, field
@@ -8,6 +9,12 @@ from functools import partial
 
 import pytest
 import torch
+from pytorch_metric_learning.distances import (
+    CosineSimilarity,
+    DotProductSimilarity,
+    LpDistance,
+    SNRDistance,
+)
 from torch._dynamo.utils import counters
 
 from pml_gpw import GPWLoss, MSLoss
@@ -175,11 +182,8 @@ def test_every_weighting_and_mining(case, mining, eager_backend):
 @can_fuse
 def test_no_size_and_no_number_makes_another_graph(eager_backend):
     """Of 20 pairs of classes in one process, three graphs each: a whole batch with itself, a square
-    chunk and another one.
-
-    Before torch 2.14 a number is a constant until it changes.
-    """
-    most = 3 if torch.__version__ >= (2, 14) else 3 + 6
+    chunk and another one."""
+    most = 3
     weightings = [
         [MultiSimilarity(), MultiSimilarity(3.5, 40, 0.1), MultiSimilarity(1, 10.0, 0)],
         [LiftedStructure(), LiftedStructure(2, 30.0, 0.4), LiftedStructure(1.5, 1, 0)],
@@ -205,6 +209,70 @@ def test_no_size_and_no_number_makes_another_graph(eager_backend):
             graphs = counters["stats"]["unique_graphs"] - before
             assert graphs <= most, (several[0], some[0])
     assert graphs > 0, "nothing was compiled"
+
+
+@can_fuse
+def test_no_value_of_a_float_field_makes_another_graph(eager_backend):
+    """A power is a constant of a graph as a number, and is none as a tensor."""
+    for power in (2.0, 3.0, 0.5, 1.7, 1.0, 4.2, 2.5, 3.3, 1.1, 0.1):
+        check_both_ways(Focal(power, 1.5), NearerThanTheMean(power / 10), 24, None, None)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+@dataclass(frozen=True)
+class Branches(PairWeighting):
+    """A formula that needs its field as a number."""
+
+    margin: float = 0.3
+
+    def weigh(self, pos, neg):
+        ones = torch.ones_like(pos.sim)
+        if self.margin > 0.4:
+            return PairWeights(ones, torch.ones_like(neg.sim))
+        return PairWeights(ones, (neg.sim > self.margin).to(neg.sim.dtype))
+
+
+@dataclass(frozen=True)
+class Mathematics(Branches):
+    def weigh(self, pos, neg):
+        factor = math.exp(self.margin)
+        return PairWeights(factor * torch.ones_like(pos.sim), torch.ones_like(neg.sim))
+
+
+@dataclass(frozen=True)
+class ScalarArgument(Branches):
+    def weigh(self, pos, neg):
+        soft = torch.nn.functional.softplus(neg.sim, beta=self.margin)
+        return PairWeights(torch.ones_like(pos.sim), soft)
+
+
+@dataclass(frozen=True)
+class Filled(Branches):
+    """A formula that takes a tensor in silence where it means a number."""
+
+    def weigh(self, pos, neg):
+        return PairWeights(torch.full_like(pos.sim, self.margin), torch.ones_like(neg.sim))
+
+
+@dataclass(frozen=True)
+class AsksForFloats(Branches):
+    def weigh(self, pos, neg):
+        if not isinstance(self.margin, float):
+            raise TypeError("margin must be a float")
+        return PairWeights(self.margin * torch.ones_like(pos.sim), torch.ones_like(neg.sim))
+
+
+@can_fuse
+@pytest.mark.parametrize("cls", [Branches, Mathematics, ScalarArgument, Filled, AsksForFloats])
+def test_formulas_that_need_numbers_are_compiled_with_numbers(cls, eager_backend):
+    for margin in (0.3, 0.6, 0.1):
+        check_both_ways(cls(margin), MSMining(margin), 24, None, None)
+    assert counters["stats"]["unique_graphs"] > 0
+    assert not any(f._cannot for f in compiled_functions())
+
+
+def compiled_functions():
+    return [f for f in gc.get_objects() if type(f) is compiled.CompiledFunction]
 
 
 @can_fuse
@@ -285,6 +353,15 @@ def test_an_older_torch(monkeypatch):
     gpw_loss(x, labels, Focal())
     with pytest.raises(RuntimeError, match=r"fused=True needs torch >= 99.1, got"):
         MSLoss(fused=True)(x, labels)
+
+
+@can_fuse
+def test_warm_up_compiles_nothing_for_what_is_not_streamed(eager_backend):
+    for distance in (LpDistance(), CosineSimilarity(power=2), SNRDistance()):
+        GPWLoss(MultiSimilarity(), MSMining(), distance=distance).warm_up()
+    assert counters["stats"]["unique_graphs"] == 0
+    GPWLoss(MultiSimilarity(), distance=DotProductSimilarity(normalize_embeddings=False)).warm_up()
+    assert counters["stats"]["unique_graphs"] == 2, "no graph of a whole batch"
 
 
 @can_fuse

@@ -424,3 +424,35 @@ class Half(PairMining):
 
     def select(self, pos, neg):
         return pos.uniform(0) < 0.5, neg.uniform(0) < 0.5
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: CrossBatchMemory(MSLoss(), DIMS, SIZE),
+        lambda: CrossBatchMemory(MSLoss(), DIMS, SIZE, warm_up=2, add_batch_loss=True),
+        lambda: CrossBatchMemory(MSWeightedLoss(), DIMS, SIZE, MSMiner()),
+        lambda: CrossBatchMemory(losses.ContrastiveLoss(), DIMS, SIZE),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*no pairs")
+def test_a_compiled_memory_is_the_memory(make, backend):
+    """As PML's, it is another graph for some places of the queue, and goes on without one."""
+    torch._dynamo.reset()
+    memory, expected = make(), make()
+    compiled = torch.compile(memory, backend=backend)
+    for x, labels in batches(14):
+        for a, b in zip(run(compiled, x, labels), run(expected, x, labels), strict=True):
+            close(a, b)
+        assert memory.embedding_memory.equal(expected.embedding_memory)
+        assert memory.queue_idx == expected.queue_idx
+
+
+def test_a_memory_is_one_graph():
+    torch._dynamo.reset()
+    memory = CrossBatchMemory(MSLoss(), DIMS, SIZE)
+    compiled = torch.compile(memory, backend="eager", fullgraph=True)
+    for x, labels in batches(4):
+        compiled(x, labels)
+    assert memory.queue_idx == 4 * 8 % SIZE

@@ -3,8 +3,3 @@
 Half of the product finds the pairs of a batch with itself, and few pairs need few products. Whoever
 reads the engine for an accelerator needs nothing of this folder.
 """
-
-from .chunks import sparse_chunks
-from .sums import sum_sparse
-
-__all__ = ["sparse_chunks", "sum_sparse"]

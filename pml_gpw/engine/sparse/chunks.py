@@ -14,8 +14,7 @@ from ...weightings import DenseRows, Rows, SparseRows
 from ..index_pairs import IndexPairs
 from ..label_pairs import LabelPairs
 from ..plan import SPARSE_BATCH, SPARSE_DENSITY
-from ..products import iter_products
-from ..task import Chunk, Task
+from ..task import Chunk, Task, iter_products
 from .half_product import rows_from_half_product
 from .label_index import LabelIndex
 from .matrices import products_of_pairs

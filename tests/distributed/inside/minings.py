@@ -199,7 +199,7 @@ def check_hooks_see_the_pairs_of_all():
     DistributedLoss(loss, miner)(*batch.part)
     if dist.get_rank() == 0:
         expected = miner(batch.x, batch.labels)
-        assert all(a.equal(b) for a, b in zip(seen[0], expected, strict=True))
+        assert all(a.equal(b) for a, b in zip(seen[0].pairs.index_tuple(), expected, strict=True))
 
 
 def check_a_random_miner_beside_a_random_mining():

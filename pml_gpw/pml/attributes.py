@@ -1,13 +1,45 @@
-"""Hyper-parameters of frozen values (a weighting, a mining) as attributes of a PML module."""
+"""Attributes of PML modules that are checked when set: numbers, and fields of frozen values."""
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from typing_extensions import Self
 
+from ..mining.check import refuse_changes_in_place
 from ..weightings.rules import checked_rule
 
 T = TypeVar("T")
+
+
+class CheckedAttribute(Generic[T]):
+    """An attribute of a module that ``check(name, value)`` refuses with a ValueError.
+
+    >>> from pml_gpw import MSLoss
+    >>> loss = MSLoss(chunk_size=100)
+    >>> loss.chunk_size = 2.5
+    Traceback (most recent call last):
+    ValueError: chunk_size must be an integer > 0, got 2.5
+    """
+
+    def __init__(self, check: Callable[[str, Any], None], default: T) -> None:
+        self.check, self.default = check, default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, module: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, module: object, owner: type) -> T: ...
+
+    def __get__(self, module: Any, owner: type) -> Any:
+        return self if module is None else module.__dict__.get(self.name, self.default)
+
+    def __set__(self, module: Any, value: T) -> None:
+        self.check(self.name, value)
+        module.__dict__[self.name] = value
 
 
 class ConfigField(Generic[T]):
@@ -96,12 +128,14 @@ class ConfigFields:
             pass
         elif holder := self._config_fields().get(name):
             name, value = holder, replace(self.__dict__[holder], **{name: value})
+            self._check(name, value)
         super().__setattr__(name, value)
 
     def _check(self, holder: str, value: Any) -> None:
         kind, *others = self.config_types[holder]
         if not others or value is not None:
             checked_rule(holder, value, kind)
+            refuse_changes_in_place(value)
 
     def extra_repr(self) -> str:
         """The held values, for ``repr``."""

@@ -1,0 +1,184 @@
+"""Subclasses of shipped rules get what they wrote, never a mixture with what they inherit."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from pml_gpw import GPWLoss, PairMiner
+from pml_gpw.functional import gpw_loss, mine
+from pml_gpw.mining import (
+    BatchHardMining,
+    DistanceWeightedMining,
+    EasyHardMining,
+    HardestNegatives,
+    MSMining,
+    PairMarginMining,
+    PairMining,
+)
+from pml_gpw.weightings import (
+    BinomialDeviance,
+    Constant,
+    Contrastive,
+    LiftedStructure,
+    MultiSimilarity,
+    PairWeighting,
+    PairWeights,
+    Triplet,
+    check_weighting,
+)
+
+from ..cases import CASES
+from ..engine.batches import embed
+from ..oracles import pairs_of
+from ..tolerances import close
+
+WEIGHTINGS = [case.weighting for case in CASES]
+MININGS = [
+    MSMining(),
+    PairMarginMining(),
+    BatchHardMining(),
+    EasyHardMining(),
+    HardestNegatives(),
+    DistanceWeightedMining(6),
+]
+
+
+def twice(parent):
+    """A subclass whose weights are twice those of its parent, in a mixin or in its own body."""
+
+    class Twice(type(parent)):
+        def weigh(self, pos, neg):
+            return PairWeights(*(2 * weights for weights in super().weigh(pos, neg)))
+
+    return dataclass(frozen=True)(Twice)(*vars(parent).values())
+
+
+@pytest.mark.parametrize("parent", WEIGHTINGS, ids=repr)
+@pytest.mark.parametrize("n", [30, 300], ids=["dense", "sparse"])
+def test_weights_that_are_overridden_alone(parent, n):
+    """The loss is eq 3 of the weights that were written; ``super().weigh`` is the parent's."""
+    x, labels = embed(n, 0, torch.float64)
+    sim, masks = x @ x.T, pairs_of(labels)
+    rule = twice(parent)
+    expected = parent.weights(sim, *masks)
+    for a, b in zip(rule.weights(sim, *masks), expected, strict=True):
+        close(a, 2 * b)
+    x = x.requires_grad_()
+    losses = gpw_loss(x, labels, rule, reduction="none", similarity="dot")
+    close(losses, 2 * ((expected.neg - expected.pos) * sim).sum(dim=1))
+    (gradient,) = torch.autograd.grad(losses.sum(), x)
+    (wanted,) = torch.autograd.grad(
+        2 * gpw_loss(x, labels, parent, reduction="sum", similarity="dot"), x
+    )
+    close(gradient, wanted)
+    check_weighting(rule)
+
+
+def test_losses_that_are_overridden_alone():
+    """``super().evaluate`` is the parent's too, and weights follow from what was written."""
+
+    @dataclass(frozen=True)
+    class Focal(PairWeighting):
+        def weigh(self, pos, neg):
+            return PairWeights((1 - pos.sim).clamp(min=0), neg.sim.clamp(min=0))
+
+    @dataclass(frozen=True)
+    class Halved(Focal):
+        def evaluate(self, pos, neg):
+            losses, weights = super().evaluate(pos, neg)
+            return losses / 2, PairWeights(*(w / 2 for w in weights))
+
+    x, labels = embed(20, 0, torch.float64)
+    sim, masks = x @ x.T, pairs_of(labels)
+    close(Halved().losses(sim, *masks), Focal().losses(sim, *masks) / 2)
+    for a, b in zip(Halved().weights(sim, *masks), Focal().weights(sim, *masks), strict=True):
+        close(a, b / 2)
+    check_weighting(Halved())
+
+
+def test_a_mixin_counts_as_what_it_stands_before():
+    class Ones:
+        def weigh(self, pos, neg):
+            return PairWeights(torch.ones_like(pos.sim), torch.ones_like(neg.sim))
+
+    @dataclass(frozen=True)
+    class Mixed(Ones, MultiSimilarity):
+        pass
+
+    x, labels = embed(20, 0, torch.float64)
+    close(gpw_loss(x, labels, Mixed()), gpw_loss(x, labels, Constant()))
+
+
+def everything(parent):
+    """A subclass of a mining that keeps all pairs."""
+
+    class Everything(type(parent)):
+        def select(self, pos, neg):
+            return torch.ones_like(pos.sim, dtype=bool), torch.ones_like(neg.sim, dtype=bool)
+
+    return dataclass(frozen=True)(Everything)(*vars(parent).values())
+
+
+@pytest.mark.parametrize("parent", MININGS, ids=repr)
+@pytest.mark.parametrize("n", [180, 182, 400])
+def test_a_rule_that_is_overridden_alone(parent, n):
+    """It has no bound of its parent's: at N = 182 the engine begins to look for few pairs."""
+    x, labels = embed(n, 0, torch.float64)
+    rule = everything(parent)
+    for layout in ("auto", "dense", "sparse rows", "sparse batch"):
+        loss = GPWLoss(MultiSimilarity(), rule, chunk_size=64)
+        loss.layout = layout
+        close(loss(x, labels), gpw_loss(x, labels, MultiSimilarity()))
+    assert [len(index) for index in mine(x, labels, rule)] == [
+        len(index) for mask in pairs_of(labels) for index in mask.nonzero(as_tuple=True)
+    ]
+
+
+def test_a_margin_from_the_other_side():
+    @dataclass(frozen=True)
+    class Easy(PairMarginMining):
+        def select(self, pos, neg):
+            return pos.sim > self.pos_margin, neg.sim < self.neg_margin
+
+    x, labels = embed(200, 0, torch.float64)
+    _, neg = pairs_of(labels)
+    _, _, a2, n = PairMiner(Easy(0.8, 0.2))(x, labels)
+    wanted = ((x @ x.T) < 0.2) & neg
+    assert len(a2) == wanted.sum() > 1000
+    assert wanted[a2, n].all()
+
+
+def test_a_bound_of_its_own_is_kept():
+    @dataclass(frozen=True)
+    class Above(MSMining):
+        def select(self, pos, neg):
+            return pos.sim == pos.sim, neg.sim > self.epsilon
+
+        def negative_lower_bound(self, hardest_pos):
+            return torch.full_like(hardest_pos, self.epsilon)
+
+    @dataclass(frozen=True)
+    class Named(Above):
+        pass
+
+    some = torch.zeros(3)
+    assert Above(0.3).negative_lower_bound(some).eq(0.3).all()
+    assert Named(0.3).negative_lower_bound(some).eq(0.3).all()
+    assert everything(MSMining()).negative_lower_bound(some) is None
+
+
+def test_the_letters_are_read_and_declared_under_both_names():
+    class Old(PairMining):
+        similarities = frozenset("N")
+
+        def select(self, pos, neg):
+            raise NotImplementedError
+
+    class OldWeighting(MultiSimilarity):
+        similarities = frozenset("S")
+
+    assert Old.uses == frozenset("N")
+    assert OldWeighting.uses == frozenset("S")
+    for cls in (BinomialDeviance, Contrastive, LiftedStructure, MSMining, MultiSimilarity, Triplet):
+        assert cls.similarities == cls.uses != frozenset()

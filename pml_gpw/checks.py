@@ -95,30 +95,41 @@ def embedding_matrix(name: str, embeddings: Tensor) -> None:
     # A branch on values cannot be traced, and a compiled step has its inputs checked by no one.
     if torch.compiler.is_compiling() or embeddings.numel() == 0:
         return
-    embeddings = embeddings.detach()
-    problem = partial(_not_finite, name)
-    if not host_can_read(embeddings):
-        report(_largest_of_rows(embeddings), problem)
     # The sum is a quick look: it is finite only if all are, unless it overflows.
-    elif not math.isfinite(float(embeddings.sum())):
-        error = problem(_largest_of_rows(embeddings).cpu())
-        if error is not None:
-            raise error
+    embeddings = embeddings.detach()
+    if not host_can_read(embeddings) or not math.isfinite(embeddings.sum().item()):
+        say = "{name} must be finite, got NaN or Inf in {bad} of {all} rows (first: row {first})"
+        finite_values(largest_of_rows(embeddings), say, name=name)
 
 
-def _largest_of_rows(embeddings: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(embeddings, torch.inf, dim=1)
+def largest_of_rows(matrix: Tensor) -> Tensor:
+    """The largest entry in size of each row, (N,)."""
+    return torch.linalg.vector_norm(matrix, torch.inf, dim=1)
 
 
-def _not_finite(name: str, largest: Tensor) -> ValueError | None:
-    """The error of rows whose largest entries (N,) say that not all are finite."""
-    bad = ~np.isfinite(largest.double().numpy())
+def finite_values(values: Tensor, message: str, offset: int = 0, **words: object) -> None:
+    """Raise a ValueError unless values (N,) are finite; later, where that would wait.
+
+    ``message``: with {bad} and {all}, the numbers of values, {first}, the place of the first bad
+    one after an ``offset``, {value} and {dtype}, and what ``words`` name.
+    """
+    problem = partial(_not_finite, message, {"dtype": values.dtype, **words}, offset)
+    if not host_can_read(values):
+        report(values, problem)
+    elif (error := problem(values.cpu())) is not None:
+        raise error
+
+
+def _not_finite(
+    message: str, words: dict[str, Any], offset: int, values: Tensor
+) -> ValueError | None:
+    numbers = values.double().numpy()
+    bad = ~np.isfinite(numbers)
     if not bad.any():
         return None
-    return ValueError(
-        f"{name} must be finite, got NaN or Inf in {bad.sum()} of {len(bad)} rows "
-        f"(first: row {bad.argmax()})"
-    )
+    first, value = bad.argmax(), numbers[bad][0]
+    text = message.format(bad=bad.sum(), all=len(bad), first=offset + first, value=value, **words)
+    return ValueError(text)
 
 
 def finite_similarities(sim: Tensor, first_anchor: int) -> None:
@@ -126,25 +137,12 @@ def finite_similarities(sim: Tensor, first_anchor: int) -> None:
 
     ``first_anchor``: the number of the first row.
     """
-    largest = _largest_of_rows(sim)
-    problem = partial(_infinite_similarities, sim.dtype, first_anchor)
-    if not host_can_read(largest):
-        report(largest, problem)
-    elif (error := problem(largest)) is not None:
-        raise error
-
-
-def _infinite_similarities(
-    dtype: torch.dtype, first_anchor: int, largest: Tensor
-) -> ValueError | None:
-    bad = ~np.isfinite(largest.cpu().numpy())
-    if not bad.any():
-        return None
-    return ValueError(
-        f"embeddings must have finite similarities, got NaN or Inf for {bad.sum()} of {len(bad)} "
-        f"anchors (first: anchor {first_anchor + bad.argmax()}): inner products too large for "
-        f"{dtype}; normalize the embeddings, or scale them down"
+    say = (
+        "embeddings must have finite similarities, got NaN or Inf for {bad} of {all} anchors "
+        "(first: anchor {first}): inner products too large for {dtype}; "
+        "normalize the embeddings, or scale them down"
     )
+    finite_values(largest_of_rows(sim), say, offset=first_anchor)
 
 
 def float_matrix(name: str, embeddings: Tensor) -> None:
@@ -190,12 +188,18 @@ def with_values(name: str, tensor: Tensor) -> None:
 def similarity_rows(sim: Tensor, pos: Tensor, neg: Tensor) -> None:
     """Raise unless ``sim`` (C, M) holds numbers and ``pos`` and ``neg`` (C, M) are masks of it."""
     if not isinstance(sim, Tensor) or sim.ndim != 2 or not sim.is_floating_point():
-        got = f"{sim.dtype} {tuple(sim.shape)}" if isinstance(sim, Tensor) else type(sim).__name__
-        raise ValueError(f"sim must be a floating-point tensor (C, M), got {got}")
+        raise ValueError(f"sim must be a floating-point tensor (C, M), got {described(sim)}")
     for name, mask in (("pos", pos), ("neg", neg)):
         boolean_matrix(name, mask, (sim.shape[0], sim.shape[1]))
     if not torch.compiler.is_compiling() and bool(sim.isnan().any()):
         raise ValueError(f"sim must be numbers, got NaN in {int(sim.isnan().sum())} places")
+
+
+def described(value: object) -> str:
+    """The dtype and shape of a tensor, or the type of another object, for errors."""
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {tuple(value.shape)}"
+    return type(value).__name__
 
 
 def integer_labels(name: str, labels: Tensor, length: int) -> Tensor:
@@ -296,8 +300,7 @@ def boolean_matrix(name: str, matrix: Any, shape: tuple[int, int]) -> None:
     if is_tensor:
         dense(name, matrix)
     if not is_tensor or matrix.dtype != torch.bool or matrix.shape != shape:
-        got = f"{matrix.dtype} {tuple(matrix.shape)}" if is_tensor else type(matrix).__name__
-        raise ValueError(f"{name} must be a tensor of {shape} booleans, got {got}")
+        raise ValueError(f"{name} must be a tensor of {shape} booleans, got {described(matrix)}")
 
 
 def optional_positive_integer(name: str, value: Any) -> None:

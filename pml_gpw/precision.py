@@ -1,6 +1,7 @@
 """Similarities are computed in at least float32, whatever embeddings and autocast are."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -33,3 +34,22 @@ def full_precision(embeddings: Tensor) -> AbstractContextManager[None]:
 
 def _is_autocast_on(device: str) -> bool:
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def engine_context(embeddings: Tensor) -> AbstractContextManager[None]:
+    """A context without autocast and without inference mode, in which torch counts no changes.
+
+    >>> import torch
+    >>> with torch.inference_mode(), engine_context(torch.rand(2, 3)):
+    ...     torch.zeros(1).is_inference()
+    False
+    """
+    if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
+        return full_precision(embeddings)
+    return _outside_inference_mode(embeddings)
+
+
+@contextmanager
+def _outside_inference_mode(embeddings: Tensor) -> Iterator[None]:
+    with torch.inference_mode(False), torch.no_grad(), full_precision(embeddings):
+        yield

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
-from pml_gpw.engine.plan import is_torch_new_enough
 from pml_gpw.evaluation import recall_at_k
 from pml_gpw.functional import ms_loss, warm_up
 from pml_gpw.losses import CrossBatchMemory
@@ -117,10 +116,10 @@ def _anchor_loop() -> Callable[[Tensor, Tensor], Tensor]:
     return loss
 
 
-can_fuse = is_torch_new_enough()
 MINED: dict[str, Callable[[], Callable[[Tensor, Tensor], Tensor]]] = {
     "streamed (MSLoss)": partial(MSLoss, fused=False),
-    **({"fused (MSLoss)": _fused, "fused (ms_loss)": _fused_function} if can_fuse else {}),
+    "fused (MSLoss)": _fused,
+    "fused (ms_loss)": _fused_function,
     "composed (MSMiner + MSWeightedLoss)": _composed,
     "PML": _pml,
     "dense autograd": _dense_autograd,
@@ -140,9 +139,6 @@ COUNTED: dict[str, Callable[[int], Callable[[Tensor, Tensor], Tensor]]] = {
     "dense autograd": lambda n: _dense_autograd(),
 }
 """All N anchors at once, as accelerators take them up to N = 5,792."""
-
-if not can_fuse:
-    del COUNTED["fused (MSLoss)"], COUNTED["fused (ms_loss)"]
 
 LOOP_LIMIT = 1000
 """The loop takes minutes per step on larger batches, most of it in backward."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..engine import AnchorLosses, PairBatch
-from ..engine.double_backward import ForbidDoubleBackward
+from ..engine.double_backward import once_differentiable
 from .row_partition import RowPartition, sum_over_processes
 from .status import in_step
 
@@ -78,11 +78,7 @@ class _DividedLosses(torch.autograd.Function):
             ctx.partition.group,
             lambda: _gradients(ctx.local_losses, total[ctx.partition.local], ctx.leaves),
         )
-        if torch.is_grad_enabled():  # create_graph=True
-            gradients = [
-                None if g is None else ForbidDoubleBackward.apply(g, link) for g in gradients
-            ]
-        return *gradients, None, None, None, None, None
+        return *once_differentiable(gradients, link), None, None, None, None, None
 
 
 def _checked(losses: AnchorLosses, partition: RowPartition, dtype: torch.dtype) -> AnchorLosses:

@@ -4,48 +4,35 @@ Shapes: N anchors, M references, D dims, K pairs.
 """
 
 import math
-from collections.abc import Callable
-from functools import partial, wraps
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import finite_values
 from ..mining import PairMining
-from ..precision import full_precision
-from ..value_checks import host_can_read, raise_arrived, report
+from ..precision import engine_context
+from ..value_checks import host_can_read, raise_arrived
 from ..weightings import PairWeighting
 from .batch import AnchorLosses, PairBatch
 from .dense import dense_chunks, sum_as_one_graph, sum_dense
-from .double_backward import ForbidDoubleBackward
+from .double_backward import once_differentiable
 from .growing import GrowingTensors
 from .matrix import matrix_losses, matrix_rows
 from .pairs import IndexTuple, Pairs
-from .plan import AUTO, DENSE, MATRIX, Plan, Program, choose_program
+from .plan import AUTO, DENSE, MATRIX, Plan, choose_program
+from .program import AnchorSums, Program
 from .similarity import Similarity
 from .sparse.chunks import sparse_chunks
 from .sparse.sums import sum_sparse
-from .task import AnchorSums, Task
 from .unit_rows import UnitRows, normalized
 
-F = TypeVar("F", bound=Callable[..., Any])
+INFINITE_LOSS = (
+    "embeddings must give finite losses, got {value} from {weighting} for anchor {first} "
+    "({bad} in all): similarities too large for {dtype}, or a formula that divides by zero"
+)
 
 
-def _outside_inference_mode(function: F) -> F:
-    """The same function, run where torch counts what is changed in place."""
-
-    @wraps(function)
-    def outside(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
-            return function(*args, **kwargs)
-        with torch.inference_mode(False), torch.no_grad():
-            return function(*args, **kwargs)
-
-    return cast(F, outside)
-
-
-@_outside_inference_mode
 def anchor_losses(
     batch: PairBatch,
     weighting: PairWeighting,
@@ -75,26 +62,22 @@ def anchor_losses(
     >>> anchor_losses(batch, LiftedStructure(), None, InnerProduct()).losses
     tensor([1., 1., 0.])
     """
-    if similarity.is_negated_distance:
-        weighting = weighting.for_negated_distances()
-        mining = None if mining is None else mining.for_negated_distances()
-    program = choose_program(batch, weighting, mining, similarity, plan, uniform_upstream)
-    if program.layout == MATRIX:
-        sim = similarity.matrix(batch.anchors, batch.references)
-        result = matrix_losses(sim, batch, weighting, mining)
-    else:
-        task = _task(batch, weighting, mining, similarity, program)
-        x, y = similarity.factors(batch.anchors, batch.references)
-        other = None if y is x else y
-        if not torch.is_grad_enabled():  # no gradient is formed for what asks for none
-            x, other = x.detach(), None if other is None else other.detach()
-        with full_precision(x):
-            result = AnchorLosses(*_StreamedLosses.apply(x, other, task, uniform_upstream))
-    _refuse_infinite_losses(weighting, result.losses)
+    with engine_context(batch.anchors):
+        program = choose_program(batch, weighting, mining, similarity, plan, uniform_upstream)
+        if program.layout == MATRIX:
+            result = matrix_losses(similarity.matrix(batch.anchors, batch.references), program)
+        else:
+            x, y = similarity.factors(batch.anchors, batch.references)
+            other = None if y is x else y
+            if not torch.is_grad_enabled():  # no gradient is formed for what asks for none
+                x, other = x.detach(), None if other is None else other.detach()
+            result = AnchorLosses(*_StreamedLosses.apply(x, other, program, uniform_upstream))
+        losses = result.losses.detach()
+        if not host_can_read(losses) or not math.isfinite(losses.sum().item()):
+            finite_values(losses, INFINITE_LOSS, weighting=type(weighting).__name__)
     return result
 
 
-@_outside_inference_mode
 def mined_pairs(
     batch: PairBatch, mining: PairMining, similarity: Similarity, plan: Plan = AUTO
 ) -> IndexTuple:
@@ -108,37 +91,24 @@ def mined_pairs(
     >>> mined_pairs(batch, BatchHardMining(), InnerProduct())
     (tensor([0, 1]), tensor([1, 0]), tensor([0, 1]), tensor([2, 2]))
     """
-    if similarity.is_negated_distance:
-        mining = mining.for_negated_distances()
-    program = choose_program(batch, None, mining, similarity, plan)
-    if program.layout == MATRIX:
-        sim = similarity.matrix(batch.anchors, batch.references)
-        pos, neg = matrix_rows(sim, batch, mining)
-        return *pos.indices(), *neg.indices()
-    task = _task(batch, None, mining, similarity, program)
-    x, y = _unit_rows(*similarity.factors(batch.anchors, batch.references), task)
-    chunks = dense_chunks if program.layout == DENSE else sparse_chunks
-    index = batch.anchors.new_empty(0, dtype=torch.int64)
-    sides = GrowingTensors(index, index), GrowingTensors(index, index)
-    for anchors, pos, neg in chunks(x.rows, y.rows, task):
-        if anchors == slice(0, batch.anchors.shape[0]):
+    with engine_context(batch.anchors):
+        program = choose_program(batch, None, mining, similarity, plan)
+        if program.layout == MATRIX:
+            sim = similarity.matrix(batch.anchors, batch.references)
+            pos, neg = matrix_rows(sim, program)
             return *pos.indices(), *neg.indices()
-        for side, rows in zip(sides, (pos, neg), strict=True):
-            anchor, other = rows.indices()
-            side.append(anchor + anchors.start, other)
+        x, y = _unit_rows(*similarity.factors(batch.anchors, batch.references), program)
+        chunks = dense_chunks if program.layout == DENSE else sparse_chunks
+        index = batch.anchors.new_empty(0, dtype=torch.int64)
+        sides = GrowingTensors(index, index), GrowingTensors(index, index)
+        for anchors, pos, neg in chunks(x.rows, y.rows, program):
+            if anchors == slice(0, batch.anchors.shape[0]):
+                return *pos.indices(), *neg.indices()
+            for side, rows in zip(sides, (pos, neg), strict=True):
+                anchor, other = rows.indices()
+                side.append(anchor + anchors.start, other)
     (a1, p), (a2, n) = (side.tensors() for side in sides)
     return a1, p, a2, n
-
-
-def _task(
-    batch: PairBatch,
-    weighting: PairWeighting | None,
-    mining: PairMining | None,
-    similarity: Similarity,
-    program: Program,
-) -> Task:
-    normalizes = similarity.is_normalized
-    return Task(batch.pairs, batch.context, weighting, mining, program, normalizes)
 
 
 class _StreamedLosses(torch.autograd.Function):
@@ -146,21 +116,21 @@ class _StreamedLosses(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, other: Tensor | None, task: Task, uniform_upstream: bool
+        ctx: Any, x: Tensor, other: Tensor | None, program: Program, uniform_upstream: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         needs = ctx.needs_input_grad[:2]
         forms_now = uniform_upstream and any(needs)
         rows = None
-        if forms_now and task.program.is_one_graph:
-            sums = sum_as_one_graph(x, task)
+        if forms_now and program.is_one_graph:
+            sums = sum_as_one_graph(x, program)
         else:
-            rows = _unit_rows(x, x if other is None else other, task)
-            sums = _sums(*rows, task, needs if forms_now else (False, False))
+            rows = _unit_rows(x, x if other is None else other, program)
+            sums = _sums(*rows, program, needs if forms_now else (False, False))
         if any(needs):
             saved = (sums.grad_x, sums.grad_y) if forms_now else (*rows[0], *rows[1])
             ctx.save_for_backward(x if needs[0] else other, *saved)
-            ctx.task, ctx.needs, ctx.is_same = task, needs, other is None
-            ctx.versions = None if forms_now else _versions(task.pairs)
+            ctx.program, ctx.needs, ctx.is_same = program, needs, other is None
+            ctx.versions = None if forms_now else _versions(program.pairs)
         ctx.mark_non_differentiable(sums.num_pos, sums.num_neg)
         ctx.set_materialize_grads(False)
         return sums.losses, sums.num_pos, sums.num_neg
@@ -175,21 +145,19 @@ class _StreamedLosses(torch.autograd.Function):
             scale = upstream[0] if len(upstream) else 0.0
             gradients = [None if g is None else g * scale for g in saved]
         else:
-            if _versions(ctx.task.pairs) != ctx.versions:
+            if _versions(ctx.program.pairs) != ctx.versions:
                 raise RuntimeError("labels or pairs were changed in place before backward")
             x = UnitRows(*saved[:3])
             y = x if ctx.is_same else UnitRows(*saved[3:])
             # Whoever calls backward may do so under autocast, or with create_graph.
-            with torch.no_grad(), full_precision(upstream):
-                gradients = list(_sums(x, y, ctx.task, ctx.needs, upstream)[3:])
-        if torch.is_grad_enabled():  # create_graph=True
-            gradients = [g if g is None else ForbidDoubleBackward.apply(g, link) for g in gradients]
-        return *gradients, None, None
+            with torch.no_grad(), engine_context(upstream):
+                gradients = list(_sums(x, y, ctx.program, ctx.needs, upstream)[3:])
+        return *once_differentiable(gradients, link), None, None
 
 
-def _unit_rows(x: Tensor, y: Tensor, task: Task) -> tuple[UnitRows, UnitRows]:
+def _unit_rows(x: Tensor, y: Tensor, program: Program) -> tuple[UnitRows, UnitRows]:
     """The matrices that are multiplied; one object where the embeddings are."""
-    scaled = normalized if task.normalizes else UnitRows
+    scaled = normalized if program.normalizes else UnitRows
     rows = scaled(x)
     return rows, rows if y is x else scaled(y)
 
@@ -197,13 +165,13 @@ def _unit_rows(x: Tensor, y: Tensor, task: Task) -> tuple[UnitRows, UnitRows]:
 def _sums(
     x: UnitRows,
     y: UnitRows,
-    task: Task,
+    program: Program,
     forms_gradients: tuple[bool, bool],
     upstream: Tensor | None = None,
 ) -> AnchorSums:
     """The losses by the program of the task, with gradients of the embeddings."""
-    program = sum_dense if task.program.layout == DENSE else sum_sparse
-    sums = program(x.rows, y.rows, task, forms_gradients, upstream)
+    summed = sum_dense if program.layout == DENSE else sum_sparse
+    sums = summed(x.rows, y.rows, program, forms_gradients, upstream)
     grad_x, grad_y = (
         None if gradient is None else rows.gradient(gradient)
         for rows, gradient in ((x, sums.grad_x), (y, sums.grad_y))
@@ -215,25 +183,3 @@ def _versions(pairs: Pairs) -> list[int]:
     """How often each tensor of the pairs was changed in place."""
     tensors = [value for value in vars(pairs).values() if isinstance(value, Tensor)]
     return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
-
-
-def _refuse_infinite_losses(weighting: PairWeighting, losses: Tensor) -> None:
-    """Raise a ValueError where similarities are too large for the formula."""
-    losses = losses.detach()
-    problem = partial(_infinite_loss, weighting)
-    if not host_can_read(losses):
-        report(losses, problem)
-    elif not math.isfinite(losses.sum().item()) and (error := problem(losses.cpu())) is not None:
-        raise error
-
-
-def _infinite_loss(weighting: PairWeighting, losses: Tensor) -> ValueError | None:
-    values = losses.numpy()
-    bad = (~np.isfinite(values)).nonzero()[0]
-    if len(bad) == 0:
-        return None
-    return ValueError(
-        f"embeddings must give finite losses, got {values[bad[0]]} from "
-        f"{type(weighting).__name__} for anchor {bad[0]} ({len(bad)} in all): similarities "
-        f"too large for {losses.dtype}, or a formula that divides by zero"
-    )

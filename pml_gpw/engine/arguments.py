@@ -139,23 +139,15 @@ def find_self_index(anchors: Tensor, references: Tensor) -> Tensor | None:
 
 def checked_self_index(self_index: Tensor, num_anchors: int, references: Tensor) -> Tensor:
     """``self_index`` (N,) as int64; ValueError for other shapes and for places out of range."""
-    is_tensor = isinstance(self_index, Tensor)
-    if is_tensor:
+    if isinstance(self_index, Tensor):
         checks.dense("self_index", self_index)
-    integral = is_tensor and self_index.dtype in INTEGERS
-    if not integral or self_index.shape != (num_anchors,):
-        got = (
-            f"{self_index.dtype} {tuple(self_index.shape)}"
-            if is_tensor
-            else type(self_index).__name__
-        )
+    if getattr(self_index, "dtype", None) not in INTEGERS or self_index.shape != (num_anchors,):
         raise ValueError(
-            f"self_index must be ({num_anchors},) integers, one per embedding, got {got}"
+            f"self_index must be ({num_anchors},) integers, one per embedding, "
+            f"got {checks.described(self_index)}"
         )
     self_index = self_index.to(references.device).long()
-    if torch.compiler.is_compiling():
-        return self_index
-    if self_index.numel():
+    if not torch.compiler.is_compiling() and self_index.numel():
         checks.refuse_unless_in_range("self_index", self_index, -1, len(references))
     return self_index
 

@@ -7,7 +7,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -17,8 +17,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from ..mining.check import refuse_changes_in_place
 from ..weightings.pair_rows import RowContext
-from .plan import CannotFuse
-from .task import Task
+from .program import Program
 
 #: Masks are computed again in each loop over a row, rather than written and read as bytes, which
 #: takes three times as long.
@@ -27,26 +26,32 @@ CPU_OPTIONS: dict[str, Any] = {"realize_reads_threshold": 100}
 CONSTANTS = (str, bool, int, tuple, type(None))
 
 
-def call_compiled(template: Any, tensors: Sequence[Tensor], task: Task, anchors: slice) -> Any:
+class CannotFuse(RuntimeError):
+    """Rows were to be fused and ``torch.compile`` does not take them, or does not work here."""
+
+
+def call_compiled(
+    template: Any, tensors: Sequence[Tensor], program: Program, anchors: slice
+) -> Any:
     """The result of a template, compiled; the first tensor has a row for each anchor.
 
     ``template``: a function of ``tensors``, the context of the anchors, weighting and mining.
     Errors: :class:`CannotFuse` where the program is strict and torch cannot compile it.
     """
-    like, rules = tensors[0], (task.weighting, task.mining)
-    first, key, self_index = task.context.at(anchors)
+    like, rules = tensors[0], (program.weighting, program.mining)
+    first, key, self_index = program.context.at(anchors)
     # As tensors, since None and each number would be other graphs.
     first = torch.full((), first, dtype=torch.int64, device=like.device)
     if self_index is None:
         self_index = like.new_full((len(like),), -1, dtype=torch.int64)
-    key = key if task.mining is not None and task.mining.is_random else None
+    key = key if program.mining is not None and program.mining.is_random else None
     # Without what they are views of, whose sizes would make other graphs.
     *plain, self_index = (tensor.data.contiguous() for tensor in (*tensors, self_index))
     # Each would make other graphs.
     kind = like.device, like.dtype, any(tensor.is_inference() for tensor in plain)
     function = _compiled_function(template, *map(_identity, rules), kind)
     context = RowContext(first, key, self_index)
-    return function((*plain, context), rules, task.program.is_strict)
+    return function((*plain, context), rules, program.is_strict)
 
 
 class CompiledFunction:
@@ -73,18 +78,18 @@ class CompiledFunction:
             return self._plain(*arguments, *rules)
         if not self._has_run:
             refuse_changes_in_place(*rules)  # which a graph does not notice
-        too_many_graphs, others = _compiler_errors()
         why = ""
         for with_tensors in (True, False) if self._takes_tensors else (False,):
             given = [self._with_tensors(rule) for rule in rules] if with_tensors else rules
             try:
                 result = self._compiled(*arguments, *given)
-            except too_many_graphs:
-                self._warn_of_graphs(rules)
-                return self._plain(*arguments, *rules)
             except Exception as error:
+                is_limit, is_compilers = _kind_of(error)
+                if is_limit:
+                    self._warn_of_graphs(rules)
+                    return self._plain(*arguments, *rules)
                 # A formula that needs numbers may fail in any way with tensors in their place.
-                if not isinstance(error, others) and (self._has_run or not with_tensors):
+                if not is_compilers and (self._has_run or not with_tensors):
                     raise
                 # Its text alone: the error would keep the similarities alive.
                 why = str(error).strip() or type(error).__name__
@@ -136,15 +141,14 @@ def _compiled_function(template: Any, weighting: Any, mining: Any, kind: Any) ->
     return CompiledFunction(template, "_".join(names), kind)
 
 
-@cache
-def _compiler_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
-    """The errors of ``torch.compile`` for too many graphs, and for whatever it cannot do."""
+def _kind_of(error: Exception) -> tuple[bool, bool]:
+    """Whether torch has made as many graphs as it may, and whether it cannot compile something."""
     from torch._dynamo import exc
-    from torch._inductor import exc as inductor
 
-    too_many = getattr(exc, "FailOnRecompileLimitHit", None)
-    others = exc.TorchDynamoException, getattr(inductor, "InductorError", None)
-    return (() if too_many is None else (too_many,)), tuple(e for e in others if e is not None)
+    too_many = getattr(exc, "FailOnRecompileLimitHit", ())
+    is_limit = isinstance(error, too_many) or "cache_size_limit reached" in str(error)
+    own = isinstance(error, exc.TorchDynamoException) or type(error).__module__.startswith("torch.")
+    return is_limit, own
 
 
 def _identity(rule: Any) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from ..weightings.base import evaluated, refuse_negative_weights
 from ..weightings.pair_rows import RowContext
 from .compiled import call_compiled
 from .label_pairs import LabelPairs, label_masks
-from .task import AnchorSums, Chunk, Task, iter_products
+from .program import AnchorSums, Chunk, Program, iter_products
 from .unit_rows import normalized
 
 
@@ -33,21 +33,25 @@ class WeightedRows(NamedTuple):
 
 
 def sum_dense(
-    x: Tensor, y: Tensor, task: Task, forms_gradients: tuple[bool, bool], upstream: Tensor | None
+    x: Tensor,
+    y: Tensor,
+    program: Program,
+    forms_gradients: tuple[bool, bool],
+    upstream: Tensor | None,
 ) -> AnchorSums:
     """The losses of all anchors and the gradients of ``x`` (N, D) and ``y`` (M, D).
 
     ``upstream`` (N,): the factors of the losses in the gradients; None: 1.
     """
-    n, forms_any, holds_all = x.shape[0], any(forms_gradients), task.program.holds_all_weights
+    n, forms_any, holds_all = x.shape[0], any(forms_gradients), program.holds_all_weights
     if n == 0 or y.shape[0] == 0:
         return AnchorSums.zeros(x, y, forms_gradients)
-    is_one_product = forms_any and y is x and (holds_all or task.program.chunk_size >= n)
+    is_one_product = forms_any and y is x and (holds_all or program.chunk_size >= n)
     all_rows = x.new_empty(n, n) if is_one_product else None
     sums = AnchorSums.zeros(x, y, (False, False) if is_one_product else forms_gradients)
-    for anchors, sim in iter_products(x, y, task, all_rows):
-        rows = _chunk_rows(sim, anchors, task)
-        refuse_negative_weights(task.weighting, rows.least)
+    for anchors, sim in iter_products(x, y, program, all_rows):
+        rows = _chunk_rows(sim, anchors, program)
+        refuse_negative_weights(program.weighting, rows.least)
         sums.set_losses(anchors, *rows[:3])
         if upstream is not None:
             rows.signed.mul_(upstream[anchors].unsqueeze(1))
@@ -56,26 +60,26 @@ def sum_dense(
     return sums if all_rows is None else sums._replace(grad_x=symmetrized(all_rows) @ x)
 
 
-def dense_chunks(x: Tensor, y: Tensor, task: Task) -> Iterator[Chunk]:
+def dense_chunks(x: Tensor, y: Tensor, program: Program) -> Iterator[Chunk]:
     """The mined rows of each chunk of anchors, valid until the next one."""
-    for anchors, sim in iter_products(x, y, task) if len(y) else ():
-        context = task.context.at(anchors)
-        pos, neg = (DenseRows(sim, mask, context) for mask in task.pairs.masks(anchors))
-        yield anchors, *mine_rows(pos, neg, task.mining)
+    for anchors, sim in iter_products(x, y, program) if len(y) else ():
+        context = program.context.at(anchors)
+        pos, neg = (DenseRows(sim, mask, context) for mask in program.pairs.masks(anchors))
+        yield anchors, *mine_rows(pos, neg, program.mining)
 
 
-def _chunk_rows(sim: Tensor, anchors: slice, task: Task) -> WeightedRows:
+def _chunk_rows(sim: Tensor, anchors: slice, program: Program) -> WeightedRows:
     """The losses and weights of a chunk; the weights take the place of the similarities."""
-    pairs = task.pairs
-    if not task.program.is_compiled:
-        context, masks = task.context.at(anchors), pairs.masks(anchors)
-        return weighted_rows(sim, *masks, context, task.weighting, task.mining)
+    pairs = program.pairs
+    if not program.is_compiled:
+        context, masks = program.context.at(anchors), pairs.masks(anchors)
+        return weighted_rows(sim, *masks, context, program.weighting, program.mining)
     rows: WeightedRows
     if isinstance(pairs, LabelPairs):
         tensors = sim, pairs.labels[anchors], pairs.reference_labels
-        rows = call_compiled(_rows_of_labels, tensors, task, anchors)
+        rows = call_compiled(_rows_of_labels, tensors, program, anchors)
     else:
-        rows = call_compiled(weighted_rows, (sim, *pairs.masks(anchors)), task, anchors)
+        rows = call_compiled(weighted_rows, (sim, *pairs.masks(anchors)), program, anchors)
     return rows
 
 
@@ -108,16 +112,16 @@ def _rows_of_labels(
     return weighted_rows(sim, *masks, context, *rules)
 
 
-def sum_as_one_graph(x: Tensor, task: Task) -> AnchorSums:
+def sum_as_one_graph(x: Tensor, program: Program) -> AnchorSums:
     """Losses and the gradient of ``x`` (N, D), not normalised yet, of a batch with itself.
 
     Normalisation, products, rows and gradient as one function: for batches of some hundred
     embeddings most of a step is the cost of calling its operations one by one.
     """
-    assert isinstance(task.pairs, LabelPairs)
-    tensors = x, task.pairs.labels, task.pairs.reference_labels
-    *sums, least = call_compiled(_batch_of_labels, tensors, task, slice(0, len(x)))
-    refuse_negative_weights(task.weighting, least)
+    assert isinstance(program.pairs, LabelPairs)
+    tensors = x, program.pairs.labels, program.pairs.reference_labels
+    *sums, least = call_compiled(_batch_of_labels, tensors, program, slice(0, len(x)))
+    refuse_negative_weights(program.weighting, least)
     return AnchorSums(*sums)
 
 

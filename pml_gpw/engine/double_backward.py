@@ -1,5 +1,6 @@
 """Gradients that refuse to be differentiated again."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,3 +27,10 @@ class ForbidDoubleBackward(torch.autograd.Function):
             "double backward is not supported: pair weights are held constant in backward "
             "(eq 2-3), so a second derivative would be wrong"
         )
+
+
+def once_differentiable(gradients: Sequence[Any], link: Tensor) -> list[Any]:
+    """The gradients (None stays None) of a backward, tied to ``link`` where a graph is made."""
+    if not torch.is_grad_enabled():  # without create_graph=True
+        return list(gradients)
+    return [g if g is None else ForbidDoubleBackward.apply(g, link) for g in gradients]

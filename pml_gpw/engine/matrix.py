@@ -9,36 +9,33 @@ import torch
 from torch import Tensor
 
 from ..checks import finite_similarities
-from ..mining import PairMining
 from ..mining.base import mine_rows
 from ..weightings import DenseRows, PairWeighting
 from ..weightings.base import refuse_negative_weights
 from ..weightings.pair_rows import NO_CONTEXT
-from .batch import AnchorLosses, PairBatch
+from .batch import AnchorLosses
 from .dense import weighted_rows
-from .double_backward import ForbidDoubleBackward
+from .double_backward import once_differentiable
+from .program import Program
 
 
-def matrix_losses(
-    sim: Tensor, batch: PairBatch, weighting: PairWeighting, mining: PairMining | None
-) -> AnchorLosses:
+def matrix_losses(sim: Tensor, program: Program) -> AnchorLosses:
     """Each anchor's loss (N,), and the numbers of its pairs that were weighed."""
-    pos, neg = matrix_rows(sim.detach(), batch, mining)
-    losses = dense_losses(sim, pos.mask, neg.mask, weighting)
+    pos, neg = matrix_rows(sim.detach(), program)
+    assert program.weighting is not None
+    losses = dense_losses(sim, pos.mask, neg.mask, program.weighting)
     if torch.compiler.is_compiling() and sim.shape[1]:  # where nobody else looks at values
         is_finite = torch.linalg.vector_norm(sim.detach(), torch.inf, dim=1).isfinite()
         losses = losses.masked_fill(~is_finite, torch.nan)
     return AnchorLosses(losses, pos.count(), neg.count())
 
 
-def matrix_rows(
-    sim: Tensor, batch: PairBatch, mining: PairMining | None
-) -> tuple[DenseRows, DenseRows]:
+def matrix_rows(sim: Tensor, program: Program) -> tuple[DenseRows, DenseRows]:
     """The mined rows of all anchors. Errors: ValueError for similarities that are not finite."""
     if sim.numel() and not torch.compiler.is_compiling():
-        finite_similarities(sim, batch.first_anchor)
-    masks = batch.pairs.masks(slice(0, len(batch.anchors)))
-    return mine_rows(*(DenseRows(sim, mask, batch.context) for mask in masks), mining)
+        finite_similarities(sim, program.context.first_anchor)
+    masks = program.pairs.masks(slice(0, sim.shape[0]))
+    return mine_rows(*(DenseRows(sim, mask, program.context) for mask in masks), program.mining)
 
 
 def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting) -> Tensor:
@@ -70,7 +67,7 @@ class _MatrixLosses(torch.autograd.Function):
         if sim.numel() == 0:
             ctx.save_for_backward(sim, link)
             return sim.sum(dim=1)
-        rows = weighted_rows(sim.clone(), pos, neg, NO_CONTEXT, weighting, None)
+        rows = weighted_rows(sim.detach().clone(), pos, neg, NO_CONTEXT, weighting, None)
         refuse_negative_weights(weighting, rows.least)
         ctx.save_for_backward(rows.signed, link)
         return rows.losses
@@ -78,7 +75,5 @@ class _MatrixLosses(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
         signed, link = ctx.saved_tensors
-        gradient = upstream.unsqueeze(1) * signed
-        if torch.is_grad_enabled():  # create_graph=True
-            gradient = ForbidDoubleBackward.apply(gradient, link)
+        (gradient,) = once_differentiable([upstream.unsqueeze(1) * signed], link)
         return gradient, None, None, None, None

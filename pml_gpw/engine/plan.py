@@ -3,8 +3,8 @@
 Shapes: N anchors, M references, D dims.
 """
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 
@@ -15,6 +15,7 @@ from ..weightings import PairWeighting
 from .batch import PairBatch
 from .index_pairs import IndexPairs
 from .label_pairs import LabelPairs
+from .program import Program
 from .similarity import Similarity
 
 MATRIX, DENSE, SPARSE_ROWS, SPARSE_BATCH = "matrix", "dense", "sparse rows", "sparse batch"
@@ -40,12 +41,6 @@ MOST_PAIRS = 2**21
 #: Devices on which rows are compiled unless somebody says otherwise. On a CPU compiling takes
 #: seconds, and a batch whose mining leaves few pairs is quicker without.
 DEVICES = ("cuda", "xpu")
-#: Before, ``torch.compile`` makes another graph for each value of a hyper-parameter.
-LOWEST_TORCH = (2, 6)
-
-
-class CannotFuse(RuntimeError):
-    """Rows were to be fused and ``torch.compile`` does not take them, or does not work here."""
 
 
 @dataclass(frozen=True)
@@ -76,31 +71,6 @@ class Plan:
 AUTO = Plan()
 
 
-class Program(NamedTuple):
-    """How a batch is computed.
-
-    >>> Program("dense", chunk_size=64).is_compiled
-    False
-    """
-
-    #: One of the layouts of a plan, or "matrix": by the gradient of a matrix of similarities.
-    layout: str
-    #: Anchors per chunk.
-    chunk_size: int = 0
-    #: Whether dense rows go through ``torch.compile``.
-    is_compiled: bool = False
-    #: Whether it is an error where they cannot.
-    is_strict: bool = False
-    #: Whether normalisation and both products are in the compiled function as well.
-    is_one_graph: bool = False
-    #: Whether dense weights of all anchors are held, so that one product takes both their sides.
-    holds_all_weights: bool = False
-    #: Whether inner products might overflow and are looked at.
-    checks_products: bool = False
-    #: The pairs of a sparse batch, at most.
-    most_pairs: int = 0
-
-
 def choose_program(
     batch: PairBatch,
     weighting: PairWeighting | None,
@@ -113,7 +83,6 @@ def choose_program(
 
     ``weighting``: None where the batch is to be mined alone; ``forms_gradients``: whether gradients
     are formed as soon as the weights are known.
-    Errors: :class:`CannotFuse` for a plan that is to be fused with a torch that is too old.
 
     >>> import torch
     >>> from pml_gpw.engine import InnerProduct, LabelPairs
@@ -123,44 +92,51 @@ def choose_program(
     >>> choose_program(batch, Constant(), None, InnerProduct()).layout
     'sparse rows'
     """
+    if similarity.is_negated_distance:
+        weighting = None if weighting is None else weighting.for_negated_distances()
+        mining = None if mining is None else mining.for_negated_distances()
+    pairs, rules = batch.pairs, (weighting, mining)
     if not similarity.is_inner_product or torch.compiler.is_compiling():
         # In a user's graph a loop over chunks would be another graph for each N.
-        return Program(MATRIX)
-    n, m = batch.pairs.shape
-    device, same, pairs = batch.anchors.device, batch.is_self_comparison, batch.pairs
+        return Program(pairs, batch.context, *rules, MATRIX)
+    (n, m), device, same = pairs.shape, batch.anchors.device, batch.is_self_comparison
+    normalizes = similarity.normalized
     needs_gradient = batch.references.requires_grad and torch.is_grad_enabled()
     chunk_size = plan.chunk_size or _chunk_size(device, n, m, needs_gradient)
     is_small = n * n <= HELD_ELEMENTS and plan.chunk_size is None
-    checks_products = not similarity.is_normalized and _may_overflow(batch)
-    is_compiled = weighting is not None and is_to_be_compiled(plan.fused, device)
+    checks_products = not normalizes and _may_overflow(batch)
+    fused = device.type in DEVICES if plan.fused is None else plan.fused
+    is_compiled = weighting is not None and fused
     by_labels = isinstance(pairs, LabelPairs) and pairs.self_index is not None
-    is_one_chunk = similarity.is_normalized and same and chunk_size >= n >= 2
+    is_one_chunk = normalizes and same and chunk_size >= n >= 2
     layout = plan.layout
-    if is_compiled or any(rule is not None and rule.needs_dense for rule in (weighting, mining)):
+    if is_compiled or any(rule is not None and rule.needs_dense for rule in rules):
         layout = DENSE
     elif layout == "auto":
-        layout = _fastest_layout(batch, mining, chunk_size, checks_products)
-    if layout == SPARSE_BATCH and checks_products:
+        layout = _fastest_layout(batch, mining, chunk_size)
+    if layout != DENSE and checks_products:
         layout = SPARSE_ROWS  # which forms all products
     density = 1.0 if plan.layout == SPARSE_BATCH else SPARSE_DENSITY
     return Program(
+        pairs,
+        batch.context,
+        *rules,
         layout,
         chunk_size,
+        normalizes,
+        checks_products,
         is_compiled,
         is_strict=plan.fused is True,
         is_one_graph=is_compiled and forms_gradients and by_labels and is_one_chunk,
         holds_all_weights=same and needs_gradient and is_small,
-        checks_products=checks_products,
         most_pairs=min(MOST_PAIRS, int(density * n * m)),
     )
 
 
-def _fastest_layout(
-    batch: PairBatch, mining: PairMining | None, chunk_size: int, checks_products: bool
-) -> str:
+def _fastest_layout(batch: PairBatch, mining: PairMining | None, chunk_size: int) -> str:
     n, m = batch.pairs.shape
     # To search for pairs is to wait for their number.
-    if n * m <= SMALL or checks_products or not host_can_read(batch.anchors):
+    if n * m <= SMALL or not host_can_read(batch.anchors):
         return DENSE
     if isinstance(batch.pairs, IndexPairs):
         return SPARSE_BATCH
@@ -193,30 +169,6 @@ def _may_overflow(batch: PairBatch) -> bool:
     """Whether an inner product of embeddings might leave the range of their dtype."""
     if not host_can_read(batch.anchors):
         return True
-    bound = 1.0
-    for side in (batch.anchors, batch.references):
-        if side.numel():
-            bound *= side.detach().norm(dim=1).amax().item()
+    sides = (side.detach() for side in (batch.anchors, batch.references) if side.numel())
+    bound = math.prod(side.norm(dim=1).amax().item() for side in sides)
     return not bound < torch.finfo(batch.anchors.dtype).max
-
-
-def is_to_be_compiled(fused: bool | None, device: torch.device) -> bool:
-    """Whether to compile: ``fused``, or where it is None, on accelerators where that works.
-
-    Errors: :class:`CannotFuse` for True and a torch that is too old.
-
-    >>> is_to_be_compiled(None, torch.device("cpu"))
-    False
-    """
-    if fused is False or (fused is None and device.type not in DEVICES):
-        return False
-    if fused and not is_torch_new_enough():
-        lowest = ".".join(map(str, LOWEST_TORCH))
-        raise CannotFuse(f"fused=True needs torch >= {lowest}, got {torch.__version__}")
-    return is_torch_new_enough()
-
-
-def is_torch_new_enough() -> bool:
-    """Whether ``torch.compile`` keeps hyper-parameters as variables of a graph."""
-    major, minor = torch.__version__.split(".")[:2]
-    return (int(major), int(minor)) >= LOWEST_TORCH

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ..checks import refuse_unless
+from ..checks import described, refuse_unless
 from .pairs import Pairs
 
 Relation = Callable[[Tensor, Tensor], Tensor]
@@ -68,8 +68,9 @@ class RelationPairs(Pairs):
         mask = relation(self.labels[anchors], self.reference_labels)
         shape = len(self.labels[anchors]), self.shape[1]
         if not isinstance(mask, Tensor) or mask.dtype is not torch.bool or mask.shape != shape:
-            got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
-            raise ValueError(f"pairs must return a tensor of {shape} booleans, got {got}")
+            raise ValueError(
+                f"pairs must return a tensor of {shape} booleans, got {described(mask)}"
+            )
         return mask
 
 
@@ -87,7 +88,7 @@ def share_a_label(labels: Tensor, reference_labels: Tensor) -> Tensor:
         if hot.ndim != 2 or hot.is_complex():
             raise ValueError(
                 f"{name} must be multi-hot, a 0 or 1 for each item and label (N, L), got "
-                f"{hot.dtype} {tuple(hot.shape)}; numbers of classes need no relation"
+                f"{described(hot)}; numbers of classes need no relation"
             )
         if hot.dtype is not torch.bool and not torch.compiler.is_compiling():
             is_hot = ((hot == 0) | (hot == 1)).all()

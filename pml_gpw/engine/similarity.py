@@ -28,7 +28,7 @@ class Similarity(Protocol):
         """True where the similarities are the inner products of ``factors``."""
 
     @property
-    def is_normalized(self) -> bool:
+    def normalized(self) -> bool:
         """True where the factors are to be scaled to Euclidean norm 1 first."""
 
     def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,11 +54,6 @@ class InnerProduct:
     normalized: bool = True
     is_negated_distance: bool = False
     is_inner_product: bool = True
-
-    @property
-    def is_normalized(self) -> bool:
-        """True for the cosine."""
-        return self.normalized
 
     def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
         """The embeddings themselves."""

@@ -41,7 +41,7 @@ class DistanceSimilarity:
         return known and self.distance.power == 1
 
     @property
-    def is_normalized(self) -> bool:
+    def normalized(self) -> bool:
         """True where embeddings are to be scaled to Euclidean norm 1 first."""
         return bool(self.distance.normalize_embeddings and self.distance.p == 2)
 
@@ -53,7 +53,7 @@ class DistanceSimilarity:
         distance = self.distance
         distance.reset_stats()
         x, y = anchors, references
-        is_unit = self.is_normalized
+        is_unit = self.normalized
         if distance.normalize_embeddings and (not is_unit or distance.collect_stats):
             x = self._normalized(anchors)
             y = x if references is anchors else self._normalized(references)

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from pml_gpw.engine.plan import is_torch_new_enough
-
 from .blocks import python_blocks, run_page
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -27,8 +25,6 @@ def _empty_folder(tmp_path, monkeypatch):
 def test_blocks_run(page):
     for package in NEEDS.get(page.stem, ()):
         pytest.importorskip(package)
-    if any("fused=True" in block for block in python_blocks(page)) and not is_torch_new_enough():
-        pytest.skip("torch is too old to fuse")
     run_page(page)
 
 

@@ -69,10 +69,7 @@ class NearerThanTheMean(PairMining):
         return pos.sim == pos.sim, neg.sim > neg.expand(mean + self.shift)
 
 
-can_fuse = pytest.mark.skipif(not plans.is_torch_new_enough(), reason="torch is too old to fuse")
-needs_compiler = pytest.mark.skipif(
-    not plans.is_torch_new_enough() or shutil.which("g++") is None, reason="needs a C++ compiler"
-)
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 SIZES = [  # N, M (None: among themselves), chunk size: after a square and another chunk, any other
     (24, None, None),
     (24, 40, None),
@@ -171,7 +168,6 @@ def test_compiled_values_of_other_pairs_and_dtypes():
         close(a, b, 1e-5)
 
 
-@can_fuse
 @pytest.mark.parametrize("mining", [None, *(case.mining for case in MINING_CASES)], ids=repr)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.weighting))
 def test_every_weighting_and_mining(case, mining, eager_backend):
@@ -179,7 +175,6 @@ def test_every_weighting_and_mining(case, mining, eager_backend):
         check_both_ways(case.weighting, mining, n, m, chunk_size)
 
 
-@can_fuse
 def test_no_size_and_no_number_makes_another_graph(eager_backend):
     """Of 20 pairs of classes in one process, three graphs each: a whole batch with itself, a square
     chunk and another one."""
@@ -211,7 +206,6 @@ def test_no_size_and_no_number_makes_another_graph(eager_backend):
     assert graphs > 0, "nothing was compiled"
 
 
-@can_fuse
 def test_no_value_of_a_float_field_makes_another_graph(eager_backend):
     """A power is a constant of a graph as a number, and is none as a tensor."""
     for power in (2.0, 3.0, 0.5, 1.7, 1.0, 4.2, 2.5, 3.3, 1.1, 0.1):
@@ -262,7 +256,6 @@ class AsksForFloats(Branches):
         return PairWeights(self.margin * torch.ones_like(pos.sim), torch.ones_like(neg.sim))
 
 
-@can_fuse
 @pytest.mark.parametrize("cls", [Branches, Mathematics, ScalarArgument, Filled, AsksForFloats])
 def test_formulas_that_need_numbers_are_compiled_with_numbers(cls, eager_backend):
     for margin in (0.3, 0.6, 0.1):
@@ -275,7 +268,6 @@ def compiled_functions():
     return [f for f in gc.get_objects() if type(f) is compiled.CompiledFunction]
 
 
-@can_fuse
 def test_losses_memories_and_second_walks(eager_backend):
     for make in (
         lambda f: MSLoss(fused=f),
@@ -295,7 +287,6 @@ def test_losses_memories_and_second_walks(eager_backend):
             close(a, b, 1e-5)
 
 
-@can_fuse
 def test_bad_weights_are_named(eager_backend):
     (x,), labels, _ = batch(12, None)
     with pytest.raises(ValueError, match=r"weighting Focal must give weights >= 0, got a weight"):
@@ -315,7 +306,6 @@ class Branching(PairWeighting):
         return PairWeights(bonus * torch.ones_like(pos.sim), torch.ones_like(neg.sim))
 
 
-@can_fuse
 def test_what_cannot_be_compiled_runs_eagerly_or_is_an_error(eager_backend, monkeypatch):
     monkeypatch.setattr(plans, "DEVICES", ("cpu",))  # as on an accelerator
     (x,), labels, _ = batch(12, None)
@@ -335,7 +325,6 @@ def test_without_a_compiler(monkeypatch):
         raise TorchDynamoException("no C++ compiler was found")
 
     monkeypatch.setattr(plans, "DEVICES", ("cpu",))
-    monkeypatch.setattr(plans, "LOWEST_TORCH", (2, 0))
     monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: no_compiler)
     forget()
     (x,), labels, _ = batch(12, None)
@@ -346,16 +335,6 @@ def test_without_a_compiler(monkeypatch):
     forget()
 
 
-def test_an_older_torch(monkeypatch):
-    monkeypatch.setattr(plans, "LOWEST_TORCH", (99, 1))
-    monkeypatch.setattr(plans, "DEVICES", ("cpu",))
-    (x,), labels, _ = batch(12, None)
-    gpw_loss(x, labels, Focal())
-    with pytest.raises(RuntimeError, match=r"fused=True needs torch >= 99.1, got"):
-        MSLoss(fused=True)(x, labels)
-
-
-@can_fuse
 def test_warm_up_compiles_nothing_for_what_is_not_streamed(eager_backend):
     for distance in (LpDistance(), CosineSimilarity(power=2), SNRDistance()):
         GPWLoss(MultiSimilarity(), MSMining(), distance=distance).warm_up()
@@ -364,7 +343,6 @@ def test_warm_up_compiles_nothing_for_what_is_not_streamed(eager_backend):
     assert counters["stats"]["unique_graphs"] == 2, "no graph of a whole batch"
 
 
-@can_fuse
 def test_warm_up_leaves_nothing_to_compile(eager_backend):
     warm_up(MultiSimilarity(), MSMining())
     loss = MSLoss(fused=True)
@@ -426,7 +404,6 @@ class ByType(PairWeighting):
         return PairWeights(factor * torch.ones_like(pos.sim), torch.ones_like(neg.sim))
 
 
-@can_fuse
 def test_rules_that_are_equal_and_not_the_same(eager_backend):
     for several in (
         [Hidden(1.0), Hidden(3.0), Hidden(-0.0)],
@@ -451,7 +428,6 @@ class Long(PairWeighting):
         return PairWeights(sum(self.factors) * torch.ones_like(pos.sim), torch.ones_like(neg.sim))
 
 
-@can_fuse
 def test_more_graphs_than_torch_allows(eager_backend):
     """Said once, and computed without the compiler."""
     with warnings.catch_warnings(record=True) as caught:
@@ -466,7 +442,6 @@ class Wrong(PairWeighting):
         raise ValueError("my own error")
 
 
-@can_fuse
 def test_errors_of_a_formula_are_its_own(eager_backend):
     (x,), labels, _ = batch(12, None)
     for is_fused in (True, False):
@@ -474,7 +449,6 @@ def test_errors_of_a_formula_are_its_own(eager_backend):
             gpw_loss(x, labels, Wrong(), fused=is_fused)
 
 
-@can_fuse
 def test_nothing_is_kept_alive(eager_backend):
     """Not the similarities of a failed attempt, nor the tensors of a rule."""
     (x,), labels, _ = batch(12, None)
@@ -486,7 +460,6 @@ def test_nothing_is_kept_alive(eager_backend):
     assert not kept
 
 
-@can_fuse
 def test_no_whole_matrix_where_no_gradient_is_formed(eager_backend):
     (x,), labels, _ = batch(3000, None)
     with torch.no_grad(), LargestTensor() as largest:
@@ -494,7 +467,6 @@ def test_no_whole_matrix_where_no_gradient_is_formed(eager_backend):
     assert largest.numel < 3000**2
 
 
-@can_fuse
 @pytest.mark.parametrize("value", ["yes", 1, 0.0])
 def test_fused_must_be_a_boolean(value):
     (x,), labels, _ = batch(4, None)
@@ -505,7 +477,6 @@ def test_fused_must_be_a_boolean(value):
         gpw_loss(x, labels, Constant(), fused=value)
 
 
-@can_fuse
 def test_no_more_than_a_chunk_is_held():
     """A dispatch mode runs the function without the compiler, so this is its template."""
     for references in (None, 300):
@@ -516,7 +487,6 @@ def test_no_more_than_a_chunk_is_held():
         assert largest.numel <= 16 * (references or 200)
 
 
-@can_fuse
 def test_inside_a_compiled_step_it_is_dense(eager_backend):
     """One graph, without a break; what the user compiles is not compiled twice."""
     (x,), labels, _ = batch(12, None)

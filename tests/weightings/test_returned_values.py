@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from pml_gpw import GPWLoss, PairMiner
-from pml_gpw.engine.plan import is_torch_new_enough
 from pml_gpw.functional import gpw_loss, mine
 from pml_gpw.mining import MSMining, PairMining, check_mining
 from pml_gpw.weightings import (
@@ -22,7 +21,7 @@ from ..tolerances import close
 
 LAYOUTS = ("dense", "sparse rows", "sparse batch")
 X, LABELS = embed(40, 0, torch.float32)
-ways = pytest.mark.parametrize("fused", [False, *([True] if is_torch_new_enough() else [])])
+ways = pytest.mark.parametrize("fused", [False, True])
 
 
 @dataclass(frozen=True)

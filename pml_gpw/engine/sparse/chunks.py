@@ -14,32 +14,32 @@ from ...weightings import DenseRows, Rows, SparseRows
 from ..index_pairs import IndexPairs
 from ..label_pairs import LabelPairs
 from ..plan import SPARSE_BATCH, SPARSE_DENSITY
-from ..task import Chunk, Task, iter_products
+from ..program import Chunk, Program, iter_products
 from .half_product import rows_from_half_product
 from .label_index import LabelIndex
 from .matrices import products_of_pairs
 from .thresholds import negative_threshold
 
 
-def sparse_chunks(x: Tensor, y: Tensor, task: Task) -> Iterator[Chunk]:
+def sparse_chunks(x: Tensor, y: Tensor, program: Program) -> Iterator[Chunk]:
     """The mined rows of each chunk of anchors, valid until the next one.
 
     All anchors are one chunk where the layout is "sparse batch" and their pairs are few enough.
     """
     everything = slice(0, len(x))
-    if task.program.layout == SPARSE_BATCH:
-        rows = _rows_of_batch(x, y, task)
+    if program.layout == SPARSE_BATCH:
+        rows = _rows_of_batch(x, y, program)
         if rows is not None:
-            yield everything, *_mined(*rows, everything, task)
+            yield everything, *_mined(*rows, everything, program)
             return
-    index = LabelIndex(task.pairs) if isinstance(task.pairs, LabelPairs) else None
-    for anchors, sim in iter_products(x, y, task):
+    index = LabelIndex(program.pairs) if isinstance(program.pairs, LabelPairs) else None
+    for anchors, sim in iter_products(x, y, program):
         if index is not None:
-            rows = _rows_of_labels(sim, anchors, index, task.mining)
+            rows = _rows_of_labels(sim, anchors, index, program.mining)
         else:
-            pos, neg = task.pairs.masks(anchors)
+            pos, neg = program.pairs.masks(anchors)
             rows = rows_by_density(sim, pos), rows_by_density(sim, neg)
-        yield anchors, *_mined(*rows, anchors, task)
+        yield anchors, *_mined(*rows, anchors, program)
 
 
 def rows_by_density(sim: Tensor, mask: Tensor) -> Rows:
@@ -49,14 +49,14 @@ def rows_by_density(sim: Tensor, mask: Tensor) -> Rows:
     return SparseRows.of(sim, mask)
 
 
-def _mined(pos: Rows, neg: Rows, anchors: slice, task: Task) -> tuple[Rows, Rows]:
-    context = task.context.at(anchors)
-    return mine_rows(pos.with_context(context), neg.with_context(context), task.mining)
+def _mined(pos: Rows, neg: Rows, anchors: slice, program: Program) -> tuple[Rows, Rows]:
+    context = program.context.at(anchors)
+    return mine_rows(pos.with_context(context), neg.with_context(context), program.mining)
 
 
-def _rows_of_batch(x: Tensor, y: Tensor, task: Task) -> tuple[Rows, Rows] | None:
+def _rows_of_batch(x: Tensor, y: Tensor, program: Program) -> tuple[Rows, Rows] | None:
     """The candidates of all anchors; None where they are too many, or not known beforehand."""
-    pairs, most = task.pairs, task.program.most_pairs
+    pairs, most = program.pairs, program.most_pairs
     if isinstance(pairs, IndexPairs):
         if sum(map(len, pairs.rising)) > most:
             return None
@@ -66,9 +66,9 @@ def _rows_of_batch(x: Tensor, y: Tensor, task: Task) -> tuple[Rows, Rows] | None
             for row, column in ((a1, p), (a2, n))
         )
         return pos, neg
-    if not (isinstance(pairs, LabelPairs) and pairs.symmetric and y is x) or task.mining is None:
+    if not (isinstance(pairs, LabelPairs) and pairs.symmetric and y is x) or program.mining is None:
         return None
-    return rows_from_half_product(x, LabelIndex(pairs), task.mining, task.program.chunk_size, most)
+    return rows_from_half_product(x, pairs.labels, program.mining, program.chunk_size, most)
 
 
 def _rows_of_labels(

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...weightings import PairWeighting, PairWeights, Rows, SparseRows
 from ...weightings.base import evaluated, refuse_negative_weights
 from ..growing import GrowingTensors
-from ..task import AnchorSums, Task
+from ..program import AnchorSums, Program
 from .chunks import sparse_chunks
 from .matrices import sparse_matrix
 
@@ -18,7 +18,11 @@ MOST_PENDING = 2**20
 
 
 def sum_sparse(
-    x: Tensor, y: Tensor, task: Task, forms_gradients: tuple[bool, bool], upstream: Tensor | None
+    x: Tensor,
+    y: Tensor,
+    program: Program,
+    forms_gradients: tuple[bool, bool],
+    upstream: Tensor | None,
 ) -> AnchorSums:
     """The losses of all anchors and the gradients of ``x`` (N, D) and ``y`` (M, D).
 
@@ -27,19 +31,19 @@ def sum_sparse(
     sums = AnchorSums.zeros(x, y, forms_gradients)
     index = x.new_empty(0, dtype=torch.int64)
     pending = GrowingTensors(index, index, x.new_empty(0))
-    for anchors, pos, neg in sparse_chunks(x, y, task):
-        losses, weights = evaluated(task.weighting, pos, neg)
+    for anchors, pos, neg in sparse_chunks(x, y, program):
+        losses, weights = evaluated(program.weighting, pos, neg)
         sums.set_losses(anchors, losses, pos.count(), neg.count())
         scale = None if upstream is None else upstream[anchors]
         if isinstance(pos, SparseRows) and isinstance(neg, SparseRows):
-            _refuse_negative(task.weighting, *weights)
+            _refuse_negative(program.weighting, *weights)
             if any(forms_gradients):
                 _append(pending, anchors, pos, -weights.pos, scale)
                 _append(pending, anchors, neg, weights.neg, scale)
             if len(pending) > MOST_PENDING:
                 _multiply(pending, sums, x, y)
             continue
-        signed = _signed_weights(task.weighting, pos, neg, weights)
+        signed = _signed_weights(program.weighting, pos, neg, weights)
         if any(forms_gradients):
             sums.add_products(
                 anchors, signed if scale is None else signed.mul_(scale.unsqueeze(1)), x, y

@@ -7,11 +7,8 @@ import torch
 
 from benchmarks.measure import steps
 from benchmarks.measure.counts import BYTES_PER_SECOND, LAUNCH_SECONDS, counted
-from pml_gpw.engine.plan import is_torch_new_enough
 
-needs_compiler = pytest.mark.skipif(
-    not is_torch_new_enough() or shutil.which("g++") is None, reason="needs a C++ compiler"
-)
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 X = torch.rand(8, 4)
 
 
@@ -50,10 +47,12 @@ BARS = {
 @needs_compiler
 @pytest.mark.parametrize("name", BARS)
 def test_bars(name):
-    """The same at every N: no loop but over chunks, and nothing waits but for index tuples."""
+    """The same at every N: no loop but over chunks, and nothing waits but for index tuples, of
+    which small ones need fewer operations."""
     found = [counted(steps.counted_step(name, n, 64)) for n in (80, 600)]
-    assert found[0].operations <= BARS[name]
-    assert found[0].operations == found[1].operations
+    assert max(each.operations for each in found) <= BARS[name]
+    if not name.startswith("composed"):
+        assert found[0].operations == found[1].operations
     assert (found[0].waits == 0) == (not name.startswith("composed"))
 
 

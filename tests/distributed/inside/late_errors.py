@@ -59,8 +59,8 @@ FailsWhenAskedAgain.asked = 0
 def check_errors_in_backward():
     x, labels = partitioned_batch(THREE).part
     x = x.clone().requires_grad_()
-    FailsWhenAskedAgain.asked = 0
     loss = DistributedLoss(GPWLoss(FailsWhenAskedAgain(), reducer=AvgNonZeroReducer()))
+    FailsWhenAskedAgain.asked = 0
     value = loss(x, labels)
     with pytest.raises(RuntimeError, match=from_last("no room left")):
         value.backward()

@@ -12,7 +12,6 @@ from pytorch_metric_learning import distances, reducers, regularizers
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, ms_variant
 from pml_gpw.distributed import DistributedLoss
-from pml_gpw.engine.plan import is_torch_new_enough
 from pml_gpw.losses import VARIANTS
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import MultiSimilarity, Triplet
@@ -131,13 +130,12 @@ def check_references_without_labels():
 def check_fused():
     """Rows through a compiler, of the anchors of each process against all references."""
     torch._dynamo.reset()
-    if is_torch_new_enough():
-        with patch.object(torch, "compile", partial(torch.compile, backend="eager")):
-            batch = partitioned_batch()
-            for weighting, mining in ((MultiSimilarity(), MSMining()), (Triplet(), None)):
-                one = run(GPWLoss(weighting, mining), batch.x, batch.labels)
-                many = DistributedLoss(GPWLoss(weighting, mining, fused=True))
-                equal(run(many, *batch.part), one, batch.rows)
+    with patch.object(torch, "compile", partial(torch.compile, backend="eager")):
+        batch = partitioned_batch()
+        for weighting, mining in ((MultiSimilarity(), MSMining()), (Triplet(), None)):
+            one = run(GPWLoss(weighting, mining), batch.x, batch.labels)
+            many = DistributedLoss(GPWLoss(weighting, mining, fused=True))
+            equal(run(many, *batch.part), one, batch.rows)
 
 
 def check_half_precision():

@@ -1,4 +1,4 @@
-"""The ground that all programs of the engine stand on: their task, its products, and their sums.
+"""The ground that the programs of the engine share: what is computed, its products, the sums.
 
 Shapes: N anchors, M references, D dims, C rows of a chunk.
 """
@@ -15,21 +15,37 @@ from ..mining import PairMining
 from ..weightings import PairWeighting, Rows
 from ..weightings.pair_rows import RowContext
 from .pairs import Pairs
-from .plan import Program
 
 Chunk = tuple[slice, Rows, Rows]
 """Some anchors, their positive and their negative rows."""
 
 
-class Task(NamedTuple):
-    """A batch without its embeddings, and the rules and program to compute it by."""
+class Program(NamedTuple):
+    """A batch without its embeddings: its pairs, the rules for them, and how they are computed."""
 
     pairs: Pairs
     context: RowContext
     weighting: PairWeighting | None  # None: to mine alone
     mining: PairMining | None
-    program: Program
-    normalizes: bool  # whether embeddings are scaled to norm 1 first
+    #: "dense", "sparse rows" or "sparse batch" as in a plan, or "matrix": by the gradient of a
+    #: matrix of similarities.
+    layout: str
+    #: Anchors per chunk.
+    chunk_size: int = 0
+    #: Whether embeddings are scaled to norm 1 first.
+    normalizes: bool = False
+    #: Whether inner products might overflow and are looked at.
+    checks_products: bool = False
+    #: Whether dense rows go through ``torch.compile``.
+    is_compiled: bool = False
+    #: Whether it is an error where they cannot.
+    is_strict: bool = False
+    #: Whether normalisation and both products are in the compiled function as well.
+    is_one_graph: bool = False
+    #: Whether dense weights of all anchors are held, so that one product takes both their sides.
+    holds_all_weights: bool = False
+    #: The pairs of a sparse batch, at most.
+    most_pairs: int = 0
 
 
 class AnchorSums(NamedTuple):
@@ -67,7 +83,7 @@ class AnchorSums(NamedTuple):
 
 
 def iter_products(
-    x: Tensor, y: Tensor, task: Task, all_rows: Tensor | None = None
+    x: Tensor, y: Tensor, program: Program, all_rows: Tensor | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
     """The anchors and similarities (C, M) of each chunk, in one buffer: valid until the next.
 
@@ -75,7 +91,7 @@ def iter_products(
     Errors: ValueError for similarities that are not finite.
     """
     n = x.shape[0]
-    size = max(1, min(task.program.chunk_size, n))
+    size = max(1, min(program.chunk_size, n))
     buffer = x.new_empty(size, y.shape[0]) if all_rows is None else all_rows
     for start in range(0, n, size):
         anchors = slice(start, min(start + size, n))
@@ -84,6 +100,6 @@ def iter_products(
             sim = buffer[: anchors.stop - start] if all_rows is None else buffer[anchors]
             some = x[anchors]
         torch.mm(some, y.T, out=sim)
-        if task.program.checks_products:
-            finite_similarities(sim, task.context.first_anchor + start)
+        if program.checks_products:
+            finite_similarities(sim, program.context.first_anchor + start)
         yield anchors, sim

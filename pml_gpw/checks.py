@@ -294,13 +294,26 @@ def instance(name: str, value: object, kind: type) -> None:
         raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
 
 
-def boolean_matrix(name: str, matrix: Any, shape: tuple[int, int]) -> None:
+def multi_hot(name: str, labels: Tensor) -> None:
+    """Raise unless ``labels`` (N, L) hold a 0 or 1 for each item and label."""
+    if labels.ndim != 2 or labels.is_complex():
+        raise ValueError(
+            f"{name} must be multi-hot, a 0 or 1 for each item and label (N, L), got "
+            f"{described(labels)}; numbers of classes need no relation"
+        )
+    if labels.dtype is not torch.bool and not torch.compiler.is_compiling():
+        is_hot = ((labels == 0) | (labels == 1)).all()
+        refuse_unless(is_hot, f"{name} must be multi-hot, of 0 and 1 only, got other values")
+
+
+def boolean_matrix(name: str, matrix: Any, shape: tuple[int, int], verb: str = "be") -> None:
     """Raise unless ``matrix`` is a tensor of booleans of that shape."""
     is_tensor = isinstance(matrix, Tensor)
     if is_tensor:
         dense(name, matrix)
     if not is_tensor or matrix.dtype != torch.bool or matrix.shape != shape:
-        raise ValueError(f"{name} must be a tensor of {shape} booleans, got {described(matrix)}")
+        got = described(matrix)
+        raise ValueError(f"{name} must {verb} a tensor of {shape} booleans, got {got}")
 
 
 def optional_positive_integer(name: str, value: Any) -> None:

@@ -107,8 +107,8 @@ class PairBatch:
     def detached(self) -> "PairBatch":
         """The same batch without the graph of its embeddings."""
         anchors = self.anchors.detach()
-        references = anchors if self.is_self_comparison else self.references.detach()
-        return replace(self, anchors=anchors, references=references)
+        others = anchors if self.is_self_comparison else self.references.detach()
+        return self.with_embeddings(anchors, others)
 
     @property
     def is_all_that_labels_give(self) -> bool:

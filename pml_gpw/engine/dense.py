@@ -12,13 +12,12 @@ from torch import Tensor
 
 from ..mining import PairMining
 from ..mining.base import mine_rows
-from ..value_checks import host_can_read
 from ..weightings import DenseRows, PairWeighting
 from ..weightings.base import evaluated, refuse_negative_weights
 from ..weightings.pair_rows import RowContext
 from .compiled import call_compiled
 from .label_pairs import LabelPairs, label_masks
-from .program import AnchorSums, Chunk, Program, iter_products
+from .program import AnchorSums, Chunk, Program, iter_products, symmetrized
 from .unit_rows import normalized
 
 
@@ -132,22 +131,3 @@ def _batch_of_labels(
     sim = unit.rows @ unit.rows.T
     *sums, least, signed = _rows_of_labels(sim, labels, reference_labels, context, *rules)
     return *sums, unit.gradient((signed + signed.T) @ unit.rows), least
-
-
-#: Rows and columns of a part of a matrix that is transposed within a cache.
-TILE = 512
-
-
-def symmetrized(matrix: Tensor) -> Tensor:
-    """``matrix`` + its transpose, (N, N); a matrix of more than one tile is overwritten."""
-    n = matrix.shape[0]
-    if n <= TILE or not host_can_read(matrix):  # in one operation on accelerators
-        return matrix + matrix.T
-    for row in range(0, n, TILE):
-        rows = slice(row, row + TILE)
-        for column in range(row, n, TILE):
-            columns = slice(column, column + TILE)
-            both = matrix[rows, columns] + matrix[columns, rows].T
-            matrix[rows, columns] = both
-            matrix[columns, rows] = both.T
-    return matrix

@@ -122,7 +122,9 @@ class IndexPairs(Pairs):
         return *pos, *neg
 
 
-def without_self_pairs(self_index: Tensor, indices_tuple: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def without_own_positives(
+    self_index: Tensor, indices_tuple: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
     """An index tuple of pairs or triplets without the positives of an anchor and itself.
 
     ``self_index``: (N,) the column of each anchor itself, −1 where it is not there.

@@ -6,11 +6,10 @@ Shapes: N anchors, M references, C rows of a chunk, K pairs.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .pairs import Pairs
+from .pairs import Pairs, without_self_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +44,11 @@ class LabelPairs(Pairs):
 
     @override
     def masks(self, anchors: slice) -> tuple[Tensor, Tensor]:
-        labels = self.labels[anchors]
+        pos, neg = label_masks(self.labels[anchors], self.reference_labels)
         if self.symmetric:
-            pos, neg = label_masks(labels, self.reference_labels)
             pos.diagonal(anchors.start).fill_(False)
             return pos, neg
-        self_index = None if self.self_index is None else self.self_index[anchors]
-        return label_masks(labels, self.reference_labels, self_index)
+        return without_self_pairs(pos, neg, self.self_index, anchors)
 
     @override
     def part(self, anchors: slice) -> "LabelPairs":
@@ -67,10 +64,4 @@ def label_masks(
     Shapes: ``labels`` (N,), ``reference_labels`` (M,), ``self_index`` (N,), −1 for none.
     """
     neg = labels.unsqueeze(1) != reference_labels.unsqueeze(0)
-    pos = ~neg
-    if self_index is not None:
-        column = torch.arange(len(reference_labels), device=pos.device)
-        other = column != self_index.unsqueeze(1)
-        pos &= other
-        neg &= other  # references that equal the anchors may have other labels
-    return pos, neg
+    return without_self_pairs(~neg, neg, self_index, slice(0, labels.shape[0]))

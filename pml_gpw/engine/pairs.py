@@ -6,10 +6,24 @@ Shapes: N anchors, M references, C rows of a chunk, K pairs.
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 IndexTuple = tuple[Tensor, Tensor, Tensor, Tensor]
 """(a1, p, a2, n): anchors and positives (K,), anchors and negatives (K,)."""
+
+
+def without_self_pairs(
+    pos: Tensor, neg: Tensor, self_index: Tensor | None, anchors: slice
+) -> tuple[Tensor, Tensor]:
+    """Masks (C, M) of some anchors without the pairs of an anchor and itself.
+
+    ``self_index`` (N,): the column of each anchor itself, −1 for none.
+    """
+    if self_index is None:
+        return pos, neg
+    other = torch.arange(pos.shape[1], device=pos.device) != self_index[anchors].unsqueeze(1)
+    return pos & other, neg & other  # references that equal the anchors may have other labels
 
 
 class Pairs(ABC):

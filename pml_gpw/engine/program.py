@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from ..checks import finite_similarities
 from ..mining import PairMining
+from ..value_checks import host_can_read
 from ..weightings import PairWeighting, Rows
 from ..weightings.pair_rows import RowContext
 from .pairs import Pairs
@@ -76,6 +77,9 @@ class AnchorSums(NamedTuple):
     def add_products(self, anchors: slice, signed: Tensor, x: Tensor, y: Tensor) -> None:
         """Add the signed weights (C, M) of a chunk to the gradients: W·y, and Wᵀ·x."""
         assert self.grad_x is not None
+        if y is x and signed.shape[0] == x.shape[0]:  # one product takes both sides
+            self.grad_x.addmm_(symmetrized(signed), x)
+            return
         self.grad_x[anchors].addmm_(signed, y)
         of_references = self.grad_x if y is x else self.grad_y
         if of_references is not None:
@@ -103,3 +107,22 @@ def iter_products(
         if program.checks_products:
             finite_similarities(sim, program.context.first_anchor + start)
         yield anchors, sim
+
+
+#: Rows and columns of a part of a matrix that is transposed within a cache.
+TILE = 512
+
+
+def symmetrized(matrix: Tensor) -> Tensor:
+    """``matrix`` + its transpose, (N, N); a matrix of more than one tile is overwritten."""
+    n = matrix.shape[0]
+    if n <= TILE or not host_can_read(matrix):  # in one operation on accelerators
+        return matrix + matrix.T
+    for row in range(0, n, TILE):
+        rows = slice(row, row + TILE)
+        for column in range(row, n, TILE):
+            columns = slice(column, column + TILE)
+            both = matrix[rows, columns] + matrix[columns, rows].T
+            matrix[rows, columns] = both
+            matrix[columns, rows] = both.T
+    return matrix

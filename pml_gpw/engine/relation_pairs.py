@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ..checks import described, refuse_unless
-from .pairs import Pairs
+from .. import checks
+from .pairs import Pairs, without_self_pairs
 
 Relation = Callable[[Tensor, Tensor], Tensor]
 """From the labels (C, …) of some anchors and those of all references (M, …) to positives (C, M)."""
@@ -53,11 +52,7 @@ class RelationPairs(Pairs):
     def masks(self, anchors: slice) -> tuple[Tensor, Tensor]:
         pos = self._mask(self.positive, anchors)
         neg = ~pos if self.negative is None else self._mask(self.negative, anchors)
-        if self.self_index is not None:
-            column = torch.arange(self.shape[1], device=pos.device)
-            other = column != self.self_index[anchors].unsqueeze(1)
-            pos, neg = pos & other, neg & other
-        return pos, neg
+        return without_self_pairs(pos, neg, self.self_index, anchors)
 
     @override
     def part(self, anchors: slice) -> "RelationPairs":
@@ -67,10 +62,7 @@ class RelationPairs(Pairs):
     def _mask(self, relation: Relation, anchors: slice) -> Tensor:
         mask = relation(self.labels[anchors], self.reference_labels)
         shape = len(self.labels[anchors]), self.shape[1]
-        if not isinstance(mask, Tensor) or mask.dtype is not torch.bool or mask.shape != shape:
-            raise ValueError(
-                f"pairs must return a tensor of {shape} booleans, got {described(mask)}"
-            )
+        checks.boolean_matrix("pairs", mask, shape, "return")
         return mask
 
 
@@ -84,15 +76,8 @@ def share_a_label(labels: Tensor, reference_labels: Tensor) -> Tensor:
     >>> share_a_label(torch.tensor([[1, 0, 1]]), torch.tensor([[0, 1, 0], [0, 0, 1]]))
     tensor([[False,  True]])
     """
-    for name, hot in (("labels", labels), ("reference_labels", reference_labels)):
-        if hot.ndim != 2 or hot.is_complex():
-            raise ValueError(
-                f"{name} must be multi-hot, a 0 or 1 for each item and label (N, L), got "
-                f"{described(hot)}; numbers of classes need no relation"
-            )
-        if hot.dtype is not torch.bool and not torch.compiler.is_compiling():
-            is_hot = ((hot == 0) | (hot == 1)).all()
-            refuse_unless(is_hot, f"{name} must be multi-hot, of 0 and 1 only, got other values")
+    checks.multi_hot("labels", labels)
+    checks.multi_hot("reference_labels", reference_labels)
     return (labels.float() @ reference_labels.float().T) > 0
 
 

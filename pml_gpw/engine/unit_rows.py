@@ -30,11 +30,14 @@ class UnitRows(NamedTuple):
     scale: Tensor | None = None  # (N, 1), powers of two; None: 1
 
     def gradient(self, of_rows: Tensor) -> Tensor:
-        """The gradient of the embeddings, (N, D), from that of the rows: (g − u⟨u, g⟩) / ‖x‖."""
+        """The gradient of the embeddings, (N, D), from that of the rows: (g − u⟨u, g⟩) / ‖x‖.
+
+        ``of_rows`` is overwritten.
+        """
         if self.norms is None:
             return of_rows
         along = (of_rows * self.rows).sum(dim=1, keepdim=True)
-        gradient = torch.addcmul(of_rows, self.rows, along, value=-1).div_(self.norms)
+        gradient = of_rows.addcmul_(self.rows, along, value=-1).div_(self.norms)
         return gradient if self.scale is None else gradient.mul_(self.scale)
 
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 from .. import checks
 from ..engine import LabelPairs, PairBatch
 from ..engine.arguments import drawn_key
-from ..engine.index_pairs import checked_tuple, without_self_pairs
+from ..engine.index_pairs import checked_tuple, without_own_positives
 from ..miners.batches import mined_from, mines_batches
 from ..pml import check_states, pml_arguments, random_rules_of
 from ..precision import at_least_float32
@@ -194,7 +194,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
             return _joined(batch.pairs.index_tuple(), added)
         mined = mined_from(self.miner, comparison.to_mine)
         if batch.pairs.self_index is not None:
-            mined = without_self_pairs(batch.pairs.self_index, mined)
+            mined = without_own_positives(batch.pairs.self_index, mined)
         return _joined(mined, added)
 
     @override
@@ -359,7 +359,7 @@ def _at_their_places(self_index: Tensor, indices_tuple: Indices) -> Indices:
     anchors = (0, 2) if len(indices_tuple) == 4 else (0,)
     indices_tuple = [index.to(self_index.device).long() for index in indices_tuple]
     moved = [i if place in anchors else self_index[i] for place, i in enumerate(indices_tuple)]
-    return without_self_pairs(self_index, moved)
+    return without_own_positives(self_index, moved)
 
 
 def _joined(indices_tuple: Indices, added: Indices | None) -> Indices:

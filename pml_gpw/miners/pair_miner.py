@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from .. import checks
 from ..engine import PairBatch, Plan, mined_pairs
-from ..engine.index_pairs import without_self_pairs
+from ..engine.index_pairs import without_own_positives
 from ..engine.pairs import IndexTuple
 from ..engine.plan import AUTO, LAYOUTS
 from ..mining import PairMining
@@ -87,14 +87,15 @@ class PairMiner(ConfigFields, CheckedParts, BaseMiner):
             mined: tuple[Tensor, ...]
             if self.mines_batches:
                 mined = self.mine_batch(batch)
-                vars(self).update(num_pos_pairs=len(mined[0]), num_neg_pairs=len(mined[2]))
+                if not torch.compiler.is_compiling():
+                    vars(self).update(num_pos_pairs=len(mined[0]), num_neg_pairs=len(mined[2]))
             else:
                 mined = self.mine(
                     batch.anchors, batch.labels, batch.references, batch.reference_labels
                 )
                 given, places = batch.pairs.self_index_is_given, batch.pairs.self_index
                 if given and places is not None:
-                    mined = without_self_pairs(places, mined)
+                    mined = without_own_positives(places, mined)
                 self.output_assertion(mined)
         return mined
 

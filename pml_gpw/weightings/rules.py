@@ -3,6 +3,7 @@
 from dataclasses import is_dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -56,6 +57,8 @@ def checked_rule(name: str, rule: object, kind: type) -> None:
 
 def refuse_tensors(name: str, rule: object) -> None:
     """Raise a ValueError for a rule that holds a tensor, which would get no gradient."""
+    if torch.compiler.is_compiling():  # torch 2.5 cannot trace what follows
+        return
     for field, value in getattr(rule, "__dict__", {}).items():
         if isinstance(value, Tensor):
             raise ValueError(

@@ -20,6 +20,12 @@ from ..tolerances import close
 SCALES = (1e30, 3e37, 1e-20, 1e-37)
 
 
+@pytest.fixture(autouse=True)
+def small_numbers():
+    """torch 2.5 flushes them to zero once it has compiled something."""
+    torch.set_flush_denormal(False)
+
+
 def embed(dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
     return torch.randn(20, 5, generator=generator).to(dtype), torch.arange(20) // 4

@@ -449,6 +449,7 @@ def test_a_compiled_memory_is_the_memory(make, backend):
         assert memory.queue_idx == expected.queue_idx
 
 
+@pytest.mark.skipif(torch.__version__ < "2.6", reason="cannot trace PML's distances")
 def test_a_memory_is_one_graph():
     torch._dynamo.reset()
     memory = CrossBatchMemory(MSLoss(), DIMS, SIZE)

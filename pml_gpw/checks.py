@@ -202,8 +202,10 @@ def described(value: object) -> str:
     return type(value).__name__
 
 
-def integer_labels(name: str, labels: Tensor, length: int) -> Tensor:
-    """``labels`` as a (length,) int64 tensor.
+def integer_labels(
+    name: str, labels: Tensor, length: int, device: torch.device | None = None
+) -> Tensor:
+    """``labels`` as a (length,) int64 tensor, on a device.
 
     Floating-point labels pass when they hold integers that their dtype represents exactly.
     """
@@ -224,7 +226,7 @@ def integer_labels(name: str, labels: Tensor, length: int) -> Tensor:
             f"{name} must be integers, got {labels.dtype} values that are not integers "
             f"or too large for {labels.dtype} to tell apart",
         )
-    return labels.long()
+    return labels.long() if device is None else moved(name, labels.long(), device)
 
 
 def moved(name: str, tensor: Tensor, device: torch.device) -> Tensor:

@@ -5,7 +5,7 @@ from .batch import AnchorLosses, PairBatch
 from .index_pairs import IndexPairs
 from .label_pairs import LabelPairs
 from .matrix import dense_losses
-from .plan import Plan, Program, choose_program
+from .plan import Plan
 from .reference import reference_losses
 from .relation_pairs import RelationPairs, share_a_label
 from .similarity import InnerProduct, Similarity
@@ -17,11 +17,9 @@ __all__ = [
     "LabelPairs",
     "PairBatch",
     "Plan",
-    "Program",
     "RelationPairs",
     "Similarity",
     "anchor_losses",
-    "choose_program",
     "dense_losses",
     "mined_pairs",
     "reference_losses",

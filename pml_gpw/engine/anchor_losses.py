@@ -62,6 +62,9 @@ def anchor_losses(
     >>> anchor_losses(batch, LiftedStructure(), None, InnerProduct()).losses
     tensor([1., 1., 0.])
     """
+    if 0 in batch.pairs.shape:
+        losses = 0 * (batch.anchors.sum(dim=1) + batch.references.sum())
+        return AnchorLosses(losses, losses.detach(), losses.detach())
     with engine_context(batch.anchors):
         program = choose_program(batch, weighting, mining, similarity, plan, uniform_upstream)
         if program.layout == MATRIX:
@@ -95,8 +98,8 @@ def mined_pairs(
         program = choose_program(batch, None, mining, similarity, plan)
         if program.layout == MATRIX:
             sim = similarity.matrix(batch.anchors, batch.references)
-            pos, neg = matrix_rows(sim, program)
-            return *pos.indices(), *neg.indices()
+            both = matrix_rows(sim, program)
+            return *both[0].indices(), *both[1].indices()
         x, y = _unit_rows(*similarity.factors(batch.anchors, batch.references), program)
         chunks = dense_chunks if program.layout == DENSE else sparse_chunks
         index = batch.anchors.new_empty(0, dtype=torch.int64)
@@ -120,14 +123,14 @@ class _StreamedLosses(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         needs = ctx.needs_input_grad[:2]
         forms_now = uniform_upstream and any(needs)
-        rows = None
+        rows: tuple[UnitRows, ...] = ()
         if forms_now and program.is_one_graph:
             sums = sum_as_one_graph(x, program)
         else:
             rows = _unit_rows(x, x if other is None else other, program)
             sums = _sums(*rows, program, needs if forms_now else (False, False))
         if any(needs):
-            saved = (sums.grad_x, sums.grad_y) if forms_now else (*rows[0], *rows[1])
+            saved = sums[3:] if forms_now else [part for side in rows for part in side]
             ctx.save_for_backward(x if needs[0] else other, *saved)
             ctx.program, ctx.needs, ctx.is_same = program, needs, other is None
             ctx.versions = None if forms_now else _versions(program.pairs)
@@ -142,8 +145,7 @@ class _StreamedLosses(torch.autograd.Function):
             return (None,) * 4
         link, *saved = ctx.saved_tensors
         if ctx.versions is None:  # gradients were formed in forward
-            scale = upstream[0] if len(upstream) else 0.0
-            gradients = [None if g is None else g * scale for g in saved]
+            gradients = [None if g is None else g * upstream[0] for g in saved]
         else:
             if _versions(ctx.program.pairs) != ctx.versions:
                 raise RuntimeError("labels or pairs were changed in place before backward")
@@ -172,14 +174,12 @@ def _sums(
     """The losses by the program of the task, with gradients of the embeddings."""
     summed = sum_dense if program.layout == DENSE else sum_sparse
     sums = summed(x.rows, y.rows, program, forms_gradients, upstream)
-    grad_x, grad_y = (
-        None if gradient is None else rows.gradient(gradient)
-        for rows, gradient in ((x, sums.grad_x), (y, sums.grad_y))
-    )
-    return sums._replace(grad_x=grad_x, grad_y=grad_y)
+    sides = zip((x, y), sums[3:], strict=True)
+    gradients = [None if g is None else rows.gradient(g) for rows, g in sides]
+    return AnchorSums(*sums[:3], *gradients)
 
 
 def _versions(pairs: Pairs) -> list[int]:
     """How often each tensor of the pairs was changed in place."""
-    tensors = [value for value in vars(pairs).values() if isinstance(value, Tensor)]
+    tensors = (value for value in vars(pairs).values() if isinstance(value, Tensor))
     return [0 if tensor.is_inference() else tensor._version for tensor in tensors]

@@ -51,8 +51,7 @@ def checked_embeddings(
     checks.embedding_matrix("embeddings", embeddings)
     device = embeddings.device
     if labels is not None:
-        labels = checks.integer_labels("labels", labels, len(embeddings))
-        labels = checks.moved("labels", labels, device)
+        labels = checks.integer_labels("labels", labels, len(embeddings), device)
     anchors = at_least_float32(embeddings)
     if references is None:
         return Embeddings(anchors, anchors, labels, labels)
@@ -69,10 +68,8 @@ def checked_embeddings(
         if anchors.dtype != references.dtype:  # float64 may not fit into float32
             checks.embedding_matrix(names.references, others)
     if reference_labels is not None:
-        reference_labels = checks.integer_labels(
-            names.reference_labels, reference_labels, len(references)
-        )
-        reference_labels = checks.moved(names.reference_labels, reference_labels, device)
+        of_references = names.reference_labels, reference_labels, len(references)
+        reference_labels = checks.integer_labels(*of_references, device)
     elif labels is not None and len(references) == len(labels):
         reference_labels = labels
     return Embeddings(anchors, others, labels, reference_labels)

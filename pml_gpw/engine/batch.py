@@ -65,10 +65,7 @@ class PairBatch:
     @property
     def anchor_numbers(self) -> Tensor:
         """The numbers of the anchors, (N,), from 0."""
-        pairs = self.pairs
-        if isinstance(pairs, LabelPairs) and pairs.symmetric and pairs.self_index is not None:
-            return pairs.self_index  # made already: each anchor is its own reference
-        return torch.arange(len(self.anchors), device=self.anchors.device)
+        return torch.arange(self.anchors.shape[0], device=self.anchors.device)
 
     @property
     def is_self_comparison(self) -> bool:

@@ -4,10 +4,11 @@ Any weighting and mining will do, users' own included; no kernel is written for 
 """
 
 import copy
+import operator
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -39,9 +40,9 @@ def call_compiled(
     Errors: :class:`CannotFuse` where the program is strict and torch cannot compile it.
     """
     like, rules = tensors[0], (program.weighting, program.mining)
-    first, key, self_index = program.context.at(anchors)
+    number, key, self_index = program.context.at(anchors)
     # As tensors, since None and each number would be other graphs.
-    first = torch.full((), first, dtype=torch.int64, device=like.device)
+    first: Any = torch.full((), number, dtype=torch.int64, device=like.device)
     if self_index is None:
         self_index = like.new_full((len(like),), -1, dtype=torch.int64)
     key = key if program.mining is not None and program.mining.is_random else None
@@ -64,8 +65,9 @@ class CompiledFunction:
         self._device, self._dtype, _ = kind
         options = CPU_OPTIONS if self._device.type == "cpu" else None
         self._compiled = torch.compile(self._plain, dynamic=True, fullgraph=True, options=options)
-        self._has_run = self._has_warned = self._cannot = False
+        self._has_run = self._cannot = False
         self._takes_tensors = True
+        self._twins: Any = ((self, self), ())  # of the latest rules
 
     def __call__(self, arguments: tuple[Any, ...], rules: tuple[Any, Any], strict: bool) -> Any:
         """The result of the template for its arguments and rules.
@@ -80,13 +82,13 @@ class CompiledFunction:
             refuse_changes_in_place(*rules)  # which a graph does not notice
         why = ""
         for with_tensors in (True, False) if self._takes_tensors else (False,):
-            given = [self._with_tensors(rule) for rule in rules] if with_tensors else rules
+            given = self._with_tensors(rules) if with_tensors else rules
             try:
                 result = self._compiled(*arguments, *given)
             except Exception as error:
                 is_limit, is_compilers = _kind_of(error)
                 if is_limit:
-                    self._warn_of_graphs(rules)
+                    _warn_of_graphs(*(type(rule).__name__ for rule in rules))
                     return self._plain(*arguments, *rules)
                 # A formula that needs numbers may fail in any way with tensors in their place.
                 if not is_compilers and (self._has_run or not with_tensors):
@@ -105,33 +107,38 @@ class CompiledFunction:
             )
         return result
 
-    def _with_tensors(self, rule: Any) -> Any:
-        """A twin of a rule whose float fields are tensors (), so that a graph takes any value.
+    def _with_tensors(self, rules: tuple[Any, Any]) -> tuple[Any, ...]:
+        """Twins of rules whose float fields are tensors (), so that a graph takes any value.
 
-        It is made without ``__init__`` and ``__post_init__``, for a graph alone: nothing compares,
-        hashes or prints it. Tensors are filled on the device, which copies nothing from the host.
+        They are made without ``__init__`` and ``__post_init__``, for a graph alone: nothing
+        compares, hashes or prints them. Tensors are filled on the device, which copies nothing.
         """
-        twin = rule
-        for name in _float_fields(rule):
-            twin = copy.copy(rule) if twin is rule else twin
+        if not all(map(operator.is_, rules, self._twins[0])):
+            self._twins = rules, tuple(map(self._twin, rules))
+        return self._twins[1]
+
+    def _twin(self, rule: Any) -> Any:
+        names = _float_fields(rule)
+        twin = copy.copy(rule) if names else rule
+        for name in names:
             value = torch.full((), getattr(rule, name), device=self._device, dtype=self._dtype)
             object.__setattr__(twin, name, value)
         return twin
 
-    def _warn_of_graphs(self, rules: tuple[Any, Any]) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            warnings.warn(
-                f"{rules[0]} with {rules[1]} has compiled as many graphs as torch allows for one "
-                "function; what needs another one runs eagerly",
-                stacklevel=2,
-            )
+
+@cache
+def _warn_of_graphs(weighting: str, mining: str) -> None:
+    """Say once that torch has compiled as many graphs as it may."""
+    text = f"{weighting} with {mining} has compiled as many graphs as torch allows for one function"
+    warnings.warn(f"{text}; what needs another one runs eagerly", stacklevel=2)
 
 
 def _float_fields(rule: Any) -> list[str]:
-    """The names of the fields of a rule that are annotated as floats and hold one."""
-    every = fields(rule) if is_dataclass(rule) else ()
-    names = [field.name for field in every if "float" in str(field.type)]
+    """The names of the fields of a frozen rule that are annotated as floats and hold one."""
+    is_frozen = is_dataclass(rule) and getattr(rule, "__dataclass_params__").frozen  # noqa: B009
+    names = (
+        [field.name for field in fields(rule) if "float" in str(field.type)] if is_frozen else []
+    )
     return [name for name in names if isinstance(getattr(rule, name), float)]
 
 

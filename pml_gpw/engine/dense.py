@@ -5,7 +5,7 @@ Shapes: N anchors, M references, D dims, C rows of a chunk.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,8 +43,6 @@ def sum_dense(
     ``upstream`` (N,): the factors of the losses in the gradients; None: 1.
     """
     n, forms_any, holds_all = x.shape[0], any(forms_gradients), program.holds_all_weights
-    if n == 0 or y.shape[0] == 0:
-        return AnchorSums.zeros(x, y, forms_gradients)
     is_one_product = forms_any and y is x and (holds_all or program.chunk_size >= n)
     all_rows = x.new_empty(n, n) if is_one_product else None
     sums = AnchorSums.zeros(x, y, (False, False) if is_one_product else forms_gradients)
@@ -61,7 +59,7 @@ def sum_dense(
 
 def dense_chunks(x: Tensor, y: Tensor, program: Program) -> Iterator[Chunk]:
     """The mined rows of each chunk of anchors, valid until the next one."""
-    for anchors, sim in iter_products(x, y, program) if len(y) else ():
+    for anchors, sim in iter_products(x, y, program):
         context = program.context.at(anchors)
         pos, neg = (DenseRows(sim, mask, context) for mask in program.pairs.masks(anchors))
         yield anchors, *mine_rows(pos, neg, program.mining)
@@ -105,7 +103,7 @@ def weighted_rows(
 
 
 def _rows_of_labels(
-    sim: Tensor, labels: Tensor, reference_labels: Tensor, context: RowContext, *rules: PairMining
+    sim: Tensor, labels: Tensor, reference_labels: Tensor, context: RowContext, *rules: Any
 ) -> WeightedRows:
     masks = label_masks(labels, reference_labels, context.self_index)
     return weighted_rows(sim, *masks, context, *rules)
@@ -125,7 +123,7 @@ def sum_as_one_graph(x: Tensor, program: Program) -> AnchorSums:
 
 
 def _batch_of_labels(
-    x: Tensor, labels: Tensor, reference_labels: Tensor, context: RowContext, *rules: PairMining
+    x: Tensor, labels: Tensor, reference_labels: Tensor, context: RowContext, *rules: Any
 ) -> tuple[Tensor, ...]:
     unit = normalized(x)
     sim = unit.rows @ unit.rows.T

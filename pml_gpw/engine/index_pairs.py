@@ -112,7 +112,8 @@ class IndexPairs(Pairs):
             bounds = torch.searchsorted(places, places.new_tensor([first, end])).tolist()
             sides.append(places[slice(*bounds)] - first)
         self_index = None if self.self_index is None else self.self_index[anchors]
-        return IndexPairs(*sides, (anchors.stop - anchors.start, columns), self_index)
+        pos, neg = sides
+        return IndexPairs(pos, neg, (anchors.stop - anchors.start, columns), self_index)
 
     @override
     def index_tuple(self) -> IndexTuple:
@@ -144,7 +145,7 @@ def checked_tuple(
     Errors: ValueError as :meth:`IndexPairs.of`.
     """
     if not isinstance(indices_tuple, (Sequence, Tensor)) or isinstance(indices_tuple, str):
-        got = type(indices_tuple).__name__
+        got = checks.described(indices_tuple)
         raise ValueError(f"indices_tuple must be a sequence of index tensors, got {got}")
     if len(indices_tuple) not in (3, 4):
         raise ValueError(
@@ -156,29 +157,25 @@ def checked_tuple(
     sides = (("positive", pos_anchor, positive), ("negative", neg_anchor, negative))
     for kind, anchor, other in sides:
         if anchor.shape != other.shape:
-            raise ValueError(
-                f"indices_tuple must pair each anchor with one {kind}, "
-                f"got {anchor.numel()} anchors and {other.numel()} {kind}s"
-            )
+            got = f"{anchor.numel()} anchors and {other.numel()} {kind}s"
+            raise ValueError(f"indices_tuple must pair each anchor with one {kind}, got {got}")
         for name, index, limit in (("anchor", anchor, shape[0]), (kind, other, shape[1])):
             if not torch.compiler.is_compiling() and index.numel():
                 least, most = (int(end) for end in index.aminmax())
                 if not 0 <= least <= most < limit:
-                    raise ValueError(
-                        f"indices_tuple must hold {name} indices in [0, {limit}), "
-                        f"got {least} to {most}"
-                    )
+                    allowed = f"{name} indices in [0, {limit})"
+                    got = f"got {least} to {most}"
+                    raise ValueError(f"indices_tuple must hold {allowed}, {got}")
     pos, neg = ((a.to(device).long(), o.to(device).long()) for _, a, o in sides)
     return pos, neg
 
 
 def _checked_index(index: Tensor) -> Tensor:
     if not isinstance(index, Tensor) or index.dtype not in INTEGERS:
-        got = index.dtype if isinstance(index, Tensor) else type(index).__name__
+        got = checks.described(index)
         raise ValueError(f"indices_tuple must hold tensors of integers, got {got}")
     checks.dense("each of indices_tuple", index)
     if index.ndim != 1:
-        raise ValueError(
-            f"indices_tuple must hold tensors of one dimension, got {tuple(index.shape)}"
-        )
+        got = str(tuple(index.shape))
+        raise ValueError(f"indices_tuple must hold tensors of one dimension, got {got}")
     return index

@@ -22,9 +22,8 @@ from .program import Program
 def matrix_losses(sim: Tensor, program: Program) -> AnchorLosses:
     """Each anchor's loss (N,), and the numbers of its pairs that were weighed."""
     pos, neg = matrix_rows(sim.detach(), program)
-    assert program.weighting is not None
     losses = dense_losses(sim, pos.mask, neg.mask, program.weighting)
-    if torch.compiler.is_compiling() and sim.shape[1]:  # where nobody else looks at values
+    if torch.compiler.is_compiling():  # where nobody else looks at values
         is_finite = torch.linalg.vector_norm(sim.detach(), torch.inf, dim=1).isfinite()
         losses = losses.masked_fill(~is_finite, torch.nan)
     return AnchorLosses(losses, pos.count(), neg.count())
@@ -32,10 +31,11 @@ def matrix_losses(sim: Tensor, program: Program) -> AnchorLosses:
 
 def matrix_rows(sim: Tensor, program: Program) -> tuple[DenseRows, DenseRows]:
     """The mined rows of all anchors. Errors: ValueError for similarities that are not finite."""
-    if sim.numel() and not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling() and sim.numel():
         finite_similarities(sim, program.context.first_anchor)
-    masks = program.pairs.masks(slice(0, sim.shape[0]))
-    return mine_rows(*(DenseRows(sim, mask, program.context) for mask in masks), program.mining)
+    pos, neg = program.pairs.masks(slice(0, sim.shape[0]))
+    context = program.context
+    return mine_rows(DenseRows(sim, pos, context), DenseRows(sim, neg, context), program.mining)
 
 
 def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting) -> Tensor:
@@ -64,9 +64,6 @@ class _MatrixLosses(torch.autograd.Function):
     def forward(
         ctx: Any, sim: Tensor, link: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting
     ) -> Tensor:
-        if sim.numel() == 0:
-            ctx.save_for_backward(sim, link)
-            return sim.sum(dim=1)
         rows = weighted_rows(sim.detach().clone(), pos, neg, NO_CONTEXT, weighting, None)
         refuse_negative_weights(weighting, rows.least)
         ctx.save_for_backward(rows.signed, link)

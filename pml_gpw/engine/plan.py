@@ -102,7 +102,7 @@ def choose_program(
     (n, m), device, same = pairs.shape, batch.anchors.device, batch.is_self_comparison
     normalizes = similarity.normalized
     needs_gradient = batch.references.requires_grad and torch.is_grad_enabled()
-    chunk_size = plan.chunk_size or _chunk_size(device, n, m, needs_gradient)
+    chunk_size = plan.chunk_size or default_chunk_size(device, n, m, needs_gradient)
     is_small = n * n <= HELD_ELEMENTS and plan.chunk_size is None
     checks_products = not normalizes and _may_overflow(batch)
     fused = device.type in DEVICES if plan.fused is None else plan.fused
@@ -144,31 +144,24 @@ def _fastest_layout(batch: PairBatch, mining: PairMining | None, chunk_size: int
     return SPARSE_BATCH if is_symmetric and mining and n > chunk_size else SPARSE_ROWS
 
 
-def _chunk_size(device: torch.device, n: int, m: int, needs_gradient: bool) -> int:
-    """Anchors per chunk, where nobody asked for a number; ``needs_gradient``: of the references."""
-    least = LEAST_ROWS if needs_gradient else 16
-    return max(least, chunk_elements(device, n * m) // max(1, m))
-
-
-def chunk_elements(device: torch.device, all_elements: int) -> int:
-    """The similarities to hold at a time.
+def default_chunk_size(device: torch.device, n: int, m: int, needs_gradient: bool) -> int:
+    """Anchors per chunk, where nobody asked for a number; ``needs_gradient``: of the references.
 
     On accelerators a matrix of more than 128 MB goes in parts that fit into half of the free
     memory, for which the driver is asked.
     """
-    if device.type == "cpu":
-        return CHUNK_ELEMENTS
-    if device.type != "cuda" or all_elements <= ACCELERATOR_CHUNK_ELEMENTS:
-        return ACCELERATOR_CHUNK_ELEMENTS
-    free, _ = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(ACCELERATOR_CHUNK_ELEMENTS, free // (2 * CHUNK_BYTES))
+    elements = CHUNK_ELEMENTS if device.type == "cpu" else ACCELERATOR_CHUNK_ELEMENTS
+    if device.type == "cuda" and n * m > elements:
+        free, _ = torch.cuda.mem_get_info(device)
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        elements = min(elements, free // (2 * CHUNK_BYTES))
+    return max(LEAST_ROWS if needs_gradient else 16, elements // max(1, m))
 
 
 def _may_overflow(batch: PairBatch) -> bool:
     """Whether an inner product of embeddings might leave the range of their dtype."""
     if not host_can_read(batch.anchors):
         return True
-    sides = (side.detach() for side in (batch.anchors, batch.references) if side.numel())
-    bound = math.prod(side.norm(dim=1).amax().item() for side in sides)
+    sides = batch.anchors.detach(), batch.references.detach()
+    bound = math.prod(side.norm(dim=1).amax().item() for side in sides if side.numel())
     return not bound < torch.finfo(batch.anchors.dtype).max

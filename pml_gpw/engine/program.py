@@ -3,8 +3,9 @@
 Shapes: N anchors, M references, D dims, C rows of a chunk.
 """
 
+import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from typing_extensions import Self
 from ..checks import finite_similarities
 from ..mining import PairMining
 from ..value_checks import host_can_read
-from ..weightings import PairWeighting, Rows
+from ..weightings import Rows
 from ..weightings.pair_rows import RowContext
 from .pairs import Pairs
 
@@ -26,7 +27,7 @@ class Program(NamedTuple):
 
     pairs: Pairs
     context: RowContext
-    weighting: PairWeighting | None  # None: to mine alone
+    weighting: Any  # a PairWeighting; None: to mine alone
     mining: PairMining | None
     #: "dense", "sparse rows" or "sparse batch" as in a plan, or "matrix": by the gradient of a
     #: matrix of similarities.
@@ -67,7 +68,8 @@ class AnchorSums(NamedTuple):
         """
         grad_x = x.new_zeros(x.shape) if any(forms_gradients) else None
         grad_y = y.new_zeros(y.shape) if forms_gradients[1] and y is not x else None
-        return cls(*x.new_zeros(3, x.shape[0]).unbind(), grad_x, grad_y)
+        losses, num_pos, num_neg = x.new_zeros(3, x.shape[0]).unbind()
+        return cls(losses, num_pos, num_neg, grad_x, grad_y)
 
     def set_losses(self, anchors: slice, losses: Tensor, num_pos: Tensor, num_neg: Tensor) -> None:
         """Write the values (C,) of a chunk."""
@@ -118,11 +120,8 @@ def symmetrized(matrix: Tensor) -> Tensor:
     n = matrix.shape[0]
     if n <= TILE or not host_can_read(matrix):  # in one operation on accelerators
         return matrix + matrix.T
-    for row in range(0, n, TILE):
-        rows = slice(row, row + TILE)
-        for column in range(row, n, TILE):
-            columns = slice(column, column + TILE)
-            both = matrix[rows, columns] + matrix[columns, rows].T
-            matrix[rows, columns] = both
-            matrix[columns, rows] = both.T
+    tiles = [slice(start, start + TILE) for start in range(0, n, TILE)]
+    for rows, columns in itertools.combinations_with_replacement(tiles, 2):
+        both = matrix[rows, columns] + matrix[columns, rows].T
+        matrix[rows, columns], matrix[columns, rows] = both, both.T
     return matrix

@@ -13,6 +13,7 @@ from .similarity import InnerProduct, Similarity
 COSINE = InnerProduct()
 
 
+@torch.enable_grad()
 def warm_up(
     weighting: PairWeighting,
     mining: PairMining | None = None,
@@ -32,11 +33,9 @@ def warm_up(
     key = torch.zeros((), dtype=torch.int64, device=device)
     x = torch.arange(320 * 64, device=device, dtype=dtype).sin().view(320, 64)
     labels = torch.arange(320, device=device) // 4
-    for n, m in ((128, 128), (64, 320)):
-        anchors = x[:n].requires_grad_()
-        itself = torch.arange(n, device=device)
-        for references in (anchors, x[:m]) if n == m else (x[:m],):
-            pairs = LabelPairs(labels[:n], labels[:m], itself)
-            batch = PairBatch(anchors, references, pairs, key=key)
-            with torch.enable_grad():
-                anchor_losses(batch, weighting, mining, similarity, Plan(fused=True), True)
+    anchors = x[:128].requires_grad_()
+    for rows, references in ((anchors, anchors), (anchors, x[:128]), (anchors[:64], x)):
+        (n, m), itself = (len(rows), len(references)), torch.arange(len(rows), device=device)
+        pairs = LabelPairs(labels[:n], labels[:m], itself)
+        batch = PairBatch(rows, references, pairs, key=key)
+        anchor_losses(batch, weighting, mining, similarity, Plan(fused=True), True)

@@ -89,6 +89,10 @@ class CrossBatchMemory(PMLCrossBatchMemory):
 
     embedding_memory: Tensor
     label_memory: Tensor
+    curr_batch_idx: Tensor
+    queue_idx: int
+    has_been_filled: bool
+    calls: int
 
     def __init__(
         self,

@@ -88,7 +88,7 @@ class PairMiner(ConfigFields, CheckedParts, BaseMiner):
             if self.mines_batches:
                 mined = self.mine_batch(batch)
                 if not torch.compiler.is_compiling():
-                    vars(self).update(num_pos_pairs=len(mined[0]), num_neg_pairs=len(mined[2]))
+                    self.__dict__.update(num_pos_pairs=len(mined[0]), num_neg_pairs=len(mined[2]))
             else:
                 mined = self.mine(
                     batch.anchors, batch.labels, batch.references, batch.reference_labels

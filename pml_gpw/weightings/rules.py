@@ -47,7 +47,7 @@ def checked_rule(name: str, rule: object, kind: type) -> None:
     """
     if not isinstance(rule, kind):
         raise ValueError(f"{name} must be a {kind.__name__} (a frozen dataclass), got {rule!r}")
-    if not is_dataclass(rule) or not rule.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if not is_dataclass(rule) or not getattr(rule, "__dataclass_params__").frozen:  # noqa: B009
         raise ValueError(
             f"{name} must be a frozen dataclass: put @dataclass(frozen=True) above the class "
             f"{type(rule).__name__}, got {rule!r}"

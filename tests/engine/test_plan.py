@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from pml_gpw import MSLoss
-from pml_gpw.engine import IndexPairs, InnerProduct, LabelPairs, PairBatch, Plan, choose_program
+from pml_gpw.engine import IndexPairs, InnerProduct, LabelPairs, PairBatch, Plan
 from pml_gpw.engine import plan as plans
+from pml_gpw.engine.plan import choose_program
 from pml_gpw.mining import MSMining
 from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import MultiSimilarity, Triplet
@@ -61,10 +62,11 @@ def test_chunks_on_a_gpu_fit_into_half_of_its_free_memory(monkeypatch, free):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda d: 3 * 2**26)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda d: 2 * 2**26)
     gpu = torch.device("cuda")
-    assert plans.chunk_elements(gpu, 2**25) == 2**25
+    assert plans.default_chunk_size(gpu, 2**10, 2**15, False) == 2**10
     assert not asked
     bytes_free = free + 2**26
-    assert plans.chunk_elements(gpu, 2**34) == min(2**25, bytes_free // 64)
+    elements = min(2**25, bytes_free // 64)
+    assert plans.default_chunk_size(gpu, 2**17, 2**17, False) == max(16, elements // 2**17)
     assert asked == [gpu]
 
 

@@ -43,13 +43,16 @@ def rows_from_half_product(
     both = _upper_triangle(x[order], labels[order], threshold, chunk_size, most // 2)
     if both is None:
         return None
-    positives, (sim, row, column) = both
-    pos = _both_ways(order, *positives, positives[0] > -torch.inf)
-    return pos, _both_ways(order, sim, row, column, sim > threshold[column])
+    positives, negatives = both
+    return (
+        _both_ways(order, positives, positives[0] > -torch.inf),
+        _both_ways(order, negatives, negatives[0] > threshold[negatives[2]]),
+    )
 
 
-def _both_ways(order: Tensor, sim: Tensor, row: Tensor, column: Tensor, back: Tensor) -> SparseRows:
+def _both_ways(order: Tensor, pairs: SimilarPairs, back: Tensor) -> SparseRows:
     """The pairs of ranks and the mirror images of those that ``back`` selects, as anchors."""
+    sim, row, column = pairs
     rows, columns = torch.cat([row, column[back]]), torch.cat([column, row[back]])
     sims, size = torch.cat([sim, sim[back]]), (len(order), len(order))
     return SparseRows(sims, order[rows], order[columns], size)

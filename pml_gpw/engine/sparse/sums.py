@@ -36,19 +36,19 @@ def sum_sparse(
         sums.set_losses(anchors, losses, pos.count(), neg.count())
         dense = None  # the signed weights of sides that are dense rows
         for sign, rows, values in ((1, neg, weights.neg), (-1, pos, weights.pos)):
-            is_sparse = isinstance(rows, SparseRows)
-            values = values.expand_as(rows.sim) if is_sparse else rows.to_dense(values)
+            pairs = rows if isinstance(rows, SparseRows) else None
+            values = rows.to_dense(values) if pairs is None else values.expand_as(rows.sim)
             if values.numel():
                 refuse_negative_weights(program.weighting, values.amin())
             if not any(forms_gradients):
                 continue
-            if not is_sparse:
+            if pairs is None:
                 dense = values.mul_(sign) if dense is None else dense.add_(values, alpha=sign)
             elif dense is not None:  # no pair is both, so nothing is overwritten
-                dense[rows.row, rows.column] = sign * values
+                dense[pairs.row, pairs.column] = sign * values
             else:
-                scale = sign if upstream is None else sign * upstream[anchors][rows.row]
-                pending.append(rows.row + anchors.start, rows.column, values * scale)
+                scale = sign if upstream is None else sign * upstream[anchors][pairs.row]
+                pending.append(pairs.row + anchors.start, pairs.column, values * scale)
         if dense is not None:
             scale = 1 if upstream is None else upstream[anchors].unsqueeze(1)
             sums.add_products(anchors, dense.mul_(scale), x, y)

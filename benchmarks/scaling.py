@@ -57,7 +57,7 @@ def _pml(n: int) -> LossOf:
     return lambda x, labels: loss(x, labels, miner(x, labels))
 
 
-CONTENDERS: dict[str, Callable[[int], LossOf]] = {
+METHODS: dict[str, Callable[[int], LossOf]] = {
     "DistributedLoss, all rows at once": _whole_rows,
     "DistributedLoss, streamed": _streamed,
     "PML's wrapper": _pml,
@@ -89,7 +89,7 @@ def main(
         known = ", ".join(map(str, steps.NOISE))
         raise typer.BadParameter(f"must be one of {known}, got {dims}", param_hint="--dims")
     output_folder(output)
-    jobs = [(w, n, k) for k in ("random", "trained-like") for w in counts for n in CONTENDERS]
+    jobs = [(w, n, k) for k in ("random", "trained-like") for w in counts for n in METHODS]
     rows = [
         _row(Job(world, name, kind, batch, dims, repetitions))
         for world, name, kind in tqdm(jobs, unit="job", disable=False)
@@ -101,7 +101,7 @@ class Job(NamedTuple):
     """A loss step to be measured."""
 
     world: int
-    contender: str
+    method: str
     kind: str
     batch: int
     dims: int
@@ -116,7 +116,7 @@ class Job(NamedTuple):
         """The embeddings of a process, and its step."""
         x, labels = steps.embeddings(self.kind, self.batch, self.dims)
         x, labels = x[self.own(rank)].clone().requires_grad_(), labels[self.own(rank)].clone()
-        loss_of = CONTENDERS[self.contender](len(x))
+        loss_of = METHODS[self.method](len(x))
 
         def step() -> Tensor:
             x.grad = None
@@ -133,7 +133,7 @@ def _row(job: Job) -> dict[str, Any]:
     # Without it, memory that a process has freed may still be its own, and a peak is not seen.
     with mock.patch.dict(os.environ, {"MALLOC_MMAP_THRESHOLD_": "65536"}):
         memory = _in_processes(_memory, job)
-    row = {"embeddings": job.kind, "contender": job.contender, "processes": job.world}
+    row = {"embeddings": job.kind, "method": job.method, "processes": job.world}
     return {**row, **times, **memory}
 
 
@@ -245,7 +245,7 @@ def _report(rows: pd.DataFrame, batch: int, dims: int, output: Path) -> None:
 def _markdown(table: pd.DataFrame) -> str:
     shown = pd.DataFrame(
         {
-            "contender": table["contender"],
+            "method": table["method"],
             "processes": table["processes"].astype(str),
             "step, ms": table["ms"].map("{:,.0f}".format),
             "CPU of each, ms": table["cpu_ms"].map("{:,.0f}".format),
@@ -253,12 +253,12 @@ def _markdown(table: pd.DataFrame) -> str:
             "value": table["value"].map("{:.6f}".format),
             "gradient": table["gradient_error"].map("{:.1e}".format),
         }
-    ).sort_values(["contender", "processes"], key=lambda c: c.map(_order(c)), kind="stable")
+    ).sort_values(["method", "processes"], key=lambda c: c.map(_order(c)), kind="stable")
     return shown.to_markdown(index=False, disable_numparse=True)
 
 
 def _order(column: "pd.Series[str]") -> dict[str, int]:
-    names = [*CONTENDERS] if column.name == "contender" else sorted(set(column), key=int)
+    names = [*METHODS] if column.name == "method" else sorted(set(column), key=int)
     return {name: i for i, name in enumerate(names)}
 
 

@@ -48,7 +48,7 @@ def _cosine() -> dict[str, Any]:
     return {"distance": distances.CosineSimilarity()}
 
 
-def contenders() -> list[tuple[str, Any, str]]:
+def methods() -> list[tuple[str, Any, str]]:
     """Name, loss, and what Table 1 of the paper says of it ("" where it says nothing)."""
     return [
         ("ContrastiveLoss, cosine", losses.ContrastiveLoss(1, 0.1, **_cosine()), "S"),
@@ -116,7 +116,7 @@ def main(
 ) -> None:
     """Measure which similarities (S, N, P) each loss uses, beside Table 1 of the paper."""
     output_folder(output)
-    rows = pd.DataFrame([_row(*contender) for contender in contenders()])
+    rows = pd.DataFrame([_row(*method) for method in methods()])
     text = f"{HEADING}\n\n{rows.to_markdown(index=False, disable_numparse=True)}\n\n{FOOT}\n\n"
     text += f"{environment()}\n"
     save(output, {"similarity-usage.md": text, "similarity-usage.csv": rows.to_csv(index=False)})

@@ -20,29 +20,40 @@ from pml_gpw.training.files import write_atomically
 from .data.faults import bad, command, integers, output_folder, usable_device
 from .measure import steps
 from .measure.counts import MODEL, counted
-from .measure.stopwatch import peak_megabytes, time_in_turns
+from .measure.methods import COUNTED, MEMORIES, MINED, TUPLES, UNMINED
+from .measure.stopwatch import PEAK_PROCESSES, PEAK_STEPS, peak_megabytes, time_in_turns
 from .report.plots import plot_counts, plot_speed
 
 RESULTS = Path(__file__).parent / "results"
 DIMS, MEMORY_DIMS, MEMORY_BATCH = 512, 128, 256
+PLACES = ((60, 512), (120, 4096), (60, 8448), (160, 12288))
+"""Classes of 4 and dims of live place recognition projects: GSV-Cities, MixVPR, SALAD, BoQ."""
+TERMS, TERM_DIMS = 600, 768
+"""Names of biomedical terms, two each, of which some 150,000 triplets are mined, as by SapBERT."""
+HUGE = "streamed (MSLoss)"
+LAYOUTS = ("auto", "dense", "sparse rows", "sparse batch", "fused")
 KS = (1, 2, 4, 8, 16, 32)
 DEEP_KS = (1, 10, 100, 1000)
 MOST = 10**8  # embeddings
 COUNTED_TITLE = "Loss step, mined, counted, no GPU"
-SAME = 1e-4  # relative difference of the losses of contenders, above which the table is refused
+SAME = 1e-4  # relative difference of the losses of methods, above which the table is refused
 
 
 @command
 def main(
     batches: Annotated[str, typer.Option(help="Batch sizes N.")] = "80,320,1000,4000",
+    live: Annotated[
+        bool, typer.Option(help="Batches and index tuples of the sizes of live projects.")
+    ] = True,
+    layouts: Annotated[
+        str, typer.Option(help="Batch sizes whose peak is measured in each layout; empty: none.")
+    ] = "12000,30000",
     huge: Annotated[
         int, typer.Option(min=0, max=MOST, help="A batch that only streaming holds; 0: none.")
     ] = 100_000,
-    memory: Annotated[
-        int, typer.Option(min=0, max=MOST, help="Size of the memory; 0: none.")
-    ] = 55_000,
+    memory: Annotated[str, typer.Option(help="Sizes of the memory; empty: none.")] = "1024,55000",
     retrieval: Annotated[
-        int, typer.Option(min=0, max=MOST, help="Embeddings to rank by each contender; 0: none.")
+        int, typer.Option(min=0, max=MOST, help="Embeddings to rank by each method; 0: none.")
     ] = 20_000,
     deep_retrieval: Annotated[
         int,
@@ -62,28 +73,35 @@ def main(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
     output: Annotated[Path, typer.Option(help="Folder for tables and plot.")] = RESULTS,
 ) -> None:
-    """Time every contender in turns, measure its peak memory, and print and save the tables.
+    """Time every method in turns, measure its peak memory, and print and save the tables.
 
-    All in one call on one machine, so it is not resumed; with its defaults some 20 minutes on two
+    All in one call on one machine, so it is not resumed; with its defaults some 45 minutes on two
     CPU cores. Loss steps come first: with `--device cuda` the lines that say whether ours are
     faster than PML on that card are there within a minute or two.
     """
     sizes = _sizes(batches)
+    memories = integers("--memory", memory, MEMORY_BATCH, MOST) if memory else []
+    layout_sizes = integers("--layouts", layouts, 1, MOST) if layouts else []
     for option, n, ks in (
         ("--retrieval", retrieval, KS),
         ("--deep-retrieval", deep_retrieval, DEEP_KS),
     ):
         if 0 < n <= max(ks):
             raise bad(option, f"must be 0 or more than {max(ks)}, the largest K, got {n}")
-    if 0 < memory < MEMORY_BATCH:
-        raise bad("--memory", f"must be 0 or at least the batch of {MEMORY_BATCH}, got {memory}")
     if seconds is not None and not math.isfinite(seconds):
         raise bad("--seconds", f"must be a number of seconds, got {seconds}")
     usable_device(device)
     output_folder(output)
     if seconds is None:
         seconds = 4.0 if device == "cpu" else 0.5
-    tasks = _tasks(sizes, huge, memory, retrieval, deep_retrieval, counts, seconds, device)
+    tasks: list[Task] = [
+        *_loss_tasks(sizes, counts, seconds, device),
+        *(_live_tasks(seconds, device) if live else []),
+        *_memory_tasks(memories, seconds, device),
+        *_retrieval_tasks(retrieval, deep_retrieval, seconds, device),
+        *(partial(_layout_rows, n) for n in layout_sizes if device == "cpu"),
+        *_huge_tasks(huge, device),
+    ]
     rows: list[dict[str, Any]] = []
     for task in tqdm(tasks, unit="table", disable=False):
         found = task()
@@ -100,43 +118,58 @@ def _sizes(batches: str) -> list[int]:
 Task = Callable[[], list[dict[str, Any]]]
 
 
-def _tasks(
-    sizes: list[int],
-    huge: int,
-    memory: int,
-    retrieval: int,
-    deep: int,
-    counts: bool,
-    seconds: float,
-    device: str,
-) -> list[Task]:
-    """One task per table."""
+def _loss_tasks(sizes: list[int], counts: bool, seconds: float, device: str) -> list[Task]:
+    """Loss steps of each size, counted and timed."""
     tasks: list[Task] = []
     for n in sizes:
         if counts:
             tasks.append(partial(_counted_rows, n))
         for mined, kind in ((True, "trained-like"), (True, "random"), (False, "random")):
-            tasks.append(partial(_loss_rows, seconds, mined, kind, n, DIMS, device))
-    if memory:
-        for kind in ("trained-like", "random"):
-            tasks.append(
-                partial(_memory_rows, seconds, kind, MEMORY_BATCH, memory, MEMORY_DIMS, device)
-            )
-    if retrieval:
-        tasks.append(partial(_retrieval_rows, seconds, steps.RETRIEVALS, retrieval, KS, device))
-    if huge:
-        for kind in ("trained-like", "random"):
-            tasks.append(partial(_huge_rows, kind, huge, device))
-    if deep:
-        tasks.append(partial(_retrieval_rows, 0, ("torch", "faiss"), deep, DEEP_KS, device))
+            batch = steps.Batch(kind, n, DIMS, mined=mined)
+            tasks.append(partial(_loss_rows, seconds, batch, device))
     return tasks
+
+
+def _live_tasks(seconds: float, device: str) -> list[Task]:
+    """Loss steps of the sizes of live projects."""
+    places = [steps.Batch("rank 48", 4 * classes, dims, 4) for classes, dims in PLACES]
+    terms = steps.Batch("rank 48", TERMS, TERM_DIMS, 2, mined=False)
+    return [
+        *(partial(_loss_rows, seconds, batch, device) for batch in places),
+        partial(_tuple_rows, seconds, terms, device),
+    ]
+
+
+def _memory_tasks(sizes: list[int], seconds: float, device: str) -> list[Task]:
+    return [
+        partial(
+            _memory_rows, seconds, steps.Batch(kind, MEMORY_BATCH, MEMORY_DIMS, memory=size), device
+        )
+        for size in sizes
+        for kind in ("trained-like", "random")
+    ]
+
+
+def _retrieval_tasks(retrieval: int, deep: int, seconds: float, device: str) -> list[Task]:
+    every, ours = steps.RETRIEVALS, ("torch", "faiss")
+    tasks: list[Task] = []
+    if retrieval:
+        tasks.append(partial(_retrieval_rows, seconds, every, retrieval, KS, device))
+    if deep:
+        tasks.append(partial(_retrieval_rows, 0, ours, deep, DEEP_KS, device))
+    return tasks
+
+
+def _huge_tasks(n: int, device: str) -> list[Task]:
+    kinds = ("trained-like", "random") if n else ()
+    return [partial(_huge_rows, steps.Batch(kind, n, MEMORY_DIMS), device) for kind in kinds]
 
 
 def _counted_rows(n: int) -> list[dict[str, Any]]:
     """What a step asks of an accelerator, counted on the CPU."""
     labels = {"task": "counts", "title": COUNTED_TITLE, "kind": "random", "mined": True}
     rows = []
-    for name in steps.COUNTED:
+    for name in COUNTED:
         counts = counted(steps.counted_step(name, n, DIMS))
         found = {
             "operations": counts.operations,
@@ -144,7 +177,7 @@ def _counted_rows(n: int) -> list[dict[str, Any]]:
             "moved_mb": counts.bytes_moved / 1e6,
             "product_share": counts.product_share,
         }
-        rows.append({**labels, "N": n, "M": n, "D": DIMS, "contender": name, **found})
+        rows.append({**labels, "N": n, "M": n, "D": DIMS, "method": name, **found})
     return rows
 
 
@@ -152,58 +185,68 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     """How the rows of one table compare with PML, in a line."""
     first = rows[0]
     compared = [
-        f"{row['contender']} {row['faster_than_pml']:.2f} ×"
+        f"{row['method']} {row['faster_than_pml']:.2f} ×"
         for row in rows
-        if row["contender"] != "floor" and row.get("faster_than_pml") and row["contender"] != "PML"
+        if row["method"] != "floor" and row.get("faster_than_pml") and row["method"] != "PML"
     ]
     than = f": faster than PML by {', '.join(compared)}" if compared else ""
     return f"{first['title']}, N = {first['N']:,}{than}"
 
 
-def _loss_rows(
-    seconds: float, mined: bool, kind: str, n: int, dims: int, device: str
-) -> list[dict[str, Any]]:
+def _loss_rows(seconds: float, batch: steps.Batch, device: str) -> list[dict[str, Any]]:
     names = [
         name
-        for name in (steps.MINED if mined else steps.UNMINED)
-        if name != "loop over anchors" or n <= steps.LOOP_LIMIT
+        for name in (MINED if batch.mined else UNMINED)
+        if name != "loop over anchors" or batch.n <= steps.LOOP_LIMIT
     ]
-    arguments = mined, kind, n, dims, device
-    values = {name: steps.loss_value(name, *arguments) for name in names}
-    if max(values.values()) - min(values.values()) > SAME * max(values.values()):
-        raise RuntimeError(f"contenders do not compute the same loss: {values}")
-    if mined:
-        kept = steps.share_of_negatives_kept(*steps.embeddings(kind, n, dims, device))
-        title = f"Loss step, mined, {kind} ({100 * kept:.1f} % of negatives kept)"
+    if batch.mined:
+        kept = steps.share_of_negatives_kept(*batch.embeddings(device))
+        title = f"Loss step, mined, {batch.kind} ({100 * kept:.1f} % of negatives kept)"
     else:
-        title = f"Loss step, not mined, {kind}"
-    labels = {"task": "loss", "title": title, "kind": kind, "mined": mined, "N": n, "M": n}
-    return _measured(
-        labels, dims, seconds, names, lambda name: (steps.loss_step, name, *arguments), n >= 1000
-    )
+        title = f"Loss step, not mined, {batch.kind}"
+    return _measured("loss", title, batch, names, seconds, device, batch.n >= 1000)
 
 
-def _memory_rows(
-    seconds: float, kind: str, n: int, size: int, dims: int, device: str
+def _tuple_rows(seconds: float, batch: steps.Batch, device: str) -> list[dict[str, Any]]:
+    triplets = len(steps.mined_triplets(*batch.embeddings(device))[0])
+    title = f"Loss step of an index tuple of {triplets:,} triplets"
+    return _measured("tuple", title, batch, [*TUPLES], seconds, device, True)
+
+
+def _memory_rows(seconds: float, batch: steps.Batch, device: str) -> list[dict[str, Any]]:
+    title = f"Cross-batch memory step, {batch.kind}"
+    return _measured("memory", title, batch, [*MEMORIES], seconds, device, True)
+
+
+def _measured(
+    task: str,
+    title: str,
+    batch: steps.Batch,
+    names: list[str],
+    seconds: float,
+    device: str,
+    with_memory: bool,
 ) -> list[dict[str, Any]]:
-    labels = {"task": "memory", "title": f"Cross-batch memory step, {kind}", "kind": kind}
-    return _measured(
-        {**labels, "mined": True, "N": n, "M": size},
-        dims,
-        seconds,
-        list(steps.MEMORIES),
-        lambda name: (steps.memory_step, name, kind, n, size, dims, device),
-        True,
-    )
+    """A row for each method, all of which must compute the same loss."""
+    values = {name: steps.loss_value(task, name, batch, device) for name in names}
+    if max(values.values()) - min(values.values()) > SAME * max(values.values()):
+        raise RuntimeError(f"methods do not compute the same loss: {values}")
+    sizes = {"N": batch.n, "M": batch.memory or batch.n, "D": batch.dims}
+    labels = {"task": task, "title": title, "kind": batch.kind, "mined": batch.mined, **sizes}
+
+    def job(name: str) -> tuple[Any, ...]:
+        return steps.loss_step, task, name, batch, device
+
+    return _timed(labels, seconds, names, job, with_memory)
 
 
 def _retrieval_rows(
     seconds: float, names: tuple[str, ...], n: int, ks: tuple[int, ...], device: str
 ) -> list[dict[str, Any]]:
     title = f"Recall@K of all among themselves, K to {max(ks)}; floor: one product"
-    return _measured(
-        {"task": "retrieval", "title": title, "kind": "trained-like", "N": n, "M": n},
-        DIMS,
+    sizes = {"N": n, "M": n, "D": DIMS}
+    return _timed(
+        {"task": "retrieval", "title": title, "kind": "trained-like", **sizes},
         seconds,
         list(names),
         lambda name: (steps.retrieval_step, name, n, DIMS, ks, device),
@@ -211,33 +254,32 @@ def _retrieval_rows(
     )
 
 
-def _huge_rows(kind: str, n: int, device: str) -> list[dict[str, Any]]:
-    name = "streamed (MSLoss)"
-    peak = peak_megabytes(steps.loss_step, name, True, kind, n, MEMORY_DIMS, device)
-    return [
-        {
-            "task": "huge",
-            "title": f"Loss step, mined, {kind}: a batch that only streaming holds",
-            "kind": kind,
-            "mined": True,
-            "N": n,
-            "M": n,
-            "D": MEMORY_DIMS,
-            "contender": name,
-            "peak_mb": peak,
-        }
-    ]
+def _layout_rows(n: int) -> list[dict[str, Any]]:
+    batch = steps.Batch("trained-like", n, MEMORY_DIMS)
+    title = "Loss step, mined, trained-like: peak of each layout"
+    return [_peak_row(title, batch, layout, steps.layout_step, layout, batch) for layout in LAYOUTS]
 
 
-def _measured(
+def _huge_rows(batch: steps.Batch, device: str) -> list[dict[str, Any]]:
+    title, name = f"Loss step, mined, {batch.kind}: a batch that only streaming holds", HUGE
+    return [_peak_row(title, batch, name, steps.loss_step, "loss", name, batch, device)]
+
+
+def _peak_row(title: str, batch: steps.Batch, method: str, *job: Any) -> dict[str, Any]:
+    """A row of a step that is not timed."""
+    row = {"task": "peak", "title": title, "kind": batch.kind, "mined": True, "method": method}
+    sizes = {"N": batch.n, "M": batch.n, "D": batch.dims}
+    return {**row, **sizes, "peak_mb": peak_megabytes(*job)}
+
+
+def _timed(
     labels: dict[str, Any],
-    dims: int,
     seconds: float,
     names: list[str],
     job: Callable[[str], tuple[Any, ...]],
     with_memory: bool,
 ) -> list[dict[str, Any]]:
-    """One row per contender and one for the floor; ratios are of medians."""
+    """One row per method and one for the floor; ratios are of medians."""
 
     def make(name: str) -> Any:
         function, *arguments = job(name)
@@ -248,7 +290,7 @@ def _measured(
     rows = []
     for name, measured in times.items():
         summary = measured.summary()
-        row = {**labels, "D": dims, "contender": name, **summary}
+        row = {**labels, "method": name, **summary}
         row["times_floor"] = summary["ms"] / times["floor"].summary()["ms"]
         if "PML" in times:
             row["faster_than_pml"] = times["PML"].summary()["ms"] / summary["ms"]
@@ -265,8 +307,9 @@ def _report(rows: pd.DataFrame, stem: Path, device: str) -> None:
         "",
         "Medians, in turns within one call (quartiles of the whole in brackets); the floor is "
         "S = X·Yᵀ and S·Y, without which no loss step gets along. Loss steps normalise, compute "
-        f"forward and backward; {steps.PER_CLASS} embeddings per class, D = {DIMS} unless said "
-        "otherwise. Memory: peak beyond the inputs, backward included, in a process of its own. "
+        f"forward and backward; {steps.PER_CLASS} embeddings per class, of rank 48 four (index "
+        "tuple: two). Memory: peak of the process beyond the inputs, backward included, over "
+        f"{PEAK_STEPS} steps, the worst of {PEAK_PROCESSES} processes. "
         "Counted steps were not timed: operations that launch work, waits of the host, and bytes "
         "read and written, on the path of accelerators, with the kernels that the compiler wrote "
         f"for a CPU where rows are fused. {MODEL}",
@@ -291,7 +334,7 @@ def _report(rows: pd.DataFrame, stem: Path, device: str) -> None:
 
 
 COLUMNS: dict[str, Callable[[pd.Series], str]] = {
-    "contender": lambda row: str(row["contender"]),
+    "method": lambda row: str(row["method"]),
     "forward, ms": lambda row: _number(row.get("forward_ms")),
     "backward, ms": lambda row: _number(row.get("backward_ms")),
     "whole, ms": lambda row: _whole(row),

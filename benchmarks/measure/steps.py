@@ -1,43 +1,52 @@
-"""The jobs that are timed, each done by every contender: loss step, memory step, retrieval.
+"""The jobs that are timed, each done by every method: loss steps and retrieval, and their floor.
 
-N anchors, M references, D dims; k = 5 embeddings per class.
+N anchors, M references, D dims.
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any, NamedTuple
 
 import torch
-from pytorch_metric_learning.losses import CrossBatchMemory as PMLCrossBatchMemory
-from pytorch_metric_learning.losses import MultiSimilarityLoss
-from pytorch_metric_learning.miners import MultiSimilarityMiner
+from pytorch_metric_learning.miners import TripletMarginMiner
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw import MSMiner
 from pml_gpw.evaluation import recall_at_k
-from pml_gpw.functional import ms_loss, warm_up
-from pml_gpw.losses import CrossBatchMemory
-from pml_gpw.mining import MSMining
-from pml_gpw.weightings import MultiSimilarity
 
+from .methods import COUNTED, MEMORIES, MINED, TUPLES, UNMINED
 from .stopwatch import Marks, Step, now
 
 PER_CLASS = 5
 NOISE = {512: 1.6, 128: 1.1}
 """Noise beside unit class centres, by D, at which mining keeps 0.2 to 0.6 % of the negatives, as
 it does on trained embeddings."""
+RANK = 48
+"""Of embeddings as those of large models are: of many dims, most of which say the same."""
+RANK_NOISE = 1.5
+"""Noise beside the class centres of such embeddings, at which mining keeps a third of all pairs."""
+LOOP_LIMIT = 1000
+"""The loop takes minutes per step on larger batches, most of it in backward."""
+TRIPLET_MARGIN = 0.2
 
 Embeddings = tuple[Tensor, Tensor]
 
 
-def embeddings(kind: str, n: int, dims: int, device: str = "cpu") -> Embeddings:
-    """N embeddings and labels: "trained-like" (class centre + noise) or "random"."""
+def embeddings(
+    kind: str, n: int, dims: int, device: str = "cpu", per_class: int = PER_CLASS
+) -> Embeddings:
+    """N embeddings and labels: "trained-like" (class centre + noise), "random" or "rank 48"."""
     generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(n) // PER_CLASS
-    x = torch.randn(n, dims, generator=generator)
-    if kind == "trained-like":
-        x = torch.randn(len(labels.unique()), dims, generator=generator)[labels] + NOISE[dims] * x
+    labels = torch.arange(n) // per_class
+    own = RANK if kind == "rank 48" else dims
+    x = torch.randn(n, own, generator=generator)
+    if kind != "random":
+        noise = RANK_NOISE if kind == "rank 48" else NOISE[dims]
+        x = torch.randn(len(labels.unique()), own, generator=generator)[labels] + noise * x
+    if kind == "rank 48":
+        x = x @ torch.randn(own, dims, generator=generator)
     return x.to(device), labels.to(device)
 
 
@@ -47,121 +56,91 @@ def share_of_negatives_kept(x: Tensor, labels: Tensor) -> float:
     return len(MSMiner()(x, labels)[3]) / negatives
 
 
-def _composed(chunk_size: int | None = None) -> Callable[[Tensor, Tensor], Tensor]:
-    miner, loss = MSMiner(chunk_size=chunk_size), MSWeightedLoss(chunk_size=chunk_size)
-    return lambda x, labels: loss(x, labels, miner(x, labels))
+class Batch(NamedTuple):
+    """A batch whose loss is taken: what a job is about."""
+
+    kind: str
+    n: int
+    dims: int
+    per_class: int = PER_CLASS
+    mined: bool = True
+    memory: int = 0  # embeddings in a memory; 0: the batch within itself
+
+    def embeddings(self, device: str) -> Embeddings:
+        """Those of the batch."""
+        return embeddings(self.kind, self.n, self.dims, device, self.per_class)
 
 
-def _pml() -> Callable[[Tensor, Tensor], Tensor]:
-    miner, loss = MultiSimilarityMiner(), MultiSimilarityLoss()
-    return lambda x, labels: loss(x, labels, miner(x, labels))
+class LossOfLeaf(NamedTuple):
+    """Embeddings, not normalised yet, whose gradient is taken, and the loss of them."""
+
+    leaf: Tensor
+    loss: Callable[[], Tensor]
 
 
-def _fused() -> Callable[[Tensor, Tensor], Tensor]:
-    warm_up(MultiSimilarity(), MSMining())
-    return MSLoss(fused=True)
+def of_batch(name: str, batch: Batch, device: str) -> LossOfLeaf:
+    """Mine and compute the loss of a batch within itself, as a trainer does it."""
+    x, labels = batch.embeddings(device)
+    loss = (MINED if batch.mined else UNMINED)[name]()
+    return LossOfLeaf(x, lambda: loss(x, labels))
 
 
-def _fused_function() -> Callable[[Tensor, Tensor], Tensor]:
-    warm_up(MultiSimilarity(), MSMining())
-    return partial(ms_loss, fused=True)
+def of_tuple(name: str, batch: Batch, device: str) -> LossOfLeaf:
+    """The loss of the triplets within a margin, which are mined beforehand."""
+    x, labels = batch.embeddings(device)
+    triplets, loss = mined_triplets(x, labels), TUPLES[name]()
+    return LossOfLeaf(x, lambda: loss(x, triplets))
 
 
-def _compiled_autograd() -> Callable[[Tensor, Tensor], Tensor]:
-    return torch.compile(_dense_autograd())
+def mined_triplets(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All triplets within the margin, by PML's miner."""
+    found: tuple[Tensor, Tensor, Tensor] = TripletMarginMiner(TRIPLET_MARGIN)(x, labels)
+    return found
 
 
-def _dense_autograd() -> Callable[[Tensor, Tensor], Tensor]:
-    """Eq 11, 12 and 15 on whole matrices, as one writes them down, with torch's gradient."""
-    alpha, beta, base, epsilon = 2.0, 50.0, 0.5, 0.1
-
-    def loss(x: Tensor, labels: Tensor) -> Tensor:
-        x = normalize(x)
-        sim = x @ x.T
-        same = labels.unsqueeze(1) == labels
-        pos = same & ~torch.eye(len(x), dtype=torch.bool, device=x.device)
-        hardest_pos = sim.detach().masked_fill(~pos, torch.inf).amin(dim=1, keepdim=True)
-        hardest_neg = sim.detach().masked_fill(same, -torch.inf).amax(dim=1, keepdim=True)
-        pos = pos & (sim - epsilon < hardest_neg)
-        neg = ~same & (sim + epsilon > hardest_pos)
-        easy = torch.exp(-alpha * (sim - base)).masked_fill(~pos, 0).sum(dim=1).log1p()
-        hard = torch.exp(beta * (sim - base)).masked_fill(~neg, 0).sum(dim=1).log1p()
-        return (easy / alpha + hard / beta).mean()
-
-    return loss
+def of_memory(name: str, batch: Batch, device: str) -> LossOfLeaf:
+    """Normalise, enqueue, mine and compute the loss against a full cross-batch memory."""
+    y, labels = embeddings(batch.kind, batch.memory, batch.dims, device, batch.per_class)
+    order = torch.randperm(batch.memory, generator=torch.Generator().manual_seed(1)).to(device)
+    y, labels = y[order], labels[order]
+    x, x_labels = y[: batch.n].clone(), labels[: batch.n]
+    loss = MEMORIES[name](normalize(y), labels)
+    return LossOfLeaf(x, lambda: loss(normalize(x), x_labels))
 
 
-def _anchor_loop() -> Callable[[Tensor, Tensor], Tensor]:
-    """Eq 11, 12 and 15 anchor by anchor."""
-    weighting, epsilon = MultiSimilarity(), 0.1
-
-    def loss(x: Tensor, labels: Tensor) -> Tensor:
-        x = normalize(x)
-        sim, total = x @ x.T, x.new_zeros(())
-        for i in range(len(x)):
-            same = labels == labels[i]
-            neg = sim[i][~same]
-            same[i] = False
-            pos = sim[i][same]
-            if len(pos) == 0 or len(neg) == 0:
-                continue
-            pos, neg = pos[pos - epsilon < neg.max()], neg[neg + epsilon > pos.min()]
-            if len(pos) == 0 or len(neg) == 0:
-                continue
-            easy = torch.exp(-weighting.alpha * (pos - weighting.base)).sum().log1p()
-            hard = torch.exp(weighting.beta * (neg - weighting.base)).sum().log1p()
-            total = total + easy / weighting.alpha + hard / weighting.beta
-        return total / len(x)
-
-    return loss
+LOSSES = {"loss": of_batch, "tuple": of_tuple, "memory": of_memory}
 
 
-MINED: dict[str, Callable[[], Callable[[Tensor, Tensor], Tensor]]] = {
-    "streamed (MSLoss)": partial(MSLoss, fused=False),
-    "fused (MSLoss)": _fused,
-    "fused (ms_loss)": _fused_function,
-    "composed (MSMiner + MSWeightedLoss)": _composed,
-    "PML": _pml,
-    "dense autograd": _dense_autograd,
-    "dense autograd, compiled": _compiled_autograd,
-    "loop over anchors": _anchor_loop,
-}
-UNMINED: dict[str, Callable[[], Callable[[Tensor, Tensor], Tensor]]] = {
-    "streamed (MSWeightedLoss)": MSWeightedLoss,
-    "PML": MultiSimilarityLoss,
-}
-COUNTED: dict[str, Callable[[int], Callable[[Tensor, Tensor], Tensor]]] = {
-    "streamed (MSLoss)": lambda n: MSLoss(fused=False, chunk_size=n),
-    "fused (MSLoss)": lambda n: MSLoss(fused=True, chunk_size=n),
-    "fused (ms_loss)": lambda n: partial(ms_loss, fused=True, chunk_size=n),
-    "composed (MSMiner + MSWeightedLoss)": lambda n: _composed(chunk_size=n),
-    "PML": lambda n: _pml(),
-    "dense autograd": lambda n: _dense_autograd(),
-}
-"""All N anchors at once, as accelerators take them up to N = 5,792."""
-
-LOOP_LIMIT = 1000
-"""The loop takes minutes per step on larger batches, most of it in backward."""
-
-
-def loss_step(name: str, mined: bool, kind: str, n: int, dims: int, device: str = "cpu") -> Step:
-    """Mine, forward and backward of a batch within itself, as a trainer does it; or the floor.
-
-    Embeddings are not normalised yet: each contender does so.
-    """
-    x, labels = embeddings(kind, n, dims, device)
+def loss_step(task: str, name: str, batch: Batch, device: str = "cpu") -> Step:
+    """Forward and backward; or the floor."""
     if name == "floor":
-        x = normalize(x)
-        return _floor(x, x)
-    loss = (MINED if mined else UNMINED)[name]()
-    x.requires_grad_()
-    return lambda: _forward_and_backward(x, lambda: loss(x, labels), device)
+        x = normalize(batch.embeddings(device)[0])
+        memory = Batch(batch.kind, batch.memory, batch.dims, batch.per_class)
+        return _floor(x, normalize(memory.embeddings(device)[0]) if batch.memory else x)
+    leaf, loss = LOSSES[task](name, batch, device)
+    leaf.requires_grad_()
+    return lambda: _forward_and_backward(leaf, loss, device)
+
+
+def loss_value(task: str, name: str, batch: Batch, device: str = "cpu") -> float:
+    """What the method computes, to see that all compute the same."""
+    return float(LOSSES[task](name, batch, device).loss())
 
 
 def counted_step(name: str, n: int, dims: int) -> Step:
-    """The same step of random embeddings, to be counted."""
+    """The step of random embeddings, to be counted."""
     x, labels = embeddings("random", n, dims)
     loss = COUNTED[name](n)
+    x.requires_grad_()
+    return lambda: _forward_and_backward(x, lambda: loss(x, labels), "cpu")
+
+
+def layout_step(layout: str, batch: Batch) -> Step:
+    """The step of ``MSLoss`` with one way of holding pairs, or fused."""
+    x, labels = batch.embeddings("cpu")
+    loss = MINED["fused (MSLoss)" if layout == "fused" else "streamed (MSLoss)"]()
+    if layout != "fused":
+        loss.layout = layout  # type: ignore[attr-defined]
     x.requires_grad_()
     return lambda: _forward_and_backward(x, lambda: loss(x, labels), "cpu")
 
@@ -175,45 +154,6 @@ def _forward_and_backward(leaf: Tensor, forward: Callable[[], Tensor], device: s
     return [begin, middle, now(device)]
 
 
-def loss_value(name: str, mined: bool, kind: str, n: int, dims: int, device: str = "cpu") -> float:
-    """What the contender computes, to see that all compute the same."""
-    x, labels = embeddings(kind, n, dims, device)
-    return float((MINED if mined else UNMINED)[name]()(x, labels))
-
-
-MEMORIES: dict[str, Callable[[int, int], PMLCrossBatchMemory]] = {
-    "streamed (MSLoss)": lambda d, size: CrossBatchMemory(MSLoss(), d, size),
-    "composed (MSMiner + MSWeightedLoss)": lambda d, size: CrossBatchMemory(
-        MSWeightedLoss(), d, size, MSMiner()
-    ),
-    "PML": lambda d, size: PMLCrossBatchMemory(
-        MultiSimilarityLoss(), d, size, MultiSimilarityMiner()
-    ),
-}
-
-
-def memory_step(name: str, kind: str, n: int, size: int, dims: int, device: str = "cpu") -> Step:
-    """Normalise, enqueue, mine, forward and backward against a full cross-batch memory."""
-    x, labels = embeddings(kind, size, dims, device)
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(1)).to(device)
-    x, labels = x[order], labels[order]
-    batch, batch_labels = x[:n].clone(), labels[:n]
-    if name == "floor":
-        return _floor(batch, x)
-    batch.requires_grad_()
-    memory = MEMORIES[name](dims, size).to(device)
-    memory.embedding_memory.copy_(x)
-    memory.label_memory.copy_(labels)
-    memory.has_been_filled = True
-    del x
-
-    def step() -> Marks:
-        memory.queue_idx = 0  # where the batch's own copies are: all repetitions see the same
-        return _forward_and_backward(batch, lambda: memory(normalize(batch), batch_labels), device)
-
-    return step
-
-
 RETRIEVALS = ("torch", "faiss", "PML")
 
 
@@ -222,15 +162,15 @@ def retrieval_step(name: str, n: int, dims: int, ks: tuple[int, ...], device: st
     x, labels = embeddings("trained-like", n, dims, device)
     x = normalize(x)
     calculator = AccuracyCalculator(include=("precision_at_1",), k=max(ks))
+    ways: dict[str, Callable[[], Any]] = {
+        "floor": lambda: _product_in_blocks(x, x),
+        "PML": lambda: calculator.get_accuracy(x, labels),
+    }
+    run = ways.get(name, partial(recall_at_k, x, labels, ks=ks, backend=name))
 
     def step() -> Marks:
         begin = now(device)
-        if name == "floor":
-            _product_in_blocks(x, x)
-        elif name == "PML":
-            calculator.get_accuracy(x, labels)
-        else:
-            recall_at_k(x, labels, ks=ks, backend=name)
+        run()
         return [begin, now(device)]
 
     return step

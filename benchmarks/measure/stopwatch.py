@@ -1,4 +1,4 @@
-"""Time and peak memory of contenders that do the same job."""
+"""Time and peak memory of methods that do the same job."""
 
 import multiprocessing
 import re
@@ -67,19 +67,27 @@ def time_in_turns(steps: dict[str, Step], seconds: float, least: int = 3) -> dic
     return times
 
 
-def peak_megabytes(make: Callable[..., Step], *arguments: Any) -> float:
-    """Peak memory of a step beyond its inputs, backward included, in a process of its own.
+PEAK_STEPS, PEAK_PROCESSES = 3, 3
+"""An allocator reuses memory in one way or another: the peak of a process grows with its steps, and
+another process may take another one."""
 
-    ``make(*arguments)`` is called there and holds the inputs. NaN where the system does not tell
-    (Linux tells).
+
+def peak_megabytes(make: Callable[..., Step], *arguments: Any) -> float:
+    """Peak memory of several steps beyond their inputs, backward included; of processes the worst.
+
+    ``make(*arguments)`` is called in each process and holds the inputs. NaN where the system does
+    not tell (Linux tells).
     """
     context = multiprocessing.get_context("spawn")
-    pool = context.Pool(1)
+    pools = [context.Pool(1) for _ in range(PEAK_PROCESSES)]
     try:
-        return pool.apply(_peak, (make, arguments, torch.get_num_threads()))
-    finally:  # closed rather than ended, so that the process cleans up behind itself
-        pool.close()
-        pool.join()
+        threads = torch.get_num_threads()
+        peaks = [pool.apply_async(_peak, (make, arguments, threads)) for pool in pools]
+        return max(peak.get() for peak in peaks)
+    finally:  # closed rather than ended, so that the processes clean up behind themselves
+        for pool in pools:
+            pool.close()
+            pool.join()
 
 
 def _peak(make: Callable[..., Step], arguments: Iterable[Any], threads: int) -> float:
@@ -87,21 +95,23 @@ def _peak(make: Callable[..., Step], arguments: Iterable[Any], threads: int) -> 
     return peak_here(make(*arguments))
 
 
-def peak_here(step: Callable[[], object]) -> float:
-    """Peak memory of a step in this process, in MiB beyond what is held before it."""
+def peak_here(step: Callable[[], object], repetitions: int = PEAK_STEPS) -> float:
+    """Peak memory of steps in this process, in MiB beyond what is held before them."""
     tiny = torch.rand(200, 8, requires_grad=True)  # what torch allocates once, for any product
     (tiny @ tiny.T).sum().backward()
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
-        step()
+        for _ in range(repetitions):
+            step()
         return (torch.cuda.max_memory_allocated() - held) / 2**20
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
     except OSError:
         return float("nan")
     before = _status("VmRSS")
-    step()
+    for _ in range(repetitions):
+        step()
     return (_status("VmHWM") - before) / 2**10
 
 

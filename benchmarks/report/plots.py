@@ -44,10 +44,10 @@ def plot_speed(rows: pd.DataFrame, path: Path) -> None:
     for axes, (title, (kind, column, label)) in zip(
         figure.subplots(1, len(panels)), panels.items(), strict=True
     ):
-        table = steps[steps["kind"] == kind].reindex(columns=["contender", "N", column]).dropna()
-        contenders = steps["contender"].unique()
-        for style, name in zip(_styles(), contenders, strict=False):
-            line = table[table["contender"] == name]
+        table = steps[steps["kind"] == kind].reindex(columns=["method", "N", column]).dropna()
+        methods = steps["method"].unique()
+        for style, name in zip(_styles(), methods, strict=False):
+            line = table[table["method"] == name]
             axes.plot(line["N"], line[column], label=name, **style)
         if len(table):
             axes.set(xscale="log", yscale="log")
@@ -70,8 +70,8 @@ def plot_counts(rows: pd.DataFrame, path: Path) -> None:
     }
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     for axes, (title, column) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        for style, name in zip(_styles(), steps["contender"].unique(), strict=False):
-            line = steps[steps["contender"] == name]
+        for style, name in zip(_styles(), steps["method"].unique(), strict=False):
+            line = steps[steps["method"] == name]
             axes.plot(line["N"], line[column], label=name, **style)
         axes.set(xscale="log", xlabel="batch size N", ylim=(0, None))
         if column == "moved_mb":

@@ -78,7 +78,9 @@ class _DividedLosses(torch.autograd.Function):
             ctx.partition.group,
             lambda: _gradients(ctx.local_losses, total[ctx.partition.local], ctx.leaves),
         )
-        return *once_differentiable(gradients, link), None, None, None, None, None
+        if torch.is_grad_enabled():  # with create_graph=True
+            gradients = once_differentiable(gradients, link)
+        return *gradients, None, None, None, None, None
 
 
 def _checked(losses: AnchorLosses, partition: RowPartition, dtype: torch.dtype) -> AnchorLosses:

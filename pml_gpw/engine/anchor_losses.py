@@ -97,8 +97,7 @@ def mined_pairs(
     with engine_context(batch.anchors):
         program = choose_program(batch, None, mining, similarity, plan)
         if program.layout == MATRIX:
-            sim = similarity.matrix(batch.anchors, batch.references)
-            both = matrix_rows(sim, program)
+            both = matrix_rows(similarity.matrix(batch.anchors, batch.references), program)
             return *both[0].indices(), *both[1].indices()
         x, y = _unit_rows(*similarity.factors(batch.anchors, batch.references), program)
         chunks = dense_chunks if program.layout == DENSE else sparse_chunks
@@ -154,7 +153,9 @@ class _StreamedLosses(torch.autograd.Function):
             # Whoever calls backward may do so under autocast, or with create_graph.
             with torch.no_grad(), engine_context(upstream):
                 gradients = list(_sums(x, y, ctx.program, ctx.needs, upstream)[3:])
-        return *once_differentiable(gradients, link), None, None
+        if torch.is_grad_enabled():  # with create_graph=True
+            gradients = once_differentiable(gradients, link)
+        return *gradients, None, None
 
 
 def _unit_rows(x: Tensor, y: Tensor, program: Program) -> tuple[UnitRows, UnitRows]:

@@ -85,6 +85,8 @@ class CompiledFunction:
             given = self._with_tensors(rules) if with_tensors else rules
             try:
                 result = self._compiled(*arguments, *given)
+                self._has_run = True
+                return result
             except Exception as error:
                 is_limit, is_compilers = _kind_of(error)
                 if is_limit:
@@ -96,9 +98,6 @@ class CompiledFunction:
                 # Its text alone: the error would keep the similarities alive.
                 why = str(error).strip() or type(error).__name__
                 self._takes_tensors = False
-            else:
-                self._has_run = True
-                return result
         self._cannot = True
         result = self._plain(*arguments, *rules)  # raises what is wrong with the formula itself
         if strict:
@@ -118,11 +117,14 @@ class CompiledFunction:
         return self._twins[1]
 
     def _twin(self, rule: Any) -> Any:
-        names = _float_fields(rule)
-        twin = copy.copy(rule) if names else rule
-        for name in names:
-            value = torch.full((), getattr(rule, name), device=self._device, dtype=self._dtype)
-            object.__setattr__(twin, name, value)
+        if not getattr(getattr(rule, "__dataclass_params__", None), "frozen", False):
+            return rule
+        twin = copy.copy(rule)
+        for field in fields(rule):
+            value = getattr(rule, field.name)
+            if "float" in str(field.type) and isinstance(value, float):
+                tensor = torch.full((), value, device=self._device, dtype=self._dtype)
+                object.__setattr__(twin, field.name, tensor)
         return twin
 
 
@@ -131,15 +133,6 @@ def _warn_of_graphs(weighting: str, mining: str) -> None:
     """Say once that torch has compiled as many graphs as it may."""
     text = f"{weighting} with {mining} has compiled as many graphs as torch allows for one function"
     warnings.warn(f"{text}; what needs another one runs eagerly", stacklevel=2)
-
-
-def _float_fields(rule: Any) -> list[str]:
-    """The names of the fields of a frozen rule that are annotated as floats and hold one."""
-    is_frozen = is_dataclass(rule) and getattr(rule, "__dataclass_params__").frozen  # noqa: B009
-    names = (
-        [field.name for field in fields(rule) if "float" in str(field.type)] if is_frozen else []
-    )
-    return [name for name in names if isinstance(getattr(rule, name), float)]
 
 
 @lru_cache(maxsize=256)

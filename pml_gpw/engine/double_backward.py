@@ -30,7 +30,5 @@ class ForbidDoubleBackward(torch.autograd.Function):
 
 
 def once_differentiable(gradients: Sequence[Any], link: Tensor) -> list[Any]:
-    """The gradients (None stays None) of a backward, tied to ``link`` where a graph is made."""
-    if not torch.is_grad_enabled():  # without create_graph=True
-        return list(gradients)
+    """The gradients (None stays None) of a backward that makes a graph, tied to ``link``."""
     return [g if g is None else ForbidDoubleBackward.apply(g, link) for g in gradients]

@@ -23,8 +23,7 @@ class GrowingTensors:
     """
 
     def __init__(self, *empty: Tensor) -> None:
-        self._buffers = empty
-        self._length = 0
+        self._buffers, self._length = empty, 0
 
     def __len__(self) -> int:
         return self._length

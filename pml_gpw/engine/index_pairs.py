@@ -111,9 +111,9 @@ class IndexPairs(Pairs):
         for places in self.rising:
             bounds = torch.searchsorted(places, places.new_tensor([first, end])).tolist()
             sides.append(places[slice(*bounds)] - first)
-        self_index = None if self.self_index is None else self.self_index[anchors]
         pos, neg = sides
-        return IndexPairs(pos, neg, (anchors.stop - anchors.start, columns), self_index)
+        shape = anchors.stop - anchors.start, columns
+        return IndexPairs(pos, neg, shape, self.self_index_of(anchors))
 
     @override
     def index_tuple(self) -> IndexTuple:
@@ -130,11 +130,10 @@ def without_own_positives(
 
     ``self_index``: (N,) the column of each anchor itself, −1 where it is not there.
     """
-    anchor, positive, *rest = indices_tuple
+    anchor, positive, *negatives = indices_tuple
     other = self_index[anchor] != positive
-    if len(rest) == 1:  # triplets
-        return anchor[other], positive[other], rest[0][other]
-    return anchor[other], positive[other], *rest
+    negatives = [negatives[0][other]] if len(negatives) == 1 else negatives  # of triplets
+    return anchor[other], positive[other], *negatives
 
 
 def checked_tuple(
@@ -163,9 +162,8 @@ def checked_tuple(
             if not torch.compiler.is_compiling() and index.numel():
                 least, most = (int(end) for end in index.aminmax())
                 if not 0 <= least <= most < limit:
-                    allowed = f"{name} indices in [0, {limit})"
-                    got = f"got {least} to {most}"
-                    raise ValueError(f"indices_tuple must hold {allowed}, {got}")
+                    allowed = f"must hold {name} indices in [0, {limit})"
+                    raise ValueError(f"indices_tuple {allowed}, got {least} to {most}")
     pos, neg = ((a.to(device).long(), o.to(device).long()) for _, a, o in sides)
     return pos, neg
 

@@ -44,15 +44,15 @@ class LabelPairs(Pairs):
 
     @override
     def masks(self, anchors: slice) -> tuple[Tensor, Tensor]:
-        pos, neg = label_masks(self.labels[anchors], self.reference_labels)
+        self_index = None if self.symmetric else self.self_index_of(anchors)
+        pos, neg = label_masks(self.labels[anchors], self.reference_labels, self_index)
         if self.symmetric:
             pos.diagonal(anchors.start).fill_(False)
-            return pos, neg
-        return without_self_pairs(pos, neg, self.self_index, anchors)
+        return pos, neg
 
     @override
     def part(self, anchors: slice) -> "LabelPairs":
-        self_index = None if self.self_index is None else self.self_index[anchors]
+        self_index = self.self_index_of(anchors)
         return LabelPairs(self.labels[anchors], self.reference_labels, self_index, True)
 
 
@@ -64,4 +64,5 @@ def label_masks(
     Shapes: ``labels`` (N,), ``reference_labels`` (M,), ``self_index`` (N,), −1 for none.
     """
     neg = labels.unsqueeze(1) != reference_labels.unsqueeze(0)
-    return without_self_pairs(~neg, neg, self_index, slice(0, labels.shape[0]))
+    pos = ~neg
+    return (pos, neg) if self_index is None else without_self_pairs(pos, neg, self_index)

@@ -72,5 +72,7 @@ class _MatrixLosses(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
         signed, link = ctx.saved_tensors
-        (gradient,) = once_differentiable([upstream.unsqueeze(1) * signed], link)
-        return gradient, None, None, None, None
+        gradients: list[Any] = [upstream.unsqueeze(1) * signed]
+        if torch.is_grad_enabled():  # with create_graph=True
+            gradients = once_differentiable(gradients, link)
+        return *gradients, None, None, None, None

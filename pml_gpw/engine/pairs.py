@@ -14,15 +14,15 @@ IndexTuple = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def without_self_pairs(
-    pos: Tensor, neg: Tensor, self_index: Tensor | None, anchors: slice
+    pos: Tensor, neg: Tensor, self_index: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Masks (C, M) of some anchors without the pairs of an anchor and itself.
+    """Masks (C, M) without the pairs of an anchor and itself, in column ``self_index`` (C,).
 
-    ``self_index`` (N,): the column of each anchor itself, −1 for none.
+    −1 stands for none, and None for none at all.
     """
     if self_index is None:
         return pos, neg
-    other = torch.arange(pos.shape[1], device=pos.device) != self_index[anchors].unsqueeze(1)
+    other = torch.arange(pos.shape[1], device=pos.device) != self_index.unsqueeze(1)
     return pos & other, neg & other  # references that equal the anchors may have other labels
 
 
@@ -49,6 +49,10 @@ class Pairs(ABC):
     @abstractmethod
     def part(self, anchors: slice) -> "Pairs":
         """The same for some of the anchors only; all references stay."""
+
+    def self_index_of(self, anchors: slice) -> Tensor | None:
+        """``self_index`` of some anchors."""
+        return None if self.self_index is None else self.self_index[anchors]
 
     def index_tuple(self) -> IndexTuple:
         """All pairs as indices, row by row. It holds a mask of all N × M pairs."""

@@ -5,6 +5,7 @@ Shapes: N anchors, M references, D dims.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -92,14 +93,13 @@ def choose_program(
     >>> choose_program(batch, Constant(), None, InnerProduct()).layout
     'sparse rows'
     """
+    rules: Any = weighting, mining
     if similarity.is_negated_distance:
-        weighting = None if weighting is None else weighting.for_negated_distances()
-        mining = None if mining is None else mining.for_negated_distances()
-    pairs, rules = batch.pairs, (weighting, mining)
+        rules = [None if rule is None else rule.for_negated_distances() for rule in rules]
     if not similarity.is_inner_product or torch.compiler.is_compiling():
         # In a user's graph a loop over chunks would be another graph for each N.
-        return Program(pairs, batch.context, *rules, MATRIX)
-    (n, m), device, same = pairs.shape, batch.anchors.device, batch.is_self_comparison
+        return Program(batch.pairs, batch.context, rules[0], rules[1], MATRIX)
+    (n, m), device, same = batch.pairs.shape, batch.anchors.device, batch.is_self_comparison
     normalizes = similarity.normalized
     needs_gradient = batch.references.requires_grad and torch.is_grad_enabled()
     chunk_size = plan.chunk_size or default_chunk_size(device, n, m, needs_gradient)
@@ -107,7 +107,7 @@ def choose_program(
     checks_products = not normalizes and _may_overflow(batch)
     fused = device.type in DEVICES if plan.fused is None else plan.fused
     is_compiled = weighting is not None and fused
-    by_labels = isinstance(pairs, LabelPairs) and pairs.self_index is not None
+    by_labels = isinstance(batch.pairs, LabelPairs) and batch.pairs.self_index is not None
     is_one_chunk = normalizes and same and chunk_size >= n >= 2
     layout = plan.layout
     if is_compiled or any(rule is not None and rule.needs_dense for rule in rules):
@@ -118,9 +118,10 @@ def choose_program(
         layout = SPARSE_ROWS  # which forms all products
     density = 1.0 if plan.layout == SPARSE_BATCH else SPARSE_DENSITY
     return Program(
-        pairs,
+        batch.pairs,
         batch.context,
-        *rules,
+        rules[0],
+        rules[1],
         layout,
         chunk_size,
         normalizes,

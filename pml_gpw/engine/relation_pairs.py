@@ -52,12 +52,11 @@ class RelationPairs(Pairs):
     def masks(self, anchors: slice) -> tuple[Tensor, Tensor]:
         pos = self._mask(self.positive, anchors)
         neg = ~pos if self.negative is None else self._mask(self.negative, anchors)
-        return without_self_pairs(pos, neg, self.self_index, anchors)
+        return without_self_pairs(pos, neg, self.self_index_of(anchors))
 
     @override
     def part(self, anchors: slice) -> "RelationPairs":
-        self_index = None if self.self_index is None else self.self_index[anchors]
-        return replace(self, labels=self.labels[anchors], self_index=self_index)
+        return replace(self, labels=self.labels[anchors], self_index=self.self_index_of(anchors))
 
     def _mask(self, relation: Relation, anchors: slice) -> Tensor:
         mask = relation(self.labels[anchors], self.reference_labels)

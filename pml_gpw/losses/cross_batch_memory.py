@@ -141,7 +141,9 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         labels = self.check(embeddings, labels, indices_tuple, enqueue_mask)
         embeddings = at_least_float32(embeddings)
         self.reset_stats()
-        self.calls = min(self.calls, self.warm_up) + 1  # others would be graphs of their own
+        # Each number of calls would be another graph; what is asked below is the same.
+        most = self.warm_up if torch.compiler.is_compiling() else self.calls
+        self.calls = min(self.calls, most) + 1
         if enqueue_mask is None:
             new = embeddings, labels
             self_index = torch.arange(len(labels), device=labels.device)

@@ -18,7 +18,7 @@ def test_a_row():
     assert row["gradient_error"] < 1e-5
     assert row["ms"] > 0
     assert row["cpu_ms"] > 0
-    assert {"embeddings", "contender", "processes", "peak_mb"} <= row.keys()
+    assert {"embeddings", "method", "processes", "peak_mb"} <= row.keys()
 
 
 def test_the_projection_counts():

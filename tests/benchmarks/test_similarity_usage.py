@@ -21,5 +21,5 @@ def test_the_committed_table(tmp_path):
 
 
 def test_every_loss_of_pml_is_in_the_table():
-    listed = {type(loss).__name__ for _, loss, _ in similarity_usage.contenders()}
+    listed = {type(loss).__name__ for _, loss, _ in similarity_usage.methods()}
     assert listed >= EVERY

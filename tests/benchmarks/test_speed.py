@@ -4,16 +4,20 @@ import re
 
 import pandas as pd
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
 from benchmarks import speed
-from benchmarks.measure import steps
+from benchmarks.measure import methods, steps
 from benchmarks.measure.stopwatch import Times, peak_megabytes, time_in_turns
 
 app = typer.Typer()
 app.command()(speed.main)
 SMALL = [
+    "--no-live",
+    "--layouts",
+    "",
     "--huge",
     "0",
     "--memory",
@@ -41,31 +45,53 @@ def test_tables_plot_and_ratios(tmp_path):
     assert "N = 256, M = 300, D = 128" in text
     rows = pd.read_csv(tmp_path / "speed-cpu.csv")
     mined = rows[(rows["task"] == "loss") & (rows["N"] == 40) & (rows["kind"] == "random")]
-    mined = mined[mined["mined"].astype(bool)].set_index("contender")
-    assert set(mined.index) == {*steps.MINED, "floor"}
+    mined = mined[mined["mined"].astype(bool)].set_index("method")
+    assert set(mined.index) == {*methods.MINED, "floor"}
     assert mined.loc["PML", "faster_than_pml"] == 1
     assert mined.loc["PML", "times_floor"] == pytest.approx(
         mined.loc["PML", "ms"] / mined.loc["floor", "ms"]
     )
-    counts = rows[(rows["task"] == "counts") & (rows["N"] == 40)].set_index("contender")
-    assert set(counts.index) == set(steps.COUNTED)
+    counts = rows[(rows["task"] == "counts") & (rows["N"] == 40)].set_index("method")
+    assert set(counts.index) == set(methods.COUNTED)
     assert (tmp_path / "speed-cpu-counts.png").stat().st_size > 10_000
     assert re.search(r"N = 20: faster than PML by streamed \(MSLoss\) \d", result.output)
     memory = rows[rows["task"] == "memory"]
     assert (memory["peak_mb"] >= 0).all()
 
 
-def test_contenders_that_differ_are_not_compared(monkeypatch, tmp_path):
-    monkeypatch.setitem(steps.MINED, "dense autograd", lambda: lambda x, labels: x.sum())
+def test_methods_that_differ_are_not_compared(monkeypatch, tmp_path):
+    monkeypatch.setitem(methods.MINED, "dense autograd", lambda: lambda x, labels: x.sum())
     with pytest.raises(RuntimeError, match="do not compute the same loss"):
-        speed.main("20", 0, 0, 0, 0, False, 0.01, "cpu", tmp_path)
+        speed.main("20", False, "", 0, "", 0, 0, False, 0.01, "cpu", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_sizes_of_live_projects_in_miniature(monkeypatch, tmp_path):
+    """Their rows, and those of each layout; the measuring of a peak has its own test."""
+    monkeypatch.setattr(speed, "peak_megabytes", lambda make, *arguments: make(*arguments)()[-1])
+    monkeypatch.setattr(speed, "PLACES", ((8, 64),))
+    monkeypatch.setattr(speed, "TERMS", 40)
+    speed.main("20", True, "60", 40, "", 0, 0, False, 0.001, "cpu", tmp_path)
+    rows = pd.read_csv(tmp_path / "speed-cpu.csv").set_index(["task", "N", "kind", "method"])
+    assert rows.loc[("loss", 32, "rank 48", "PML"), "faster_than_pml"] == 1
+    assert set(rows.loc[("tuple", 40, "rank 48")].index) == {*methods.TUPLES, "floor"}
+    peaks = rows.loc[("peak", 60, "trained-like")]
+    assert set(peaks.index) == {*speed.LAYOUTS}
+    assert (peaks["peak_mb"] > 0).all()
+
+
+def test_embeddings_of_rank_48():
+    x, labels = steps.embeddings("rank 48", 240, 512, per_class=4)
+    assert torch.linalg.matrix_rank(x) == 48
+    assert labels.unique(return_counts=True)[1].tolist() == [4] * 60
+    assert 0.2 < steps.share_of_negatives_kept(x, labels) < 0.4
 
 
 BAD_OPTIONS = {
     "--batches": ["", "12", "20,x", "20,", "²", "9" * 20, "9" * 5000],
     "--huge": ["-1", "9" * 20],
     "--memory": ["-1", "3", "9" * 20],
+    "--layouts": ["-1", "0", "x"],
     "--retrieval": ["1", "32", "9" * 20],
     "--deep-retrieval": ["5", "1000"],
     "--seconds": ["nan", "inf", "-1"],
@@ -118,6 +144,23 @@ def hold(megabytes):
         return [0.0, 1.0]
 
     return step
+
+
+def grow(megabytes):
+    import torch
+
+    kept = []
+
+    def step():
+        kept.append(torch.ones(megabytes * 2**18))
+        return [0.0, 1.0]
+
+    return step
+
+
+def test_peak_memory_is_that_of_several_steps():
+    once, grown = peak_megabytes(hold, 50), peak_megabytes(grow, 50)
+    assert 80 < grown - once < 120 or grown != grown
 
 
 def test_peak_memory_is_that_of_the_step():

@@ -119,7 +119,7 @@ def test_changes_in_place_are_refused_where_a_rule_is_given():
     with pytest.raises(ValueError, match="must not change"):
         mine(X, LABELS, MinesInPlace())
     for check, rule in ((check_weighting, ClampsInPlace()), (check_mining, MinesInPlace())):
-        with pytest.raises(ValueError, match="must not change pos.sim"):
+        with pytest.raises(ValueError, match=r"must not change pos\.sim"):
             check(rule)
 
 

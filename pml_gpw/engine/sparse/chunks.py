@@ -77,9 +77,8 @@ def _rows_of_labels(
     """The candidates of some anchors; ``sim`` (C, M) is overwritten."""
     same_row, same_column = index.equal_labels(anchors)
     row, column = same_row, same_column
-    self_index = index.pairs.self_index
+    self_index = index.pairs.self_index_of(anchors)
     if self_index is not None:
-        self_index = self_index[anchors]
         other = column != self_index[row]
         row, column = row[other], column[other]
     pos = SparseRows(sim[row, column], row, column, (sim.shape[0], sim.shape[1]))

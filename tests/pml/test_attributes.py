@@ -1,4 +1,4 @@
-"""State, copies and pickles, and hyper-parameters as attributes of losses and miners."""
+"""Attributes are checked when they are set; state, copies and pickles; hyper-parameters."""
 
 import copy
 import pickle
@@ -9,7 +9,7 @@ import torch
 from pytorch_metric_learning import distances
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
-from pml_gpw.losses import PairSimilarityLoss
+from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
 from pml_gpw.mining import MSMining
 from pml_gpw.reducers import PairWeightReducer
 from pml_gpw.weightings import (
@@ -21,6 +21,47 @@ from pml_gpw.weightings import (
 )
 
 from ..tolerances import close
+
+
+@pytest.mark.parametrize("make", [MSLoss, MSMiner, lambda: GPWLoss(MultiSimilarity())])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("chunk_size", -3, "chunk_size must be an integer > 0, got -3"),
+        ("chunk_size", 2.5, "chunk_size must be an integer > 0, got 2.5"),
+        ("chunk_size", True, "chunk_size must be an integer > 0, got True"),
+        (
+            "layout",
+            "fast",
+            "layout must be one of auto, dense, sparse rows, sparse batch, got 'fast'",
+        ),
+    ],
+)
+def test_setting(make, name, value, message):
+    module = make()
+    before = getattr(module, name)
+    with pytest.raises(ValueError, match=message):
+        setattr(module, name, value)
+    assert getattr(module, name) == before
+
+
+def test_values_are_those_of_one_object():
+    one, other = MSLoss(chunk_size=7), MSLoss()
+    assert (one.chunk_size, other.chunk_size, other.layout) == (7, None, "auto")
+    assert copy.deepcopy(one).chunk_size == 7
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CrossBatchMemory(MSLoss(), 4, miner="ms"), "miner must be an object that can be"),
+        (lambda: MSLoss(chunk_size=0), "chunk_size must be an integer > 0, got 0"),
+    ],
+)
+def test_making(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
 
 MODULES = [
     MSMiner(0.3),

@@ -7,8 +7,8 @@ from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.engine.label_pairs import label_masks
 from pml_gpw.mining import MSMining
 
-from ..tolerances import close
-from .batches import clusters
+from ...tolerances import close
+from ..batches import clusters
 
 
 @pytest.mark.parametrize("chunk", [64, 500], ids=["chunks", "one chunk"])

@@ -7,7 +7,7 @@ from pytorch_metric_learning.miners import MultiSimilarityMiner
 
 from pml_gpw import MSMiner
 
-from .batches import clusters
+from ..batches import clusters
 
 
 def in_order(pairs, columns):

@@ -20,6 +20,10 @@ from .retrieval import RetrievalTask
 from .similarity_kinds import SIMILARITY_KINDS, to_vectors
 
 
+LIST_ENTRY = 24
+"""Similarities that take as much memory as an entry of a list, with all that is made of it."""
+
+
 def first_relevant_ranks(
     task: RetrievalTask, ks: tuple[int, ...], metric: str, backend: str
 ) -> Tensor:
@@ -61,7 +65,9 @@ class FirstRelevantSearch:
         """The ranks (N,) of :func:`first_relevant_ranks`; all shards must get the same queries."""
         vectors = self._query_vectors(query)
         low, high = torch.empty_like(query_labels), torch.empty_like(query_labels)
-        for rows in row_blocks(len(query), self.largest_shard):
+        # Long lists take memory as well: an entry as much as some similarities.
+        columns = self.largest_shard + LIST_ENTRY * list_length(self.largest_k)
+        for rows in row_blocks(len(query), columns):
             similarities, indices = self.search(vectors[rows], self.length)
             low[rows], high[rows] = self._rank_bounds(
                 similarities, indices, query_labels[rows], self_index[rows]

@@ -3,11 +3,9 @@
 Any weighting and mining will do, users' own included; no kernel is written for one of them.
 """
 
-import copy
-import operator
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from functools import cache, lru_cache
 from types import FunctionType
 from typing import Any
@@ -18,6 +16,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from ..mining.check import refuse_changes_in_place
 from ..weightings.pair_rows import RowContext
+from ..weightings.rules import float_fields, twin_of
 from .program import Program
 
 #: Masks are computed again in each loop over a row, rather than written and read as bytes, which
@@ -25,6 +24,9 @@ from .program import Program
 CPU_OPTIONS: dict[str, Any] = {"realize_reads_threshold": 100}
 #: Values of a rule that a graph keeps as constants: another one is another function.
 CONSTANTS = (str, bool, int, tuple, type(None))
+
+
+_warn_once = cache(warnings.warn)
 
 
 class CannotFuse(RuntimeError):
@@ -58,16 +60,16 @@ def call_compiled(
 class CompiledFunction:
     """A template for one weighting and mining: compiled, or plain where that is impossible."""
 
-    def __init__(self, template: Any, name: str, kind: tuple[torch.device, torch.dtype, bool]):
+    def __init__(self, template: Any, weighting: Any, mining: Any, kind: Any) -> None:
+        name = f"{template.__name__}_{weighting[0].__name__}_{mining[0].__name__}"
         # A code object of its own, since torch allows 8 graphs for one.
         code = template.__code__.replace(co_name=name)
         self._plain = FunctionType(code, template.__globals__, name)
         self._device, self._dtype, _ = kind
         options = CPU_OPTIONS if self._device.type == "cpu" else None
         self._compiled = torch.compile(self._plain, dynamic=True, fullgraph=True, options=options)
-        self._has_run = self._cannot = False
-        self._takes_tensors = True
-        self._twins: Any = ((self, self), ())  # of the latest rules
+        self._has_run, self._cannot, self._takes_tensors = False, False, True
+        self._twins: Any = ((), ())  # of the values of the latest rules
 
     def __call__(self, arguments: tuple[Any, ...], rules: tuple[Any, Any], strict: bool) -> Any:
         """The result of the template for its arguments and rules.
@@ -75,8 +77,8 @@ class CompiledFunction:
         Errors: :class:`CannotFuse` where it is ``strict`` and torch cannot compile it.
         """
         # Sizes 0 and 1 would be other graphs; torch.compile refuses to run below a dispatch mode.
-        is_small = min(arguments[0].shape) < 2
-        if is_small or is_in_torch_dispatch_mode() or (self._cannot and not strict):
+        cannot = min(arguments[0].shape) < 2 or is_in_torch_dispatch_mode()
+        if cannot or (self._cannot and not strict):
             return self._plain(*arguments, *rules)
         if not self._has_run:
             refuse_changes_in_place(*rules)  # which a graph does not notice
@@ -90,7 +92,8 @@ class CompiledFunction:
             except Exception as error:
                 is_limit, is_compilers = _kind_of(error)
                 if is_limit:
-                    _warn_of_graphs(*(type(rule).__name__ for rule in rules))
+                    text = f"{self._plain.__name__} has as many graphs as torch allows"
+                    _warn_once(f"{text}; what needs another one runs eagerly")
                     return self._plain(*arguments, *rules)
                 # A formula that needs numbers may fail in any way with tensors in their place.
                 if not is_compilers and (self._has_run or not with_tensors):
@@ -109,36 +112,25 @@ class CompiledFunction:
     def _with_tensors(self, rules: tuple[Any, Any]) -> tuple[Any, ...]:
         """Twins of rules whose float fields are tensors (), so that a graph takes any value.
 
-        They are made without ``__init__`` and ``__post_init__``, for a graph alone: nothing
-        compares, hashes or prints them. Tensors are filled on the device, which copies nothing.
+        They are for a graph alone. Tensors are filled on the device, which copies nothing.
         """
-        if not all(map(operator.is_, rules, self._twins[0])):
-            self._twins = rules, tuple(map(self._twin, rules))
-        return self._twins[1]
+        values = [v for rule in rules for v in getattr(rule, "__dict__", {"": rule}).values()]
+        known, twins = self._twins
+        if len(values) != len(known) or not all(map(_is_same, values, known)):
+            twins = tuple(map(self._twin, rules))
+            self._twins = values, twins
+        return twins
 
     def _twin(self, rule: Any) -> Any:
-        if not getattr(getattr(rule, "__dataclass_params__", None), "frozen", False):
-            return rule
-        twin = copy.copy(rule)
-        for field in fields(rule):
-            value = getattr(rule, field.name)
-            if "float" in str(field.type) and isinstance(value, float):
-                tensor = torch.full((), value, device=self._device, dtype=self._dtype)
-                object.__setattr__(twin, field.name, tensor)
-        return twin
+        kind = {"device": self._device, "dtype": self._dtype}
+        return twin_of(rule, {k: torch.full((), v, **kind) for k, v in float_fields(rule).items()})
 
 
-@cache
-def _warn_of_graphs(weighting: str, mining: str) -> None:
-    """Say once that torch has compiled as many graphs as it may."""
-    text = f"{weighting} with {mining} has compiled as many graphs as torch allows for one function"
-    warnings.warn(f"{text}; what needs another one runs eagerly", stacklevel=2)
+def _is_same(value: Any, other: Any) -> bool:
+    return value is other or (type(value) is type(other) is float and value == other)
 
 
-@lru_cache(maxsize=256)
-def _compiled_function(template: Any, weighting: Any, mining: Any, kind: Any) -> CompiledFunction:
-    names = template.__name__, weighting[0].__name__, mining[0].__name__
-    return CompiledFunction(template, "_".join(names), kind)
+_compiled_function = lru_cache(maxsize=256)(CompiledFunction)
 
 
 def _kind_of(error: Exception) -> tuple[bool, bool]:
@@ -154,9 +146,6 @@ def _kind_of(error: Exception) -> tuple[bool, bool]:
 def _identity(rule: Any) -> tuple[Any, ...]:
     """The class of a rule and its constants; not its other values, which the graph looks at."""
     values = getattr(rule, "__dict__", {}).items() if is_dataclass(rule) else ()
-    constants = [(name, type(v), v) for name, v in values if isinstance(v, CONSTANTS)]
-    try:
-        hash(tuple(constants))
-    except TypeError:  # a tuple of what cannot be hashed
-        return (type(rule),)
+    # As text, because a tuple may hold what cannot be hashed.
+    constants = [(name, type(v), repr(v)) for name, v in values if isinstance(v, CONSTANTS)]
     return type(rule), *constants

@@ -17,6 +17,7 @@ from ..weightings.base import evaluated, refuse_negative_weights
 from ..weightings.pair_rows import RowContext
 from .compiled import call_compiled
 from .label_pairs import LabelPairs, label_masks
+from .pairs import without_self_pairs
 from .program import AnchorSums, Chunk, Program, iter_products, symmetrized
 from .unit_rows import normalized
 
@@ -71,12 +72,12 @@ def _chunk_rows(sim: Tensor, anchors: slice, program: Program) -> WeightedRows:
     if not program.is_compiled:
         context, masks = program.context.at(anchors), pairs.masks(anchors)
         return weighted_rows(sim, *masks, context, program.weighting, program.mining)
-    rows: WeightedRows
     if isinstance(pairs, LabelPairs):
         tensors = sim, pairs.labels[anchors], pairs.reference_labels
-        rows = call_compiled(_rows_of_labels, tensors, program, anchors)
+        template: Any = _rows_of_own_labels if pairs.symmetric else _rows_of_labels
     else:
-        rows = call_compiled(weighted_rows, (sim, *pairs.masks(anchors)), program, anchors)
+        tensors, template = (sim, *pairs.masks(anchors)), weighted_rows
+    rows: WeightedRows = call_compiled(template, tensors, program, anchors)
     return rows
 
 
@@ -109,6 +110,15 @@ def _rows_of_labels(
     return weighted_rows(sim, *masks, context, *rules)
 
 
+def _rows_of_own_labels(
+    sim: Tensor, labels: Tensor, reference_labels: Tensor, context: RowContext, *rules: Any
+) -> WeightedRows:
+    """Where self pairs have equal labels, negatives need not be looked through for them."""
+    pos, neg = label_masks(labels, reference_labels)
+    pos, _ = without_self_pairs(pos, neg, context.self_index)
+    return weighted_rows(sim, pos, neg, context, *rules)
+
+
 def sum_as_one_graph(x: Tensor, program: Program) -> AnchorSums:
     """Losses and the gradient of ``x`` (N, D), not normalised yet, of a batch with itself.
 
@@ -127,5 +137,5 @@ def _batch_of_labels(
 ) -> tuple[Tensor, ...]:
     unit = normalized(x)
     sim = unit.rows @ unit.rows.T
-    *sums, least, signed = _rows_of_labels(sim, labels, reference_labels, context, *rules)
+    *sums, least, signed = _rows_of_own_labels(sim, labels, reference_labels, context, *rules)
     return *sums, unit.gradient((signed + signed.T) @ unit.rows), least

@@ -3,6 +3,7 @@
 Shapes: N anchors, M references.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,19 +11,21 @@ from torch import Tensor
 
 from ..checks import finite_similarities
 from ..mining.base import mine_rows
-from ..weightings import DenseRows, PairWeighting
-from ..weightings.base import refuse_negative_weights
-from ..weightings.pair_rows import NO_CONTEXT
+from ..weightings import DenseRows, PairWeighting, Rows
+from ..weightings.base import evaluated, refuse_negative_weights
 from .batch import AnchorLosses
-from .dense import weighted_rows
 from .double_backward import once_differentiable
 from .program import Program
+from .sparse.chunks import rows_by_density
+
+RowsOf = Callable[[Tensor, Tensor], Rows]
 
 
 def matrix_losses(sim: Tensor, program: Program) -> AnchorLosses:
     """Each anchor's loss (N,), and the numbers of its pairs that were weighed."""
     pos, neg = matrix_rows(sim.detach(), program)
-    losses = dense_losses(sim, pos.mask, neg.mask, program.weighting)
+    rows_of = rows_by_density if program.most_pairs else DenseRows
+    losses = dense_losses(sim, pos.mask, neg.mask, program.weighting, rows_of)
     if torch.compiler.is_compiling():  # where nobody else looks at values
         is_finite = torch.linalg.vector_norm(sim.detach(), torch.inf, dim=1).isfinite()
         losses = losses.masked_fill(~is_finite, torch.nan)
@@ -38,10 +41,13 @@ def matrix_rows(sim: Tensor, program: Program) -> tuple[DenseRows, DenseRows]:
     return mine_rows(DenseRows(sim, pos, context), DenseRows(sim, neg, context), program.mining)
 
 
-def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting) -> Tensor:
+def dense_losses(
+    sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting, rows_of: RowsOf = DenseRows
+) -> Tensor:
     """Per-anchor losses (N,) whose gradient with respect to ``sim`` is the signed pair weights.
 
     Shapes: ``sim`` (N, M) similarities, ``pos`` and ``neg`` (N, M) masks of the pairs to weigh.
+    ``rows_of``: how they are held while they are weighed.
     Errors: RuntimeError on double backward, since the weights are held constant in backward;
     ValueError that names the weighting for weights that are negative or NaN.
 
@@ -54,7 +60,7 @@ def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting
     tensor([[-1.,  1.]])
     """
     # The link is a copy of one entry, so that the graph does not keep all of ``sim`` alive.
-    return _MatrixLosses.apply(sim, sim[:1, :1].clone(), pos, neg, weighting)
+    return _MatrixLosses.apply(sim, sim[:1, :1].clone(), pos, neg, weighting, rows_of)
 
 
 class _MatrixLosses(torch.autograd.Function):
@@ -62,17 +68,25 @@ class _MatrixLosses(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, sim: Tensor, link: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting
+        ctx: Any,
+        sim: Tensor,
+        link: Tensor,
+        pos: Tensor,
+        neg: Tensor,
+        weighting: PairWeighting,
+        rows_of: RowsOf,
     ) -> Tensor:
-        rows = weighted_rows(sim.detach().clone(), pos, neg, NO_CONTEXT, weighting, None)
-        refuse_negative_weights(weighting, rows.least)
-        ctx.save_for_backward(rows.signed, link)
-        return rows.losses
+        rows = [rows_of(sim.detach(), mask) for mask in (pos, neg)]
+        losses, weights = evaluated(weighting, *rows)
+        of_pos, of_neg = (r.to_dense(w) for r, w in zip(rows, weights, strict=True))
+        refuse_negative_weights(weighting, of_pos.amin(), of_neg.amin())
+        ctx.save_for_backward(of_neg.sub_(of_pos), link)
+        return losses
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         signed, link = ctx.saved_tensors
         gradients: list[Any] = [upstream.unsqueeze(1) * signed]
         if torch.is_grad_enabled():  # with create_graph=True
             gradients = once_differentiable(gradients, link)
-        return *gradients, None, None, None, None
+        return *gradients, None, None, None, None, None

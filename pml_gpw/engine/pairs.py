@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+#: (a1, p, a2, n): anchors and positives (K,), anchors and negatives (K,).
 IndexTuple = tuple[Tensor, Tensor, Tensor, Tensor]
-"""(a1, p, a2, n): anchors and positives (K,), anchors and negatives (K,)."""
 
 
 def without_self_pairs(
@@ -29,13 +29,12 @@ def without_self_pairs(
 class Pairs(ABC):
     """A relation between N anchors and M references, looked at in chunks of anchors."""
 
+    #: The column (N,) of each anchor itself among the references, −1 where it is not there.
     self_index: Tensor | None = None
-    """The column (N,) of each anchor itself among the references, −1 where it is not there."""
-
+    #: True where the caller said where the anchors are, rather than their values.
     self_index_is_given: bool = False
-    """True where the caller said where the anchors are, rather than their values."""
+    #: The reason to name for a batch without pairs.
     where_none: ClassVar[str] = "the pairs name none"
-    """The reason to name for a batch without pairs."""
 
     @property
     @abstractmethod

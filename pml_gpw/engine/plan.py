@@ -94,12 +94,16 @@ def choose_program(
     'sparse rows'
     """
     rules: Any = weighting, mining
+    (n, m), device, same = batch.pairs.shape, batch.anchors.device, batch.is_self_comparison
     if similarity.is_negated_distance:
         rules = [None if rule is None else rule.for_negated_distances() for rule in rules]
+    needs_dense = any(rule is not None and rule.needs_dense for rule in rules)
+    few = min(MOST_PAIRS, int(SPARSE_DENSITY * n * m))
     if not similarity.is_inner_product or torch.compiler.is_compiling():
         # In a user's graph a loop over chunks would be another graph for each N.
-        return Program(batch.pairs, batch.context, rules[0], rules[1], MATRIX)
-    (n, m), device, same = batch.pairs.shape, batch.anchors.device, batch.is_self_comparison
+        if needs_dense or DENSE in (plan.layout, _fastest_layout(batch, mining, n)):
+            few = 0
+        return Program(batch.pairs, batch.context, rules[0], rules[1], MATRIX, most_pairs=few)
     normalizes = similarity.normalized
     needs_gradient = batch.references.requires_grad and torch.is_grad_enabled()
     chunk_size = plan.chunk_size or default_chunk_size(device, n, m, needs_gradient)
@@ -107,16 +111,15 @@ def choose_program(
     checks_products = not normalizes and _may_overflow(batch)
     fused = device.type in DEVICES if plan.fused is None else plan.fused
     is_compiled = weighting is not None and fused
-    by_labels = isinstance(batch.pairs, LabelPairs) and batch.pairs.self_index is not None
+    by_labels = isinstance(batch.pairs, LabelPairs) and batch.pairs.symmetric
     is_one_chunk = normalizes and same and chunk_size >= n >= 2
     layout = plan.layout
-    if is_compiled or any(rule is not None and rule.needs_dense for rule in rules):
+    if is_compiled or needs_dense:
         layout = DENSE
     elif layout == "auto":
         layout = _fastest_layout(batch, mining, chunk_size)
     if layout != DENSE and checks_products:
         layout = SPARSE_ROWS  # which forms all products
-    density = 1.0 if plan.layout == SPARSE_BATCH else SPARSE_DENSITY
     return Program(
         batch.pairs,
         batch.context,
@@ -130,7 +133,7 @@ def choose_program(
         is_strict=plan.fused is True,
         is_one_graph=is_compiled and forms_gradients and by_labels and is_one_chunk,
         holds_all_weights=same and needs_gradient and is_small,
-        most_pairs=min(MOST_PAIRS, int(density * n * m)),
+        most_pairs=MOST_PAIRS if plan.layout == SPARSE_BATCH else few,
     )
 
 

@@ -18,8 +18,8 @@ from ..weightings import Rows
 from ..weightings.pair_rows import RowContext
 from .pairs import Pairs
 
+#: Some anchors, their positive and their negative rows.
 Chunk = tuple[slice, Rows, Rows]
-"""Some anchors, their positive and their negative rows."""
 
 
 class Program(NamedTuple):
@@ -46,7 +46,7 @@ class Program(NamedTuple):
     is_one_graph: bool = False
     #: Whether dense weights of all anchors are held, so that one product takes both their sides.
     holds_all_weights: bool = False
-    #: The pairs of a sparse batch, at most.
+    #: Pairs of a batch, or of a side of a matrix, that are held as lists, at most.
     most_pairs: int = 0
 
 
@@ -101,11 +101,8 @@ def iter_products(
     buffer = x.new_empty(size, y.shape[0]) if all_rows is None else all_rows
     for start in range(0, n, size):
         anchors = slice(start, min(start + size, n))
-        sim, some = buffer, x
-        if size < n:
-            sim = buffer[: anchors.stop - start] if all_rows is None else buffer[anchors]
-            some = x[anchors]
-        torch.mm(some, y.T, out=sim)
+        sim = buffer[: anchors.stop - start] if all_rows is None else buffer[anchors]
+        torch.mm(x[anchors], y.T, out=sim)
         if program.checks_products:
             finite_similarities(sim, program.context.first_anchor + start)
         yield anchors, sim

@@ -13,8 +13,8 @@ from typing_extensions import override
 from .. import checks
 from .pairs import Pairs, without_self_pairs
 
+#: From the labels (C, …) of some anchors and those of all references (M, …) to positives (C, M).
 Relation = Callable[[Tensor, Tensor], Tensor]
-"""From the labels (C, …) of some anchors and those of all references (M, …) to positives (C, M)."""
 
 
 @dataclass(frozen=True, eq=False)

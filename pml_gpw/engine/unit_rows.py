@@ -10,11 +10,10 @@ from torch import Tensor
 
 from ..value_checks import host_can_read
 
+#: Rows of these norms have squares far from the ends of float32.
 SAFE_NORMS = (1e-12, 1e12)
-"""Rows of these norms have squares far from the ends of float32."""
-
+#: The norm that rows of zeros are divided by, as in ``torch.nn.functional.normalize``.
 LEAST_NORM = 1e-12
-"""The norm that rows of zeros are divided by, as in ``torch.nn.functional.normalize``."""
 
 
 class UnitRows(NamedTuple):

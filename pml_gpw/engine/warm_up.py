@@ -1,5 +1,7 @@
 """Compiling before the first step."""
 
+from itertools import product
+
 import torch
 
 from ..mining import PairMining
@@ -23,7 +25,8 @@ def warm_up(
 ) -> None:
     """Compile the rows of pairs by labels now, some seconds, rather than in the first step.
 
-    A batch with itself, a square chunk and another one: afterwards no size makes a graph.
+    A batch with itself as one graph, and square and other chunks of it and of other references:
+    afterwards no size makes a graph.
     Errors: :class:`CannotFuse` where ``torch.compile`` does not take them or does not work.
 
     >>> from pml_gpw.mining import MSMining
@@ -31,11 +34,9 @@ def warm_up(
     >>> warm_up(MultiSimilarity(), MSMining())  # doctest: +SKIP
     """
     key = torch.zeros((), dtype=torch.int64, device=device)
-    x = torch.arange(320 * 64, device=device, dtype=dtype).sin().view(320, 64)
-    labels = torch.arange(320, device=device) // 4
-    anchors = x[:128].requires_grad_()
-    for rows, references in ((anchors, anchors), (anchors, x[:128]), (anchors[:64], x)):
-        (n, m), itself = (len(rows), len(references)), torch.arange(len(rows), device=device)
-        pairs = LabelPairs(labels[:n], labels[:m], itself)
-        batch = PairBatch(rows, references, pairs, key=key)
-        anchor_losses(batch, weighting, mining, similarity, Plan(fused=True), True)
+    x = torch.arange(128 * 64, device=device, dtype=dtype).sin().view(128, 64).requires_grad_()
+    index = torch.arange(128, device=device)
+    for references, size, uniform in product((x, x.detach()), (None, 64), (True, False)):
+        pairs = LabelPairs(index // 4, index // 4, index, symmetric=references is x)
+        batch = PairBatch(x, references, pairs, key=key)
+        anchor_losses(batch, weighting, mining, similarity, Plan(size, fused=True), uniform)

@@ -19,7 +19,6 @@ from .reductions import SINGLE_SHARD, Reductions
 from .retrieval import RetrievalTask
 from .similarity_kinds import SIMILARITY_KINDS, to_vectors
 
-
 LIST_ENTRY = 24
 """Similarities that take as much memory as an entry of a list, with all that is made of it."""
 

@@ -1,6 +1,7 @@
 """What weightings and minings have in common: values of which methods belong together."""
 
-from dataclasses import is_dataclass
+import copy
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -66,3 +67,28 @@ def refuse_tensors(name: str, rule: object) -> None:
                 f"{type(rule).__name__}, which nothing would train: give a number, and name the "
                 f"field in trainable=({field!r},) of the loss to train it"
             )
+
+
+def float_fields(rule: Any) -> dict[str, float]:
+    """The fields of a frozen rule that are annotated as floats and hold one.
+
+    >>> from pml_gpw.weightings import Contrastive
+    >>> float_fields(Contrastive(margin=0.5))
+    {'margin': 0.5}
+    """
+    if not getattr(getattr(rule, "__dataclass_params__", None), "frozen", False):
+        return {}
+    values = {f.name: getattr(rule, f.name) for f in fields(rule) if "float" in str(f.type)}
+    return {name: value for name, value in values.items() if isinstance(value, float)}
+
+
+def twin_of(rule: Any, tensors: dict[str, Tensor]) -> Any:
+    """A copy of a rule with tensors as some of its fields, to compute with.
+
+    It is made without ``__init__`` and ``__post_init__``, and nothing compares, hashes or prints
+    it. Without tensors it is the rule itself.
+    """
+    twin = copy.copy(rule) if tensors else rule
+    for name, tensor in tensors.items():
+        object.__setattr__(twin, name, tensor)
+    return twin

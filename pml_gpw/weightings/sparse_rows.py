@@ -86,11 +86,11 @@ class SparseRows(Rows):
 
     @override
     def to_dense(self, values: Tensor) -> Tensor:
-        return values.new_zeros(self.shape).index_put((self.row, self.column), values)
+        return values.new_zeros(self.shape).index_put_((self.row, self.column), values)
 
     @override
     def filter(self, keep: Tensor) -> "SparseRows":
-        keep = keep.expand_as(self.sim)
+        keep = keep.expand_as(self.sim).nonzero().squeeze(1)
         return SparseRows(
             self.sim[keep], self.row[keep], self.column[keep], self.shape, self.context
         )

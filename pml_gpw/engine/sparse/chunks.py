@@ -79,7 +79,7 @@ def _rows_of_labels(
     row, column = same_row, same_column
     self_index = index.pairs.self_index_of(anchors)
     if self_index is not None:
-        other = column != self_index[row]
+        other = (column != self_index[row]).nonzero().squeeze(1)
         row, column = row[other], column[other]
     pos = SparseRows(sim[row, column], row, column, (sim.shape[0], sim.shape[1]))
     sim[same_row, same_column] = -torch.inf  # what is left are the negatives

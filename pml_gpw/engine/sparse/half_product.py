@@ -32,7 +32,8 @@ def rows_from_half_product(
     if index.num_equal_labels > most // 2:  # each pair is found once and then stands for two
         return None
     row, column = index.equal_labels(slice(0, n))
-    row, column = row[row != column], column[row != column]
+    other = (row != column).nonzero().squeeze(1)  # once: a mask would be searched at each use
+    row, column = row[other], column[other]
     # Their similarities may round otherwise than those of the whole product: the mining itself
     # decides on what lies above the threshold.
     pos = SparseRows(products_of_pairs(x, x, row, column), row, column, (n, n))
@@ -52,7 +53,7 @@ def rows_from_half_product(
 
 def _both_ways(order: Tensor, pairs: SimilarPairs, back: Tensor) -> SparseRows:
     """The pairs of ranks and the mirror images of those that ``back`` selects, as anchors."""
-    sim, row, column = pairs
+    (sim, row, column), back = pairs, back.nonzero().squeeze(1)
     rows, columns = torch.cat([row, column[back]]), torch.cat([column, row[back]])
     sims, size = torch.cat([sim, sim[back]]), (len(order), len(order))
     return SparseRows(sims, order[rows], order[columns], size)
@@ -77,7 +78,8 @@ def _upper_triangle(
         torch.mm(x[start:stop], x[start:].T, out=sim)
         row, column = index.equal_labels(slice(start, stop))
         column = column - start
-        row, column = row[column > row], column[column > row]
+        later = (column > row).nonzero().squeeze(1)
+        row, column = row[later], column[later]
         pos.append(sim[row, column], row + start, column + start)
         sim[row, column] = -torch.inf
         above = sim > threshold[start:stop].unsqueeze(1)

@@ -6,6 +6,7 @@ Shapes: N anchors.
 import torch
 from torch import Tensor
 
+from ...checks import described
 from ...mining import PairMining
 
 
@@ -18,10 +19,9 @@ def negative_threshold(hardest_pos: Tensor, mining: PairMining) -> Tensor | None
     if bound is None:
         return None
     if not isinstance(bound, Tensor) or bound.shape != hardest_pos.shape:
-        got = tuple(bound.shape) if isinstance(bound, Tensor) else repr(bound)
         raise ValueError(
             f"negative_lower_bound of {type(mining).__name__} must return None or a tensor of "
-            f"{tuple(hardest_pos.shape)}, got {got}"
+            f"{tuple(hardest_pos.shape)}, got {described(bound)}"
         )
     bound = torch.where(bound.isnan(), -torch.inf, bound)  # inf − inf says nothing
     size = 1 + bound.abs() + hardest_pos.abs().nan_to_num(posinf=0.0)

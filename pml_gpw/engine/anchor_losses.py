@@ -4,6 +4,8 @@ Shapes: N anchors, M references, D dims, K pairs.
 """
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -40,6 +42,7 @@ def anchor_losses(
     similarity: Similarity,
     plan: Plan = AUTO,
     uniform_upstream: bool = False,
+    trained: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> AnchorLosses:
     """Each anchor's loss, and the numbers of its pairs that were weighed.
 
@@ -50,6 +53,8 @@ def anchor_losses(
 
     ``uniform_upstream``: whether all anchors will have the same upstream gradient, as below a mean
     or a sum. Gradients are then formed in forward; else backward goes through the chunks again.
+    ``trained``: values in place of fields of the weighting, which get gradients as well: () each,
+    or (N,), one for each anchor.
     Errors: RuntimeError on double backward, and for labels that were changed in place before
     backward looks at them again; ValueError that names the weighting for weights that
     are negative or NaN, and for losses that are not finite.
@@ -63,10 +68,12 @@ def anchor_losses(
     tensor([1., 1., 0.])
     """
     if 0 in batch.pairs.shape:
-        losses = 0 * (batch.anchors.sum(dim=1) + batch.references.sum())
+        none = sum((value.sum() for value in trained.values()), batch.references.sum())
+        losses = 0 * (batch.anchors.sum(dim=1) + none)
         return AnchorLosses(losses, losses.detach(), losses.detach())
     with engine_context(batch.anchors):
         program = choose_program(batch, weighting, mining, similarity, plan, uniform_upstream)
+        program = program._replace(trained=_turned(trained, weighting, similarity, batch.anchors))
         if program.layout == MATRIX:
             result = matrix_losses(similarity.matrix(batch.anchors, batch.references), program)
         else:
@@ -74,7 +81,8 @@ def anchor_losses(
             other = None if y is x else y
             if not torch.is_grad_enabled():  # no gradient is formed for what asks for none
                 x, other = x.detach(), None if other is None else other.detach()
-            result = AnchorLosses(*_StreamedLosses.apply(x, other, program, uniform_upstream))
+            arguments = x, other, program, uniform_upstream, *program.trained.values()
+            result = AnchorLosses(*_StreamedLosses.apply(*arguments))
         losses = result.losses.detach()
         if not host_can_read(losses) or not math.isfinite(losses.sum().item()):
             finite_values(losses, INFINITE_LOSS, weighting=type(weighting).__name__)
@@ -117,10 +125,10 @@ class _StreamedLosses(torch.autograd.Function):
     """The losses (N,) of inner products and the numbers of pairs weighed, (N,) each."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, other: Tensor | None, program: Program, uniform_upstream: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        needs = ctx.needs_input_grad[:2]
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+        x, other, program, uniform_upstream, *values = inputs
+        trained = {k: v.detach() for k, v in zip(program.trained, values, strict=True)}
+        program, needs = program._replace(trained=trained), ctx.needs_input_grad[:2]
         forms_now = uniform_upstream and any(needs)
         rows: tuple[UnitRows, ...] = ()
         if forms_now and program.is_one_graph:
@@ -128,11 +136,15 @@ class _StreamedLosses(torch.autograd.Function):
         else:
             rows = _unit_rows(x, x if other is None else other, program)
             sums = _sums(*rows, program, needs if forms_now else (False, False))
-        if any(needs):
-            saved = sums[3:] if forms_now else [part for side in rows for part in side]
-            ctx.save_for_backward(x if needs[0] else other, *saved)
+        needing = (i for i, needed in zip(inputs, ctx.needs_input_grad, strict=True) if needed)
+        link = next(needing, None)
+        if link is not None:
+            walks_again = any(needs) and not forms_now
+            saved = [part for side in rows for part in side] if walks_again else sums[4:]
+            ctx.save_for_backward(link, *saved)
             ctx.program, ctx.needs, ctx.is_same = program, needs, other is None
-            ctx.versions = None if forms_now else _versions(program.pairs)
+            ctx.derivatives = sums.derivatives
+            ctx.versions = _versions(program.pairs) if walks_again else None
         ctx.mark_non_differentiable(sums.num_pos, sums.num_neg)
         ctx.set_materialize_grads(False)
         return sums.losses, sums.num_pos, sums.num_neg
@@ -141,7 +153,7 @@ class _StreamedLosses(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         raise_arrived()
         if upstream is None:
-            return (None,) * 4
+            return (None,) * (4 + len(ctx.derivatives))
         link, *saved = ctx.saved_tensors
         if ctx.versions is None:  # gradients were formed in forward
             gradients = [None if g is None else g * upstream[0] for g in saved]
@@ -152,10 +164,12 @@ class _StreamedLosses(torch.autograd.Function):
             y = x if ctx.is_same else UnitRows(*saved[3:])
             # Whoever calls backward may do so under autocast, or with create_graph.
             with torch.no_grad(), engine_context(upstream):
-                gradients = list(_sums(x, y, ctx.program, ctx.needs, upstream)[3:])
+                gradients = list(_sums(x, y, ctx.program, ctx.needs, upstream)[4:])
+        for value, derivative in zip(ctx.program.trained.values(), ctx.derivatives, strict=True):
+            gradients.append(upstream * derivative if value.ndim else upstream @ derivative)
         if torch.is_grad_enabled():  # with create_graph=True
             gradients = once_differentiable(gradients, link)
-        return *gradients, None, None
+        return *gradients[:2], None, None, *gradients[2:]
 
 
 def _unit_rows(x: Tensor, y: Tensor, program: Program) -> tuple[UnitRows, UnitRows]:
@@ -175,9 +189,17 @@ def _sums(
     """The losses by the program of the task, with gradients of the embeddings."""
     summed = sum_dense if program.layout == DENSE else sum_sparse
     sums = summed(x.rows, y.rows, program, forms_gradients, upstream)
-    sides = zip((x, y), sums[3:], strict=True)
+    sides = zip((x, y), sums[4:], strict=True)
     gradients = [None if g is None else rows.gradient(g) for rows, g in sides]
-    return AnchorSums(*sums[:3], *gradients)
+    return AnchorSums(*sums[:4], *gradients)
+
+
+def _turned(
+    trained: Mapping[str, Tensor], weighting: PairWeighting, similarity: Similarity, like: Tensor
+) -> dict[str, Tensor]:
+    """The values in the dtype of the computation; levels of S = −D with another sign."""
+    levels = weighting.levels if similarity.is_negated_distance else ()
+    return {name: (-v if name in levels else v).to(like.dtype) for name, v in trained.items()}
 
 
 def _versions(pairs: Pairs) -> list[int]:

@@ -38,7 +38,8 @@ def call_compiled(
 ) -> Any:
     """The result of a template, compiled; the first tensor has a row for each anchor.
 
-    ``template``: a function of ``tensors``, the context of the anchors, weighting and mining.
+    ``template``: a function of ``tensors``, the context of the anchors, values of trained fields,
+    weighting and mining.
     Errors: :class:`CannotFuse` where the program is strict and torch cannot compile it.
     """
     like, rules = tensors[0], (program.weighting, program.mining)
@@ -50,11 +51,12 @@ def call_compiled(
     key = key if program.mining is not None and program.mining.is_random else None
     # Without what they are views of, whose sizes would make other graphs.
     *plain, self_index = (tensor.data.contiguous() for tensor in (*tensors, self_index))
+    trained = {k: v.data.contiguous() for k, v in program.trained_at(anchors).items()}
     # Each would make other graphs.
     kind = like.device, like.dtype, any(tensor.is_inference() for tensor in plain)
     function = _compiled_function(template, *map(_identity, rules), kind)
     context = RowContext(first, key, self_index)
-    return function((*plain, context), rules, program.is_strict)
+    return function((*plain, context, trained), rules, program.is_strict)
 
 
 class CompiledFunction:

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..mining import PairMining
 from ..mining.base import mine_rows
 from ..weightings import DenseRows, PairWeighting
-from ..weightings.base import evaluated, refuse_negative_weights
+from ..weightings.base import refuse_negative_weights
+from ..weightings.derivatives import evaluated_trained
 from ..weightings.pair_rows import RowContext
 from .compiled import call_compiled
 from .label_pairs import LabelPairs, label_masks
@@ -28,6 +29,7 @@ class WeightedRows(NamedTuple):
     losses: Tensor  # (C,)
     num_pos: Tensor  # (C,)
     num_neg: Tensor  # (C,)
+    derivatives: list[Tensor]  # (C,) each, of the losses with respect to a trained field
     least: Tensor  # (), the least weight, which must not be negative
     signed: Tensor  # (C, M), + for negatives and − for positives
 
@@ -46,11 +48,12 @@ def sum_dense(
     n, forms_any, holds_all = x.shape[0], any(forms_gradients), program.holds_all_weights
     is_one_product = forms_any and y is x and (holds_all or program.chunk_size >= n)
     all_rows = x.new_empty(n, n) if is_one_product else None
-    sums = AnchorSums.zeros(x, y, (False, False) if is_one_product else forms_gradients)
+    forms_sums = (False, False) if is_one_product else forms_gradients
+    sums = AnchorSums.zeros(x, y, forms_sums, len(program.trained))
     for anchors, sim in iter_products(x, y, program, all_rows):
         rows = _chunk_rows(sim, anchors, program)
         refuse_negative_weights(program.weighting, rows.least)
-        sums.set_losses(anchors, *rows[:3])
+        sums.set_values(anchors, *rows[:3], *rows.derivatives)
         if upstream is not None:
             rows.signed.mul_(upstream[anchors].unsqueeze(1))
         if forms_any and all_rows is None:
@@ -71,7 +74,8 @@ def _chunk_rows(sim: Tensor, anchors: slice, program: Program) -> WeightedRows:
     pairs = program.pairs
     if not program.is_compiled:
         context, masks = program.context.at(anchors), pairs.masks(anchors)
-        return weighted_rows(sim, *masks, context, program.weighting, program.mining)
+        rules: Any = program.trained_at(anchors), program.weighting, program.mining
+        return weighted_rows(sim, *masks, context, *rules)
     if isinstance(pairs, LabelPairs):
         tensors = sim, pairs.labels[anchors], pairs.reference_labels
         template: Any = _rows_of_own_labels if pairs.symmetric else _rows_of_labels
@@ -86,21 +90,26 @@ def weighted_rows(
     pos: Tensor,
     neg: Tensor,
     context: RowContext,
+    trained: dict[str, Tensor],
     weighting: PairWeighting,
     mining: PairMining | None,
 ) -> WeightedRows:
     """Mine and weigh rows (C, M) of similarities whose candidates ``pos`` and ``neg`` mask.
 
+    ``trained``: values () or (C,) in place of fields of the weighting.
+
     The weights are written over the similarities, which eq 1-3 need no more: new memory would cost
     more than the sums.
     """
     rows = mine_rows(DenseRows(sim, pos, context), DenseRows(sim, neg, context), mining)
-    losses, weights = evaluated(weighting, *rows)
+    losses, weights, derivatives = evaluated_trained(weighting, *rows, trained)
     pos_weights, neg_weights = (r.to_dense(w) for r, w in zip(rows, weights, strict=True))
     # Row by row first: a compiler puts it into the loops over rows that there are.
     least = torch.minimum(pos_weights.amin(dim=1), neg_weights.amin(dim=1)).amin()
     counts = rows[0].count(), rows[1].count()
-    return WeightedRows(losses, *counts, least, torch.sub(neg_weights, pos_weights, out=sim))
+    return WeightedRows(
+        losses, *counts, derivatives, least, torch.sub(neg_weights, pos_weights, out=sim)
+    )
 
 
 def _rows_of_labels(
@@ -134,7 +143,7 @@ def sum_as_one_graph(x: Tensor, program: Program) -> AnchorSums:
 
 def _batch_of_labels(
     x: Tensor, labels: Tensor, reference_labels: Tensor, context: RowContext, *rules: Any
-) -> tuple[Tensor, ...]:
+) -> tuple[Any, ...]:
     unit = normalized(x)
     sim = unit.rows @ unit.rows.T
     *sums, least, signed = _rows_of_own_labels(sim, labels, reference_labels, context, *rules)

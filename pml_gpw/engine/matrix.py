@@ -12,7 +12,8 @@ from torch import Tensor
 from ..checks import finite_similarities
 from ..mining.base import mine_rows
 from ..weightings import DenseRows, PairWeighting, Rows
-from ..weightings.base import evaluated, refuse_negative_weights
+from ..weightings.base import refuse_negative_weights
+from ..weightings.derivatives import evaluated_trained
 from .batch import AnchorLosses
 from .double_backward import once_differentiable
 from .program import Program
@@ -25,7 +26,8 @@ def matrix_losses(sim: Tensor, program: Program) -> AnchorLosses:
     """Each anchor's loss (N,), and the numbers of its pairs that were weighed."""
     pos, neg = matrix_rows(sim.detach(), program)
     rows_of = rows_by_density if program.most_pairs else DenseRows
-    losses = dense_losses(sim, pos.mask, neg.mask, program.weighting, rows_of)
+    rules = program.weighting, rows_of, tuple(program.trained)
+    losses = _losses(sim, pos.mask, neg.mask, *rules, *program.trained.values())
     if torch.compiler.is_compiling():  # where nobody else looks at values
         is_finite = torch.linalg.vector_norm(sim.detach(), torch.inf, dim=1).isfinite()
         losses = losses.masked_fill(~is_finite, torch.nan)
@@ -41,13 +43,10 @@ def matrix_rows(sim: Tensor, program: Program) -> tuple[DenseRows, DenseRows]:
     return mine_rows(DenseRows(sim, pos, context), DenseRows(sim, neg, context), program.mining)
 
 
-def dense_losses(
-    sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting, rows_of: RowsOf = DenseRows
-) -> Tensor:
+def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting) -> Tensor:
     """Per-anchor losses (N,) whose gradient with respect to ``sim`` is the signed pair weights.
 
     Shapes: ``sim`` (N, M) similarities, ``pos`` and ``neg`` (N, M) masks of the pairs to weigh.
-    ``rows_of``: how they are held while they are weighed.
     Errors: RuntimeError on double backward, since the weights are held constant in backward;
     ValueError that names the weighting for weights that are negative or NaN.
 
@@ -59,34 +58,35 @@ def dense_losses(
     >>> sim.grad
     tensor([[-1.,  1.]])
     """
+    return _losses(sim, pos, neg, weighting, DenseRows, ())
+
+
+def _losses(sim: Tensor, *others: Any) -> Tensor:
     # The link is a copy of one entry, so that the graph does not keep all of ``sim`` alive.
-    return _MatrixLosses.apply(sim, sim[:1, :1].clone(), pos, neg, weighting, rows_of)
+    return _MatrixLosses.apply(sim, sim[:1, :1].clone(), *others)
 
 
 class _MatrixLosses(torch.autograd.Function):
     """Forward computes losses and gradients, backward only scales."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        sim: Tensor,
-        link: Tensor,
-        pos: Tensor,
-        neg: Tensor,
-        weighting: PairWeighting,
-        rows_of: RowsOf,
-    ) -> Tensor:
-        rows = [rows_of(sim.detach(), mask) for mask in (pos, neg)]
-        losses, weights = evaluated(weighting, *rows)
+    def forward(ctx: Any, sim: Tensor, link: Tensor, *others: Any) -> Tensor:
+        pos, neg, weighting, rows_of, names, *values = others
+        rows: Any = [rows_of(sim.detach(), mask) for mask in (pos, neg)]
+        trained = {k: v.detach() for k, v in zip(names, values, strict=True)}
+        losses, weights, derivatives = evaluated_trained(weighting, *rows, trained)
         of_pos, of_neg = (r.to_dense(w) for r, w in zip(rows, weights, strict=True))
         refuse_negative_weights(weighting, of_pos.amin(), of_neg.amin())
-        ctx.save_for_backward(of_neg.sub_(of_pos), link)
+        ctx.save_for_backward(of_neg.sub_(of_pos), link, *derivatives)
+        ctx.are_shared = [value.ndim == 0 for value in values]
         return losses
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        signed, link = ctx.saved_tensors
+        signed, link, *derivatives = ctx.saved_tensors
         gradients: list[Any] = [upstream.unsqueeze(1) * signed]
+        for derivative, is_shared in zip(derivatives, ctx.are_shared, strict=True):
+            gradients.append(upstream @ derivative if is_shared else upstream * derivative)
         if torch.is_grad_enabled():  # with create_graph=True
             gradients = once_differentiable(gradients, link)
-        return *gradients, None, None, None, None, None
+        return gradients[0], *(None,) * 6, *gradients[1:]

@@ -4,7 +4,8 @@ Shapes: N anchors, M references, D dims, C rows of a chunk.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -46,8 +47,14 @@ class Program(NamedTuple):
     is_one_graph: bool = False
     #: Whether dense weights of all anchors are held, so that one product takes both their sides.
     holds_all_weights: bool = False
+    #: Values in place of fields of the weighting: () each, or (N,), one for each anchor.
+    trained: Mapping[str, Tensor] = MappingProxyType({})
     #: Pairs of a batch, or of a side of a matrix, that are held as lists, at most.
     most_pairs: int = 0
+
+    def trained_at(self, anchors: slice) -> dict[str, Tensor]:
+        """The values of some anchors."""
+        return {name: v[anchors] if v.ndim else v for name, v in self.trained.items()}
 
 
 class AnchorSums(NamedTuple):
@@ -56,11 +63,14 @@ class AnchorSums(NamedTuple):
     losses: Tensor  # (N,)
     num_pos: Tensor  # (N,)
     num_neg: Tensor  # (N,)
+    derivatives: list[Tensor]  # (N,) each, of the losses with respect to a trained field
     grad_x: Tensor | None = None  # (N, D)
     grad_y: Tensor | None = None  # (M, D), unless the references are the anchors
 
     @classmethod
-    def zeros(cls, x: Tensor, y: Tensor, forms_gradients: tuple[bool, bool]) -> Self:
+    def zeros(
+        cls, x: Tensor, y: Tensor, forms_gradients: tuple[bool, bool], num_trained: int
+    ) -> Self:
         """Room for all anchors, made before the first chunk.
 
         What outlives a chunk must not be made between its large tensors: their memory could not be
@@ -68,13 +78,13 @@ class AnchorSums(NamedTuple):
         """
         grad_x = x.new_zeros(x.shape) if any(forms_gradients) else None
         grad_y = y.new_zeros(y.shape) if forms_gradients[1] and y is not x else None
-        losses, num_pos, num_neg = x.new_zeros(3, x.shape[0]).unbind()
-        return cls(losses, num_pos, num_neg, grad_x, grad_y)
+        losses, num_pos, num_neg, *derivatives = x.new_zeros(3 + num_trained, x.shape[0]).unbind()
+        return cls(losses, num_pos, num_neg, derivatives, grad_x, grad_y)
 
-    def set_losses(self, anchors: slice, losses: Tensor, num_pos: Tensor, num_neg: Tensor) -> None:
-        """Write the values (C,) of a chunk."""
-        for room, values in zip(self[:3], (losses, num_pos, num_neg), strict=True):
-            room[anchors] = values
+    def set_values(self, anchors: slice, *values: Tensor) -> None:
+        """Write the losses, numbers of pairs and derivatives (C,) of a chunk."""
+        for room, some in zip((*self[:3], *self.derivatives), values, strict=True):
+            room[anchors] = some
 
     def add_products(self, anchors: slice, signed: Tensor, x: Tensor, y: Tensor) -> None:
         """Add the signed weights (C, M) of a chunk to the gradients: W·y, and Wᵀ·x."""

@@ -9,6 +9,7 @@ from .dense_rows import DenseRows
 from .lifted_structure import LiftedStructure
 from .multi_similarity import MultiSimilarity
 from .pair_rows import Rows
+from .row_loss import RowLoss
 from .sparse_rows import SparseRows
 from .triplet import Triplet
 
@@ -21,6 +22,7 @@ __all__ = [
     "MultiSimilarity",
     "PairWeighting",
     "PairWeights",
+    "RowLoss",
     "Rows",
     "SparseRows",
     "Triplet",

@@ -1,5 +1,6 @@
 """The base class of pair weightings: the weight of each pair by a formula, as a frozen value."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -80,6 +81,13 @@ class PairWeighting:
     needs_dense: ClassVar[bool] = False
     """Whether the formula reads ``DenseRows`` only."""
 
+    levels: ClassVar[tuple[str, ...]] = ()
+    """The fields that are levels on the similarity axis, such as a margin: they change their sign
+    where a distance D is read as S = −D."""
+
+    any_sign: ClassVar[bool] = False
+    """Whether weights may be negative."""
+
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         declared_uses(cls)
@@ -99,9 +107,14 @@ class PairWeighting:
         """Each anchor's loss (C,), with |∂loss/∂S| equal to the weights, and the weights."""
         raise NotImplementedError
 
+    def losses_alone(self, pos: Rows, neg: Rows) -> Tensor:
+        """Each anchor's loss (C,), without the weights."""
+        return self.evaluate(pos, neg)[0]
+
     def for_negated_distances(self) -> Self:
-        """The same weighting for S = −D: a level on the similarity axis changes its sign."""
-        return self
+        """The same weighting for S = −D: its :attr:`levels` change their signs."""
+        negated = {name: -getattr(self, name) for name in self.levels}
+        return replace(self, **negated) if negated else self  # type: ignore[type-var]
 
     def weights(self, sim: Tensor, pos: Tensor, neg: Tensor) -> PairWeights:
         """Pair weights of a similarity matrix.
@@ -110,15 +123,18 @@ class PairWeighting:
         ≥ 0 and exactly 0 off the masks.
         Errors: ValueError for other shapes and dtypes, and for NaN.
         """
-        checks.similarity_rows(sim, pos, neg)
-        pos_rows, neg_rows = DenseRows(sim, pos), DenseRows(sim, neg)
+        pos_rows, neg_rows = self._dense_rows(sim, pos, neg)
         weights = checked_weights(self, self.weigh(pos_rows, neg_rows), pos_rows, neg_rows)
         return PairWeights(pos_rows.to_dense(weights.pos), neg_rows.to_dense(weights.neg))
 
     def losses(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
         """Per-anchor losses (C,), differentiable: |∂losses/∂sim| is :meth:`weights`."""
+        return self.losses_alone(*self._dense_rows(sim, pos, neg))
+
+    @staticmethod
+    def _dense_rows(sim: Tensor, pos: Tensor, neg: Tensor) -> tuple[DenseRows, DenseRows]:
         checks.similarity_rows(sim, pos, neg)
-        return self.evaluate(DenseRows(sim, pos), DenseRows(sim, neg))[0]
+        return DenseRows(sim, pos), DenseRows(sim, neg)
 
 
 def _evaluate_by(weigh: Any) -> Any:
@@ -214,9 +230,10 @@ def negative_weight(
 ) -> ValueError | None:
     """The error of weights whose least, (), is negative or NaN."""
     value = float(least.numpy())
-    if value >= 0:
+    if value >= 0 or (weighting.any_sign and value == value):
         return None
     got = f"a weight of {value:g}"
     if value != value:
         got = f"NaN (also where similarities are too large for {dtype})"
-    return ValueError(f"weighting {type(weighting).__name__} must give weights >= 0, got {got}")
+    allowed = "finite weights" if weighting.any_sign else "weights >= 0"
+    return ValueError(f"weighting {type(weighting).__name__} must give {allowed}, got {got}")

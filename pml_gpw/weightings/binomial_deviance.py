@@ -1,11 +1,11 @@
 """Binomial deviance, eq 9-10."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from .. import checks
 from .base import PairWeighting, PairWeights
@@ -35,6 +35,7 @@ class BinomialDeviance(PairWeighting):
     beta: float = 50.0
     base: float = 0.5
     uses: ClassVar[frozenset[str]] = frozenset("S")
+    levels: ClassVar[tuple[str, ...]] = ("base",)
 
     def __post_init__(self) -> None:
         checks.positive("alpha", self.alpha)
@@ -48,10 +49,6 @@ class BinomialDeviance(PairWeighting):
         neg_losses, neg_weights = _mean_softplus(neg, self.beta * (neg.sim - self.base))
         weights = PairWeights(self.alpha * pos_weights, self.beta * neg_weights)
         return pos_losses + neg_losses, weights
-
-    @override
-    def for_negated_distances(self) -> Self:
-        return replace(self, base=-self.base)
 
 
 def _mean_softplus(rows: Rows, logits: Tensor) -> tuple[Tensor, Tensor]:

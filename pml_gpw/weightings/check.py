@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from .base import PairWeighting, PairWeights, evaluated
+from .base import PairWeighting, PairWeights, evaluated, negative_weight
 from .dense_rows import DenseRows
 from .pair_rows import Rows
 from .rules import checked_rule
@@ -38,7 +38,7 @@ def check_weighting(weighting: PairWeighting) -> None:
     On random similarities of 6 anchors and 11 references, some anchors without positives or
     without negatives, it looks whether
 
-    - there is a weight for each pair, and none is negative or NaN;
+    - there is a weight for each pair, and none is negative (but of a ``RowLoss``) or NaN;
     - both layouts, and each anchor by itself, give the same weights: a value of one anchor that is
       not brought back to its pairs by ``expand`` would reach those of others;
     - the weights are |∂loss/∂S| (eq 2) of the losses that ``evaluate`` returns, by autograd.
@@ -54,11 +54,9 @@ def check_weighting(weighting: PairWeighting) -> None:
         rows = example_rows(seed)
         losses, dense = _weighed(weighting, DenseRows, rows)
         for kind, some in (("positive", dense.pos), ("negative", dense.neg)):
-            if not (some >= 0).all():
-                raise ValueError(
-                    f"weighting {name} must give weights >= 0, got {float(some.min()):g} "
-                    f"for a {kind} pair"
-                )
+            least = some.amin()
+            if (error := negative_weight(weighting, some.dtype, least)) is not None:
+                raise ValueError(f"{error} for a {kind} pair")
         if not weighting.needs_dense:
             found = _weighed(weighting, SparseRows, rows)
             _refuse_others(name, "as lists of pairs", found, (losses, dense))

@@ -1,11 +1,11 @@
 """Contrastive loss, eq 4."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from .. import checks
 from .base import PairWeighting, PairWeights
@@ -30,6 +30,7 @@ class Contrastive(PairWeighting):
 
     margin: float = 0.5
     uses: ClassVar[frozenset[str]] = frozenset("S")
+    levels: ClassVar[tuple[str, ...]] = ("margin",)
 
     def __post_init__(self) -> None:
         checks.finite("margin", self.margin)
@@ -40,7 +41,3 @@ class Contrastive(PairWeighting):
         excess = neg.sim - self.margin
         losses = neg.sum(excess.clamp(min=0)) - pos.sum(pos.sim)
         return losses, PairWeights(torch.ones_like(pos.sim), (excess > 0).to(excess.dtype))
-
-    @override
-    def for_negated_distances(self) -> Self:
-        return replace(self, margin=-self.margin)

@@ -31,6 +31,11 @@ class DenseRows(Rows):
         self.context = NO_CONTEXT if context is None else context
         self._off_mask: Tensor | None = None
 
+    @property
+    @override
+    def num_rows(self) -> int:
+        return self.mask.shape[0]
+
     @override
     def count(self) -> Tensor:
         return self.mask.sum(dim=1, dtype=self.sim.dtype)
@@ -40,17 +45,13 @@ class DenseRows(Rows):
         return self._sum_of_zeroed(self.to_dense(values))
 
     @override
-    def max(self, values: Tensor) -> Tensor:
-        return self._max_of_masked(self.masked(values))
-
-    @override
-    def min(self, values: Tensor) -> Tensor:
+    def _min(self, values: Tensor) -> Tensor:
         if values.shape[1] == 0:
             return values.new_full((values.shape[0],), torch.inf)
         return self._filled(values, torch.inf).amin(dim=1)
 
     @override
-    def kth_largest(self, values: Tensor, k: int) -> Tensor:
+    def _kth_largest(self, values: Tensor, k: int) -> Tensor:
         if k > self.mask.shape[1]:
             return values.new_full((len(self.mask),), -torch.inf)
         return self.masked(values).topk(k, dim=1).values[:, -1]
@@ -66,8 +67,23 @@ class DenseRows(Rows):
         return self._filled(values, -torch.inf)
 
     @override
-    def expand(self, row_values: Tensor) -> Tensor:
+    def _expanded(self, row_values: Tensor) -> Tensor:
         return row_values.unsqueeze(1)
+
+    @override
+    def union(self, other: Rows) -> "DenseRows":
+        both = other.dense()
+        assert isinstance(both, DenseRows)
+        sim = torch.where(self.mask, self.sim, both.sim)
+        return DenseRows(sim, self.mask | both.mask, self.context)
+
+    @override
+    def dense(self) -> "DenseRows":
+        return self
+
+    @override
+    def with_sim(self, sim: Tensor) -> "DenseRows":
+        return DenseRows(sim, self.mask, self.context)
 
     @override
     def to_dense(self, values: Tensor) -> Tensor:
@@ -109,6 +125,14 @@ class DenseRows(Rows):
         if self._off_mask is None:
             self._off_mask = ~self.mask
         return values.masked_fill(self._off_mask, value)
+
+    @override
+    def _taken(self, values: Tensor, found: Tensor) -> Tensor:
+        if not values.requires_grad or values.shape[1] == 0:
+            return found
+        equal = (values.detach() == found.unsqueeze(1)) & self.mask
+        first = equal.byte().argmax(dim=1, keepdim=True)  # of equal values the first
+        return torch.where(found.isfinite(), values.gather(1, first).squeeze(1), found)
 
     @override
     def _max_of_masked(self, values: Tensor) -> Tensor:

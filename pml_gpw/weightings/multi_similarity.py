@@ -1,6 +1,6 @@
 """Multi-Similarity loss, eq 13-15."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
@@ -44,6 +44,7 @@ class MultiSimilarity(PairWeighting):
     beta: float = 50.0
     base: float = 0.5
     uses: ClassVar[frozenset[str]] = frozenset("SN")
+    levels: ClassVar[tuple[str, ...]] = ("base",)
 
     def __post_init__(self) -> None:
         checks.positive("alpha", self.alpha)
@@ -65,7 +66,3 @@ class MultiSimilarity(PairWeighting):
         neg_losses, neg_weights = neg.logsumexp(neg_logits, plus_one=True)
         losses = pos_losses / self.alpha + neg_losses / self.beta
         return losses, PairWeights(pos_weights, neg_weights)
-
-    @override
-    def for_negated_distances(self) -> Self:
-        return replace(self, base=-self.base)

@@ -7,7 +7,7 @@ K pairs that count.
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,6 +58,11 @@ class Rows(ABC):
         sim = self.sim
         return 0 if torch.compiler.is_compiling() or sim.is_inference() else sim._version
 
+    @property
+    @abstractmethod
+    def num_rows(self) -> int:
+        """C, the number of rows."""
+
     @abstractmethod
     def count(self) -> Tensor:
         """The number of pairs of each row, (C,), in the dtype of ``sim``."""
@@ -66,17 +71,21 @@ class Rows(ABC):
     def sum(self, values: Tensor) -> Tensor:
         """The row sums of pair values, (C,); 0 for an empty row."""
 
-    @abstractmethod
     def max(self, values: Tensor) -> Tensor:
         """The row maxima of pair values, (C,); -inf for an empty row."""
+        return self._taken(values, self._max_of_masked(self.masked(values.detach())))
 
-    @abstractmethod
     def min(self, values: Tensor) -> Tensor:
         """The row minima of pair values, (C,); inf for an empty row."""
+        return self._taken(values, self._min(values.detach()))
 
-    @abstractmethod
     def kth_largest(self, values: Tensor, k: int) -> Tensor:
         """The k-th largest pair value of each row, (C,); -inf for a row of fewer pairs."""
+        return self._taken(values, self._kth_largest(values.detach(), k))
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The row means of pair values, (C,); 0 for an empty row."""
+        return self.sum(values) / self.count().clamp(min=1)
 
     @abstractmethod
     def first(self, mask: Tensor, count: Tensor | int = 1) -> Tensor:
@@ -89,9 +98,26 @@ class Rows(ABC):
     def masked(self, values: Tensor) -> Tensor:
         """The pair values, with -inf wherever the layout has no pair."""
 
+    def expand(self, row_values: Tensor | float) -> Tensor | Any:
+        """Row values (C,) brought back to the pairs of their rows, broadcastable to pair values.
+
+        A number, or a tensor (), is the same for all rows and stays as it is.
+        """
+        if isinstance(row_values, Tensor) and row_values.ndim:
+            return self._expanded(row_values)
+        return row_values
+
     @abstractmethod
-    def expand(self, row_values: Tensor) -> Tensor:
-        """Row values (C,) brought back to the pairs of their rows, broadcastable to pair values."""
+    def union(self, other: "Rows") -> "Rows":
+        """The pairs of these rows and of others of the same anchors, as positives and negatives."""
+
+    @abstractmethod
+    def dense(self) -> "Rows":
+        """The same pairs as masked rows."""
+
+    @abstractmethod
+    def with_sim(self, sim: Tensor) -> Self:
+        """The same pairs with other similarities, in the same layout."""
 
     @abstractmethod
     def to_dense(self, values: Tensor) -> Tensor:
@@ -135,6 +161,14 @@ class Rows(ABC):
             self.context.key, salt, self.anchor_index, self.reference_index, self.sim.dtype
         )
 
+    def softmax(self, values: Tensor) -> Tensor:
+        """The share of each pair in Σ e^v of its row, as pair values."""
+        return self.logsumexp(values)[1]
+
+    def softplus(self, values: Tensor) -> Tensor:
+        """log(1 + Σ e^v) of each row, (C,); 0 for an empty row."""
+        return self.logsumexp(values, plus_one=True)[0]
+
     def has_self_pair(self) -> Tensor:
         """Whether each anchor is itself among the references, (C,): a pair that is not in rows."""
         if self.context.self_index is None:
@@ -144,6 +178,26 @@ class Rows(ABC):
     def spread(self, row_values: Tensor) -> Tensor:
         """The former name of :meth:`expand`."""
         return self.expand(row_values)
+
+    @abstractmethod
+    def _min(self, values: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _kth_largest(self, values: Tensor, k: int) -> Tensor: ...
+
+    @abstractmethod
+    def _expanded(self, row_values: Tensor) -> Tensor: ...
+
+    def _taken(self, values: Tensor, found: Tensor) -> Tensor:
+        """Values (C,) that were found in rows; their gradient goes to the first pair that has them.
+
+        Between equals torch's own reductions would share it, or take any.
+        """
+        if not values.requires_grad:
+            return found
+        first = self.first(values.detach() == self.expand(found))
+        taken = self.sum(torch.where(first, values, 0.0))
+        return torch.where(found.isfinite(), taken, found)
 
     # The same reductions for values that are -inf, or 0, already wherever there is no pair.
 
@@ -167,7 +221,9 @@ class Rows(ABC):
         exponentials = (values - self.expand(shift)).exp_()
         sums = self._sum_of_zeroed(exponentials)
         if not plus_one:
-            return sums.log() + shift, exponentials / self.expand(sums)
+            empty = sums == 0  # whose logarithm has no gradient
+            log = sums.masked_fill(empty, 1.0).log().masked_fill(empty, -torch.inf)
+            return log + shift, exponentials / self.expand(sums)
         # log1p, because all exponentials of a row may underflow or be small beside the 1.
         rest = sums + torch.expm1(-shift)  # Σ e^v + 1, over the largest, less 1
         return torch.log1p(rest) + shift, exponentials / self.expand(rest + 1)

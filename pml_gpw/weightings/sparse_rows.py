@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from .dense_rows import DenseRows
 from .pair_rows import NO_CONTEXT, RowContext, Rows
 
 
@@ -37,6 +38,11 @@ class SparseRows(Rows):
         row, column = mask.nonzero(as_tuple=True)
         return cls(sim[row, column], row, column, (sim.shape[0], sim.shape[1]))
 
+    @property
+    @override
+    def num_rows(self) -> int:
+        return self.shape[0]
+
     @override
     def count(self) -> Tensor:
         return torch.bincount(self.row, minlength=self.shape[0]).to(self.sim.dtype)
@@ -46,16 +52,12 @@ class SparseRows(Rows):
         return self._sum_of_zeroed(values)
 
     @override
-    def max(self, values: Tensor) -> Tensor:
-        return self._max_of_masked(values)
-
-    @override
-    def min(self, values: Tensor) -> Tensor:
+    def _min(self, values: Tensor) -> Tensor:
         highest = values.new_full((self.shape[0],), torch.inf)
         return highest.scatter_reduce(0, self.row, values, "amin")
 
     @override
-    def kth_largest(self, values: Tensor, k: int) -> Tensor:
+    def _kth_largest(self, values: Tensor, k: int) -> Tensor:
         falling = values.argsort(descending=True)
         falling = falling[self.row[falling].argsort(stable=True)]
         count = torch.bincount(self.row, minlength=self.shape[0])
@@ -81,8 +83,26 @@ class SparseRows(Rows):
         return values
 
     @override
-    def expand(self, row_values: Tensor) -> Tensor:
+    def _expanded(self, row_values: Tensor) -> Tensor:
         return row_values[self.row]
+
+    @override
+    def union(self, other: Rows) -> Rows:
+        if not isinstance(other, SparseRows):
+            return other.union(self)
+        sim, row = torch.cat([self.sim, other.sim]), torch.cat([self.row, other.row])
+        column = torch.cat([self.column, other.column])
+        return SparseRows(sim, row, column, self.shape, self.context)
+
+    @override
+    def dense(self) -> DenseRows:
+        mask = torch.zeros(self.shape, dtype=torch.bool, device=self.row.device)
+        mask[self.row, self.column] = True
+        return DenseRows(self.to_dense(self.sim), mask, self.context)
+
+    @override
+    def with_sim(self, sim: Tensor) -> "SparseRows":
+        return SparseRows(sim, self.row, self.column, self.shape, self.context)
 
     @override
     def to_dense(self, values: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ...weightings import SparseRows
-from ...weightings.base import evaluated, refuse_negative_weights
+from ...weightings.base import refuse_negative_weights
+from ...weightings.derivatives import evaluated_trained
 from ..growing import GrowingTensors
 from ..program import AnchorSums, Program
 from .chunks import sparse_chunks
@@ -28,12 +29,13 @@ def sum_sparse(
 
     ``upstream`` (N,): the factors of the losses in the gradients; None: 1.
     """
-    sums = AnchorSums.zeros(x, y, forms_gradients)
+    sums = AnchorSums.zeros(x, y, forms_gradients, len(program.trained))
     index = x.new_empty(0, dtype=torch.int64)
     pending = GrowingTensors(index, index, x.new_empty(0))
     for anchors, pos, neg in sparse_chunks(x, y, program):
-        losses, weights = evaluated(program.weighting, pos, neg)
-        sums.set_losses(anchors, losses, pos.count(), neg.count())
+        trained = program.trained_at(anchors)
+        losses, weights, derivatives = evaluated_trained(program.weighting, pos, neg, trained)
+        sums.set_values(anchors, losses, pos.count(), neg.count(), *derivatives)
         dense = None  # the signed weights of sides that are dense rows
         for sign, rows, values in ((1, neg, weights.neg), (-1, pos, weights.pos)):
             pairs = rows if isinstance(rows, SparseRows) else None

@@ -129,22 +129,22 @@ class _StreamedLosses(torch.autograd.Function):
         x, other, program, uniform_upstream, *values = inputs
         trained = {k: v.detach() for k, v in zip(program.trained, values, strict=True)}
         program, needs = program._replace(trained=trained), ctx.needs_input_grad[:2]
-        forms_now = uniform_upstream and any(needs)
-        rows: tuple[UnitRows, ...] = ()
-        if forms_now and program.is_one_graph:
-            sums = sum_as_one_graph(x, program)
-        else:
-            rows = _unit_rows(x, x if other is None else other, program)
-            sums = _sums(*rows, program, needs if forms_now else (False, False))
         needing = (i for i, needed in zip(inputs, ctx.needs_input_grad, strict=True) if needed)
         link = next(needing, None)
+        forms_now = uniform_upstream and link is not None
+        upstream = x.new_ones(len(x)) if forms_now and trained else None
+        rows: tuple[UnitRows, ...] = ()
+        if forms_now and program.is_one_graph:
+            sums = sum_as_one_graph(x, program, upstream)
+        else:
+            rows = _unit_rows(x, x if other is None else other, program)
+            sums = _sums(*rows, program, needs if forms_now else (False, False), upstream)
         if link is not None:
-            walks_again = any(needs) and not forms_now
-            saved = [part for side in rows for part in side] if walks_again else sums[4:]
+            formed = (*sums[3:5], *sums.of_trained)
+            saved = formed if forms_now else [part for side in rows for part in side]
             ctx.save_for_backward(link, *saved)
             ctx.program, ctx.needs, ctx.is_same = program, needs, other is None
-            ctx.derivatives = sums.derivatives
-            ctx.versions = _versions(program.pairs) if walks_again else None
+            ctx.versions = None if forms_now else _versions(program.pairs)
         ctx.mark_non_differentiable(sums.num_pos, sums.num_neg)
         ctx.set_materialize_grads(False)
         return sums.losses, sums.num_pos, sums.num_neg
@@ -153,7 +153,7 @@ class _StreamedLosses(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         raise_arrived()
         if upstream is None:
-            return (None,) * (4 + len(ctx.derivatives))
+            return (None,) * (4 + len(ctx.program.trained))
         link, *saved = ctx.saved_tensors
         if ctx.versions is None:  # gradients were formed in forward
             gradients = [None if g is None else g * upstream[0] for g in saved]
@@ -164,9 +164,8 @@ class _StreamedLosses(torch.autograd.Function):
             y = x if ctx.is_same else UnitRows(*saved[3:])
             # Whoever calls backward may do so under autocast, or with create_graph.
             with torch.no_grad(), engine_context(upstream):
-                gradients = list(_sums(x, y, ctx.program, ctx.needs, upstream)[4:])
-        for value, derivative in zip(ctx.program.trained.values(), ctx.derivatives, strict=True):
-            gradients.append(upstream * derivative if value.ndim else upstream @ derivative)
+                sums = _sums(x, y, ctx.program, ctx.needs, upstream)
+                gradients = [*sums[3:5], *sums.of_trained]
         if torch.is_grad_enabled():  # with create_graph=True
             gradients = once_differentiable(gradients, link)
         return *gradients[:2], None, None, *gradients[2:]
@@ -189,9 +188,9 @@ def _sums(
     """The losses by the program of the task, with gradients of the embeddings."""
     summed = sum_dense if program.layout == DENSE else sum_sparse
     sums = summed(x.rows, y.rows, program, forms_gradients, upstream)
-    sides = zip((x, y), sums[4:], strict=True)
-    gradients = [None if g is None else rows.gradient(g) for rows, g in sides]
-    return AnchorSums(*sums[:4], *gradients)
+    sides = zip((x, y), sums[3:5], strict=True)
+    grad_x, grad_y = (None if g is None else rows.gradient(g) for rows, g in sides)
+    return sums._replace(grad_x=grad_x, grad_y=grad_y)
 
 
 def _turned(

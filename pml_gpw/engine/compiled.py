@@ -34,7 +34,11 @@ class CannotFuse(RuntimeError):
 
 
 def call_compiled(
-    template: Any, tensors: Sequence[Tensor], program: Program, anchors: slice
+    template: Any,
+    tensors: Sequence[Tensor],
+    program: Program,
+    anchors: slice,
+    upstream: Tensor | None,
 ) -> Any:
     """The result of a template, compiled; the first tensor has a row for each anchor.
 
@@ -51,7 +55,7 @@ def call_compiled(
     key = key if program.mining is not None and program.mining.is_random else None
     # Without what they are views of, whose sizes would make other graphs.
     *plain, self_index = (tensor.data.contiguous() for tensor in (*tensors, self_index))
-    trained = {k: v.data.contiguous() for k, v in program.trained_at(anchors).items()}
+    trained = program.trained_at(anchors, upstream)
     # Each would make other graphs.
     kind = like.device, like.dtype, any(tensor.is_inference() for tensor in plain)
     function = _compiled_function(template, *map(_identity, rules), kind)

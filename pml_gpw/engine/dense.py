@@ -14,7 +14,7 @@ from ..mining import PairMining
 from ..mining.base import mine_rows
 from ..weightings import DenseRows, PairWeighting
 from ..weightings.base import refuse_negative_weights
-from ..weightings.derivatives import evaluated_trained
+from ..weightings.derivatives import Trained, evaluated_trained
 from ..weightings.pair_rows import RowContext
 from .compiled import call_compiled
 from .label_pairs import LabelPairs, label_masks
@@ -29,7 +29,7 @@ class WeightedRows(NamedTuple):
     losses: Tensor  # (C,)
     num_pos: Tensor  # (C,)
     num_neg: Tensor  # (C,)
-    derivatives: list[Tensor]  # (C,) each, of the losses with respect to a trained field
+    of_trained: list[Tensor]  # the gradients of trained values, in their shapes
     least: Tensor  # (), the least weight, which must not be negative
     signed: Tensor  # (C, M), + for negatives and − for positives
 
@@ -49,11 +49,12 @@ def sum_dense(
     is_one_product = forms_any and y is x and (holds_all or program.chunk_size >= n)
     all_rows = x.new_empty(n, n) if is_one_product else None
     forms_sums = (False, False) if is_one_product else forms_gradients
-    sums = AnchorSums.zeros(x, y, forms_sums, len(program.trained))
+    sums = AnchorSums.zeros(x, y, forms_sums, program)
     for anchors, sim in iter_products(x, y, program, all_rows):
-        rows = _chunk_rows(sim, anchors, program)
+        rows = _chunk_rows(sim, anchors, program, upstream)
         refuse_negative_weights(program.weighting, rows.least)
-        sums.set_values(anchors, *rows[:3], *rows.derivatives)
+        sums.set_losses(anchors, *rows[:3])
+        sums.add_trained(anchors, rows.of_trained)
         if upstream is not None:
             rows.signed.mul_(upstream[anchors].unsqueeze(1))
         if forms_any and all_rows is None:
@@ -69,19 +70,21 @@ def dense_chunks(x: Tensor, y: Tensor, program: Program) -> Iterator[Chunk]:
         yield anchors, *mine_rows(pos, neg, program.mining)
 
 
-def _chunk_rows(sim: Tensor, anchors: slice, program: Program) -> WeightedRows:
+def _chunk_rows(
+    sim: Tensor, anchors: slice, program: Program, upstream: Tensor | None
+) -> WeightedRows:
     """The losses and weights of a chunk; the weights take the place of the similarities."""
     pairs = program.pairs
     if not program.is_compiled:
         context, masks = program.context.at(anchors), pairs.masks(anchors)
-        rules: Any = program.trained_at(anchors), program.weighting, program.mining
-        return weighted_rows(sim, *masks, context, *rules)
+        trained = program.trained_at(anchors, upstream)
+        return weighted_rows(sim, *masks, context, trained, program.weighting, program.mining)
     if isinstance(pairs, LabelPairs):
         tensors = sim, pairs.labels[anchors], pairs.reference_labels
         template: Any = _rows_of_own_labels if pairs.symmetric else _rows_of_labels
     else:
         tensors, template = (sim, *pairs.masks(anchors)), weighted_rows
-    rows: WeightedRows = call_compiled(template, tensors, program, anchors)
+    rows: WeightedRows = call_compiled(template, tensors, program, anchors, upstream)
     return rows
 
 
@@ -90,25 +93,25 @@ def weighted_rows(
     pos: Tensor,
     neg: Tensor,
     context: RowContext,
-    trained: dict[str, Tensor],
+    trained: Trained,
     weighting: PairWeighting,
     mining: PairMining | None,
 ) -> WeightedRows:
     """Mine and weigh rows (C, M) of similarities whose candidates ``pos`` and ``neg`` mask.
 
-    ``trained``: values () or (C,) in place of fields of the weighting.
+    ``trained``: values in place of fields of the weighting.
 
     The weights are written over the similarities, which eq 1-3 need no more: new memory would cost
     more than the sums.
     """
     rows = mine_rows(DenseRows(sim, pos, context), DenseRows(sim, neg, context), mining)
-    losses, weights, derivatives = evaluated_trained(weighting, *rows, trained)
+    losses, weights, of_trained = evaluated_trained(weighting, *rows, trained)
     pos_weights, neg_weights = (r.to_dense(w) for r, w in zip(rows, weights, strict=True))
     # Row by row first: a compiler puts it into the loops over rows that there are.
     least = torch.minimum(pos_weights.amin(dim=1), neg_weights.amin(dim=1)).amin()
     counts = rows[0].count(), rows[1].count()
     return WeightedRows(
-        losses, *counts, derivatives, least, torch.sub(neg_weights, pos_weights, out=sim)
+        losses, *counts, of_trained, least, torch.sub(neg_weights, pos_weights, out=sim)
     )
 
 
@@ -128,7 +131,7 @@ def _rows_of_own_labels(
     return weighted_rows(sim, pos, neg, context, *rules)
 
 
-def sum_as_one_graph(x: Tensor, program: Program) -> AnchorSums:
+def sum_as_one_graph(x: Tensor, program: Program, upstream: Tensor | None) -> AnchorSums:
     """Losses and the gradient of ``x`` (N, D), not normalised yet, of a batch with itself.
 
     Normalisation, products, rows and gradient as one function: for batches of some hundred
@@ -136,7 +139,8 @@ def sum_as_one_graph(x: Tensor, program: Program) -> AnchorSums:
     """
     assert isinstance(program.pairs, LabelPairs)
     tensors = x, program.pairs.labels, program.pairs.reference_labels
-    *sums, least = call_compiled(_batch_of_labels, tensors, program, slice(0, len(x)))
+    everything = slice(0, len(x))
+    *sums, least = call_compiled(_batch_of_labels, tensors, program, everything, upstream)
     refuse_negative_weights(program.weighting, least)
     return AnchorSums(*sums)
 
@@ -146,5 +150,6 @@ def _batch_of_labels(
 ) -> tuple[Any, ...]:
     unit = normalized(x)
     sim = unit.rows @ unit.rows.T
-    *sums, least, signed = _rows_of_own_labels(sim, labels, reference_labels, context, *rules)
-    return *sums, unit.gradient((signed + signed.T) @ unit.rows), least
+    rows = _rows_of_own_labels(sim, labels, reference_labels, context, *rules)
+    gradient = unit.gradient((rows.signed + rows.signed.T) @ unit.rows)
+    return *rows[:3], gradient, None, rows.of_trained, rows.least

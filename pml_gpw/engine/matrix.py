@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..checks import finite_similarities
 from ..mining.base import mine_rows
+from ..precision import engine_context
 from ..weightings import DenseRows, PairWeighting, Rows
 from ..weightings.base import refuse_negative_weights
-from ..weightings.derivatives import evaluated_trained
+from ..weightings.derivatives import Trained, evaluated_trained
 from .batch import AnchorLosses
 from .double_backward import once_differentiable
 from .program import Program
@@ -72,21 +73,25 @@ class _MatrixLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, sim: Tensor, link: Tensor, *others: Any) -> Tensor:
         pos, neg, weighting, rows_of, names, *values = others
-        rows: Any = [rows_of(sim.detach(), mask) for mask in (pos, neg)]
         trained = {k: v.detach() for k, v in zip(names, values, strict=True)}
-        losses, weights, derivatives = evaluated_trained(weighting, *rows, trained)
+        rows: Any = [rows_of(sim.detach(), mask) for mask in (pos, neg)]
+        losses, weights, _ = evaluated_trained(weighting, rows[0], rows[1], Trained(trained))
+        if trained:  # else nothing of the rows is needed later
+            ctx.rows, ctx.weighting = rows, weighting
+        ctx.trained = trained
         of_pos, of_neg = (r.to_dense(w) for r, w in zip(rows, weights, strict=True))
         refuse_negative_weights(weighting, of_pos.amin(), of_neg.amin())
-        ctx.save_for_backward(of_neg.sub_(of_pos), link, *derivatives)
-        ctx.are_shared = [value.ndim == 0 for value in values]
+        ctx.save_for_backward(of_neg.sub_(of_pos), link)
         return losses
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        signed, link, *derivatives = ctx.saved_tensors
+        signed, link = ctx.saved_tensors
         gradients: list[Any] = [upstream.unsqueeze(1) * signed]
-        for derivative, is_shared in zip(derivatives, ctx.are_shared, strict=True):
-            gradients.append(upstream @ derivative if is_shared else upstream * derivative)
+        if ctx.trained:
+            with torch.no_grad(), engine_context(upstream):
+                trained = Trained(ctx.trained, upstream)
+                gradients += evaluated_trained(ctx.weighting, ctx.rows[0], ctx.rows[1], trained)[2]
         if torch.is_grad_enabled():  # with create_graph=True
             gradients = once_differentiable(gradients, link)
         return gradients[0], *(None,) * 6, *gradients[1:]

@@ -4,7 +4,7 @@ Shapes: N anchors, M references, D dims, C rows of a chunk.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from ..checks import finite_similarities
 from ..mining import PairMining
 from ..value_checks import host_can_read
 from ..weightings import Rows
+from ..weightings.derivatives import Trained
 from ..weightings.pair_rows import RowContext
 from .pairs import Pairs
 
@@ -52,9 +53,10 @@ class Program(NamedTuple):
     #: Pairs of a batch, or of a side of a matrix, that are held as lists, at most.
     most_pairs: int = 0
 
-    def trained_at(self, anchors: slice) -> dict[str, Tensor]:
-        """The values of some anchors."""
-        return {name: v[anchors] if v.ndim else v for name, v in self.trained.items()}
+    def trained_at(self, anchors: slice, upstream: Tensor | None) -> Trained:
+        """The trained values of some anchors, with the upstream gradients (N,) of all."""
+        values = {name: v[anchors] if v.ndim else v for name, v in self.trained.items()}
+        return Trained(values, upstream[anchors] if values and upstream is not None else None)
 
 
 class AnchorSums(NamedTuple):
@@ -63,13 +65,13 @@ class AnchorSums(NamedTuple):
     losses: Tensor  # (N,)
     num_pos: Tensor  # (N,)
     num_neg: Tensor  # (N,)
-    derivatives: list[Tensor]  # (N,) each, of the losses with respect to a trained field
     grad_x: Tensor | None = None  # (N, D)
     grad_y: Tensor | None = None  # (M, D), unless the references are the anchors
+    of_trained: Sequence[Tensor] = ()  # of trained values, in their shapes
 
     @classmethod
     def zeros(
-        cls, x: Tensor, y: Tensor, forms_gradients: tuple[bool, bool], num_trained: int
+        cls, x: Tensor, y: Tensor, forms_gradients: tuple[bool, bool], program: Program
     ) -> Self:
         """Room for all anchors, made before the first chunk.
 
@@ -78,13 +80,19 @@ class AnchorSums(NamedTuple):
         """
         grad_x = x.new_zeros(x.shape) if any(forms_gradients) else None
         grad_y = y.new_zeros(y.shape) if forms_gradients[1] and y is not x else None
-        losses, num_pos, num_neg, *derivatives = x.new_zeros(3 + num_trained, x.shape[0]).unbind()
-        return cls(losses, num_pos, num_neg, derivatives, grad_x, grad_y)
+        losses, num_pos, num_neg = x.new_zeros(3, x.shape[0]).unbind()
+        of_trained = [torch.zeros_like(value) for value in program.trained.values()]
+        return cls(losses, num_pos, num_neg, grad_x, grad_y, of_trained)
 
-    def set_values(self, anchors: slice, *values: Tensor) -> None:
-        """Write the losses, numbers of pairs and derivatives (C,) of a chunk."""
-        for room, some in zip((*self[:3], *self.derivatives), values, strict=True):
-            room[anchors] = some
+    def set_losses(self, anchors: slice, losses: Tensor, num_pos: Tensor, num_neg: Tensor) -> None:
+        """Write the values (C,) of a chunk."""
+        for room, values in zip(self[:3], (losses, num_pos, num_neg), strict=True):
+            room[anchors] = values
+
+    def add_trained(self, anchors: slice, gradients: list[Tensor]) -> None:
+        """Add the gradients of trained values; those of a chunk are its own."""
+        for room, gradient in zip(self.of_trained, gradients, strict=False):
+            (room[anchors] if room.ndim else room).add_(gradient)
 
     def add_products(self, anchors: slice, signed: Tensor, x: Tensor, y: Tensor) -> None:
         """Add the signed weights (C, M) of a chunk to the gradients: W·y, and Wᵀ·x."""

@@ -1,10 +1,9 @@
-"""Losses and weights with fields that are trained, and the derivatives with respect to those.
+"""Losses and weights with fields that are trained, and the gradients of those fields.
 
 Shapes: C rows of a chunk.
 """
 
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,39 +13,35 @@ from .pair_rows import Rows
 from .rules import twin_of
 
 
+class Trained(NamedTuple):
+    """The fields of a weighting that are trained."""
+
+    values: dict[str, Tensor]  # () each, or (C,), one for each anchor
+    upstream: Tensor | None = None  # (C,), of the losses; None: no gradient is asked for
+
+
 class Evaluated(NamedTuple):
     """What a formula gives for some anchors."""
 
     losses: Tensor  # (C,)
     weights: PairWeights
-    derivatives: list[Tensor]  # (C,) each, of the losses with respect to a field
+    gradients: list[Tensor]  # of the trained values, in their shapes
 
 
 def evaluated_trained(
-    weighting: PairWeighting, pos: Rows, neg: Rows, trained: dict[str, Tensor]
+    weighting: PairWeighting, pos: Rows, neg: Rows, trained: Trained
 ) -> Evaluated:
-    """The losses, weights and derivatives with the values of ``trained`` in place of fields.
+    """Losses and weights with the trained values in place of fields, and the gradients of those.
 
     Errors: as :func:`~pml_gpw.weightings.base.evaluated`.
     """
-    twin = twin_of(weighting, trained)
-    losses, weights = evaluated(twin, pos, neg)
-    return Evaluated(losses, weights, derivatives(twin, pos, neg, trained))
+    losses, weights = evaluated(twin_of(weighting, trained.values), pos, neg)
+    if not trained.values or trained.upstream is None:
+        return Evaluated(losses, weights, [])
 
+    def losses_of(values: dict[str, Tensor]) -> Tensor:
+        return twin_of(weighting, values).losses_alone(pos, neg)
 
-def derivatives(
-    weighting: PairWeighting, pos: Rows, neg: Rows, trained: dict[str, Tensor]
-) -> list[Tensor]:
-    """∂L/∂field of each anchor's loss, (C,), for each field that is a tensor in ``trained``.
-
-    Values () are one for all anchors, values (C,) those of each. Derivatives are taken forward, so
-    that those of each anchor are known whatever its upstream gradient will be.
-    """
-
-    def losses_of(name: str, value: Tensor) -> Tensor:
-        return twin_of(weighting, {**trained, name: value}).losses_alone(pos, neg)
-
-    return [
-        torch.func.jvp(partial(losses_of, name), (value,), (torch.ones_like(value),))[1]
-        for name, value in trained.items()
-    ]
+    derivative: Any = torch.func.vjp(losses_of, trained.values)
+    (gradients,) = derivative[1](trained.upstream)
+    return Evaluated(losses, weights, list(gradients.values()))

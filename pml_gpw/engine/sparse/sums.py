@@ -29,13 +29,14 @@ def sum_sparse(
 
     ``upstream`` (N,): the factors of the losses in the gradients; None: 1.
     """
-    sums = AnchorSums.zeros(x, y, forms_gradients, len(program.trained))
+    sums = AnchorSums.zeros(x, y, forms_gradients, program)
     index = x.new_empty(0, dtype=torch.int64)
     pending = GrowingTensors(index, index, x.new_empty(0))
     for anchors, pos, neg in sparse_chunks(x, y, program):
-        trained = program.trained_at(anchors)
-        losses, weights, derivatives = evaluated_trained(program.weighting, pos, neg, trained)
-        sums.set_values(anchors, losses, pos.count(), neg.count(), *derivatives)
+        trained = program.trained_at(anchors, upstream)
+        losses, weights, of_trained = evaluated_trained(program.weighting, pos, neg, trained)
+        sums.set_losses(anchors, losses, pos.count(), neg.count())
+        sums.add_trained(anchors, of_trained)
         dense = None  # the signed weights of sides that are dense rows
         for sign, rows, values in ((1, neg, weights.neg), (-1, pos, weights.pos)):
             pairs = rows if isinstance(rows, SparseRows) else None

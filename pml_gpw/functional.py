@@ -4,7 +4,7 @@ Values and gradients are those of the losses and miners of this package, from th
 Shapes: N anchors, M references, D dims, K pairs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -36,7 +36,7 @@ from .engine.warm_up import warm_up
 from .mining import MSMining, PairMining
 from .precision import full_precision
 from .weightings import MultiSimilarity, PairWeighting
-from .weightings.rules import refuse_tensors
+from .weightings.rules import number_fields, refuse_tensors
 
 __all__ = ["gpw_loss", "mine", "ms_loss", "share_a_label", "warm_up"]
 
@@ -67,6 +67,7 @@ def gpw_loss(
     reduction: Reduction = "mean",
     chunk_size: int | None = None,
     fused: bool | None = None,
+    parameters: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
     """The loss whose gradient is a pair weighting (General Pair Weighting, eq 1-3).
 
@@ -96,6 +97,9 @@ def gpw_loss(
         fused: whether masks, mining and weighting go through ``torch.compile`` as one function,
             which takes some seconds once for a weighting and mining (:func:`warm_up`); None: on
             accelerators where that works, on a CPU not. Values are the same to rounding.
+        parameters: tensors in place of fields of the weighting, which get gradients as well: ()
+            each, or (N,), one for each anchor. ``check_trained`` tries once whether the formula
+            takes a field so.
 
     Returns:
         The loss, (), or the losses of the anchors, (N,), with reduction "none".
@@ -113,6 +117,10 @@ def gpw_loss(
     >>> tags = torch.tensor([[1, 0], [1, 1], [0, 1], [1, 0]])
     >>> gpw_loss(torch.eye(4), tags, LiftedStructure(), pairs=share_a_label, reduction="none")
     tensor([1.6931, 0.0000, 1.6931, 1.6931])
+    >>> margin = torch.tensor(0.5, requires_grad=True)
+    >>> given = {"margin": margin}
+    >>> gpw_loss(torch.eye(4), torch.tensor([0, 0, 1, 1]), LiftedStructure(), parameters=given)
+    tensor(1.1931, grad_fn=<MeanBackward0>)
     """
     checks.one_of("reduction", reduction, REDUCTIONS)
     checks.one_of("similarity", similarity, SIMILARITIES)
@@ -124,6 +132,7 @@ def gpw_loss(
         checks.instance("mining", mining, PairMining)
         refuse_tensors("mining", mining)
     checks.optional_boolean("fused", fused)
+    trained = _checked_parameters(parameters, weighting, embeddings)
     batch = _batch(
         embeddings,
         labels,
@@ -142,10 +151,35 @@ def gpw_loss(
             SIMILARITIES[similarity],
             Plan(chunk_size, fused=fused),
             uniform_upstream=reduction != "none",
+            trained=trained,
         )
     if len(embeddings) == 0 and reduction == "mean":
         return losses.losses.sum()  # the mean of nothing would be NaN
     return REDUCTIONS[reduction](losses.losses)
+
+
+def _checked_parameters(
+    parameters: Mapping[str, Tensor] | None, weighting: PairWeighting, embeddings: Tensor
+) -> dict[str, Tensor]:
+    """The tensors on the device of the embeddings, or a ValueError."""
+    checked = {}
+    for name, value in (parameters or {}).items():
+        if not weighting.has_loss:
+            raise ValueError(
+                f"parameters must be None for {type(weighting).__name__}, which overrides weigh "
+                "alone: nothing tells what its fields do to the loss"
+            )
+        checks.one_of("parameters", name, tuple(number_fields(weighting)))
+        shapes = [(), (len(embeddings),)]
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            got = checks.described(value)
+            raise ValueError(f"parameters[{name!r}] must be a floating-point tensor, got {got}")
+        if tuple(value.shape) not in shapes:
+            raise ValueError(
+                f"parameters[{name!r}] must be of shape () or {shapes[1]}, got {tuple(value.shape)}"
+            )
+        checked[name] = value.to(embeddings.device)
+    return checked
 
 
 def ms_loss(

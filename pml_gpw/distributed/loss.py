@@ -229,7 +229,9 @@ class DistributedLoss(torch.nn.Module):
             batch = gathered_pairs(batch, part, anchors)
         if loss.has_own_compute_loss():  # which has to see all anchors
             return loss(batch)
-        return loss(batch, anchor_losses=divided_losses(batch, anchors, local_losses))
+        trained = [parameter for parameter in loss.parameters() if parameter.requires_grad]
+        losses = divided_losses(batch, anchors, local_losses, trained)
+        return loss(batch, anchor_losses=losses)
 
 
 def _has_hooks(loss: torch.nn.Module) -> bool:

@@ -18,6 +18,7 @@ from ..pml import CheckedAttribute, ConfigFields, DistanceSimilarity
 from ..value_checks import host_can_read, report
 from ..weightings import PairWeighting
 from .pair_loss import LossDict, PairLoss
+from .trained_fields import Trainable, TrainedFields
 
 UNIFORM_REDUCERS = (MeanReducer, SumReducer, DivisorReducer)
 """Reducers below which all anchors have the same upstream gradient; by exact type."""
@@ -26,7 +27,7 @@ STEPS = ("anchor_losses", "batch_loss", "compute_loss", "reduce", "reduce_terms"
 """Methods between the losses of the anchors and the loss."""
 
 
-class GPWLoss(ConfigFields, PairLoss):
+class GPWLoss(TrainedFields, ConfigFields, PairLoss):
     """The loss whose gradient is a pair weighting (General Pair Weighting, eq 1-3).
 
     Call it as ``loss(embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None,
@@ -62,6 +63,10 @@ class GPWLoss(ConfigFields, PairLoss):
         fused: whether masks, mining and weighting go through ``torch.compile`` as one function,
             which takes some seconds once for a weighting and mining (:meth:`warm_up`); None: on
             accelerators where that works, on a CPU not. Values are the same to rounding.
+        trainable: fields of the weighting that are trained with the network, by name, or as
+            ``{"beta": num_classes}`` for one value a class. Positive fields are kept as parameters
+            ``log_<field>``, others under their own name; ``loss.<field>`` reads and sets today's
+            value, and :meth:`current_weighting` has all of them.
         **kwargs: as PML's ``BaseMetricLossFunction``: ``distance`` (default cosine), ``reducer``,
             ``embedding_regularizer``, ``embedding_reg_weight``, ``collect_stats``.
 
@@ -96,6 +101,7 @@ class GPWLoss(ConfigFields, PairLoss):
         mining: PairMining | None = None,
         chunk_size: int | None = None,
         fused: bool | None = None,
+        trainable: Trainable = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -103,6 +109,7 @@ class GPWLoss(ConfigFields, PairLoss):
         self.fused = fused
         self.weighting = weighting
         self.mining = mining
+        self.train_fields(trainable)
         self.add_to_recordable_attributes(
             list_of_names=["num_pos_pairs", "num_neg_pairs"], is_stat=True
         )
@@ -113,8 +120,8 @@ class GPWLoss(ConfigFields, PairLoss):
         ``uniform_upstream``: whether all anchors will have the same upstream gradient.
         """
         similarity = DistanceSimilarity(self.distance)
-        rules = self.weighting, self.mining
-        return anchor_losses(batch, *rules, similarity, self._plan(), uniform_upstream)
+        rules, trained = (self.weighting, self.mining), self.trained_values(batch.labels)
+        return anchor_losses(batch, *rules, similarity, self._plan(), uniform_upstream, trained)
 
     def _plan(self) -> Plan:
         if torch.compiler.is_compiling():  # torch 2.5 cannot trace checked attributes

@@ -67,14 +67,13 @@ class ConfigField(Generic[T]):
     def __get__(self, module: object, owner: type) -> T: ...
 
     def __get__(self, module: Any, owner: type) -> Any:
-        return self if module is None else getattr(module.__dict__[self.holder], self.name)
+        return self if module is None else module.field_value(self.holder, self.name)
 
     def __set__(self, module: Any, value: T) -> None:
         held = module.__dict__[self.holder]
         if held is None or not hasattr(held, self.name):
             raise AttributeError(f"{self.name} cannot be set: {self.holder} is {held!r}")
-        changed = replace(held, **{self.name: value})
-        setattr(module, self.holder, changed)
+        module.set_field(self.holder, self.name, value)
 
 
 class ConfigFields:
@@ -119,7 +118,15 @@ class ConfigFields:
             holder = self._config_fields().get(name)
             if holder is None:
                 raise
-            return getattr(self.__dict__[holder], name)
+            return self.field_value(holder, name)
+
+    def field_value(self, holder: str, name: str) -> Any:
+        """The value of a field of what an attribute holds."""
+        return getattr(self.__dict__[holder], name)
+
+    def set_field(self, holder: str, name: str, value: Any) -> None:
+        """Set a field of what an attribute holds, by a new value of the attribute."""
+        setattr(self, holder, replace(self.__dict__[holder], **{name: value}))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.config_types:
@@ -127,8 +134,8 @@ class ConfigFields:
         elif name in self.__dict__:  # no field, since those stand in their holder
             pass
         elif holder := self._config_fields().get(name):
-            name, value = holder, replace(self.__dict__[holder], **{name: value})
-            self._check(name, value)
+            self.set_field(holder, name, value)
+            return
         super().__setattr__(name, value)
 
     def _check(self, holder: str, value: Any) -> None:

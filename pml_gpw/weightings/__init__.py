@@ -10,6 +10,7 @@ from .lifted_structure import LiftedStructure
 from .multi_similarity import MultiSimilarity
 from .pair_rows import Rows
 from .row_loss import RowLoss
+from .rules import Positive
 from .sparse_rows import SparseRows
 from .triplet import Triplet
 
@@ -22,6 +23,7 @@ __all__ = [
     "MultiSimilarity",
     "PairWeighting",
     "PairWeights",
+    "Positive",
     "RowLoss",
     "Rows",
     "SparseRows",

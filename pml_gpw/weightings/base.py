@@ -85,6 +85,9 @@ class PairWeighting:
     """The fields that are levels on the similarity axis, such as a margin: they change their sign
     where a distance D is read as S = −D."""
 
+    has_loss: ClassVar[bool] = True
+    """Whether there is a loss whose derivative the weights are; else its value is eq 3."""
+
     any_sign: ClassVar[bool] = False
     """Whether weights may be negative."""
 
@@ -94,6 +97,7 @@ class PairWeighting:
         newest = newest_of(cls, PairWeighting, ("evaluate", "weigh"))
         if newest is None:
             raise TypeError(f"{cls.__name__} must override weigh or evaluate")
+        cls.has_loss = newest != "weigh"
         if newest == "weigh":
             cls.evaluate = _evaluate_by(cls.weigh)  # type: ignore[method-assign]
         elif newest == "evaluate":

@@ -10,6 +10,7 @@ from typing_extensions import override
 from .. import checks
 from .base import PairWeighting, PairWeights
 from .pair_rows import Rows
+from .rules import Positive
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class BinomialDeviance(PairWeighting):
     PairWeights(pos=tensor([[1., 0.]]), neg=tensor([[ 0., 25.]]))
     """
 
-    alpha: float = 2.0
-    beta: float = 50.0
+    alpha: Positive = 2.0
+    beta: Positive = 50.0
     base: float = 0.5
     uses: ClassVar[frozenset[str]] = frozenset("S")
     levels: ClassVar[tuple[str, ...]] = ("base",)

@@ -1,13 +1,17 @@
 """A check that a weighting of one's own keeps its promises, to be called where it is written."""
 
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from .base import PairWeighting, PairWeights, evaluated, negative_weight
+from .base import PairWeighting, PairWeights, evaluated
 from .dense_rows import DenseRows
+from .derivatives import Trained, evaluated_trained
 from .pair_rows import Rows
 from .rules import checked_rule
 from .sparse_rows import SparseRows
@@ -15,6 +19,11 @@ from .sparse_rows import SparseRows
 ANCHORS, REFERENCES = 6, 11  # of other sizes, so that values of anchors do not pass for pairs
 TOLERANCE = 1e-8
 ADVICE = "use the operations of the rows, and bring values of anchors back to their pairs by expand"
+
+LOST_GRADIENT = (
+    "float(), math.log, new_tensor and attributes that __post_init__ derives lose the gradient of "
+    "a field, and a row value that meets pairs without expand reaches other rows"
+)
 
 Result = TypeVar("Result")
 
@@ -54,9 +63,13 @@ def check_weighting(weighting: PairWeighting) -> None:
         rows = example_rows(seed)
         losses, dense = _weighed(weighting, DenseRows, rows)
         for kind, some in (("positive", dense.pos), ("negative", dense.neg)):
-            least = some.amin()
-            if (error := negative_weight(weighting, some.dtype, least)) is not None:
-                raise ValueError(f"{error} for a {kind} pair")
+            wrong = some.isnan() if weighting.any_sign else ~(some >= 0)
+            if wrong.any():
+                allowed = "finite weights" if weighting.any_sign else "weights >= 0"
+                raise ValueError(
+                    f"weighting {name} must give {allowed}, got {float(some.min()):g} "
+                    f"for a {kind} pair"
+                )
         if not weighting.needs_dense:
             found = _weighed(weighting, SparseRows, rows)
             _refuse_others(name, "as lists of pairs", found, (losses, dense))
@@ -68,6 +81,58 @@ def check_weighting(weighting: PairWeighting) -> None:
         alone = torch.cat([part[0] for part in parts]), PairWeights(pos, neg)
         _refuse_others(name, "with each anchor by itself", alone, (losses, dense))
         _refuse_other_gradient(weighting, rows, dense)
+
+
+def check_trained(weighting: PairWeighting, name: str) -> None:
+    """Raise a ValueError unless a field can be trained: one value for all, and one an anchor.
+
+    In float64, on random rows, the gradient of the field is compared with central differences of
+    the losses. ``float()``, ``math.log``, ``new_tensor`` and attributes that are derived in
+    ``__post_init__`` would make it zero or wrong in silence.
+
+    >>> from pml_gpw.weightings import MultiSimilarity
+    >>> check_trained(MultiSimilarity(), "beta")
+    """
+    kind = type(weighting).__name__
+    if not weighting.has_loss:
+        raise ValueError(
+            f"trainable must be empty for {kind}, which overrides weigh alone: its loss is eq 3 "
+            "with weights held constant, so that nothing tells what its fields do; write evaluate, "
+            "or the loss of a RowLoss"
+        )
+    layouts: list[type[DenseRows] | type[SparseRows]] = [DenseRows, SparseRows]
+    if weighting.needs_dense:
+        layouts.remove(SparseRows)
+    for seed, layout in itertools.product(range(4), layouts):
+        pos, neg = example_rows(seed).as_layout(layout)
+        found, expected = in_words(
+            f"{kind} with a tensor as {name}",
+            layout,
+            partial(_field_gradients, weighting, name, pos, neg),
+        )
+        if not torch.allclose(found, expected, 1e-4, 1e-4):
+            raise ValueError(
+                f"trainable must not name {name!r} of {kind}, whose gradient is {float(found):g} "
+                f"where the losses change by {float(expected):g}: {LOST_GRADIENT}"
+            )
+
+
+def _field_gradients(
+    weighting: PairWeighting, name: str, pos: Rows, neg: Rows
+) -> tuple[Tensor, Tensor]:
+    """The gradient () of a field, by autograd and by central differences."""
+    value = float(getattr(weighting, name))
+    step = 1e-6 * max(1.0, abs(value))
+    upstream = torch.linspace(-1, 2, ANCHORS, dtype=torch.float64, device="cpu")
+    tensor = torch.tensor(value, dtype=torch.float64, device="cpu")
+    found = evaluated_trained(weighting, pos, neg, Trained({name: tensor}, upstream)).gradients[0]
+    more, less = (
+        replace(weighting, **{name: value + sign * step}).losses_alone(pos, neg)  # type: ignore[type-var]
+        for sign in (1, -1)
+    )
+    changes = (more - less) / (2 * step)
+    # An empty row may have an infinite loss, which does not change.
+    return found, (changes.nan_to_num(0.0) * upstream).sum()
 
 
 def example_rows(seed: int) -> ExampleRows:

@@ -82,6 +82,12 @@ class DenseRows(Rows):
         return self
 
     @override
+    def harmless(self) -> "DenseRows":
+        largest = self.max(self.sim).unsqueeze(1)
+        fill = torch.where(largest.isfinite(), largest, 0.0)
+        return self.with_sim(torch.where(self.mask, self.sim, fill))
+
+    @override
     def with_sim(self, sim: Tensor) -> "DenseRows":
         return DenseRows(sim, self.mask, self.context)
 

@@ -39,6 +39,8 @@ def evaluated_trained(
     if not trained.values or trained.upstream is None:
         return Evaluated(losses, weights, [])
 
+    pos, neg = pos.harmless(), neg.harmless()
+
     def losses_of(values: dict[str, Tensor]) -> Tensor:
         return twin_of(weighting, values).losses_alone(pos, neg)
 

@@ -10,6 +10,7 @@ from typing_extensions import override
 from .. import checks
 from .base import PairWeighting, PairWeights
 from .pair_rows import Rows
+from .rules import Positive
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class LiftedStructure(PairWeighting):
     tensor([[0.0000, 0.5000, 0.5000]])
     """
 
-    alpha: float = 1.0
-    beta: float = 1.0
+    alpha: Positive = 1.0
+    beta: Positive = 1.0
     margin: float | None = 1.0
     uses: ClassVar[frozenset[str]] = frozenset("N")
 
@@ -49,8 +50,10 @@ class LiftedStructure(PairWeighting):
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
         pos_sums, pos_weights = pos.logsumexp(-self.alpha * pos.sim)
         neg_sums, neg_weights = neg.logsumexp(self.beta * neg.sim)
-        losses = pos_sums / self.alpha + neg_sums / self.beta
         active = (pos.count() > 0) & (neg.count() > 0)
+        # Before the division, because an infinite sum would leave its fields no gradient.
+        pos_sums, neg_sums = (torch.where(active, sums, 0.0) for sums in (pos_sums, neg_sums))
+        losses = pos_sums / self.alpha + neg_sums / self.beta
         if self.margin is not None:
             losses = losses + self.margin
             active = active & (losses > 0)

@@ -9,6 +9,7 @@ from typing_extensions import Self, override
 from .. import checks
 from .base import PairWeighting, PairWeights
 from .pair_rows import Rows
+from .rules import Positive
 
 _PRESETS = {
     "paper": {"alpha": 2.0, "beta": 50.0, "base": 1.0},
@@ -40,8 +41,8 @@ class MultiSimilarity(PairWeighting):
     MultiSimilarity(alpha=2.0, beta=50.0, base=1.0)
     """
 
-    alpha: float = 2.0
-    beta: float = 50.0
+    alpha: Positive = 2.0
+    beta: Positive = 50.0
     base: float = 0.5
     uses: ClassVar[frozenset[str]] = frozenset("SN")
     levels: ClassVar[tuple[str, ...]] = ("base",)

@@ -116,6 +116,13 @@ class Rows(ABC):
         """The same pairs as masked rows."""
 
     @abstractmethod
+    def harmless(self) -> Self:
+        """The same pairs, with similarities of pairs wherever the layout has none.
+
+        What stands there, such as -inf, may have infinite derivatives, and 0 · inf is NaN.
+        """
+
+    @abstractmethod
     def with_sim(self, sim: Tensor) -> Self:
         """The same pairs with other similarities, in the same layout."""
 

@@ -55,21 +55,25 @@ class RowLoss(PairWeighting):
 
     @override
     def losses_alone(self, pos: Rows, neg: Rows) -> Tensor:
-        losses = self.loss(pos, neg)
-        if not isinstance(losses, Tensor) or losses.shape != (pos.num_rows,):
-            got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-            raise ValueError(
-                f"weighting {type(self).__name__} must return a loss for each of {pos.num_rows} "
-                f"anchors, got {got}: take values of pairs together by sum, mean or logsumexp"
-            )
-        return losses
+        return _checked_losses(self, pos, neg)
 
     @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
         def losses_of(pos_sim: Tensor, neg_sim: Tensor) -> Tensor:
-            return self.losses_alone(pos.with_sim(pos_sim), neg.with_sim(neg_sim))
+            return _checked_losses(self, pos.with_sim(pos_sim), neg.with_sim(neg_sim))
 
         derivative: Any = torch.func.vjp(losses_of, pos.sim, neg.sim)
         losses, pullback = derivative
         of_pos, of_neg = pullback(torch.ones_like(losses))
         return losses, PairWeights(-of_pos, of_neg)
+
+
+def _checked_losses(rule: RowLoss, pos: Rows, neg: Rows) -> Tensor:
+    losses = rule.loss(pos, neg)
+    if not isinstance(losses, Tensor) or losses.shape != (pos.num_rows,):
+        got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise ValueError(
+            f"weighting {type(rule).__name__} must return a loss for each of {pos.num_rows} "
+            f"anchors, got {got}: take values of pairs together by sum, mean or logsumexp"
+        )
+    return losses

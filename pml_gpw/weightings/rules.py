@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -69,6 +69,28 @@ def refuse_tensors(name: str, rule: object) -> None:
             )
 
 
+Positive = Annotated[float, "positive"]
+"""The annotation of a field that is always positive, such as a temperature: trained by its
+logarithm."""
+
+
+def is_positive(rule: Any, name: str) -> bool:
+    """Whether a field is annotated ``Positive``."""
+    kind = {field.name: field.type for field in fields(rule)}[name]
+    return kind is Positive or (isinstance(kind, str) and kind.split(".")[-1] == "Positive")
+
+
+def number_fields(rule: Any) -> list[str]:
+    """The names of the fields that hold numbers.
+
+    >>> from pml_gpw.weightings import LiftedStructure
+    >>> number_fields(LiftedStructure(margin=None))
+    ['alpha', 'beta']
+    """
+    values = {field.name: getattr(rule, field.name) for field in fields(rule)}
+    return [k for k, v in values.items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
+
+
 def float_fields(rule: Any) -> dict[str, float]:
     """The fields of a frozen rule that are annotated as floats and hold one.
 
@@ -78,7 +100,11 @@ def float_fields(rule: Any) -> dict[str, float]:
     """
     if not getattr(getattr(rule, "__dataclass_params__", None), "frozen", False):
         return {}
-    values = {f.name: getattr(rule, f.name) for f in fields(rule) if "float" in str(f.type)}
+    values = {
+        f.name: getattr(rule, f.name)
+        for f in fields(rule)
+        if "float" in str(f.type) or is_positive(rule, f.name)
+    }
     return {name: value for name, value in values.items() if isinstance(value, float)}
 
 

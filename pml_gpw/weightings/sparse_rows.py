@@ -101,6 +101,10 @@ class SparseRows(Rows):
         return DenseRows(self.to_dense(self.sim), mask, self.context)
 
     @override
+    def harmless(self) -> "SparseRows":
+        return self
+
+    @override
     def with_sim(self, sim: Tensor) -> "SparseRows":
         return SparseRows(sim, self.row, self.column, self.shape, self.context)
 

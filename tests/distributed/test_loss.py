@@ -22,13 +22,25 @@ from .inside import (
     losses,
     mined,
     minings,
+    trained,
     training,
 )
 from .processes import Processes
 
 CHECKS = [
     (module.__name__, name)
-    for module in (losses, mined, minings, training, caching, errors, late_errors, controls, cost)
+    for module in (
+        losses,
+        mined,
+        minings,
+        trained,
+        training,
+        caching,
+        errors,
+        late_errors,
+        controls,
+        cost,
+    )
     for name in vars(module)
     if name.startswith("check_")
 ]

@@ -21,7 +21,7 @@ SUBPACKAGES = sorted(
     if "__all__" in path.read_text(encoding="utf-8")
     and (path.parent.name != "integrations" or find_spec(path.stem))  # each needs its library
 )
-PLAIN_NAMES = {"VARIANTS"}  # values that say what they are
+PLAIN_NAMES = {"Positive", "VARIANTS"}  # values that say what they are
 
 
 def public_objects():

@@ -4,6 +4,7 @@ Needs ``pip install "pml-gpw[sentence-transformers]"``. Shapes: B texts of a bat
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -189,7 +190,7 @@ class PairWeightingLoss(MetricLearningLoss):
 
     @override
     def get_config_dict(self) -> dict[str, Any]:
-        return {"weighting": repr(self.loss.weighting), "mining": repr(self.loss.mining)}
+        return {"weighting": repr(self.loss.current_weighting()), "mining": repr(self.loss.mining)}
 
 
 class CachedLoss(CachedLossMixin, nn.Module):
@@ -246,10 +247,6 @@ class CachedLoss(CachedLossMixin, nn.Module):
                 "loss must have compute_loss_from_embeddings, such as a PairWeightingLoss, "
                 f"got {type(loss).__name__}"
             )
-        if set(loss.parameters()) - set(model.parameters()):
-            raise ValueError(
-                f"loss must have no parameters beside the model's, got {_in_words(loss)} with some"
-            )
         if has_static_embedding_input(model):
             raise ValueError(
                 "model must take batches that can be cut into mini-batches, got one of static "
@@ -260,11 +257,15 @@ class CachedLoss(CachedLossMixin, nn.Module):
         self.mini_batch_size = mini_batch_size
         self.mini_batch_num_tokens = mini_batch_num_tokens
         self.show_progress_bar = show_progress_bar
+        self._of_own: list[tuple[nn.Parameter, Tensor]] = []
 
     @override
     def forward(self, sentence_features: Features, labels: Tensor | None = None) -> Tensor:
         """The loss of all texts; backward embeds them once more."""
         loss: Tensor = CachedLossMixin.forward_cached(self, sentence_features, labels)
+        if self._of_own and loss.requires_grad:
+            loss.register_hook(partial(_add_gradients, self._of_own))
+        self._of_own = []
         return loss
 
     def calculate_loss(
@@ -274,7 +275,16 @@ class CachedLoss(CachedLossMixin, nn.Module):
         embeddings = [torch.cat(mini_batches) for mini_batches in reps]
         loss: Tensor = self.loss.compute_loss_from_embeddings(embeddings, labels)
         if with_backward:
+            of_model = set(self.model.parameters())
+            own = [p for p in self.loss.parameters() if p.requires_grad and p not in of_model]
+            before = [p.grad for p in own]
+            for parameter in own:
+                parameter.grad = None
             loss.backward()
+            # The upstream gradient is known in backward alone, where it scales what was found.
+            self._of_own = [(p, p.grad) for p in own if p.grad is not None]
+            for parameter, gradient in zip(own, before, strict=True):
+                parameter.grad = gradient
             loss = loss.detach()
         return loss
 
@@ -290,6 +300,13 @@ class CachedLoss(CachedLossMixin, nn.Module):
     def citation(self) -> str:
         """The paper of gradient caching in BibTeX; the model card adds that of the loss."""
         return GRADIENT_CACHE
+
+
+def _add_gradients(given: list[tuple[nn.Parameter, Tensor]], upstream: Tensor) -> None:
+    """Add the gradients of parameters of a loss, times that of the loss."""
+    for parameter, gradient in given:
+        scaled = upstream * gradient
+        parameter.grad = scaled if parameter.grad is None else parameter.grad + scaled
 
 
 class ClassBatchSampler(DefaultBatchSampler):
@@ -388,7 +405,7 @@ def _in_words(module: nn.Module) -> str:
     """A loss or miner in one line."""
     parts = {}
     if isinstance(module, GPWLoss):
-        parts = {"weighting": repr(module.weighting), "mining": repr(module.mining)}
+        parts = {"weighting": repr(module.current_weighting()), "mining": repr(module.mining)}
     elif isinstance(module, PMLCrossBatchMemory):
         parts = {"loss": _in_words(module.loss), "memory_size": repr(module.memory_size)}
     elif isinstance(module, DistributedLoss):

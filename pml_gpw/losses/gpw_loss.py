@@ -66,7 +66,7 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         trainable: fields of the weighting that are trained with the network, by name, or as
             ``{"beta": num_classes}`` for one value a class. Positive fields are kept as parameters
             ``log_<field>``, others under their own name; ``loss.<field>`` reads and sets today's
-            value, and :meth:`current_weighting` has all of them.
+            value, and ``current_weighting()`` has all of them.
         **kwargs: as PML's ``BaseMetricLossFunction``: ``distance`` (default cosine), ``reducer``,
             ``embedding_regularizer``, ``embedding_reg_weight``, ``collect_stats``.
 

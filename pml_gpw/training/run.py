@@ -225,14 +225,18 @@ def _checked_ks(test: Any, references: Any, ks: Iterable[int] | None) -> tuple[i
 
 
 def _add_optimizers(parts: Parts, experiment: Experiment) -> None:
-    """Adam and its schedule for each part that has something to train."""
+    """Adam and its schedule for each part that has something to train.
+
+    Weights decay in the model alone: a temperature or a margin has no reason to be small.
+    """
     rates = dict.fromkeys(parts["models"], experiment.learning_rate)
     rates["metric_loss"] = experiment.loss_learning_rate or experiment.learning_rate
     parts["optimizers"], parts["lr_schedulers"] = {}, {}
     for name, module in {**parts["models"], **parts["loss_funcs"]}.items():
         parameters = [p for p in module.parameters() if p.requires_grad]
         if parameters:
-            optimizer = Adam(parameters, rates[name], weight_decay=experiment.weight_decay)
+            decay = experiment.weight_decay if name in parts["models"] else 0.0
+            optimizer = Adam(parameters, rates[name], weight_decay=decay)
             schedule = MultiStepLR(optimizer, experiment.milestones)
             parts["optimizers"][f"{name}_optimizer"] = optimizer
             parts["lr_schedulers"][f"{name}_scheduler_by_iteration"] = schedule

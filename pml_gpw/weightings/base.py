@@ -82,8 +82,8 @@ class PairWeighting:
     """Whether the formula reads ``DenseRows`` only."""
 
     levels: ClassVar[tuple[str, ...]] = ()
-    """The fields that are levels on the similarity axis, such as a margin: they change their sign
-    where a distance D is read as S = −D."""
+    """Levels on the similarity axis, such as a margin, by field; where a distance D is read as
+    S = −D, they change their signs."""
 
     has_loss: ClassVar[bool] = True
     """Whether there is a loss whose derivative the weights are; else its value is eq 3."""

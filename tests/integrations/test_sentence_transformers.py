@@ -121,6 +121,25 @@ def test_cached_gradients_are_those_without_a_cache(quiet, tmp_path, weighting, 
         all_close(gradients(model, lambda o=other: o(features(model), LABEL_TENSOR)), expected)
 
 
+def test_parameters_of_a_loss_below_a_cache(quiet, tmp_path):
+    """Scaled by the upstream gradient, which is known in backward alone, and added up."""
+    model = tiny_model(tmp_path, dropout=0.0).train()
+    trained = MetricLearningLoss(model, MSLoss(trainable=("beta", "base")))
+    proxies = MetricLearningLoss(model, ProxyAnchorLoss(num_classes=10, embedding_size=DIMS))
+    for loss in (trained, proxies):
+        own = [p for p in loss.parameters() if all(p is not q for q in model.parameters())]
+        results = []
+        for other in (loss, CachedLoss(model, loss, mini_batch_size=5)):
+            for parameter in own:
+                parameter.grad = None
+            for factor in (1.0, 3.0):
+                (other(features(model), LABEL_TENSOR) * factor).backward()
+            results.append([parameter.grad.clone() for parameter in own])
+        for cached, expected in zip(*results, strict=True):
+            assert expected.count_nonzero()
+            close(cached, expected, 1e-5)
+
+
 def test_the_cache_replays_dropout(model):
     """The gradient is that of the embeddings that the loss saw, which random masks have changed."""
     texts = features(model)[0]
@@ -360,9 +379,6 @@ def test_bad_arguments_are_named(model):
         CachedLoss(model, MSLoss())
     with pytest.raises(ValueError, match="mini_batch_size must be an integer > 0, got 0"):
         CachedLoss(model, ms_loss(model), mini_batch_size=0)
-    proxies = MetricLearningLoss(model, ProxyAnchorLoss(num_classes=4, embedding_size=DIMS))
-    with pytest.raises(ValueError, match="loss must have no parameters beside the model's"):
-        CachedLoss(model, proxies)
     words = StaticEmbedding(model.tokenizer.backend_tokenizer, embedding_dim=DIMS)
     static = SentenceTransformer(modules=[words], device="cpu")
     with pytest.raises(ValueError, match="model must take batches that can be cut"):

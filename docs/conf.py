@@ -53,7 +53,10 @@ napoleon_use_ivar = True
 napoleon_custom_sections = ["Errors"]
 
 nitpicky = True
-MENTIONED = "T|Archive|Comparison|Factors|Keys|Module|PairLoss|Pairs|RowContext|SplitSize|TrainedFields|_\\w+"
+MENTIONED = (
+    "T|Archive|Comparison|Factors|Keys|Module|PairLoss|Pairs|RowContext"
+    "|SplitSize|TrainedFields|_\\w+"
+)
 """What annotations mention and is not public."""
 
 nitpick_ignore_regex = [

@@ -31,10 +31,9 @@ from .engine.arguments import (
     resolved_batch,
 )
 from .engine.pairs import IndexTuple
-from .engine.relation_pairs import by_rows
 from .engine.warm_up import warm_up
 from .mining import MSMining, PairMining
-from .precision import full_precision
+from .precision import at_least_float32, full_precision
 from .weightings import MultiSimilarity, PairWeighting
 from .weightings.rules import number_fields, refuse_tensors
 
@@ -178,7 +177,7 @@ def _checked_parameters(
             raise ValueError(
                 f"parameters[{name!r}] must be of shape () or {shapes[1]}, got {tuple(value.shape)}"
             )
-        checked[name] = value.to(embeddings.device)
+        checked[name] = value.to(embeddings.device, at_least_float32(embeddings[:0]).dtype)
     return checked
 
 
@@ -344,7 +343,7 @@ def _relation_pairs(
     matrices = tuple(checks.moved("pairs", matrix, anchors.device) for matrix in matrices)
     columns = references[:, :0]  # the relation is told the rows of the matrices alone
     if len(matrices) == 1:
-        return RelationPairs(matrices[0], columns, by_rows)
+        return RelationPairs(matrices[0], columns, _by_rows)
     if not torch.compiler.is_compiling() and (matrices[0] & matrices[1]).any():
         raise ValueError("pairs must not call a pair both positive and negative")
     both = torch.stack(matrices, dim=1)
@@ -366,3 +365,8 @@ def _relation_labels(name: str, labels: Tensor | None, length: int, device: torc
         got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
         raise ValueError(f"{name} must be a tensor of {length} rows for a relation, got {got}")
     return checks.moved(name, labels, device)
+
+
+def _by_rows(labels: Tensor, reference_labels: Tensor) -> Tensor:
+    """The relation of labels that are the rows (C, M) of a matrix of booleans already."""
+    return labels

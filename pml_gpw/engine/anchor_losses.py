@@ -54,7 +54,7 @@ def anchor_losses(
     ``uniform_upstream``: whether all anchors will have the same upstream gradient, as below a mean
     or a sum. Gradients are then formed in forward; else backward goes through the chunks again.
     ``trained``: values in place of fields of the weighting, which get gradients as well: () each,
-    or (N,), one for each anchor.
+    or (N,), one for each anchor, in the dtype of the anchors.
     Errors: RuntimeError on double backward, and for labels that were changed in place before
     backward looks at them again; ValueError that names the weighting for weights that
     are negative or NaN, and for losses that are not finite.
@@ -73,7 +73,9 @@ def anchor_losses(
         return AnchorLosses(losses, losses.detach(), losses.detach())
     with engine_context(batch.anchors):
         program = choose_program(batch, weighting, mining, similarity, plan, uniform_upstream)
-        program = program._replace(trained=_turned(trained, weighting, similarity, batch.anchors))
+        if similarity.is_negated_distance:
+            trained = {k: -v if k in weighting.levels else v for k, v in trained.items()}
+        program = program._replace(trained=trained)
         if program.layout == MATRIX:
             result = matrix_losses(similarity.matrix(batch.anchors, batch.references), program)
         else:
@@ -179,26 +181,14 @@ def _unit_rows(x: Tensor, y: Tensor, program: Program) -> tuple[UnitRows, UnitRo
 
 
 def _sums(
-    x: UnitRows,
-    y: UnitRows,
-    program: Program,
-    forms_gradients: tuple[bool, bool],
-    upstream: Tensor | None = None,
+    x: UnitRows, y: UnitRows, program: Program, forms: tuple[bool, bool], upstream: Tensor | None
 ) -> AnchorSums:
     """The losses by the program of the task, with gradients of the embeddings."""
     summed = sum_dense if program.layout == DENSE else sum_sparse
-    sums = summed(x.rows, y.rows, program, forms_gradients, upstream)
+    sums = summed(x.rows, y.rows, program, forms, upstream)
     sides = zip((x, y), sums[3:5], strict=True)
     grad_x, grad_y = (None if g is None else rows.gradient(g) for rows, g in sides)
     return sums._replace(grad_x=grad_x, grad_y=grad_y)
-
-
-def _turned(
-    trained: Mapping[str, Tensor], weighting: PairWeighting, similarity: Similarity, like: Tensor
-) -> dict[str, Tensor]:
-    """The values in the dtype of the computation; levels of S = −D with another sign."""
-    levels = weighting.levels if similarity.is_negated_distance else ()
-    return {name: (-v if name in levels else v).to(like.dtype) for name, v in trained.items()}
 
 
 def _versions(pairs: Pairs) -> list[int]:

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from ..weightings.pair_rows import RowContext
 from .index_pairs import IndexPairs
-from .label_pairs import LabelPairs
 from .pairs import Pairs
 
 
@@ -62,21 +59,6 @@ class PairBatch:
     key: Tensor | None = None
     first_anchor: int = 0
 
-    @property
-    def anchor_numbers(self) -> Tensor:
-        """The numbers of the anchors, (N,), from 0."""
-        return torch.arange(self.anchors.shape[0], device=self.anchors.device)
-
-    @property
-    def is_self_comparison(self) -> bool:
-        """True where the references are the anchors themselves, as one object."""
-        return self.references is self.anchors
-
-    @property
-    def context(self) -> RowContext:
-        """The place of the rows of this batch, for rules that ask for it."""
-        return RowContext(self.first_anchor, self.key, self.pairs.self_index)
-
     def part(self, anchors: slice) -> "PairBatch":
         """Some of the anchors, against all references."""
         start, stop, _ = anchors.indices(len(self.anchors))
@@ -102,10 +84,5 @@ class PairBatch:
     def detached(self) -> "PairBatch":
         """The same batch without the graph of its embeddings."""
         anchors = self.anchors.detach()
-        others = anchors if self.is_self_comparison else self.references.detach()
+        others = anchors if self.references is self.anchors else self.references.detach()
         return self.with_embeddings(anchors, others)
-
-    @property
-    def is_all_that_labels_give(self) -> bool:
-        """True where the pairs are all those that labels and embeddings give."""
-        return isinstance(self.pairs, LabelPairs) and not self.pairs.self_index_is_given

@@ -4,7 +4,6 @@ Any weighting and mining will do, users' own included; no kernel is written for 
 """
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import is_dataclass
 from functools import cache, lru_cache
 from types import FunctionType
@@ -34,11 +33,7 @@ class CannotFuse(RuntimeError):
 
 
 def call_compiled(
-    template: Any,
-    tensors: Sequence[Tensor],
-    program: Program,
-    anchors: slice,
-    upstream: Tensor | None,
+    template: Any, tensors: Any, program: Program, anchors: slice, upstream: Tensor | None
 ) -> Any:
     """The result of a template, compiled; the first tensor has a row for each anchor.
 

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..mining import PairMining
 from ..mining.base import mine_rows
-from ..weightings import DenseRows, PairWeighting
+from ..weightings import DenseRows
 from ..weightings.base import refuse_negative_weights
 from ..weightings.derivatives import Trained, evaluated_trained
 from ..weightings.pair_rows import RowContext
@@ -35,26 +34,21 @@ class WeightedRows(NamedTuple):
 
 
 def sum_dense(
-    x: Tensor,
-    y: Tensor,
-    program: Program,
-    forms_gradients: tuple[bool, bool],
-    upstream: Tensor | None,
+    x: Tensor, y: Tensor, program: Program, forms: tuple[bool, bool], upstream: Tensor | None
 ) -> AnchorSums:
     """The losses of all anchors and the gradients of ``x`` (N, D) and ``y`` (M, D).
 
     ``upstream`` (N,): the factors of the losses in the gradients; None: 1.
     """
-    n, forms_any, holds_all = x.shape[0], any(forms_gradients), program.holds_all_weights
+    n, forms_any, holds_all = x.shape[0], any(forms), program.holds_all_weights
     is_one_product = forms_any and y is x and (holds_all or program.chunk_size >= n)
     all_rows = x.new_empty(n, n) if is_one_product else None
-    forms_sums = (False, False) if is_one_product else forms_gradients
+    forms_sums = (False, False) if is_one_product else forms
     sums = AnchorSums.zeros(x, y, forms_sums, program)
     for anchors, sim in iter_products(x, y, program, all_rows):
         rows = _chunk_rows(sim, anchors, program, upstream)
         refuse_negative_weights(program.weighting, rows.least)
-        sums.set_losses(anchors, *rows[:3])
-        sums.add_trained(anchors, rows.of_trained)
+        sums.add_chunk(anchors, *rows[:4])
         if upstream is not None:
             rows.signed.mul_(upstream[anchors].unsqueeze(1))
         if forms_any and all_rows is None:
@@ -89,21 +83,16 @@ def _chunk_rows(
 
 
 def weighted_rows(
-    sim: Tensor,
-    pos: Tensor,
-    neg: Tensor,
-    context: RowContext,
-    trained: Trained,
-    weighting: PairWeighting,
-    mining: PairMining | None,
+    sim: Tensor, pos: Tensor, neg: Tensor, context: RowContext, trained: Trained, *rules: Any
 ) -> WeightedRows:
     """Mine and weigh rows (C, M) of similarities whose candidates ``pos`` and ``neg`` mask.
 
-    ``trained``: values in place of fields of the weighting.
+    ``trained``: values in place of fields of the weighting; ``rules``: weighting and mining.
 
     The weights are written over the similarities, which eq 1-3 need no more: new memory would cost
     more than the sums.
     """
+    weighting, mining = rules
     rows = mine_rows(DenseRows(sim, pos, context), DenseRows(sim, neg, context), mining)
     losses, weights, of_trained = evaluated_trained(weighting, *rows, trained)
     pos_weights, neg_weights = (r.to_dense(w) for r, w in zip(rows, weights, strict=True))

@@ -16,7 +16,6 @@ from .. import checks
 from .pairs import IndexTuple, Pairs
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-AnchorsAndOthers = tuple[Tensor, Tensor]
 #: Pairs up to which masks of all of them are made at once.
 SMALL = 2**15
 
@@ -138,7 +137,7 @@ def without_own_positives(
 
 def checked_tuple(
     indices_tuple: Sequence[Tensor], shape: tuple[int, int], device: torch.device | None = None
-) -> tuple[AnchorsAndOthers, AnchorsAndOthers]:
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The positive and negative pairs of a tuple, (K,) each, checked but for pairs that are both.
 
     Errors: ValueError as :meth:`IndexPairs.of`.

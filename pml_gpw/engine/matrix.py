@@ -3,7 +3,6 @@
 Shapes: N anchors, M references.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from ..checks import finite_similarities
 from ..mining.base import mine_rows
 from ..precision import engine_context
-from ..weightings import DenseRows, PairWeighting, Rows
+from ..weightings import DenseRows, PairWeighting
 from ..weightings.base import refuse_negative_weights
 from ..weightings.derivatives import Trained, evaluated_trained
 from .batch import AnchorLosses
@@ -20,15 +19,14 @@ from .double_backward import once_differentiable
 from .program import Program
 from .sparse.chunks import rows_by_density
 
-RowsOf = Callable[[Tensor, Tensor], Rows]
-
 
 def matrix_losses(sim: Tensor, program: Program) -> AnchorLosses:
     """Each anchor's loss (N,), and the numbers of its pairs that were weighed."""
     pos, neg = matrix_rows(sim.detach(), program)
     rows_of = rows_by_density if program.most_pairs else DenseRows
     rules = program.weighting, rows_of, tuple(program.trained)
-    losses = _losses(sim, pos.mask, neg.mask, *rules, *program.trained.values())
+    masks, values = (pos.mask, neg.mask), program.trained.values()
+    losses = _MatrixLosses.apply(sim, sim[:1, :1].clone(), *masks, *rules, *values)
     if torch.compiler.is_compiling():  # where nobody else looks at values
         is_finite = torch.linalg.vector_norm(sim.detach(), torch.inf, dim=1).isfinite()
         losses = losses.masked_fill(~is_finite, torch.nan)
@@ -59,16 +57,14 @@ def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting
     >>> sim.grad
     tensor([[-1.,  1.]])
     """
-    return _losses(sim, pos, neg, weighting, DenseRows, ())
-
-
-def _losses(sim: Tensor, *others: Any) -> Tensor:
-    # The link is a copy of one entry, so that the graph does not keep all of ``sim`` alive.
-    return _MatrixLosses.apply(sim, sim[:1, :1].clone(), *others)
+    return _MatrixLosses.apply(sim, sim[:1, :1].clone(), pos, neg, weighting, DenseRows, ())
 
 
 class _MatrixLosses(torch.autograd.Function):
-    """Forward computes losses and gradients, backward only scales."""
+    """Forward computes losses and gradients, backward only scales.
+
+    ``link``: a copy of one entry, so that the graph does not keep all of ``sim`` alive.
+    """
 
     @staticmethod
     def forward(ctx: Any, sim: Tensor, link: Tensor, *others: Any) -> Tensor:

@@ -33,6 +33,8 @@ class Pairs(ABC):
     self_index: Tensor | None = None
     #: True where the caller said where the anchors are, rather than their values.
     self_index_is_given: bool = False
+    #: True where labels make each anchor its own self pair, and pairs are pairs both ways.
+    symmetric: bool = False
     #: The reason to name for a batch without pairs.
     where_none: ClassVar[str] = "the pairs name none"
 

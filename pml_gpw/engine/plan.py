@@ -13,9 +13,9 @@ from .. import checks
 from ..mining import PairMining
 from ..value_checks import host_can_read
 from ..weightings import PairWeighting
+from ..weightings.pair_rows import RowContext
 from .batch import PairBatch
 from .index_pairs import IndexPairs
-from .label_pairs import LabelPairs
 from .program import Program
 from .similarity import Similarity
 
@@ -94,16 +94,21 @@ def choose_program(
     'sparse rows'
     """
     rules: Any = weighting, mining
-    (n, m), device, same = batch.pairs.shape, batch.anchors.device, batch.is_self_comparison
+    (n, m), device, same = (
+        batch.pairs.shape,
+        batch.anchors.device,
+        batch.references is batch.anchors,
+    )
     if similarity.is_negated_distance:
         rules = [None if rule is None else rule.for_negated_distances() for rule in rules]
+    context = RowContext(batch.first_anchor, batch.key, batch.pairs.self_index)
     needs_dense = any(rule is not None and rule.needs_dense for rule in rules)
     few = min(MOST_PAIRS, int(SPARSE_DENSITY * n * m))
     if not similarity.is_inner_product or torch.compiler.is_compiling():
         # In a user's graph a loop over chunks would be another graph for each N.
         if needs_dense or DENSE in (plan.layout, _fastest_layout(batch, mining, n)):
             few = 0
-        return Program(batch.pairs, batch.context, rules[0], rules[1], MATRIX, most_pairs=few)
+        return Program(batch.pairs, context, rules[0], rules[1], MATRIX, most_pairs=few)
     normalizes = similarity.normalized
     needs_gradient = batch.references.requires_grad and torch.is_grad_enabled()
     chunk_size = plan.chunk_size or default_chunk_size(device, n, m, needs_gradient)
@@ -111,7 +116,6 @@ def choose_program(
     checks_products = not normalizes and _may_overflow(batch)
     fused = device.type in DEVICES if plan.fused is None else plan.fused
     is_compiled = weighting is not None and fused
-    by_labels = isinstance(batch.pairs, LabelPairs) and batch.pairs.symmetric
     is_one_chunk = normalizes and same and chunk_size >= n >= 2
     layout = plan.layout
     if is_compiled or needs_dense:
@@ -122,7 +126,7 @@ def choose_program(
         layout = SPARSE_ROWS  # which forms all products
     return Program(
         batch.pairs,
-        batch.context,
+        context,
         rules[0],
         rules[1],
         layout,
@@ -131,7 +135,7 @@ def choose_program(
         checks_products,
         is_compiled,
         is_strict=plan.fused is True,
-        is_one_graph=is_compiled and forms_gradients and by_labels and is_one_chunk,
+        is_one_graph=is_compiled and forms_gradients and batch.pairs.symmetric and is_one_chunk,
         holds_all_weights=same and needs_gradient and is_small,
         most_pairs=MOST_PAIRS if plan.layout == SPARSE_BATCH else few,
     )
@@ -144,8 +148,7 @@ def _fastest_layout(batch: PairBatch, mining: PairMining | None, chunk_size: int
         return DENSE
     if isinstance(batch.pairs, IndexPairs):
         return SPARSE_BATCH
-    is_symmetric = isinstance(batch.pairs, LabelPairs) and batch.pairs.symmetric
-    return SPARSE_BATCH if is_symmetric and mining and n > chunk_size else SPARSE_ROWS
+    return SPARSE_BATCH if batch.pairs.symmetric and mining and n > chunk_size else SPARSE_ROWS
 
 
 def default_chunk_size(device: torch.device, n: int, m: int, needs_gradient: bool) -> int:

@@ -70,28 +70,24 @@ class AnchorSums(NamedTuple):
     of_trained: Sequence[Tensor] = ()  # of trained values, in their shapes
 
     @classmethod
-    def zeros(
-        cls, x: Tensor, y: Tensor, forms_gradients: tuple[bool, bool], program: Program
-    ) -> Self:
+    def zeros(cls, x: Tensor, y: Tensor, forms: tuple[bool, bool], program: Program) -> Self:
         """Room for all anchors, made before the first chunk.
 
         What outlives a chunk must not be made between its large tensors: their memory could not be
         used again, and the process would grow by a chunk for each chunk.
         """
-        grad_x = x.new_zeros(x.shape) if any(forms_gradients) else None
-        grad_y = y.new_zeros(y.shape) if forms_gradients[1] and y is not x else None
+        grad_x = x.new_zeros(x.shape) if any(forms) else None
+        grad_y = y.new_zeros(y.shape) if forms[1] and y is not x else None
         losses, num_pos, num_neg = x.new_zeros(3, x.shape[0]).unbind()
         of_trained = [torch.zeros_like(value) for value in program.trained.values()]
         return cls(losses, num_pos, num_neg, grad_x, grad_y, of_trained)
 
-    def set_losses(self, anchors: slice, losses: Tensor, num_pos: Tensor, num_neg: Tensor) -> None:
-        """Write the values (C,) of a chunk."""
-        for room, values in zip(self[:3], (losses, num_pos, num_neg), strict=True):
-            room[anchors] = values
-
-    def add_trained(self, anchors: slice, gradients: list[Tensor]) -> None:
-        """Add the gradients of trained values; those of a chunk are its own."""
-        for room, gradient in zip(self.of_trained, gradients, strict=False):
+    def add_chunk(self, anchors: slice, *values: Any) -> None:
+        """Write losses and numbers of pairs (C,), and add a list of gradients of trained values."""
+        *per_anchor, of_trained = values
+        for room, some in zip(self[:3], per_anchor, strict=True):
+            room[anchors] = some
+        for room, gradient in zip(self.of_trained, of_trained, strict=False):
             (room[anchors] if room.ndim else room).add_(gradient)
 
     def add_products(self, anchors: slice, signed: Tensor, x: Tensor, y: Tensor) -> None:

@@ -78,8 +78,3 @@ def share_a_label(labels: Tensor, reference_labels: Tensor) -> Tensor:
     checks.multi_hot("labels", labels)
     checks.multi_hot("reference_labels", reference_labels)
     return (labels.float() @ reference_labels.float().T) > 0
-
-
-def by_rows(labels: Tensor, reference_labels: Tensor) -> Tensor:
-    """The relation of labels that are the rows (C, M) of a matrix of booleans already."""
-    return labels

@@ -120,7 +120,7 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         ``uniform_upstream``: whether all anchors will have the same upstream gradient.
         """
         similarity = DistanceSimilarity(self.distance)
-        rules, trained = (self.weighting, self.mining), self.trained_values(batch.labels)
+        rules, trained = (self.weighting, self.mining), self.trained_values(batch)
         return anchor_losses(batch, *rules, similarity, self._plan(), uniform_upstream, trained)
 
     def _plan(self) -> Plan:
@@ -176,7 +176,7 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         return {
             "loss": {
                 "losses": losses.losses,
-                "indices": batch.anchor_numbers,
+                "indices": torch.arange(n, device=batch.anchors.device),
                 "reduction_type": "element",
                 "divisor": weighed,
             }

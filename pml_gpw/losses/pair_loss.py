@@ -12,7 +12,7 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 from typing_extensions import override
 
-from ..engine import AnchorLosses, PairBatch
+from ..engine import AnchorLosses, LabelPairs, PairBatch
 from ..pml import CheckedParts, one_of_both, pair_batch
 from ..precision import full_precision
 
@@ -52,7 +52,8 @@ class PairLoss(CheckedParts, BaseMetricLossFunction):
             self.reset_stats()
             if not self.has_own_compute_loss():
                 return self.batch_loss(batch, anchor_losses)
-            pairs = None if batch.is_all_that_labels_give else batch.pairs.index_tuple()
+            by_labels = isinstance(batch.pairs, LabelPairs) and not batch.pairs.self_index_is_given
+            pairs = None if by_labels else batch.pairs.index_tuple()
             with nullcontext() if batch.key is None else _drawing_by(batch.key):
                 terms = self.compute_loss(
                     batch.anchors, batch.labels, pairs, batch.references, batch.reference_labels

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import checks
+from ..engine import PairBatch
 from ..weightings import PairWeighting
 from ..weightings.check import check_trained
 from ..weightings.rules import is_positive, number_fields
@@ -76,12 +77,14 @@ class TrainedFields(nn.Module):
         trained: dict[str, TrainedField] = self.__dict__.get("_trained", {})
         return trained
 
-    def trained_values(self, labels: Tensor | None) -> dict[str, Tensor]:
+    def trained_values(self, batch: PairBatch) -> dict[str, Tensor]:
         """Today's values with their graph: () each, or (N,), those of the classes of the anchors.
+
+        They are in the dtype of the anchors, in which everything is computed.
 
         Errors: ValueError for values by class without labels, or with labels of other classes.
         """
-        values = {}
+        values, labels = {}, batch.labels
         for name, field in self._trained_fields().items():
             value: Any = self._parameters[field.parameter]
             value = value.exp() if field.is_log else value
@@ -91,7 +94,7 @@ class TrainedFields(nn.Module):
                 if labels.numel():
                     checks.refuse_unless_in_range("labels", labels, 0, field.num_classes)
                 value = value[labels.to(value.device)]
-            values[name] = value
+            values[name] = value.to(batch.anchors.dtype)
         return values
 
     def current_weighting(self) -> PairWeighting:

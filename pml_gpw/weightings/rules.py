@@ -70,7 +70,7 @@ def refuse_tensors(name: str, rule: object) -> None:
 
 
 Positive = Annotated[float, "positive"]
-"""The annotation of a field that is always positive, such as a temperature: trained by its
+"""Annotates a field that is always positive, such as a temperature, and is trained by its
 logarithm."""
 
 

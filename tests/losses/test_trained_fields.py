@@ -10,7 +10,7 @@ import torch
 from pytorch_metric_learning import distances, losses, reducers
 
 from pml_gpw import GPWLoss, MSLoss
-from pml_gpw.engine import InnerProduct, LabelPairs
+from pml_gpw.engine import InnerProduct, LabelPairs, PairBatch
 from pml_gpw.gradient_caching import GradientCache
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import MSMining
@@ -64,7 +64,7 @@ def oracle(loss, x, labels, references=None, reference_labels=None):
     pairs = LabelPairs(labels, labels if references is None else reference_labels, own)
     pos, neg = pairs.masks(slice(0, len(x)))
     weighting, mining = loss.weighting, loss.mining
-    values = loss.trained_values(labels)
+    values = loss.trained_values(PairBatch(x, y, pairs, labels))
     if sign == -1:
         weighting = weighting.for_negated_distances()
         values = {k: -v if k in weighting.levels else v for k, v in values.items()}

@@ -22,11 +22,8 @@ class LabelIndex:
         ordered, self._order = pairs.reference_labels.sort(stable=True)
         self._first = torch.searchsorted(ordered, pairs.labels)
         self._count = torch.searchsorted(ordered, pairs.labels, right=True) - self._first
-
-    @property
-    def num_equal_labels(self) -> int:
-        """The number of pairs of equal labels, self pairs included."""
-        return int(self._count.sum())
+        #: The number of pairs of equal labels, self pairs included.
+        self.num_equal_labels = int(self._count.sum())
 
     def equal_labels(self, anchors: slice) -> tuple[Tensor, Tensor]:
         """The rows (K,), from 0, and columns (K,) of the equal labels of some anchors.

@@ -19,31 +19,26 @@ MOST_PENDING = 2**20
 
 
 def sum_sparse(
-    x: Tensor,
-    y: Tensor,
-    program: Program,
-    forms_gradients: tuple[bool, bool],
-    upstream: Tensor | None,
+    x: Tensor, y: Tensor, program: Program, forms: tuple[bool, bool], upstream: Tensor | None
 ) -> AnchorSums:
     """The losses of all anchors and the gradients of ``x`` (N, D) and ``y`` (M, D).
 
     ``upstream`` (N,): the factors of the losses in the gradients; None: 1.
     """
-    sums = AnchorSums.zeros(x, y, forms_gradients, program)
+    sums = AnchorSums.zeros(x, y, forms, program)
     index = x.new_empty(0, dtype=torch.int64)
     pending = GrowingTensors(index, index, x.new_empty(0))
     for anchors, pos, neg in sparse_chunks(x, y, program):
         trained = program.trained_at(anchors, upstream)
         losses, weights, of_trained = evaluated_trained(program.weighting, pos, neg, trained)
-        sums.set_losses(anchors, losses, pos.count(), neg.count())
-        sums.add_trained(anchors, of_trained)
+        sums.add_chunk(anchors, losses, pos.count(), neg.count(), of_trained)
         dense = None  # the signed weights of sides that are dense rows
         for sign, rows, values in ((1, neg, weights.neg), (-1, pos, weights.pos)):
             pairs = rows if isinstance(rows, SparseRows) else None
             values = rows.to_dense(values) if pairs is None else values.expand_as(rows.sim)
             if values.numel():
                 refuse_negative_weights(program.weighting, values.amin())
-            if not any(forms_gradients):
+            if not any(forms):
                 continue
             if pairs is None:
                 dense = values.mul_(sign) if dense is None else dense.add_(values, alpha=sign)

@@ -120,7 +120,9 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         ``uniform_upstream``: whether all anchors will have the same upstream gradient.
         """
         similarity = DistanceSimilarity(self.distance)
-        rules, trained = (self.weighting, self.mining), self.trained_values(batch)
+        rules, trained = (self.weighting, self.mining), {}
+        if self.trained:
+            trained = self.trained_values(batch)
         return anchor_losses(batch, *rules, similarity, self._plan(), uniform_upstream, trained)
 
     def _plan(self) -> Plan:

@@ -5,6 +5,7 @@ Shapes: N anchors.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -27,7 +28,7 @@ class TrainedField(NamedTuple):
     num_classes: int | None  # None: one value for all
 
 
-class TrainedFields(nn.Module):
+class TrainedFields:
     """Mixin of losses that train fields of their weighting; put it before the other bases.
 
     A positive field f (a temperature, scale or sharpness, annotated ``Positive``) is kept as
@@ -35,6 +36,11 @@ class TrainedFields(nn.Module):
     """
 
     weighting: PairWeighting
+    _parameters: dict[str, nn.Parameter | None]
+    _modules: dict[str, Any]
+    _buffers: dict[str, Any]
+    trained: Mapping[str, TrainedField] = MappingProxyType({})
+    """The fields that are trained, by name."""
 
     def train_fields(self, trainable: Trainable) -> None:
         """Make parameters of fields of the weighting: by name, or by name and number of classes.
@@ -45,9 +51,9 @@ class TrainedFields(nn.Module):
         if isinstance(trainable, str):
             raise ValueError(f"trainable must be names in a tuple, got the string {trainable!r}")
         asked = trainable if isinstance(trainable, Mapping) else dict.fromkeys(trainable)
-        self.__dict__["_trained"] = {}
+        self.__dict__["trained"] = {}
         for name, num_classes in asked.items():
-            self.__dict__["_trained"][name] = self._made_parameter(name, num_classes)
+            self.__dict__["trained"][name] = self._made_parameter(name, num_classes)
 
     def _made_parameter(self, name: str, num_classes: int | None) -> TrainedField:
         weighting = self.weighting
@@ -68,15 +74,6 @@ class TrainedFields(nn.Module):
         self._parameters[parameter] = nn.Parameter(start.log() if is_log else start)
         return TrainedField(parameter, is_log, num_classes)
 
-    def __getattr__(self, name: str) -> Any:
-        if name in self.__dict__.get("_trained", {}):
-            return self.field_value("weighting", name)
-        return super().__getattr__(name)
-
-    def _trained_fields(self) -> dict[str, TrainedField]:
-        trained: dict[str, TrainedField] = self.__dict__.get("_trained", {})
-        return trained
-
     def trained_values(self, batch: PairBatch) -> dict[str, Tensor]:
         """Today's values with their graph: () each, or (N,), those of the classes of the anchors.
 
@@ -85,7 +82,7 @@ class TrainedFields(nn.Module):
         Errors: ValueError for values by class without labels, or with labels of other classes.
         """
         values, labels = {}, batch.labels
-        for name, field in self._trained_fields().items():
+        for name, field in self.trained.items():
             value: Any = self._parameters[field.parameter]
             value = value.exp() if field.is_log else value
             if field.num_classes is not None:
@@ -99,9 +96,7 @@ class TrainedFields(nn.Module):
 
     def current_weighting(self) -> PairWeighting:
         """The weighting with today's numbers; of a field with a value a class their mean."""
-        today = {
-            name: float(self._value(field).mean()) for name, field in self._trained_fields().items()
-        }
+        today = {name: float(self._value(field).mean()) for name, field in self.trained.items()}
         return replace(self.weighting, **today) if today else self.weighting  # type: ignore[type-var]
 
     def _value(self, field: TrainedField) -> Tensor:
@@ -110,7 +105,7 @@ class TrainedFields(nn.Module):
 
     def field_value(self, holder: str, name: str) -> Any:
         """Today's value of a field: a number, or a tensor (num_classes,)."""
-        field = self._trained_fields().get(name) if holder == "weighting" else None
+        field = self.trained.get(name) if holder == "weighting" else None
         if field is None:
             return super().field_value(holder, name)  # type: ignore[misc]
         value = self._value(field)
@@ -118,7 +113,7 @@ class TrainedFields(nn.Module):
 
     def set_field(self, holder: str, name: str, value: Any) -> None:
         """Set a field: the parameter where it is trained, else in a new value of the holder."""
-        field = self._trained_fields().get(name) if holder == "weighting" else None
+        field = self.trained.get(name) if holder == "weighting" else None
         if field is None:
             super().set_field(holder, name, value)  # type: ignore[misc]
             return
@@ -131,9 +126,9 @@ class TrainedFields(nn.Module):
             parameter.copy_(new.log() if field.is_log else new)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        for field in self._trained_fields().values():
+        for field in self.trained.values():
             key, own = prefix + field.parameter, self._parameters[field.parameter]
             if own is not None and key in state_dict and state_dict[key].shape == (1,):
                 # PML's losses keep one value as (1,).
                 state_dict[key] = state_dict[key].reshape(own.shape)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[misc]

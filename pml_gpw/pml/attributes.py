@@ -112,6 +112,8 @@ class ConfigFields:
         }
 
     def __getattr__(self, name: str) -> Any:
+        if name in self.__dict__.get("trained", ()):  # before a parameter of the same name
+            return self.field_value("weighting", name)
         try:
             return super().__getattr__(name)  # type: ignore[misc]
         except AttributeError:

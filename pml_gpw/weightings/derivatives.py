@@ -35,8 +35,10 @@ def evaluated_trained(
 
     Errors: as :func:`~pml_gpw.weightings.base.evaluated`.
     """
+    if not trained.values:
+        return Evaluated(*evaluated(weighting, pos, neg), [])
     losses, weights = evaluated(twin_of(weighting, trained.values), pos, neg)
-    if not trained.values or trained.upstream is None:
+    if trained.upstream is None:
         return Evaluated(losses, weights, [])
 
     pos, neg = pos.harmless(), neg.harmless()

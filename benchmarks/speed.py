@@ -20,7 +20,7 @@ from pml_gpw.training.files import write_atomically
 from .data.faults import bad, command, integers, output_folder, usable_device
 from .measure import steps
 from .measure.counts import MODEL, counted
-from .measure.methods import COUNTED, MEMORIES, MINED, TUPLES, UNMINED
+from .measure.methods import COUNTED, FORMULAS, MEMORIES, MINED, TUPLES, UNMINED
 from .measure.stopwatch import PEAK_PROCESSES, PEAK_STEPS, peak_megabytes, time_in_turns
 from .report.plots import plot_counts, plot_speed
 
@@ -96,6 +96,7 @@ def main(
         seconds = 4.0 if device == "cpu" else 0.5
     tasks: list[Task] = [
         *_loss_tasks(sizes, counts, seconds, device),
+        *_formula_tasks(sizes, seconds, device),
         *(_live_tasks(seconds, device) if live else []),
         *_memory_tasks(memories, seconds, device),
         *_retrieval_tasks(retrieval, deep_retrieval, seconds, device),
@@ -128,6 +129,19 @@ def _loss_tasks(sizes: list[int], counts: bool, seconds: float, device: str) -> 
             batch = steps.Batch(kind, n, DIMS, mined=mined)
             tasks.append(partial(_loss_rows, seconds, batch, device))
     return tasks
+
+
+def _formula_tasks(sizes: list[int], seconds: float, device: str) -> list[Task]:
+    """Losses that are written as rows, for the largest batch."""
+    return [
+        partial(
+            _formula_rows,
+            seconds,
+            steps.Batch("random", max(sizes), DIMS, mined=False, formula=formula),
+            device,
+        )
+        for formula in FORMULAS
+    ]
 
 
 def _live_tasks(seconds: float, device: str) -> list[Task]:
@@ -205,6 +219,11 @@ def _loss_rows(seconds: float, batch: steps.Batch, device: str) -> list[dict[str
     else:
         title = f"Loss step, not mined, {batch.kind}"
     return _measured("loss", title, batch, names, seconds, device, batch.n >= 1000)
+
+
+def _formula_rows(seconds: float, batch: steps.Batch, device: str) -> list[dict[str, Any]]:
+    title = f"Loss step of {batch.formula} as rows, {batch.kind}"
+    return _measured("formula", title, batch, [*FORMULAS[batch.formula]], seconds, device, True)
 
 
 def _tuple_rows(seconds: float, batch: steps.Batch, device: str) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ from .engine.pairs import IndexTuple
 from .engine.warm_up import warm_up
 from .mining import MSMining, PairMining
 from .precision import at_least_float32, full_precision
+from .reductions import REDUCTIONS, ReductionName
 from .weightings import MultiSimilarity, PairWeighting
 from .weightings.rules import number_fields, refuse_tensors
 
@@ -41,13 +42,7 @@ __all__ = ["gpw_loss", "mine", "ms_loss", "share_a_label", "warm_up"]
 
 Relation = Callable[[Tensor, Tensor], Tensor]
 Pairs = Tensor | tuple[Tensor, Tensor] | Relation
-Reduction = Literal["mean", "sum", "none"]
 SIMILARITIES = {"cosine": InnerProduct(normalized=True), "dot": InnerProduct(normalized=False)}
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": torch.mean,
-    "sum": torch.sum,
-    "none": lambda losses: losses,
-}
 _NAMES = ArgumentNames("references", "reference_labels")
 
 
@@ -63,7 +58,7 @@ def gpw_loss(
     pairs: Pairs | None = None,
     self_index: Tensor | None = None,
     similarity: Literal["cosine", "dot"] = "cosine",
-    reduction: Reduction = "mean",
+    reduction: ReductionName = "mean",
     chunk_size: int | None = None,
     fused: bool | None = None,
     parameters: Mapping[str, Tensor] | None = None,
@@ -91,7 +86,10 @@ def gpw_loss(
         self_index: (N,) the place of each anchor itself among the references, −1 for none; None:
             found where the references are the embeddings, or equal them. That pair is left out.
         similarity: "cosine", or "dot" for embeddings as they are.
-        reduction: "mean", "sum", or "none" for the losses of the anchors (N,).
+        reduction: "mean", "sum", or "none" for the losses of the anchors (N,);
+            "mean_of_anchors_with_pairs", "mean_of_anchors_with_positives" (SupCon's own), the sum
+            over the number of positive pairs, "mean_of_positive_pairs" (NT-Xent of PML), or
+            "mean_of_nonzero", over anchors whose loss is > 0 (SupCon and Circle of PML).
         chunk_size: anchors per chunk; None: as many as suit the cache.
         fused: whether masks, mining and weighting go through ``torch.compile`` as one function,
             which takes some seconds once for a weighting and mining (:func:`warm_up`); None: on
@@ -149,12 +147,10 @@ def gpw_loss(
             mining,
             SIMILARITIES[similarity],
             Plan(chunk_size, fused=fused),
-            uniform_upstream=reduction != "none",
+            uniform_upstream=REDUCTIONS[reduction].is_uniform,
             trained=trained,
         )
-    if len(embeddings) == 0 and reduction == "mean":
-        return losses.losses.sum()  # the mean of nothing would be NaN
-    return REDUCTIONS[reduction](losses.losses)
+    return REDUCTIONS[reduction].of(losses)
 
 
 def _checked_parameters(
@@ -195,7 +191,7 @@ def ms_loss(
     pairs: Pairs | None = None,
     self_index: Tensor | None = None,
     similarity: Literal["cosine", "dot"] = "cosine",
-    reduction: Reduction = "mean",
+    reduction: ReductionName = "mean",
     chunk_size: int | None = None,
     fused: bool | None = None,
 ) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from pml_gpw import MSMiner
 from pml_gpw.evaluation import recall_at_k
 
-from .methods import COUNTED, MEMORIES, MINED, TUPLES, UNMINED
+from .methods import COUNTED, FORMULAS, MEMORIES, MINED, TUPLES, UNMINED
 from .stopwatch import Marks, Step, now
 
 PER_CLASS = 5
@@ -65,6 +65,7 @@ class Batch(NamedTuple):
     per_class: int = PER_CLASS
     mined: bool = True
     memory: int = 0  # embeddings in a memory; 0: the batch within itself
+    formula: str = ""  # of a loss that is written as rows; "": Multi-Similarity
 
     def embeddings(self, device: str) -> Embeddings:
         """Those of the batch."""
@@ -82,6 +83,13 @@ def of_batch(name: str, batch: Batch, device: str) -> LossOfLeaf:
     """Mine and compute the loss of a batch within itself, as a trainer does it."""
     x, labels = batch.embeddings(device)
     loss = (MINED if batch.mined else UNMINED)[name]()
+    return LossOfLeaf(x, lambda: loss(x, labels))
+
+
+def of_formula(name: str, batch: Batch, device: str) -> LossOfLeaf:
+    """The loss of a batch within itself by a formula of rows."""
+    x, labels = batch.embeddings(device)
+    loss = FORMULAS[batch.formula][name]()
     return LossOfLeaf(x, lambda: loss(x, labels))
 
 
@@ -108,7 +116,7 @@ def of_memory(name: str, batch: Batch, device: str) -> LossOfLeaf:
     return LossOfLeaf(x, lambda: loss(normalize(x), x_labels))
 
 
-LOSSES = {"loss": of_batch, "tuple": of_tuple, "memory": of_memory}
+LOSSES = {"loss": of_batch, "formula": of_formula, "tuple": of_tuple, "memory": of_memory}
 
 
 def loss_step(task: str, name: str, batch: Batch, device: str = "cpu") -> Step:

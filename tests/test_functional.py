@@ -203,7 +203,7 @@ MASK = torch.eye(4).bool()
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"reduction": "avg"}, "reduction must be one of mean, sum, none, got 'avg'"),
+        ({"reduction": "avg"}, "reduction must be one of mean, sum, none, .*, got 'avg'"),
         ({"similarity": "l2"}, "similarity must be one of cosine, dot, got 'l2'"),
         ({"chunk_size": 0}, "chunk_size must be an integer > 0"),
         ({"weighting": "ms"}, "weighting must be a PairWeighting, got 'ms'"),

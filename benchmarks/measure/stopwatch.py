@@ -78,16 +78,17 @@ def peak_megabytes(make: Callable[..., Step], *arguments: Any) -> float:
     ``make(*arguments)`` is called in each process and holds the inputs. NaN where the system does
     not tell (Linux tells).
     """
-    context = multiprocessing.get_context("spawn")
-    pools = [context.Pool(1) for _ in range(PEAK_PROCESSES)]
+    # One after another: threads of several that wait for each other take many times as long.
+    return max(_peak_of_a_process(make, arguments) for _ in range(PEAK_PROCESSES))
+
+
+def _peak_of_a_process(make: Callable[..., Step], arguments: tuple[Any, ...]) -> float:
+    pool = multiprocessing.get_context("spawn").Pool(1)
     try:
-        threads = torch.get_num_threads()
-        peaks = [pool.apply_async(_peak, (make, arguments, threads)) for pool in pools]
-        return max(peak.get() for peak in peaks)
-    finally:  # closed rather than ended, so that the processes clean up behind themselves
-        for pool in pools:
-            pool.close()
-            pool.join()
+        return pool.apply(_peak, (make, arguments, torch.get_num_threads()))
+    finally:  # closed rather than ended, so that the process cleans up behind itself
+        pool.close()
+        pool.join()
 
 
 def _peak(make: Callable[..., Step], arguments: Iterable[Any], threads: int) -> float:

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from pml_gpw.engine.compiled import CompiledFunction
 from pml_gpw.value_checks import deferred_checks
@@ -184,7 +184,7 @@ def _compiled_results() -> Iterator[list[Any]]:
 
     def keeping(self: Any, arguments: Any, rules: Any, strict: bool) -> Any:
         found = original(self, arguments, rules, strict)
-        results.append(tree_map(lambda value: value.clone(), found))
+        results.append(tree_map_only(Tensor, Tensor.clone, found))
         return found
 
     with patch.object(CompiledFunction, "__call__", keeping):
@@ -199,7 +199,11 @@ def _replayed(results: list[Any], counts: Counts, graph: _Graph) -> Iterator[Non
     def replay(self: Any, arguments: Any, rules: Any, strict: bool) -> Any:
         found = next(left)
         given = [value for value in arguments if isinstance(value, Tensor)]
-        moved = sum(t.numel() * t.element_size() for t in (*given, *tree_leaves(found)))
+        moved = sum(
+            t.numel() * t.element_size()
+            for t in (*given, *tree_leaves(found))
+            if isinstance(t, Tensor)
+        )
         counts.operations += graph.kernels + graph.products
         counts.bytes_moved += moved
         counts.other_seconds += max(graph.kernels * LAUNCH_SECONDS, moved / BYTES_PER_SECOND)

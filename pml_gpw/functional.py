@@ -7,6 +7,7 @@ Shapes: N anchors, M references, D dims, K pairs.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -33,9 +34,10 @@ from .engine.arguments import (
 from .engine.pairs import IndexTuple
 from .engine.warm_up import warm_up
 from .mining import MSMining, PairMining
-from .precision import at_least_float32, full_precision
+from .precision import full_precision
 from .reductions import REDUCTIONS, ReductionName
 from .weightings import MultiSimilarity, PairWeighting
+from .weightings.check import check_trained
 from .weightings.rules import number_fields, refuse_tensors
 
 __all__ = ["gpw_loss", "mine", "ms_loss", "share_a_label", "warm_up"]
@@ -95,8 +97,8 @@ def gpw_loss(
             which takes some seconds once for a weighting and mining (:func:`warm_up`); None: on
             accelerators where that works, on a CPU not. Values are the same to rounding.
         parameters: tensors in place of fields of the weighting, which get gradients as well: ()
-            each, or (N,), one for each anchor. ``check_trained`` tries once whether the formula
-            takes a field so.
+            each, or (N,), one for each anchor. In the first call with a class and a field a trial
+            says whether the formula takes it so.
 
     Returns:
         The loss, (), or the losses of the anchors, (N,), with reduction "none".
@@ -129,7 +131,6 @@ def gpw_loss(
         checks.instance("mining", mining, PairMining)
         refuse_tensors("mining", mining)
     checks.optional_boolean("fused", fused)
-    trained = _checked_parameters(parameters, weighting, embeddings)
     batch = _batch(
         embeddings,
         labels,
@@ -148,24 +149,19 @@ def gpw_loss(
             SIMILARITIES[similarity],
             Plan(chunk_size, fused=fused),
             uniform_upstream=REDUCTIONS[reduction].is_uniform,
-            trained=trained,
+            trained=_checked_parameters(parameters, weighting, batch.anchors),
         )
     return REDUCTIONS[reduction].of(losses)
 
 
 def _checked_parameters(
-    parameters: Mapping[str, Tensor] | None, weighting: PairWeighting, embeddings: Tensor
+    parameters: Mapping[str, Tensor] | None, weighting: PairWeighting, anchors: Tensor
 ) -> dict[str, Tensor]:
-    """The tensors on the device of the embeddings, or a ValueError."""
+    """The tensors on the device and in the dtype of the anchors, or a ValueError."""
     checked = {}
     for name, value in (parameters or {}).items():
-        if not weighting.has_loss:
-            raise ValueError(
-                f"parameters must be None for {type(weighting).__name__}, which overrides weigh "
-                "alone: nothing tells what its fields do to the loss"
-            )
         checks.one_of("parameters", name, tuple(number_fields(weighting)))
-        shapes = [(), (len(embeddings),)]
+        shapes = [(), (len(anchors),)]
         if not isinstance(value, Tensor) or not value.is_floating_point():
             got = checks.described(value)
             raise ValueError(f"parameters[{name!r}] must be a floating-point tensor, got {got}")
@@ -173,8 +169,22 @@ def _checked_parameters(
             raise ValueError(
                 f"parameters[{name!r}] must be of shape () or {shapes[1]}, got {tuple(value.shape)}"
             )
-        checked[name] = value.to(embeddings.device, at_least_float32(embeddings[:0]).dtype)
+        _try_once(weighting, name, value.ndim == 1)
+        checked[name] = value.to(anchors.device, anchors.dtype)
     return checked
+
+
+_TRIED: WeakKeyDictionary[type, set[tuple[str, bool]]] = WeakKeyDictionary()
+
+
+def _try_once(weighting: PairWeighting, name: str, per_anchor: bool) -> None:
+    """Try in float64 whether a field of a class can be trained, where that is not known yet."""
+    if torch.compiler.is_compiling():
+        return
+    tried = _TRIED.setdefault(type(weighting), set())
+    if (name, per_anchor) not in tried:
+        check_trained(weighting, name, per_anchor)
+        tried.add((name, per_anchor))
 
 
 def ms_loss(

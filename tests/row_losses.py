@@ -1,4 +1,4 @@
-"""Losses of the field as a user writes them, in ten lines each."""
+"""Losses as a user writes them: those of the benchmark, and some more."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,39 +6,8 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import softplus
 
+from benchmarks.data.row_losses import Circle, NTXent, RowMultiSimilarity, SupCon
 from pml_gpw.weightings import Positive, RowLoss
-
-
-@dataclass(frozen=True)
-class SupCon(RowLoss):
-    temperature: Positive = 0.1
-
-    def loss(self, pos, neg):
-        every = pos.union(neg)
-        sums, _ = every.logsumexp(every.sim / self.temperature)
-        return torch.where(pos.count() > 0, sums - pos.mean(pos.sim) / self.temperature, 0.0)
-
-
-@dataclass(frozen=True)
-class NTXent(RowLoss):
-    temperature: Positive = 0.07
-
-    def loss(self, pos, neg):
-        hard, _ = neg.logsumexp(neg.sim / self.temperature)
-        return pos.sum(softplus(pos.expand(hard) - pos.sim / self.temperature, threshold=700))
-
-
-@dataclass(frozen=True)
-class Circle(RowLoss):
-    m: float = 0.4
-    gamma: Positive = 80.0
-
-    def loss(self, pos, neg):
-        far = (1 + self.m - pos.sim.detach()).clamp(min=0)
-        near = (neg.sim.detach() + self.m).clamp(min=0)
-        of_pos, _ = pos.logsumexp(-self.gamma * far * (pos.sim - 1 + self.m))
-        of_neg, _ = neg.logsumexp(self.gamma * near * (neg.sim - self.m))
-        return softplus(of_pos + of_neg)
 
 
 @dataclass(frozen=True)
@@ -79,4 +48,4 @@ class Hardest(RowLoss):
         return torch.where(both, torch.relu(torch.where(both, excess, 0.0)), 0.0)
 
 
-ROW_LOSSES = [SupCon(), NTXent(), Circle(), Margin(), Sigmoid(), Hardest()]
+ROW_LOSSES = [SupCon(), NTXent(), Circle(), RowMultiSimilarity(), Margin(), Sigmoid(), Hardest()]

@@ -131,8 +131,7 @@ class _StreamedLosses(torch.autograd.Function):
         x, other, program, uniform_upstream, *values = inputs
         trained = {k: v.detach() for k, v in zip(program.trained, values, strict=True)}
         program, needs = program._replace(trained=trained), ctx.needs_input_grad[:2]
-        needing = (i for i, needed in zip(inputs, ctx.needs_input_grad, strict=True) if needed)
-        link = next(needing, None)
+        link = next((i for i, n in zip(inputs, ctx.needs_input_grad, strict=True) if n), None)
         forms_now = uniform_upstream and link is not None
         upstream = x.new_ones(len(x)) if forms_now and trained else None
         rows: tuple[UnitRows, ...] = ()

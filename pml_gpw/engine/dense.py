@@ -128,8 +128,7 @@ def sum_as_one_graph(x: Tensor, program: Program, upstream: Tensor | None) -> An
     """
     assert isinstance(program.pairs, LabelPairs)
     tensors = x, program.pairs.labels, program.pairs.reference_labels
-    everything = slice(0, len(x))
-    *sums, least = call_compiled(_batch_of_labels, tensors, program, everything, upstream)
+    *sums, least = call_compiled(_batch_of_labels, tensors, program, slice(0, len(x)), upstream)
     refuse_negative_weights(program.weighting, least)
     return AnchorSums(*sums)
 

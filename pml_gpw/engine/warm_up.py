@@ -1,8 +1,11 @@
 """Compiling before the first step."""
 
+from collections.abc import Mapping
 from itertools import product
+from types import MappingProxyType
 
 import torch
+from torch import Tensor
 
 from ..mining import PairMining
 from ..weightings import PairWeighting
@@ -22,11 +25,13 @@ def warm_up(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     similarity: Similarity = COSINE,
+    trained: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
     """Compile the rows of pairs by labels now, some seconds, rather than in the first step.
 
     A batch with itself as one graph, and square and other chunks of it and of other references:
-    afterwards no size makes a graph.
+    afterwards no size makes a graph. ``trained``: values in place of fields, () each, or (128,) for
+    those that have one an anchor.
     Errors: :class:`CannotFuse` where ``torch.compile`` does not take them or does not work.
 
     >>> from pml_gpw.mining import MSMining
@@ -39,4 +44,5 @@ def warm_up(
     for references, size, uniform in product((x, x.detach()), (None, 64), (True, False)):
         pairs = LabelPairs(index // 4, index // 4, index, symmetric=references is x)
         batch = PairBatch(x, references, pairs, key=key)
-        anchor_losses(batch, weighting, mining, similarity, Plan(size, fused=True), uniform)
+        plan = Plan(size, fused=True)
+        anchor_losses(batch, weighting, mining, similarity, plan, uniform, trained)

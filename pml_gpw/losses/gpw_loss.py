@@ -122,7 +122,7 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         similarity = DistanceSimilarity(self.distance)
         rules, trained = (self.weighting, self.mining), {}
         if self.trained:
-            trained = self.trained_values(batch)
+            trained = self.values_of(batch.labels, batch.anchors.dtype)
         return anchor_losses(batch, *rules, similarity, self._plan(), uniform_upstream, trained)
 
     def _plan(self) -> Plan:
@@ -139,7 +139,9 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         """
         similarity = DistanceSimilarity(self.distance)
         if similarity.is_inner_product:  # others are not fused
-            warm_up(self.weighting, self.mining, device, dtype, similarity)
+            trained = self.values_of(torch.zeros(128, dtype=torch.int64), dtype)
+            trained = {name: value.to(device) for name, value in trained.items()}
+            warm_up(self.weighting, self.mining, device, dtype, similarity, trained)
 
     def reduce(self, losses: AnchorLosses, batch: PairBatch) -> Tensor:
         """The second step: the anchors' losses reduced, with the regularizer added."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import checks
-from ..engine import PairBatch
+from ..pml.attributes import ConfigField
 from ..weightings import PairWeighting
 from ..weightings.check import check_trained
 from ..weightings.rules import is_positive, number_fields
@@ -60,11 +60,18 @@ class TrainedFields:
         checks.one_of("trainable", name, tuple(number_fields(weighting)))
         if num_classes is not None:
             checks.positive_integer(f"trainable[{name!r}]", num_classes)
-        check_trained(weighting, name)
+        if type(weighting).for_negated_distances is not PairWeighting.for_negated_distances:
+            raise ValueError(
+                f"trainable must be empty for {type(weighting).__name__}, whose own "
+                "for_negated_distances does not reach parameters: name the fields that change "
+                "their sign in levels instead"
+            )
+        check_trained(weighting, name, per_anchor=num_classes is not None)
         is_log = is_positive(weighting, name)
         parameter = f"log_{name}" if is_log else name
-        taken = {*self.__dict__, *self._modules, *self._buffers, *dir(nn.Module)}
-        if parameter in taken or (is_log and hasattr(self, parameter)):
+        taken = {*self.__dict__, *self._modules, *self._buffers}
+        of_class = getattr(type(self), parameter, None)
+        if parameter in taken or (of_class is not None and not isinstance(of_class, ConfigField)):
             raise ValueError(
                 f"trainable must not name {name!r}: {type(self).__name__} has an attribute "
                 f"{parameter} of its own; give the field another name"
@@ -74,14 +81,12 @@ class TrainedFields:
         self._parameters[parameter] = nn.Parameter(start.log() if is_log else start)
         return TrainedField(parameter, is_log, num_classes)
 
-    def trained_values(self, batch: PairBatch) -> dict[str, Tensor]:
+    def values_of(self, labels: Tensor | None, dtype: torch.dtype) -> dict[str, Tensor]:
         """Today's values with their graph: () each, or (N,), those of the classes of the anchors.
-
-        They are in the dtype of the anchors, in which everything is computed.
 
         Errors: ValueError for values by class without labels, or with labels of other classes.
         """
-        values, labels = {}, batch.labels
+        values = {}
         for name, field in self.trained.items():
             value: Any = self._parameters[field.parameter]
             value = value.exp() if field.is_log else value
@@ -91,7 +96,7 @@ class TrainedFields:
                 if labels.numel():
                     checks.refuse_unless_in_range("labels", labels, 0, field.num_classes)
                 value = value[labels.to(value.device)]
-            values[name] = value.to(batch.anchors.dtype)
+            values[name] = value.to(dtype)
         return values
 
     def current_weighting(self) -> PairWeighting:
@@ -131,4 +136,8 @@ class TrainedFields:
             if own is not None and key in state_dict and state_dict[key].shape == (1,):
                 # PML's losses keep one value as (1,).
                 state_dict[key] = state_dict[key].reshape(own.shape)
+        if any(prefix + field.parameter in state_dict for field in self.trained.values()):
+            # PML's losses keep no more than their parameters.
+            extra: dict[str, Any] = self.get_extra_state()  # type: ignore[attr-defined]
+            state_dict.setdefault(f"{prefix}_extra_state", extra)
         super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[misc]

@@ -79,17 +79,17 @@ class PairWeighting:
     similarities: ClassVar[frozenset[str]] = frozenset()
 
     needs_dense: ClassVar[bool] = False
-    """Whether the formula reads ``DenseRows`` only."""
+    """True where the formula reads ``DenseRows`` only."""
 
     levels: ClassVar[tuple[str, ...]] = ()
     """Levels on the similarity axis, such as a margin, by field; where a distance D is read as
     S = −D, they change their signs."""
 
     has_loss: ClassVar[bool] = True
-    """Whether there is a loss whose derivative the weights are; else its value is eq 3."""
+    """True where there is a loss whose derivative the weights are; else its value is eq 3."""
 
     any_sign: ClassVar[bool] = False
-    """Whether weights may be negative."""
+    """True where weights may be negative."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)

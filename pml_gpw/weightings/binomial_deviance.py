@@ -46,10 +46,10 @@ class BinomialDeviance(PairWeighting):
 
     @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
-        pos_losses, pos_weights = _mean_softplus(pos, self.alpha * (self.base - pos.sim))
-        neg_losses, neg_weights = _mean_softplus(neg, self.beta * (neg.sim - self.base))
-        weights = PairWeights(self.alpha * pos_weights, self.beta * neg_weights)
-        return pos_losses + neg_losses, weights
+        alpha, beta = pos.expand(self.alpha), neg.expand(self.beta)
+        pos_losses, pos_weights = _mean_softplus(pos, alpha * (pos.expand(self.base) - pos.sim))
+        neg_losses, neg_weights = _mean_softplus(neg, beta * (neg.sim - neg.expand(self.base)))
+        return pos_losses + neg_losses, PairWeights(alpha * pos_weights, beta * neg_weights)
 
 
 def _mean_softplus(rows: Rows, logits: Tensor) -> tuple[Tensor, Tensor]:

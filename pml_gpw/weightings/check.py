@@ -83,12 +83,15 @@ def check_weighting(weighting: PairWeighting) -> None:
         _refuse_other_gradient(weighting, rows, dense)
 
 
-def check_trained(weighting: PairWeighting, name: str) -> None:
-    """Raise a ValueError unless a field can be trained: one value for all, and one an anchor.
+def check_trained(weighting: PairWeighting, name: str, per_anchor: bool = False) -> None:
+    """Raise a ValueError unless a field can be trained.
 
     In float64, on random rows, the gradient of the field is compared with central differences of
     the losses. ``float()``, ``math.log``, ``new_tensor`` and attributes that are derived in
     ``__post_init__`` would make it zero or wrong in silence.
+
+    ``per_anchor``: as a value an anchor, which has to meet pairs by ``expand``; in a batch with
+    itself, of as many anchors as references, nobody would notice that it is missing.
 
     >>> from pml_gpw.weightings import MultiSimilarity
     >>> check_trained(MultiSimilarity(), "beta")
@@ -108,31 +111,34 @@ def check_trained(weighting: PairWeighting, name: str) -> None:
         found, expected = in_words(
             f"{kind} with a tensor as {name}",
             layout,
-            partial(_field_gradients, weighting, name, pos, neg),
+            partial(_field_gradients, weighting, name, per_anchor, pos, neg),
         )
         if not torch.allclose(found, expected, 1e-4, 1e-4):
+            place = int((found - expected).abs().argmax())
+            got, change = (float(values.flatten()[place]) for values in (found, expected))
             raise ValueError(
-                f"trainable must not name {name!r} of {kind}, whose gradient is {float(found):g} "
-                f"where the losses change by {float(expected):g}: {LOST_GRADIENT}"
+                f"trainable must not name {name!r} of {kind}, whose gradient is {got:g} "
+                f"where the losses change by {change:g}: {LOST_GRADIENT}"
             )
 
 
 def _field_gradients(
-    weighting: PairWeighting, name: str, pos: Rows, neg: Rows
+    weighting: PairWeighting, name: str, per_anchor: bool, pos: Rows, neg: Rows
 ) -> tuple[Tensor, Tensor]:
-    """The gradient () of a field, by autograd and by central differences."""
+    """The gradient of a field, () or (C,), by autograd and by central differences."""
     value = float(getattr(weighting, name))
     step = 1e-6 * max(1.0, abs(value))
     upstream = torch.linspace(-1, 2, ANCHORS, dtype=torch.float64, device="cpu")
-    tensor = torch.tensor(value, dtype=torch.float64, device="cpu")
+    shape = (ANCHORS,) if per_anchor else ()
+    tensor = torch.full(shape, value, dtype=torch.float64, device="cpu")
     found = evaluated_trained(weighting, pos, neg, Trained({name: tensor}, upstream)).gradients[0]
     more, less = (
         replace(weighting, **{name: value + sign * step}).losses_alone(pos, neg)  # type: ignore[type-var]
         for sign in (1, -1)
     )
-    changes = (more - less) / (2 * step)
     # An empty row may have an infinite loss, which does not change.
-    return found, (changes.nan_to_num(0.0) * upstream).sum()
+    changes = ((more - less) / (2 * step)).nan_to_num(0.0) * upstream
+    return found, changes if per_anchor else changes.sum()
 
 
 def example_rows(seed: int) -> ExampleRows:

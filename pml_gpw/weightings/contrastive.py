@@ -38,6 +38,6 @@ class Contrastive(PairWeighting):
 
     @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
-        excess = neg.sim - self.margin
+        excess = neg.sim - neg.expand(self.margin)
         losses = neg.sum(excess.clamp(min=0)) - pos.sum(pos.sim)
         return losses, PairWeights(torch.ones_like(pos.sim), (excess > 0).to(excess.dtype))

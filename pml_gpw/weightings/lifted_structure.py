@@ -48,8 +48,8 @@ class LiftedStructure(PairWeighting):
 
     @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
-        pos_sums, pos_weights = pos.logsumexp(-self.alpha * pos.sim)
-        neg_sums, neg_weights = neg.logsumexp(self.beta * neg.sim)
+        pos_sums, pos_weights = pos.logsumexp(-pos.expand(self.alpha) * pos.sim)
+        neg_sums, neg_weights = neg.logsumexp(neg.expand(self.beta) * neg.sim)
         active = (pos.count() > 0) & (neg.count() > 0)
         # Before the division, because an infinite sum would leave its fields no gradient.
         pos_sums, neg_sums = (torch.where(active, sums, 0.0) for sums in (pos_sums, neg_sums))

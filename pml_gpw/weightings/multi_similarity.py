@@ -61,8 +61,8 @@ class MultiSimilarity(PairWeighting):
 
     @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
-        pos_logits = -self.alpha * (pos.sim - self.base)
-        neg_logits = self.beta * (neg.sim - self.base)
+        pos_logits = -pos.expand(self.alpha) * (pos.sim - pos.expand(self.base))
+        neg_logits = neg.expand(self.beta) * (neg.sim - neg.expand(self.base))
         pos_losses, pos_weights = pos.logsumexp(pos_logits, plus_one=True)
         neg_losses, neg_weights = neg.logsumexp(neg_logits, plus_one=True)
         losses = pos_losses / self.alpha + neg_losses / self.beta

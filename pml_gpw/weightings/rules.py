@@ -75,7 +75,7 @@ logarithm."""
 
 
 def is_positive(rule: Any, name: str) -> bool:
-    """Whether a field is annotated ``Positive``."""
+    """True where a field is annotated ``Positive``."""
     kind = {field.name: field.type for field in fields(rule)}[name]
     return kind is Positive or (isinstance(kind, str) and kind.split(".")[-1] == "Positive")
 

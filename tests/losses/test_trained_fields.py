@@ -3,20 +3,22 @@
 import copy
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
 from pytorch_metric_learning import distances, losses, reducers
 
 from pml_gpw import GPWLoss, MSLoss
-from pml_gpw.engine import InnerProduct, LabelPairs, PairBatch
+from pml_gpw.engine import InnerProduct, LabelPairs
+from pml_gpw.functional import gpw_loss
 from pml_gpw.gradient_caching import GradientCache
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import (
     BinomialDeviance,
     Constant,
+    Contrastive,
     LiftedStructure,
     MultiSimilarity,
     PairWeighting,
@@ -38,6 +40,9 @@ TRAINED = {
     "sigmoid": (Sigmoid(), ("t", "b")),
     "margin": (Margin(), ("beta",)),
     "margin by class": (Margin(), {"beta": 8}),
+    "ms by class": (MultiSimilarity(), {"alpha": 8, "beta": 8, "base": None}),
+    "contrastive by class": (Contrastive(), {"margin": 8}),
+    "deviance by class": (BinomialDeviance(), {"alpha": 8, "base": 8}),
     "lifted": (LiftedStructure(), ("alpha", "margin")),
     "deviance": (BinomialDeviance(), ("alpha", "beta", "base")),
 }
@@ -55,16 +60,16 @@ def made(name, mining=None, **options):
     return GPWLoss(weighting, mining, trainable=trainable, **options).double()
 
 
-def oracle(loss, x, labels, references=None, reference_labels=None):
+def oracle(loss, x, labels, references=None, reference_labels=None, own=None):
     """The anchors' losses of the dense formula, all of it left to autograd."""
     sign = -1 if loss.distance.is_inverted is False else 1
     y = x if references is None else references
-    own = torch.arange(len(x)) if references is None else None
+    own = torch.arange(len(x)) if references is None else own
     sim = sign * loss.distance(x, y)
     pairs = LabelPairs(labels, labels if references is None else reference_labels, own)
     pos, neg = pairs.masks(slice(0, len(x)))
     weighting, mining = loss.weighting, loss.mining
-    values = loss.trained_values(PairBatch(x, y, pairs, labels))
+    values = loss.values_of(labels, x.dtype)
     if sign == -1:
         weighting = weighting.for_negated_distances()
         values = {k: -v if k in weighting.levels else v for k, v in values.items()}
@@ -119,27 +124,34 @@ def test_fused(name):
             close(ours, other)
 
 
-def test_a_memory_and_gradient_caching():
+def test_a_memory():
     x, labels = batch()
-    loss = made("ms", MSMining(0.1))
-    memory = CrossBatchMemory(loss, 6, 40).double()
-    leaf = x.requires_grad_()
-    memory(leaf, labels)
-    value = memory(leaf, labels)
-    expected = gradients(
-        oracle(loss, leaf, labels, memory.embedding_memory, memory.label_memory).mean(), loss
-    )
-    # its own copies are left out, in the first half of the oracle's pairs as self pairs
-    assert all(g is not None for g in torch.autograd.grad(value, list(loss.parameters())))
-    assert len(expected) == 4
-    model = torch.nn.Linear(6, 4).double()
-    for parameter in loss.parameters():
-        parameter.grad = None
-    GradientCache(model, loss, chunk_size=7)(x.detach(), labels)
-    cached = [parameter.grad.clone() for parameter in loss.parameters()]
-    plain = torch.autograd.grad(loss(model(x.detach()), labels), list(loss.parameters()))
-    for ours, other in zip(cached, plain, strict=True):
-        close(ours, other)
+    loss, leaf = made("ms", MSMining(0.1)), x.requires_grad_()
+    memory = CrossBatchMemory(loss, 6, 80).double()
+    memory(leaf, labels)  # 40 of another batch, of which 20 stay
+    memory(leaf[:20] * 2, labels[:20])
+    for chunk_size in (None, 16):
+        loss.chunk_size = chunk_size
+        value = memory(leaf, labels)
+        place = (memory.queue_idx - 40 + torch.arange(40)) % 80
+        references = memory.embedding_memory, memory.label_memory
+        assert references[0][place].equal(x.detach())
+        filled = slice(None) if memory.has_been_filled else slice(memory.queue_idx)
+        references = [reference[filled].clone() for reference in references]
+        expected = oracle(loss, leaf, labels, *references, own=place).mean()
+        for ours, other in zip(
+            gradients(value, loss, leaf), gradients(expected, loss, leaf), strict=True
+        ):
+            close(ours, other)
+
+
+def test_gradient_caching():
+    x, labels = batch()
+    loss, model = made("ms", MSMining(0.1)), torch.nn.Linear(6, 4).double()
+    GradientCache(model, loss, chunk_size=7)(x, labels)
+    plain = torch.autograd.grad(loss(model(x), labels), list(loss.parameters()))
+    for parameter, other in zip(loss.parameters(), plain, strict=True):
+        close(parameter.grad, other)
 
 
 def test_five_steps_are_those_of_the_dense_formula():
@@ -211,8 +223,7 @@ def test_the_state_of_pmls_margin_loss_loads():
         theirs = losses.MarginLoss(learn_beta=True, num_classes=num_classes, beta=1.1)
         trainable = ("beta",) if num_classes is None else {"beta": num_classes}
         ours = GPWLoss(Margin(), trainable=trainable)
-        state = {**ours.state_dict(), **theirs.state_dict()}
-        ours.load_state_dict(state)
+        ours.load_state_dict(theirs.state_dict())
         close(torch.as_tensor(ours.beta), torch.full((num_classes or 1,), 1.1).squeeze())
 
 
@@ -241,8 +252,6 @@ def test_values_by_class_need_labels_of_those_classes():
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.weighting))
 def test_every_number_of_every_weighting_can_be_trained(case):
-    from dataclasses import fields
-
     for field in fields(case.weighting):
         if case.weighting.has_loss and isinstance(getattr(case.weighting, field.name), float):
             check_trained(case.weighting, field.name)
@@ -291,6 +300,69 @@ class WeighsAlone(PairWeighting):
         return PairWeights(self.t * torch.ones_like(pos.sim), torch.ones_like(neg.sim))
 
 
+@dataclass(frozen=True)
+class Unexpanded(RowLoss):
+    """Right for a number, and wrong for a value an anchor where N is M."""
+
+    t: float = 0.3
+
+    def loss(self, pos, neg):
+        return neg.sum(torch.relu(neg.sim - self.t))
+
+
+@dataclass(frozen=True)
+class NegatesItself(Margin):
+    def for_negated_distances(self):
+        return replace(self, beta=-self.beta)
+
+
+@dataclass(frozen=True)
+class Clash(RowLoss):
+    layout: float = 0.3
+
+    def loss(self, pos, neg):
+        return neg.sum(neg.sim * self.layout)
+
+
+def test_a_missing_expand_is_refused_for_values_by_class():
+    GPWLoss(Unexpanded(), trainable=("t",))
+    with pytest.raises(ValueError, match=r"Unexpanded with a tensor as t .*expand"):
+        GPWLoss(Unexpanded(), trainable={"t": 8})
+    x, labels = batch()
+    given = {"t": torch.full((40,), 0.3, dtype=torch.float64)}
+    with pytest.raises(ValueError, match="expand"):
+        gpw_loss(x, labels, Unexpanded(), parameters=given)
+
+
+def test_a_level_that_would_keep_its_sign_is_refused():
+    with pytest.raises(ValueError, match="NegatesItself, whose own for_negated_distances"):
+        GPWLoss(NegatesItself(), trainable=("beta",))
+
+
+def test_a_name_of_the_module_is_refused():
+    with pytest.raises(ValueError, match="GPWLoss has an attribute layout of its own"):
+        GPWLoss(Clash(), trainable=("layout",))
+
+
+def test_parameters_of_the_function():
+    x, labels = batch()
+    beta = torch.linspace(0.2, 0.6, 40, dtype=torch.float64, requires_grad=True)
+    value = gpw_loss(x, labels, Margin(), parameters={"beta": beta})
+    (found,) = torch.autograd.grad(value, beta)
+    sim = InnerProduct().matrix(x, x)
+    masks = LabelPairs(labels, labels, torch.arange(40)).masks(slice(0, 40))
+    expected = twin_of(Margin(), {"beta": beta}).losses(sim, *masks).mean()
+    close(value, expected)
+    close(found, torch.autograd.grad(expected, beta)[0])
+    for bad, message in (
+        ({"gamma": beta}, "parameters must be one of margin, beta, got 'gamma'"),
+        ({"beta": 0.3}, r"parameters\['beta'\] must be a floating-point tensor, got float"),
+        ({"beta": beta[:5]}, r"must be of shape \(\) or \(40,\), got \(5,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            gpw_loss(x, labels, Margin(), parameters=bad)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("weighting", [ByFloat(), ByMath(), ByNewTensor(), Derived()], ids=repr)
 def test_a_gradient_that_would_be_lost_is_refused(weighting):
@@ -314,4 +386,3 @@ def test_no_gradient_is_asked_for_under_no_grad():
     with torch.no_grad():
         assert not loss(x, labels).requires_grad
     close(loss(x, labels), GPWLoss(SupCon())(x, labels), 1e-6)
-    assert InnerProduct().normalized

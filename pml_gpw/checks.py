@@ -21,6 +21,7 @@ immediately = eager_checks
 """The former name of :func:`eager_checks`."""
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 LARGEST_INTEGER = torch.iinfo(torch.int64).max
 
@@ -113,8 +114,11 @@ def finite_values(values: Tensor, message: str, offset: int = 0, **words: object
     ``message``: with {bad} and {all}, the numbers of values, {first}, the place of the first bad
     one after an ``offset``, {value} and {dtype}, and what ``words`` name.
     """
+    is_here = host_can_read(values)
+    if is_here and math.isfinite(values.sum().item()):  # the usual case, and quick
+        return
     problem = partial(_not_finite, message, {"dtype": values.dtype, **words}, offset)
-    if not host_can_read(values):
+    if not is_here:
         report(values, problem)
     elif (error := problem(values.cpu())) is not None:
         raise error
@@ -229,6 +233,16 @@ def integer_labels(
             f"or too large for {labels.dtype} to tell apart",
         )
     return labels.long() if device is None else moved(name, labels.long(), device)
+
+
+def indices(name: str, index: object, length: int | None = None) -> None:
+    """Raise unless ``index`` is a tensor of integers of one dimension, of this length if given."""
+    if not isinstance(index, Tensor) or index.dtype not in INTEGERS:
+        raise ValueError(f"{name} must be a tensor of integers, got {described(index)}")
+    dense(name, index)
+    if index.ndim != 1 or length not in (None, len(index)):
+        wanted = "of one dimension" if length is None else f"({length},), one per embedding"
+        raise ValueError(f"{name} must be {wanted}, got {tuple(index.shape)}")
 
 
 def moved(name: str, tensor: Tensor, device: torch.device) -> Tensor:

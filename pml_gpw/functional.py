@@ -90,8 +90,10 @@ def gpw_loss(
         similarity: "cosine", or "dot" for embeddings as they are.
         reduction: "mean", "sum", or "none" for the losses of the anchors (N,);
             "mean_of_anchors_with_pairs", "mean_of_anchors_with_positives" (SupCon's own), the sum
-            over the number of positive pairs, "mean_of_positive_pairs" (NT-Xent of PML), or
-            "mean_of_nonzero", over anchors whose loss is > 0 (SupCon and Circle of PML).
+            over the number of positive pairs, "mean_of_positive_pairs" (NT-Xent of PML),
+            "mean_of_nonzero", over anchors whose loss is > 0 (SupCon and Circle of PML), or the
+            sum over that of the pair weights, "mean_of_active_terms" (margin loss of PML: the
+            weight of a hinge is 1 where it is active, else 0).
         chunk_size: anchors per chunk; None: as many as suit the cache.
         fused: whether masks, mining and weighting go through ``torch.compile`` as one function,
             which takes some seconds once for a weighting and mining (:func:`warm_up`); None: on
@@ -148,7 +150,7 @@ def gpw_loss(
             mining,
             SIMILARITIES[similarity],
             Plan(chunk_size, fused=fused),
-            uniform_upstream=REDUCTIONS[reduction].is_uniform,
+            reduction=REDUCTIONS[reduction],
             trained=_checked_parameters(parameters, weighting, batch.anchors),
         )
     return REDUCTIONS[reduction].of(losses)

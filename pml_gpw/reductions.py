@@ -3,13 +3,14 @@
 Shapes: N anchors.
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from .engine import AnchorLosses
+from .engine.reduction import MEAN, NONE, Reduction
+from .weightings.derivatives import Counts
 
 ReductionName = Literal[
     "mean",
@@ -19,40 +20,51 @@ ReductionName = Literal[
     "mean_of_anchors_with_positives",
     "mean_of_positive_pairs",
     "mean_of_nonzero",
+    "mean_of_active_terms",
 ]
 
 
-class Reduction(NamedTuple):
-    """A reduction, and whether all anchors then have the same upstream gradient."""
-
-    of: Callable[[AnchorLosses], Tensor]
-    is_uniform: bool
+def _anchors_with_pairs(losses: Tensor, num_pos: Tensor, num_neg: Tensor) -> Tensor:
+    return (num_pos + num_neg > 0).to(losses.dtype)
 
 
-def _mean(found: AnchorLosses) -> Tensor:
-    losses = found.losses
-    return losses.mean() if len(losses) else losses.sum()  # the mean of nothing would be NaN
+def _anchors_with_positives(losses: Tensor, num_pos: Tensor, num_neg: Tensor) -> Tensor:
+    return (num_pos > 0).to(losses.dtype)
 
 
-def _mean_of(losses: Tensor, counted: Tensor) -> Tensor:
-    """The mean of the losses of some anchors; 0 where there are none."""
-    return torch.where(counted, losses, 0.0).sum() / counted.sum().clamp(min=1)
+def _nonzero_losses(losses: Tensor, num_pos: Tensor, num_neg: Tensor) -> Tensor:
+    return (losses > 0).to(losses.dtype)
+
+
+def _mean_over(counts: Counts) -> Reduction:
+    """The mean of the losses of the anchors that count; 0 where there are none."""
+
+    def mean(found: AnchorLosses) -> Tensor:
+        counted = counts(*found).detach()
+        losses = torch.where(counted > 0, found.losses, 0.0)
+        return losses.sum() / counted.sum().clamp(min=1)
+
+    return Reduction(mean, counts)
 
 
 def _per_positive_pair(found: AnchorLosses) -> Tensor:
     return found.losses.sum() / found.num_pos.sum().clamp(min=1)
 
 
+def _per_weight(found: AnchorLosses) -> Tensor:
+    """Each term of a hinge that is active has the weight 1."""
+    weights = (found.num_pos + found.num_neg).sum()
+    return found.losses.sum() / torch.where(weights > 0, weights, 1.0)
+
+
 REDUCTIONS: dict[str, Reduction] = {
-    "mean": Reduction(_mean, True),
-    "sum": Reduction(lambda found: found.losses.sum(), True),
-    "none": Reduction(lambda found: found.losses, False),
-    "mean_of_anchors_with_pairs": Reduction(
-        lambda found: _mean_of(found.losses, found.num_pos + found.num_neg > 0), False
-    ),
-    "mean_of_anchors_with_positives": Reduction(
-        lambda found: _mean_of(found.losses, found.num_pos > 0), False
-    ),
-    "mean_of_positive_pairs": Reduction(_per_positive_pair, True),
-    "mean_of_nonzero": Reduction(lambda found: _mean_of(found.losses, found.losses > 0), False),
+    "mean": MEAN,
+    "sum": Reduction(lambda found: found.losses.sum()),
+    "none": NONE,
+    "mean_of_anchors_with_pairs": _mean_over(_anchors_with_pairs),
+    "mean_of_anchors_with_positives": _mean_over(_anchors_with_positives),
+    "mean_of_positive_pairs": Reduction(_per_positive_pair),
+    "mean_of_nonzero": _mean_over(_nonzero_losses),
+    "mean_of_active_terms": Reduction(_per_weight, sums_weights=True),
 }
+"""Each reduction of the losses of the anchors."""

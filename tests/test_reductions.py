@@ -1,13 +1,20 @@
 """The means of the field, against plain formulas and PML's losses."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
-from pytorch_metric_learning import losses
+from pytorch_metric_learning import losses, reducers
+from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
 
+from pml_gpw import GPWLoss
+from pml_gpw.engine.plan import LAYOUTS
 from pml_gpw.functional import gpw_loss
 from pml_gpw.mining import MSMining
+from pml_gpw.reducers import AnchorReducer
 from pml_gpw.reductions import REDUCTIONS
-from pml_gpw.weightings import MultiSimilarity
+from pml_gpw.weightings import MultiSimilarity, RowLoss
 
 from .row_losses import Circle, Hardest, NTXent, SupCon
 from .tolerances import close
@@ -21,7 +28,7 @@ def batch():
     return x.requires_grad_(), labels
 
 
-def by_hand(name, each, labels):
+def by_hand(name, each, labels, weighting, x):
     positives = (labels == labels[:, None]).sum(dim=1) - 1
     counted = {
         "mean_of_anchors_with_pairs": torch.ones(40).bool(),
@@ -30,6 +37,11 @@ def by_hand(name, each, labels):
     }
     if name in counted:
         return each[counted[name]].mean()
+    if name == "mean_of_active_terms":
+        unit = torch.nn.functional.normalize(x.detach())
+        same = labels == labels[:, None]
+        weights = weighting.weights(unit @ unit.T, same ^ torch.eye(40).bool(), ~same)
+        return each.sum() / (weights.pos.abs().sum() + weights.neg.abs().sum())
     return {
         "mean": each.mean,
         "sum": each.sum,
@@ -42,7 +54,7 @@ def by_hand(name, each, labels):
 def test_against_the_losses_of_the_anchors(name, weighting):
     x, labels = batch()
     found = gpw_loss(x, labels, weighting, reduction=name)
-    expected = by_hand(name, gpw_loss(x, labels, weighting, reduction="none"), labels)
+    expected = by_hand(name, gpw_loss(x, labels, weighting, reduction="none"), labels, weighting, x)
     close(found, expected)
     for one, other in zip(*(torch.autograd.grad(v, x) for v in (found, expected)), strict=True):
         close(one, other)
@@ -75,3 +87,102 @@ def test_nothing_is_zero(name):
     assert x.grad.count_nonzero() == 0
     empty = gpw_loss(x[:0], torch.zeros(0).long(), SupCon(), reduction=name)
     assert empty == 0
+
+
+@dataclass(frozen=True)
+class Hinge(RowLoss):
+    """The margin loss of PML over all triplets of a batch, on similarities."""
+
+    levels: ClassVar[tuple[str, ...]] = ("beta",)
+    margin: float = 0.2
+    beta: float = 0.3
+
+    def loss(self, pos, neg):
+        far = (self.beta - pos.sim + self.margin).clamp(min=0)
+        near = (neg.sim - self.beta + self.margin).clamp(min=0)
+        return neg.count() * pos.sum(far) + pos.count() * neg.sum(near)
+
+
+@pytest.mark.parametrize("distance", [CosineSimilarity(), LpDistance()], ids=repr)
+@pytest.mark.parametrize("layout", [*LAYOUTS, "fused"])
+def test_the_mean_of_active_terms_is_that_of_pmls_margin_loss(layout, distance):
+    beta = 0.25 if distance.is_inverted else 1.125  # whose float32 is exact
+    ours = GPWLoss(
+        Hinge(beta=beta),
+        reducer=AnchorReducer("mean_of_active_terms"),
+        distance=distance,
+        fused=layout == "fused",
+    )
+    ours.layout = "auto" if layout == "fused" else layout
+    theirs = losses.MarginLoss(beta=beta, distance=distance)
+    results = []
+    for loss in (ours, theirs):
+        x, labels = batch()
+        value = loss(x, labels)
+        results.append((value.detach(), *torch.autograd.grad(value, x)))
+    for one, other in zip(*results, strict=True):
+        close(one, other)
+
+
+REDUCERS = {
+    "mean": reducers.MeanReducer,
+    "sum": reducers.SumReducer,
+    "mean_of_anchors_with_pairs": reducers.DivisorReducer,
+    "mean_of_nonzero": reducers.AvgNonZeroReducer,
+}
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("name", sorted(set(REDUCTIONS) - {"none"}))
+def test_as_a_reducer(name, fused):
+    x, labels = batch()
+    expected = gpw_loss(x, labels, MultiSimilarity(), reduction=name, fused=fused)
+    (gradient,) = torch.autograd.grad(expected, x)
+    for reducer in (AnchorReducer(name), *([REDUCERS[name]()] if name in REDUCERS else [])):
+        loss = GPWLoss(MultiSimilarity(), reducer=reducer, fused=fused, trainable=("base",))
+        value = loss(x, labels)
+        close(value, expected)
+        close(torch.autograd.grad(value, x)[0], gradient)
+
+
+@pytest.mark.parametrize("reducer", [reducers.AvgNonZeroReducer(), AnchorReducer("mean")], ids=str)
+def test_gradients_are_formed_in_forward(reducer):
+    calls = []
+
+    @dataclass(frozen=True)
+    class Counted(RowLoss):
+        def loss(self, pos, neg):
+            calls.append(1)
+            return Hardest().loss(pos, neg)
+
+    x, labels = batch()
+    loss = GPWLoss(Counted(), reducer=reducer)
+    value = loss(x, labels)
+    formed = len(calls)
+    value.backward()
+    assert len(calls) == formed
+    loss.reducer.register_forward_hook(lambda *_: None)  # which may change what comes out
+    value = loss(x, labels)
+    formed = len(calls)
+    value.backward()
+    assert len(calls) > formed
+
+
+def test_an_anchor_reducer_sees_a_hook_and_still_has_the_sums():
+    x, labels = batch()
+    reducer = AnchorReducer("mean_of_active_terms")
+    loss = GPWLoss(Hinge(), reducer=reducer)
+    expected = loss(x, labels)
+    loss.reducer.register_forward_pre_hook(lambda *_: None)
+    close(loss(x, labels), expected)
+    assert float(expected) != pytest.approx(float(GPWLoss(Hinge())(x, labels)))
+
+
+def test_what_an_anchor_reducer_refuses():
+    x, labels = batch()
+    with pytest.raises(ValueError, match="reduction"):
+        AnchorReducer("none")
+    with pytest.raises(ValueError, match="num_pos"):
+        losses.MultiSimilarityLoss(reducer=AnchorReducer("mean"))(x, labels)
+    with pytest.raises(ValueError, match="'triplet'"):
+        losses.MarginLoss(reducer=AnchorReducer("mean"))(x, labels)

@@ -3,6 +3,7 @@
 Shapes: N anchors of all processes, n of them one process's, M references, D dims.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -118,6 +119,7 @@ class DistributedLoss(torch.nn.Module):
         self.loss = loss
         self.miner = miner
         self.group = group
+        self._has_compared = not any(True for _ in loss.parameters())
 
     @override
     def forward(
@@ -139,8 +141,24 @@ class DistributedLoss(torch.nn.Module):
                 loss = self._of_memory(self.loss, whole)
             else:
                 loss = self._of_loss(self.loss, whole)
-        all_gather_status(self.group)
+        self._warn_of_other_parameters(all_gather_status(self.group, self._sums_of_parameters()))
         return loss
+
+    def _sums_of_parameters(self) -> list[float] | None:
+        """The sum of each parameter of the loss, in the first call; None afterwards."""
+        if self._has_compared:
+            return None
+        return [float(parameter.detach().double().sum()) for parameter in self.loss.parameters()]
+
+    def _warn_of_other_parameters(self, sums: list[list[float] | None]) -> None:
+        """Warn where trained fields began apart: the same gradients keep them so."""
+        if not self._has_compared and any(other != sums[0] for other in sums):
+            warnings.warn(
+                "parameters of the loss differ between processes: wrap the loss in "
+                "DistributedDataParallel or set one seed, else they stay apart",
+                stacklevel=3,
+            )
+        self._has_compared = True
 
     def _refuse(self, call: Arguments) -> None:
         """Raise a ValueError for arguments that do not go together."""
@@ -217,11 +235,11 @@ class DistributedLoss(torch.nn.Module):
 
         ``wants_pairs``: whether somebody looks at the pairs of the batch in the second step.
         """
-        uniform_upstream = loss.has_uniform_upstream()
+        reduction = loss.reduction()
 
         def local_losses(batch: PairBatch) -> AnchorLosses:
             local = part.with_embeddings(batch.anchors[anchors.local], batch.references)
-            return loss.anchor_losses(local, uniform_upstream)
+            return loss.anchor_losses(local, reduction)
 
         if len(batch.anchors) == 0 or len(batch.references) == 0:
             return loss(batch)

@@ -6,6 +6,7 @@ from .index_pairs import IndexPairs
 from .label_pairs import LabelPairs
 from .matrix import dense_losses
 from .plan import Plan
+from .reduction import Reduction
 from .reference import reference_losses
 from .relation_pairs import RelationPairs, share_a_label
 from .similarity import InnerProduct, Similarity
@@ -17,6 +18,7 @@ __all__ = [
     "LabelPairs",
     "PairBatch",
     "Plan",
+    "Reduction",
     "RelationPairs",
     "Similarity",
     "anchor_losses",

@@ -3,7 +3,6 @@
 Shapes: N anchors, M references, D dims, K pairs.
 """
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -14,8 +13,9 @@ from torch import Tensor
 from ..checks import finite_values
 from ..mining import PairMining
 from ..precision import engine_context
-from ..value_checks import host_can_read, raise_arrived
+from ..value_checks import raise_arrived
 from ..weightings import PairWeighting
+from ..weightings.derivatives import every_anchor
 from .batch import AnchorLosses, PairBatch
 from .dense import dense_chunks, sum_as_one_graph, sum_dense
 from .double_backward import once_differentiable
@@ -23,7 +23,8 @@ from .growing import GrowingTensors
 from .matrix import matrix_losses, matrix_rows
 from .pairs import IndexTuple, Pairs
 from .plan import AUTO, DENSE, MATRIX, Plan, choose_program
-from .program import AnchorSums, Program
+from .program import AnchorSums, Program, Upstream
+from .reduction import NONE, Reduction
 from .similarity import Similarity
 from .sparse.chunks import sparse_chunks
 from .sparse.sums import sum_sparse
@@ -41,7 +42,7 @@ def anchor_losses(
     mining: PairMining | None,
     similarity: Similarity,
     plan: Plan = AUTO,
-    uniform_upstream: bool = False,
+    reduction: Reduction = NONE,
     trained: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> AnchorLosses:
     """Each anchor's loss, and the numbers of its pairs that were weighed.
@@ -51,8 +52,8 @@ def anchor_losses(
     normalisation where there is one. Other similarities are a matrix whose own gradient autograd
     takes; so are inner products where a user's ``torch.compile`` traces the call.
 
-    ``uniform_upstream``: whether all anchors will have the same upstream gradient, as below a mean
-    or a sum. Gradients are then formed in forward; else backward goes through the chunks again.
+    ``reduction``: the mean or sum that will be taken of the losses, so that gradients are
+    formed in forward; where it is not known, backward goes through the chunks again.
     ``trained``: values in place of fields of the weighting, which get gradients as well: () each,
     or (N,), one for each anchor, in the dtype of the anchors.
     Errors: RuntimeError on double backward, and for labels that were changed in place before
@@ -72,7 +73,7 @@ def anchor_losses(
         losses = 0 * (batch.anchors.sum(dim=1) + none)
         return AnchorLosses(losses, losses.detach(), losses.detach())
     with engine_context(batch.anchors):
-        program = choose_program(batch, weighting, mining, similarity, plan, uniform_upstream)
+        program = choose_program(batch, weighting, mining, similarity, plan, reduction)
         if similarity.is_negated_distance:
             trained = {k: -v if k in weighting.levels else v for k, v in trained.items()}
         program = program._replace(trained=trained)
@@ -83,11 +84,9 @@ def anchor_losses(
             other = None if y is x else y
             if not torch.is_grad_enabled():  # no gradient is formed for what asks for none
                 x, other = x.detach(), None if other is None else other.detach()
-            arguments = x, other, program, uniform_upstream, *program.trained.values()
+            arguments = x, other, program, *program.trained.values()
             result = AnchorLosses(*_StreamedLosses.apply(*arguments))
-        losses = result.losses.detach()
-        if not host_can_read(losses) or not math.isfinite(losses.sum().item()):
-            finite_values(losses, INFINITE_LOSS, weighting=type(weighting).__name__)
+        finite_values(result.losses.detach(), INFINITE_LOSS, weighting=type(weighting).__name__)
     return result
 
 
@@ -128,12 +127,12 @@ class _StreamedLosses(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-        x, other, program, uniform_upstream, *values = inputs
+        x, other, program, *values = inputs
         trained = {k: v.detach() for k, v in zip(program.trained, values, strict=True)}
         program, needs = program._replace(trained=trained), ctx.needs_input_grad[:2]
         link = next((i for i, n in zip(inputs, ctx.needs_input_grad, strict=True) if n), None)
-        forms_now = uniform_upstream and link is not None
-        upstream = x.new_ones(len(x)) if forms_now and trained else None
+        upstream = None if link is None else program.reduction.counts
+        forms_now = upstream is not None
         rows: tuple[UnitRows, ...] = ()
         if forms_now and program.is_one_graph:
             sums = sum_as_one_graph(x, program, upstream)
@@ -143,7 +142,12 @@ class _StreamedLosses(torch.autograd.Function):
         if link is not None:
             formed = (*sums[3:5], *sums.of_trained)
             saved = formed if forms_now else [part for side in rows for part in side]
-            ctx.save_for_backward(link, *saved)
+            counted = None
+            if (
+                upstream is not None and upstream is not every_anchor
+            ):  # the first of those that count
+                counted = upstream(*sums[:3]).argmax().view(1)
+            ctx.save_for_backward(link, counted, *saved)
             ctx.program, ctx.needs, ctx.is_same = program, needs, other is None
             ctx.versions = None if forms_now else _versions(program.pairs)
         ctx.mark_non_differentiable(sums.num_pos, sums.num_neg)
@@ -154,10 +158,11 @@ class _StreamedLosses(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         raise_arrived()
         if upstream is None:
-            return (None,) * (4 + len(ctx.program.trained))
-        link, *saved = ctx.saved_tensors
+            return (None,) * (3 + len(ctx.program.trained))
+        link, counted, *saved = ctx.saved_tensors
         if ctx.versions is None:  # gradients were formed in forward
-            gradients = [None if g is None else g * upstream[0] for g in saved]
+            scale = upstream[0] if counted is None else upstream.gather(0, counted)[0]
+            gradients = [None if g is None else g * scale for g in saved]
         else:
             if _versions(ctx.program.pairs) != ctx.versions:
                 raise RuntimeError("labels or pairs were changed in place before backward")
@@ -169,7 +174,7 @@ class _StreamedLosses(torch.autograd.Function):
                 gradients = [*sums[3:5], *sums.of_trained]
         if torch.is_grad_enabled():  # with create_graph=True
             gradients = once_differentiable(gradients, link)
-        return *gradients[:2], None, None, *gradients[2:]
+        return *gradients[:2], None, *gradients[2:]
 
 
 def _unit_rows(x: Tensor, y: Tensor, program: Program) -> tuple[UnitRows, UnitRows]:
@@ -180,7 +185,7 @@ def _unit_rows(x: Tensor, y: Tensor, program: Program) -> tuple[UnitRows, UnitRo
 
 
 def _sums(
-    x: UnitRows, y: UnitRows, program: Program, forms: tuple[bool, bool], upstream: Tensor | None
+    x: UnitRows, y: UnitRows, program: Program, forms: tuple[bool, bool], upstream: Upstream
 ) -> AnchorSums:
     """The losses by the program of the task, with gradients of the embeddings."""
     summed = sum_dense if program.layout == DENSE else sum_sparse

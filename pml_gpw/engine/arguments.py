@@ -13,7 +13,7 @@ from .. import checks
 from ..precision import at_least_float32
 from ..value_checks import begin_call
 from .batch import PairBatch
-from .index_pairs import INTEGERS, IndexPairs
+from .index_pairs import IndexPairs
 from .label_pairs import LabelPairs
 from .pairs import Pairs
 
@@ -136,13 +136,7 @@ def find_self_index(anchors: Tensor, references: Tensor) -> Tensor | None:
 
 def checked_self_index(self_index: Tensor, num_anchors: int, references: Tensor) -> Tensor:
     """``self_index`` (N,) as int64; ValueError for other shapes and for places out of range."""
-    if isinstance(self_index, Tensor):
-        checks.dense("self_index", self_index)
-    if getattr(self_index, "dtype", None) not in INTEGERS or self_index.shape != (num_anchors,):
-        raise ValueError(
-            f"self_index must be ({num_anchors},) integers, one per embedding, "
-            f"got {checks.described(self_index)}"
-        )
+    checks.indices("self_index", self_index, num_anchors)
     self_index = self_index.to(references.device).long()
     if not torch.compiler.is_compiling() and self_index.numel():
         checks.refuse_unless_in_range("self_index", self_index, -1, len(references))

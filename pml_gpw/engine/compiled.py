@@ -10,13 +10,12 @@ from types import FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from ..mining.check import refuse_changes_in_place
 from ..weightings.pair_rows import RowContext
 from ..weightings.rules import float_fields, twin_of
-from .program import Program
+from .program import Program, Upstream
 
 #: Masks are computed again in each loop over a row, rather than written and read as bytes, which
 #: takes three times as long.
@@ -33,7 +32,7 @@ class CannotFuse(RuntimeError):
 
 
 def call_compiled(
-    template: Any, tensors: Any, program: Program, anchors: slice, upstream: Tensor | None
+    template: Any, tensors: Any, program: Program, anchors: slice, upstream: Upstream
 ) -> Any:
     """The result of a template, compiled; the first tensor has a row for each anchor.
 

@@ -18,7 +18,15 @@ from ..weightings.pair_rows import RowContext
 from .compiled import call_compiled
 from .label_pairs import LabelPairs, label_masks
 from .pairs import without_self_pairs
-from .program import AnchorSums, Chunk, Program, iter_products, symmetrized
+from .program import (
+    AnchorSums,
+    Chunk,
+    Program,
+    Upstream,
+    factors,
+    iter_products,
+    symmetrized,
+)
 from .unit_rows import normalized
 
 
@@ -34,24 +42,22 @@ class WeightedRows(NamedTuple):
 
 
 def sum_dense(
-    x: Tensor, y: Tensor, program: Program, forms: tuple[bool, bool], upstream: Tensor | None
+    x: Tensor, y: Tensor, program: Program, forms: tuple[bool, bool], upstream: Upstream
 ) -> AnchorSums:
     """The losses of all anchors and the gradients of ``x`` (N, D) and ``y`` (M, D).
 
-    ``upstream`` (N,): the factors of the losses in the gradients; None: 1.
+    ``upstream``: the gradients of the losses.
     """
-    n, forms_any, holds_all = x.shape[0], any(forms), program.holds_all_weights
-    is_one_product = forms_any and y is x and (holds_all or program.chunk_size >= n)
-    all_rows = x.new_empty(n, n) if is_one_product else None
-    forms_sums = (False, False) if is_one_product else forms
-    sums = AnchorSums.zeros(x, y, forms_sums, program)
+    is_one_product = any(forms) and program.holds_all_weights
+    all_rows = x.new_empty(len(x), len(x)) if is_one_product else None
+    sums = AnchorSums.zeros(x, y, (False, False) if is_one_product else forms, program)
     for anchors, sim in iter_products(x, y, program, all_rows):
         rows = _chunk_rows(sim, anchors, program, upstream)
         refuse_negative_weights(program.weighting, rows.least)
         sums.add_chunk(anchors, *rows[:4])
-        if upstream is not None:
-            rows.signed.mul_(upstream[anchors].unsqueeze(1))
-        if forms_any and all_rows is None:
+        if (some := factors(upstream, anchors, *rows[:3])) is not None:
+            rows.signed.mul_(some)
+        if any(forms) and all_rows is None:
             sums.add_products(anchors, rows.signed, x, y)
     return sums if all_rows is None else sums._replace(grad_x=symmetrized(all_rows) @ x)
 
@@ -64,9 +70,7 @@ def dense_chunks(x: Tensor, y: Tensor, program: Program) -> Iterator[Chunk]:
         yield anchors, *mine_rows(pos, neg, program.mining)
 
 
-def _chunk_rows(
-    sim: Tensor, anchors: slice, program: Program, upstream: Tensor | None
-) -> WeightedRows:
+def _chunk_rows(sim: Tensor, anchors: slice, program: Program, upstream: Upstream) -> WeightedRows:
     """The losses and weights of a chunk; the weights take the place of the similarities."""
     pairs = program.pairs
     if not program.is_compiled:
@@ -94,14 +98,12 @@ def weighted_rows(
     """
     weighting, mining = rules
     rows = mine_rows(DenseRows(sim, pos, context), DenseRows(sim, neg, context), mining)
-    losses, weights, of_trained = evaluated_trained(weighting, *rows, trained)
-    pos_weights, neg_weights = (r.to_dense(w) for r, w in zip(rows, weights, strict=True))
+    found = evaluated_trained(weighting, *rows, trained)
+    pos_weights, neg_weights = (r.to_dense(w) for r, w in zip(rows, found.weights, strict=True))
     # Row by row first: a compiler puts it into the loops over rows that there are.
     least = torch.minimum(pos_weights.amin(dim=1), neg_weights.amin(dim=1)).amin()
-    counts = rows[0].count(), rows[1].count()
-    return WeightedRows(
-        losses, *counts, of_trained, least, torch.sub(neg_weights, pos_weights, out=sim)
-    )
+    signed = torch.sub(neg_weights, pos_weights, out=sim)
+    return WeightedRows(*found[:3], found.gradients, least, signed)
 
 
 def _rows_of_labels(
@@ -120,7 +122,7 @@ def _rows_of_own_labels(
     return weighted_rows(sim, pos, neg, context, *rules)
 
 
-def sum_as_one_graph(x: Tensor, program: Program, upstream: Tensor | None) -> AnchorSums:
+def sum_as_one_graph(x: Tensor, program: Program, upstream: Upstream) -> AnchorSums:
     """Losses and the gradient of ``x`` (N, D), not normalised yet, of a batch with itself.
 
     Normalisation, products, rows and gradient as one function: for batches of some hundred
@@ -134,10 +136,12 @@ def sum_as_one_graph(x: Tensor, program: Program, upstream: Tensor | None) -> An
 
 
 def _batch_of_labels(
-    x: Tensor, labels: Tensor, reference_labels: Tensor, context: RowContext, *rules: Any
+    x: Tensor, labels: Tensor, reference_labels: Tensor, context: RowContext, *others: Any
 ) -> tuple[Any, ...]:
     unit = normalized(x)
     sim = unit.rows @ unit.rows.T
-    rows = _rows_of_own_labels(sim, labels, reference_labels, context, *rules)
-    gradient = unit.gradient((rows.signed + rows.signed.T) @ unit.rows)
+    rows = _rows_of_own_labels(sim, labels, reference_labels, context, *others)
+    some = factors(others[0].upstream, slice(0, len(x)), *rows[:3])
+    signed = rows.signed if some is None else rows.signed * some
+    gradient = unit.gradient((signed + signed.T) @ unit.rows)
     return *rows[:3], gradient, None, rows.of_trained, rows.least

@@ -15,7 +15,6 @@ from typing_extensions import override
 from .. import checks
 from .pairs import IndexTuple, Pairs
 
-INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 #: Pairs up to which masks of all of them are made at once.
 SMALL = 2**15
 
@@ -104,14 +103,10 @@ class IndexPairs(Pairs):
 
     @override
     def part(self, anchors: slice) -> "IndexPairs":
-        columns = self.size[1]
-        first, end = anchors.start * columns, anchors.stop * columns
-        sides = []
-        for places in self.rising:
-            bounds = torch.searchsorted(places, places.new_tensor([first, end])).tolist()
-            sides.append(places[slice(*bounds)] - first)
-        pos, neg = sides
-        shape = anchors.stop - anchors.start, columns
+        shape = anchors.stop - anchors.start, self.size[1]
+        ends = self.pos.new_tensor([anchors.start, anchors.stop]) * shape[1]
+        bounds = (slice(*torch.searchsorted(places, ends).tolist()) for places in self.rising)
+        pos, neg = (places[b] - ends[0] for places, b in zip(self.rising, bounds, strict=True))
         return IndexPairs(pos, neg, shape, self.self_index_of(anchors))
 
     @override
@@ -150,7 +145,9 @@ def checked_tuple(
             "indices_tuple must be (a1, p, a2, n) pairs or (a, p, n) triplets, "
             f"got {len(indices_tuple)} tensors"
         )
-    pos_anchor, positive, *rest = (_checked_index(index) for index in indices_tuple)
+    for index in indices_tuple:
+        checks.indices("each of indices_tuple", index)
+    pos_anchor, positive, *rest = indices_tuple
     neg_anchor, negative = (pos_anchor, *rest)[-2:]
     sides = (("positive", pos_anchor, positive), ("negative", neg_anchor, negative))
     for kind, anchor, other in sides:
@@ -165,14 +162,3 @@ def checked_tuple(
                     raise ValueError(f"indices_tuple {allowed}, got {least} to {most}")
     pos, neg = ((a.to(device).long(), o.to(device).long()) for _, a, o in sides)
     return pos, neg
-
-
-def _checked_index(index: Tensor) -> Tensor:
-    if not isinstance(index, Tensor) or index.dtype not in INTEGERS:
-        got = checks.described(index)
-        raise ValueError(f"indices_tuple must hold tensors of integers, got {got}")
-    checks.dense("each of indices_tuple", index)
-    if index.ndim != 1:
-        got = str(tuple(index.shape))
-        raise ValueError(f"indices_tuple must hold tensors of one dimension, got {got}")
-    return index

@@ -24,13 +24,13 @@ def matrix_losses(sim: Tensor, program: Program) -> AnchorLosses:
     """Each anchor's loss (N,), and the numbers of its pairs that were weighed."""
     pos, neg = matrix_rows(sim.detach(), program)
     rows_of = rows_by_density if program.most_pairs else DenseRows
-    rules = program.weighting, rows_of, tuple(program.trained)
-    masks, values = (pos.mask, neg.mask), program.trained.values()
-    losses = _MatrixLosses.apply(sim, sim[:1, :1].clone(), *masks, *rules, *values)
+    rules = program.weighting, rows_of, program.reduction.sums_weights, tuple(program.trained)
+    given = pos.mask, neg.mask, *rules, *program.trained.values()
+    losses, num_pos, num_neg = _MatrixLosses.apply(sim, sim[:1, :1].clone(), *given)
     if torch.compiler.is_compiling():  # where nobody else looks at values
         is_finite = torch.linalg.vector_norm(sim.detach(), torch.inf, dim=1).isfinite()
         losses = losses.masked_fill(~is_finite, torch.nan)
-    return AnchorLosses(losses, pos.count(), neg.count())
+    return AnchorLosses(losses, num_pos, num_neg)
 
 
 def matrix_rows(sim: Tensor, program: Program) -> tuple[DenseRows, DenseRows]:
@@ -57,7 +57,8 @@ def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting
     >>> sim.grad
     tensor([[-1.,  1.]])
     """
-    return _MatrixLosses.apply(sim, sim[:1, :1].clone(), pos, neg, weighting, DenseRows, ())
+    rules = weighting, DenseRows, False, ()
+    return _MatrixLosses.apply(sim, sim[:1, :1].clone(), pos, neg, *rules)[0]
 
 
 class _MatrixLosses(torch.autograd.Function):
@@ -67,27 +68,30 @@ class _MatrixLosses(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, sim: Tensor, link: Tensor, *others: Any) -> Tensor:
-        pos, neg, weighting, rows_of, names, *values = others
-        trained = {k: v.detach() for k, v in zip(names, values, strict=True)}
-        rows: Any = [rows_of(sim.detach(), mask) for mask in (pos, neg)]
-        losses, weights, _ = evaluated_trained(weighting, rows[0], rows[1], Trained(trained))
+    def forward(ctx: Any, sim: Tensor, link: Tensor, *others: Any) -> tuple[Tensor, ...]:
+        *masks, weighting, rows_of, sums_weights, names = others[:6]
+        trained = {k: v.detach() for k, v in zip(names, others[6:], strict=True)}
+        rows: Any = [rows_of(sim.detach(), mask) for mask in masks]
+        asked = Trained(trained, None, sums_weights)
+        *found, weights, _ = evaluated_trained(weighting, rows[0], rows[1], asked)
         if trained:  # else nothing of the rows is needed later
             ctx.rows, ctx.weighting = rows, weighting
         ctx.trained = trained
         of_pos, of_neg = (r.to_dense(w) for r, w in zip(rows, weights, strict=True))
         refuse_negative_weights(weighting, of_pos.amin(), of_neg.amin())
         ctx.save_for_backward(of_neg.sub_(of_pos), link)
-        return losses
+        ctx.mark_non_differentiable(*found[1:])
+        return tuple(found)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         signed, link = ctx.saved_tensors
         gradients: list[Any] = [upstream.unsqueeze(1) * signed]
         if ctx.trained:
             with torch.no_grad(), engine_context(upstream):
                 trained = Trained(ctx.trained, upstream)
-                gradients += evaluated_trained(ctx.weighting, ctx.rows[0], ctx.rows[1], trained)[2]
+                found = evaluated_trained(ctx.weighting, ctx.rows[0], ctx.rows[1], trained)
+            gradients += found.gradients
         if torch.is_grad_enabled():  # with create_graph=True
             gradients = once_differentiable(gradients, link)
-        return gradients[0], *(None,) * 6, *gradients[1:]
+        return gradients[0], *(None,) * 7, *gradients[1:]

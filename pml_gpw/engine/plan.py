@@ -12,11 +12,12 @@ import torch
 from .. import checks
 from ..mining import PairMining
 from ..value_checks import host_can_read
-from ..weightings import PairWeighting
+from ..weightings import PairWeighting, RowLoss
 from ..weightings.pair_rows import RowContext
 from .batch import PairBatch
 from .index_pairs import IndexPairs
 from .program import Program
+from .reduction import NONE, Reduction
 from .similarity import Similarity
 
 MATRIX, DENSE, SPARSE_ROWS, SPARSE_BATCH = "matrix", "dense", "sparse rows", "sparse batch"
@@ -78,12 +79,12 @@ def choose_program(
     mining: PairMining | None,
     similarity: Similarity,
     plan: Plan = AUTO,
-    forms_gradients: bool = False,
+    reduction: Reduction = NONE,
 ) -> Program:
     """The program for a batch, from facts about batch, rules and device; nobody else decides.
 
-    ``weighting``: None where the batch is to be mined alone; ``forms_gradients``: whether gradients
-    are formed as soon as the weights are known.
+    ``weighting``: None where the batch is to be mined alone; ``reduction``: what will be
+    made of the losses.
 
     >>> import torch
     >>> from pml_gpw.engine import InnerProduct, LabelPairs
@@ -94,29 +95,30 @@ def choose_program(
     'sparse rows'
     """
     rules: Any = weighting, mining
-    (n, m), device, same = (
-        batch.pairs.shape,
-        batch.anchors.device,
-        batch.references is batch.anchors,
-    )
+    pairs, device, same = batch.pairs, batch.anchors.device, batch.references is batch.anchors
     if similarity.is_negated_distance:
         rules = [None if rule is None else rule.for_negated_distances() for rule in rules]
-    context = RowContext(batch.first_anchor, batch.key, batch.pairs.self_index)
+    context = RowContext(batch.first_anchor, batch.key, pairs.self_index)
     needs_dense = any(rule is not None and rule.needs_dense for rule in rules)
+    n, m = pairs.shape
     few = min(MOST_PAIRS, int(SPARSE_DENSITY * n * m))
+    program = Program(pairs, context, rules[0], rules[1], reduction, MATRIX, most_pairs=few)
     if not similarity.is_inner_product or torch.compiler.is_compiling():
         # In a user's graph a loop over chunks would be another graph for each N.
         if needs_dense or DENSE in (plan.layout, _fastest_layout(batch, mining, n)):
-            few = 0
-        return Program(batch.pairs, context, rules[0], rules[1], MATRIX, most_pairs=few)
+            return program._replace(most_pairs=0)
+        return program
     normalizes = similarity.normalized
     needs_gradient = batch.references.requires_grad and torch.is_grad_enabled()
     chunk_size = plan.chunk_size or default_chunk_size(device, n, m, needs_gradient)
+    if isinstance(weighting, RowLoss) and plan.chunk_size is None:
+        chunk_size = max(1, 3 * chunk_size // 4)  # autograd holds more of a chunk
     is_small = n * n <= HELD_ELEMENTS and plan.chunk_size is None
+    holds_all = same and needs_gradient and (is_small or chunk_size >= n)
     checks_products = not normalizes and _may_overflow(batch)
     fused = device.type in DEVICES if plan.fused is None else plan.fused
     is_compiled = weighting is not None and fused
-    is_one_chunk = normalizes and same and chunk_size >= n >= 2
+    is_whole = normalizes and pairs.symmetric and same and chunk_size >= n >= 2
     layout = plan.layout
     if is_compiled or needs_dense:
         layout = DENSE
@@ -124,19 +126,15 @@ def choose_program(
         layout = _fastest_layout(batch, mining, chunk_size)
     if layout != DENSE and checks_products:
         layout = SPARSE_ROWS  # which forms all products
-    return Program(
-        batch.pairs,
-        context,
-        rules[0],
-        rules[1],
-        layout,
-        chunk_size,
-        normalizes,
-        checks_products,
-        is_compiled,
+    return program._replace(
+        layout=layout,
+        chunk_size=chunk_size,
+        normalizes=normalizes,
+        checks_products=checks_products,
+        is_compiled=is_compiled,
         is_strict=plan.fused is True,
-        is_one_graph=is_compiled and forms_gradients and batch.pairs.symmetric and is_one_chunk,
-        holds_all_weights=same and needs_gradient and is_small,
+        is_one_graph=is_compiled and is_whole and reduction.counts is not None,
+        holds_all_weights=holds_all,
         most_pairs=MOST_PAIRS if plan.layout == SPARSE_BATCH else few,
     )
 

@@ -16,12 +16,26 @@ from ..checks import finite_similarities
 from ..mining import PairMining
 from ..value_checks import host_can_read
 from ..weightings import Rows
-from ..weightings.derivatives import Trained
+from ..weightings.derivatives import Counts, Trained, every_anchor
 from ..weightings.pair_rows import RowContext
 from .pairs import Pairs
+from .reduction import Reduction
 
 #: Some anchors, their positive and their negative rows.
 Chunk = tuple[slice, Rows, Rows]
+#: The gradients of the losses of all anchors (N,), or how they follow from the losses; None: 1.
+Upstream = Tensor | Counts | None
+
+
+def factors(upstream: Upstream, anchors: slice, *found: Tensor) -> Tensor | None:
+    """The gradients (C, 1) of the losses of some anchors; None: 1 each.
+
+    ``found``: their losses and numbers of pairs, (C,) each.
+    """
+    if upstream is None or upstream is every_anchor:
+        return None
+    some = upstream[anchors] if isinstance(upstream, Tensor) else upstream(*found)
+    return some.unsqueeze(1)
 
 
 class Program(NamedTuple):
@@ -31,6 +45,7 @@ class Program(NamedTuple):
     context: RowContext
     weighting: Any  # a PairWeighting; None: to mine alone
     mining: PairMining | None
+    reduction: Reduction  # what will be made of the losses
     #: "dense", "sparse rows" or "sparse batch" as in a plan, or "matrix": by the gradient of a
     #: matrix of similarities.
     layout: str
@@ -53,10 +68,12 @@ class Program(NamedTuple):
     #: Pairs of a batch, or of a side of a matrix, that are held as lists, at most.
     most_pairs: int = 0
 
-    def trained_at(self, anchors: slice, upstream: Tensor | None) -> Trained:
-        """The trained values of some anchors, with the upstream gradients (N,) of all."""
+    def trained_at(self, anchors: slice, upstream: Upstream) -> Trained:
+        """The trained values of some anchors, with the upstream gradients of all."""
         values = {name: v[anchors] if v.ndim else v for name, v in self.trained.items()}
-        return Trained(values, upstream[anchors] if values and upstream is not None else None)
+        if isinstance(upstream, Tensor):
+            upstream = upstream[anchors] if values else None
+        return Trained(values, upstream, self.reduction.sums_weights)
 
 
 class AnchorSums(NamedTuple):

@@ -3,15 +3,16 @@
 Shapes: N anchors, M references, D dims.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
+from typing_extensions import override
 
 from .unit_rows import unit_rows
 
 
-class Similarity(Protocol):
+class Similarity(ABC):
     """How similar anchors and references are; larger is closer.
 
     >>> similarity: Similarity = InnerProduct()
@@ -19,30 +20,29 @@ class Similarity(Protocol):
     False
     """
 
-    @property
-    def is_negated_distance(self) -> bool:
-        """True for S = −D, where levels on the similarity axis change their sign."""
+    is_negated_distance = False
+    """True for S = −D, where levels on the similarity axis change their sign."""
 
-    @property
-    def is_inner_product(self) -> bool:
-        """True where the similarities are the inner products of ``factors``."""
+    is_inner_product = True
+    """True where the similarities are the inner products of ``factors``."""
 
-    @property
-    def normalized(self) -> bool:
-        """True where the factors are to be scaled to Euclidean norm 1 first."""
+    normalized = True
+    """True where the factors are to be scaled to Euclidean norm 1 first."""
 
     def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
         """Two matrices (N, D) and (M, D) whose inner products are the similarities.
 
         One object where the arguments are one.
         """
+        return anchors, references
 
+    @abstractmethod
     def matrix(self, anchors: Tensor, references: Tensor) -> Tensor:
         """The similarities (N, M)."""
 
 
 @dataclass(frozen=True)
-class InnerProduct:
+class InnerProduct(Similarity):
     """The cosine similarity, or the inner product of embeddings as they are.
 
     >>> import torch
@@ -52,15 +52,9 @@ class InnerProduct:
     """
 
     normalized: bool = True
-    is_negated_distance: bool = False
-    is_inner_product: bool = True
 
-    def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
-        """The embeddings themselves."""
-        return anchors, references
-
+    @override
     def matrix(self, anchors: Tensor, references: Tensor) -> Tensor:
-        """The similarities (N, M)."""
         if not self.normalized:
             return anchors @ references.T
         x = unit_rows(anchors)

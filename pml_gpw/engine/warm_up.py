@@ -13,6 +13,7 @@ from .anchor_losses import anchor_losses
 from .batch import PairBatch
 from .label_pairs import LabelPairs
 from .plan import Plan
+from .reduction import MEAN, NONE, Reduction
 from .similarity import InnerProduct, Similarity
 
 COSINE = InnerProduct()
@@ -26,6 +27,7 @@ def warm_up(
     dtype: torch.dtype = torch.float32,
     similarity: Similarity = COSINE,
     trained: Mapping[str, Tensor] = MappingProxyType({}),
+    reduction: Reduction = MEAN,
 ) -> None:
     """Compile the rows of pairs by labels now, some seconds, rather than in the first step.
 
@@ -41,8 +43,7 @@ def warm_up(
     key = torch.zeros((), dtype=torch.int64, device=device)
     x = torch.arange(128 * 64, device=device, dtype=dtype).sin().view(128, 64).requires_grad_()
     index = torch.arange(128, device=device)
-    for references, size, uniform in product((x, x.detach()), (None, 64), (True, False)):
+    for references, size, reduced in product((x, x.detach()), (None, 64), (reduction, NONE)):
         pairs = LabelPairs(index // 4, index // 4, index, symmetric=references is x)
-        batch = PairBatch(x, references, pairs, key=key)
-        plan = Plan(size, fused=True)
-        anchor_losses(batch, weighting, mining, similarity, plan, uniform, trained)
+        batch, plan = PairBatch(x, references, pairs, key=key), Plan(size, fused=True)
+        anchor_losses(batch, weighting, mining, similarity, plan, reduced, trained)

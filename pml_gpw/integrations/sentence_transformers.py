@@ -20,6 +20,7 @@ from ..mining import PairMining
 from ..optional import not_installed
 from ..training import ClassBatches, RandomClassBatches
 from ..weightings import PairWeighting
+from .loss_checkpoints import LossCheckpoints
 
 try:
     from sentence_transformers.base.losses import CachedLossMixin, has_static_embedding_input
@@ -28,7 +29,13 @@ except ImportError as error:
     needed = "sentence-transformers 5.7 or newer"
     raise not_installed(needed, "sentence-transformers") from error
 
-__all__ = ["CachedLoss", "ClassBatchSampler", "MetricLearningLoss", "PairWeightingLoss"]
+__all__ = [
+    "CachedLoss",
+    "ClassBatchSampler",
+    "LossCheckpoints",
+    "MetricLearningLoss",
+    "PairWeightingLoss",
+]
 
 Features = Iterable[dict[str, Any]]
 
@@ -77,8 +84,9 @@ class MetricLearningLoss(nn.Module):
 
     A ``CrossBatchMemory`` advances once for each batch that is trained on. In evaluation, where
     gradients are off, the loss is that within the batch, and the memory stays as it is. The trainer
-    does not save what a loss holds: a training that is resumed begins with an empty memory. Losses
-    that call another one several times a batch, such as ``MatryoshkaLoss``, do not suit a memory.
+    does not save what a loss holds, a memory or trained fields: :class:`LossCheckpoints` does.
+    Losses that call another one several times a batch, such as ``MatryoshkaLoss``, do not suit a
+    memory.
 
     Args:
         model: a ``SentenceTransformer``, or what gives ``"sentence_embedding"`` (B, D).

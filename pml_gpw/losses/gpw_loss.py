@@ -4,7 +4,12 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from pytorch_metric_learning.reducers import DivisorReducer, MeanReducer, SumReducer
+from pytorch_metric_learning.reducers import (
+    AvgNonZeroReducer,
+    DivisorReducer,
+    MeanReducer,
+    SumReducer,
+)
 from torch import Tensor
 from torch.nn.modules import module
 from typing_extensions import override
@@ -12,16 +17,24 @@ from typing_extensions import override
 from .. import checks
 from ..engine import AnchorLosses, PairBatch, Plan, anchor_losses
 from ..engine.plan import AUTO, LAYOUTS
+from ..engine.reduction import NONE, Reduction
 from ..engine.warm_up import warm_up
 from ..mining import PairMining
 from ..pml import CheckedAttribute, ConfigFields, DistanceSimilarity
+from ..reducers.anchor_reducer import AnchorReducer
+from ..reductions import REDUCTIONS, ReductionName
 from ..value_checks import host_can_read, report
 from ..weightings import PairWeighting
 from .pair_loss import LossDict, PairLoss
 from .trained_fields import Trainable, TrainedFields
 
-UNIFORM_REDUCERS = (MeanReducer, SumReducer, DivisorReducer)
-"""Reducers below which all anchors have the same upstream gradient; by exact type."""
+REDUCERS: dict[type, ReductionName] = {
+    MeanReducer: "mean",
+    SumReducer: "sum",
+    DivisorReducer: "mean_of_anchors_with_pairs",
+    AvgNonZeroReducer: "mean_of_nonzero",
+}
+"""Reducers of PML, by exact type, and the reductions that they are."""
 
 STEPS = ("anchor_losses", "batch_loss", "compute_loss", "reduce", "reduce_terms", "terms_of")
 """Methods between the losses of the anchors and the loss."""
@@ -46,10 +59,11 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
     each N.
 
     Similarities, weights and sums are computed in at least float32, also under autocast.
-    ``DivisorReducer`` divides by the number of anchors that have pairs. Below a mean, sum or
-    divisor reducer gradients are formed in forward; below others backward goes through the chunks
-    again. A batch without pairs gives a zero loss with a zero gradient and, once per loss
-    object, a warning. Reducers that go by the sign of a loss (``AvgNonZeroReducer``,
+    ``DivisorReducer`` divides by the number of anchors that have pairs. Below it, ``MeanReducer``,
+    ``SumReducer``, ``AvgNonZeroReducer`` and :class:`~pml_gpw.reducers.AnchorReducer`, which has
+    the other means of the field, gradients are formed in forward; below others backward goes
+    through the chunks again. A batch without pairs gives a zero loss with a zero gradient and, once
+    per loss object, a warning. Reducers that go by the sign of a loss (``AvgNonZeroReducer``,
     ``ThresholdReducer``) suit weightings whose losses are ≥ 0; those of ``Constant``,
     ``Contrastive`` and eq 3 can be negative.
 
@@ -114,16 +128,16 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
             list_of_names=["num_pos_pairs", "num_neg_pairs"], is_stat=True
         )
 
-    def anchor_losses(self, batch: PairBatch, uniform_upstream: bool = False) -> AnchorLosses:
+    def anchor_losses(self, batch: PairBatch, reduction: Reduction = NONE) -> AnchorLosses:
         """The first step: the loss of each anchor of a batch, or of a part of one.
 
-        ``uniform_upstream``: whether all anchors will have the same upstream gradient.
+        ``reduction``: what the second step will make of them, where that is known.
         """
         similarity = DistanceSimilarity(self.distance)
         rules, trained = (self.weighting, self.mining), {}
         if self.trained:
             trained = self.values_of(batch.labels, batch.anchors.dtype)
-        return anchor_losses(batch, *rules, similarity, self._plan(), uniform_upstream, trained)
+        return anchor_losses(batch, *rules, similarity, self._plan(), reduction, trained)
 
     def _plan(self) -> Plan:
         if torch.compiler.is_compiling():  # torch 2.5 cannot trace checked attributes
@@ -141,7 +155,15 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         if similarity.is_inner_product:  # others are not fused
             trained = self.values_of(torch.zeros(128, dtype=torch.int64), dtype)
             trained = {name: value.to(device) for name, value in trained.items()}
-            warm_up(self.weighting, self.mining, device, dtype, similarity, trained)
+            warm_up(
+                self.weighting,
+                self.mining,
+                device,
+                dtype,
+                similarity,
+                trained,
+                self.reduction(),
+            )
 
     def reduce(self, losses: AnchorLosses, batch: PairBatch) -> Tensor:
         """The second step: the anchors' losses reduced, with the regularizer added."""
@@ -150,24 +172,30 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
     @override
     def batch_loss(self, batch: PairBatch, anchor_losses: AnchorLosses | None = None) -> Tensor:
         if anchor_losses is None:
-            anchor_losses = self.anchor_losses(batch, self.has_uniform_upstream())
+            anchor_losses = self.anchor_losses(batch, self.reduction())
         return self.reduce(anchor_losses, batch)
 
     @override
     def loss_terms(self, batch: PairBatch) -> LossDict:
-        return self.terms_of(self.anchor_losses(batch), batch)
+        return self.terms_of(self.anchor_losses(batch, self.reduction(is_known=False)), batch)
 
     @override
     def random_rules(self) -> tuple[object, ...]:
         return (self.mining,)
 
-    def has_uniform_upstream(self) -> bool:
-        """True where all anchors will have the same upstream gradient, as below a mean."""
-        known = all(
-            getattr(getattr(self, name), "__func__", None) is getattr(GPWLoss, name)
-            for name in STEPS
-        )
-        return known and type(self.reducer) in UNIFORM_REDUCERS and not _is_hooked(self.reducer)
+    def reduction(self, is_known: bool = True) -> Reduction:
+        """What the reducer makes of the losses of the anchors, as far as it is known beforehand.
+
+        ``is_known``: whether nobody else looks at the losses in between.
+        """
+        kind = type(self.reducer)
+        name = self.reducer.reduction if kind is AnchorReducer else REDUCERS.get(kind, "none")
+        found = REDUCTIONS[name]
+        is_known = is_known and not _is_hooked(self.reducer)
+        for step in STEPS:
+            own = getattr(getattr(self, step), "__func__", None)
+            is_known = is_known and own is getattr(GPWLoss, step)
+        return found if is_known else found._replace(counts=None)
 
     def terms_of(self, losses: AnchorLosses, batch: PairBatch) -> LossDict:
         """The loss dictionary of PML for the losses of the anchors."""
@@ -183,6 +211,8 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
                 "indices": torch.arange(n, device=batch.anchors.device),
                 "reduction_type": "element",
                 "divisor": weighed,
+                "num_pos": losses.num_pos,
+                "num_neg": losses.num_neg,
             }
         }
 

@@ -3,17 +3,17 @@
 Shapes: N anchors, M references, D dims.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from pytorch_metric_learning.distances import CosineSimilarity, DotProductSimilarity
 from torch import Tensor
+from typing_extensions import override
 
+from ..engine.similarity import Similarity
 from ..engine.unit_rows import unit_rows, within_range
 
 
-@dataclass(frozen=True)
-class DistanceSimilarity:
+class DistanceSimilarity(Similarity):
     """A PML distance module as the engine's similarity; larger is closer.
 
     >>> import torch
@@ -24,32 +24,17 @@ class DistanceSimilarity:
             [-5.]])
     """
 
-    distance: Any
+    def __init__(self, distance: Any) -> None:
+        self.distance = distance
+        self.is_negated_distance = not distance.is_inverted
+        # By exact type: a subclass may compute anything.
+        known = type(distance) in (CosineSimilarity, DotProductSimilarity)
+        self.is_inner_product = known and distance.power == 1
+        self.normalized = bool(distance.normalize_embeddings and distance.p == 2)
 
-    @property
-    def is_negated_distance(self) -> bool:
-        """True for S = −D, where levels on the similarity axis change their sign."""
-        return not self.distance.is_inverted
-
-    @property
-    def is_inner_product(self) -> bool:
-        """True where the similarities are inner products of (perhaps normalised) embeddings.
-
-        By exact type: a subclass may compute anything.
-        """
-        known = type(self.distance) in (CosineSimilarity, DotProductSimilarity)
-        return known and self.distance.power == 1
-
-    @property
-    def normalized(self) -> bool:
-        """True where embeddings are to be scaled to Euclidean norm 1 first."""
-        return bool(self.distance.normalize_embeddings and self.distance.p == 2)
-
+    @override
     def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
-        """Anchors (N, D) and references (M, D) whose inner products are the similarities.
-
-        One object where the arguments are one; the distance's statistics are as after a call of it.
-        """
+        """As :meth:`Similarity.factors`; the distance's statistics are as after a call of it."""
         distance = self.distance
         distance.reset_stats()
         x, y = anchors, references
@@ -60,8 +45,8 @@ class DistanceSimilarity:
         distance.set_default_stats(anchors, references, x, y)
         return (anchors, references) if is_unit else (x, y)
 
+    @override
     def matrix(self, anchors: Tensor, references: Tensor) -> Tensor:
-        """The similarities (N, M)."""
         matrix = self.distance(*self._within_range(anchors, references))
         return -matrix if self.is_negated_distance else matrix
 

@@ -1,5 +1,6 @@
 """Reducers with PML's interface."""
 
+from .anchor_reducer import AnchorReducer
 from .pair_weight_reducer import PairWeightReducer
 
-__all__ = ["PairWeightReducer"]
+__all__ = ["AnchorReducer", "PairWeightReducer"]

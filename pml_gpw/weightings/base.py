@@ -172,14 +172,19 @@ def evaluated(weighting: PairWeighting, pos: Rows, neg: Rows) -> tuple[Tensor, P
     """
     before = pos.version + neg.version
     result = weighting.evaluate(pos, neg)
-    if pos.version + neg.version != before:
-        raise ChangedInPlace(f"weighting {type(weighting).__name__}")
+    refuse_changed(weighting, pos, neg, before)
     if not isinstance(result, tuple) or len(result) != 2:
         raise ValueError(
             f"weighting {type(weighting).__name__} must return losses and PairWeights, "
             f"got {type(result).__name__}"
         )
     return result[0], checked_weights(weighting, result[1], pos, neg)
+
+
+def refuse_changed(weighting: PairWeighting, pos: Rows, neg: Rows, before: int) -> None:
+    """Raise where the similarities were changed in place since their versions were ``before``."""
+    if pos.version + neg.version != before:
+        raise ChangedInPlace(f"weighting {type(weighting).__name__}")
 
 
 def checked_weights(weighting: PairWeighting, weights: object, pos: Rows, neg: Rows) -> PairWeights:

@@ -3,7 +3,8 @@
 Shapes: C rows of a chunk, M references, K pairs that count.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +12,16 @@ from typing_extensions import override
 
 from .base import PairWeighting, PairWeights
 from .pair_rows import Rows
-from .rules import newest_of
+from .rules import newest_of, twin_of
+
+
+class Differentiated(NamedTuple):
+    """A loss of rows with its derivatives."""
+
+    losses: Tensor  # (C,)
+    weights: PairWeights
+    of_values: dict[str, Tensor]  # the gradients of the sum of the losses
+    of_values_for: Callable[[Tensor], dict[str, Tensor]]  # those for upstream gradients (C,)
 
 
 class RowLoss(PairWeighting):
@@ -59,13 +69,24 @@ class RowLoss(PairWeighting):
 
     @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
-        def losses_of(pos_sim: Tensor, neg_sim: Tensor) -> Tensor:
-            return _checked_losses(self, pos.with_sim(pos_sim), neg.with_sim(neg_sim))
+        found = differentiated(self, {}, pos, neg)
+        return found.losses, found.weights
 
-        derivative: Any = torch.func.vjp(losses_of, pos.sim, neg.sim)
-        losses, pullback = derivative
-        of_pos, of_neg = pullback(torch.ones_like(losses))
-        return losses, PairWeights(-of_pos, of_neg)
+
+def differentiated(
+    rule: RowLoss, values: dict[str, Tensor], pos: Rows, neg: Rows
+) -> Differentiated:
+    """The losses, the weights and the derivatives by tensors in place of fields."""
+
+    def losses_of(values: dict[str, Tensor], pos_sim: Tensor, neg_sim: Tensor) -> Tensor:
+        twin = twin_of(rule, values) if values else rule
+        return _checked_losses(twin, pos.with_sim(pos_sim), neg.with_sim(neg_sim))
+
+    derivative: Any = torch.func.vjp(losses_of, values, pos.sim, neg.sim)
+    losses, pullback = derivative
+    of_values, of_pos, of_neg = pullback(torch.ones_like(losses))
+    weights = PairWeights(-of_pos, of_neg)
+    return Differentiated(losses, weights, of_values, lambda upstream: pullback(upstream)[0])
 
 
 def _checked_losses(rule: RowLoss, pos: Rows, neg: Rows) -> Tensor:

@@ -16,6 +16,7 @@ from pml_gpw.engine import (
     reference_losses,
 )
 from pml_gpw.engine.label_pairs import label_masks
+from pml_gpw.engine.reduction import MEAN, NONE
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import MultiSimilarity
@@ -86,7 +87,7 @@ def test_equals_the_dense_reference(case, mining, own, listed, dtype, layout):
                 mining,
                 InnerProduct(normalized=False),
                 Plan(chunk_size, layout),
-                name != "per_anchor",
+                NONE if name == "per_anchor" else MEAN,
             )
             assert not num_pos.requires_grad
             assert not num_neg.requires_grad

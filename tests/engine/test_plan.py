@@ -7,6 +7,7 @@ from pml_gpw import MSLoss
 from pml_gpw.engine import IndexPairs, InnerProduct, LabelPairs, PairBatch, Plan
 from pml_gpw.engine import plan as plans
 from pml_gpw.engine.plan import choose_program
+from pml_gpw.engine.reduction import MEAN
 from pml_gpw.mining import MSMining
 from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import MultiSimilarity, Triplet
@@ -105,7 +106,7 @@ def test_similarities_that_are_no_inner_products_are_a_matrix():
     class Distance(InnerProduct):
         is_inner_product = False
 
-    assert choose_program(batch(400), *RULES, Distance(is_inner_product=False)).layout == "matrix"
+    assert choose_program(batch(400), *RULES, Distance()).layout == "matrix"
 
 
 def test_products_that_might_overflow_are_looked_at():
@@ -121,7 +122,7 @@ def test_products_that_might_overflow_are_looked_at():
 
 def test_what_is_compiled():
     def program(some, fused, **kwargs):
-        return choose_program(some, *RULES, COSINE, Plan(fused=fused, **kwargs), True)
+        return choose_program(some, *RULES, COSINE, Plan(fused=fused, **kwargs), MEAN)
 
     assert not program(batch(100), None).is_compiled
     whole = program(batch(100), True)
@@ -129,6 +130,6 @@ def test_what_is_compiled():
     assert whole.is_strict
     assert whole.is_one_graph
     assert not program(batch(100), True, chunk_size=50).is_one_graph
-    assert not program(batch(100, 100), True).is_one_graph
+    assert not program(batch(100, 100), MEAN).is_one_graph
     assert not choose_program(batch(100), *RULES, COSINE, Plan(fused=True)).is_one_graph
-    assert not choose_program(batch(100), *RULES, DOT, Plan(fused=True), True).is_one_graph
+    assert not choose_program(batch(100), *RULES, DOT, Plan(fused=True), MEAN).is_one_graph

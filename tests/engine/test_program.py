@@ -15,6 +15,7 @@ from pml_gpw.engine import (
     reference_losses,
 )
 from pml_gpw.engine.label_pairs import label_masks
+from pml_gpw.engine.reduction import MEAN
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import MultiSimilarity
 
@@ -34,7 +35,7 @@ def test_references_without_gradient():
     def gradient(references):
         batch = PairBatch(x, references, LabelPairs(labels, ref_labels))
         plain = InnerProduct(normalized=False)
-        losses = anchor_losses(batch, MultiSimilarity(), None, plain, Plan(8), True).losses
+        losses = anchor_losses(batch, MultiSimilarity(), None, plain, Plan(8), MEAN).losses
         return torch.autograd.grad(losses.sum(), x)[0]
 
     close(gradient(y), gradient(free))

@@ -27,7 +27,7 @@ class Embedder(lightning.LightningModule):
         self.network = torch.nn.Sequential(
             torch.nn.Linear(2, 16), torch.nn.ReLU(), torch.nn.Linear(16, 8)
         )
-        self.loss = DistributedLoss(MSLoss())
+        self.loss = DistributedLoss(MSLoss(trainable=("base",)))
         self.recall = RecallAtK(k=1)
         self.metrics = RetrievalMetrics(ks=KS)
 

@@ -26,6 +26,7 @@ from pml_gpw.distributed import DistributedLoss
 from pml_gpw.integrations.sentence_transformers import (
     CachedLoss,
     ClassBatchSampler,
+    LossCheckpoints,
     MetricLearningLoss,
     PairWeightingLoss,
 )
@@ -247,6 +248,38 @@ def test_a_resumed_training_is_the_same(model, tmp_path):
     assert rest == whole[5:]
     for name, value in expected.items():
         close(weights[name], value)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_resumed_training_has_the_fields_that_were_trained(model, tmp_path, cached):
+    def run(with_state=True, **options):
+        twin = copy.deepcopy(model)
+        loss = GPWLoss(MultiSimilarity(), trainable=("alpha", "base"))
+        wrapped = MetricLearningLoss(twin, loss)
+        training = trainer(
+            twin,
+            CachedLoss(twin, wrapped, mini_batch_size=3) if cached else wrapped,
+            tmp_path,
+            max_steps=6,
+            learning_rate=0.05,
+            save_strategy="steps",
+            save_steps=3,
+        )
+        if with_state:
+            training.add_callback(LossCheckpoints(loss))
+        training.train(**options)
+        return loss.current_weighting()
+
+    expected = run()
+    assert abs(expected.base - 0.5) > 1e-3
+    checkpoint = tmp_path / "run" / "checkpoint-3"
+    resumed = run(resume_from_checkpoint=str(checkpoint))
+    close(resumed.alpha, expected.alpha)
+    close(resumed.base, expected.base)
+    (checkpoint / "loss.pt").unlink()
+    with pytest.warns(UserWarning, match=r"loss\.pt is not there: the loss goes on as it was made"):
+        forgot = run(resume_from_checkpoint=str(checkpoint))
+    assert abs(forgot.base - expected.base) > 1e-4, "the state makes no difference"
 
 
 @pytest.mark.parametrize("cached", [False, True])

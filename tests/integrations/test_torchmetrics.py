@@ -187,6 +187,15 @@ def test_in_lightning():
     assert module.recall.embeddings == module.metrics.embeddings == []
 
 
+def test_a_checkpoint_of_lightning_has_the_fields_that_were_trained(tmp_path):
+    module, trainer = trained()
+    learned = module.loss.loss.current_weighting()
+    assert learned.base != 0.5
+    trainer.save_checkpoint(tmp_path / "some.ckpt")
+    restored = Embedder.load_from_checkpoint(tmp_path / "some.ckpt", weights_only=True)
+    assert restored.loss.loss.current_weighting() == learned
+
+
 def test_in_lightning_in_two_processes(tmp_path):
     """The training and the metrics are those of one process: of all classes, of all images."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pytorch_metric_learning import losses, miners
 from pytorch_metric_learning.distances import DotProductSimilarity
-from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer, SumReducer
+from pytorch_metric_learning.reducers import MeanReducer, SumReducer, ThresholdReducer
 from torch.nn.functional import normalize
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, PairMiner
@@ -393,7 +393,7 @@ def test_first_used_in_inference_mode():
 
 def test_backward_after_later_calls():
     """Also where it looks at the labels again, which later calls have overwritten by then."""
-    for reducer in (MeanReducer(), AvgNonZeroReducer()):
+    for reducer in (MeanReducer(), ThresholdReducer(low=0)):
         memory, alone = (CrossBatchMemory(MSLoss(reducer=reducer), DIMS, 10) for _ in range(2))
         leaves, values, expected = [], [], []
         for x, labels in batches(4):

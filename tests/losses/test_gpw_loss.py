@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from pytorch_metric_learning.reducers import AvgNonZeroReducer, DoNothingReducer
+from pytorch_metric_learning.reducers import DoNothingReducer, ThresholdReducer
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner
+from pml_gpw.engine.reduction import NONE
 from pml_gpw.mining import DistanceWeightedMining
 from pml_gpw.pml import pair_batch
 from pml_gpw.value_checks import deferred_checks
@@ -43,8 +44,8 @@ def test_same_bits_every_time(batch):
 class WeighsAnchors(MSLoss):
     """A user's own first step, after which upstream gradients of anchors differ."""
 
-    def anchor_losses(self, batch, uniform_upstream=False):
-        found = super().anchor_losses(batch, uniform_upstream)
+    def anchor_losses(self, batch, reduction=NONE):
+        found = super().anchor_losses(batch, reduction)
         return found._replace(losses=found.losses * torch.arange(len(found.losses)))
 
 
@@ -104,7 +105,7 @@ def test_a_hook_that_weighs_anchors_below_a_mean(batch):
 
 def test_labels_changed_before_backward_looks_again(batch):
     x, labels = batch[0].requires_grad_(), batch[1].clone()
-    value = MSLoss(reducer=AvgNonZeroReducer())(x, labels)
+    value = MSLoss(reducer=ThresholdReducer(low=0))(x, labels)
     labels.zero_()
     with pytest.raises(RuntimeError, match="changed in place"):
         value.backward()
@@ -119,7 +120,7 @@ def test_labels_changed_before_backward_looks_again(batch):
 def test_first_derivatives_with_a_graph(batch):
     """create_graph gives the gradient; only its own gradient is refused."""
     x = batch[0].requires_grad_()
-    for reducer in (None, AvgNonZeroReducer()):
+    for reducer in (None, ThresholdReducer(low=0)):
         value = MSLoss(reducer=reducer)(x, batch[1])
         (plain,) = torch.autograd.grad(value, x, retain_graph=True)
         (gradient,) = torch.autograd.grad(value, x, create_graph=True)

@@ -15,6 +15,7 @@ from pml_gpw.functional import gpw_loss
 from pml_gpw.gradient_caching import GradientCache
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import MSMining
+from pml_gpw.reducers import AnchorReducer
 from pml_gpw.weightings import (
     BinomialDeviance,
     Constant,
@@ -386,3 +387,23 @@ def test_no_gradient_is_asked_for_under_no_grad():
     with torch.no_grad():
         assert not loss(x, labels).requires_grad
     close(loss(x, labels), GPWLoss(SupCon())(x, labels), 1e-6)
+
+
+@pytest.mark.parametrize("reducer", [None, AnchorReducer("mean_of_nonzero")], ids=str)
+def test_inside_a_users_graph(reducer):
+    """Formulas, trained fields and their gradients in one graph of ``torch.compile``."""
+    results = []
+    for fullgraph in (False, True):
+        torch.manual_seed(0)
+        x, labels = torch.randn(24, 8).requires_grad_(), torch.arange(24) // 4
+        for loss in (
+            GPWLoss(SupCon(), trainable=("temperature",), reducer=reducer),
+            GPWLoss(NTXent(), trainable=("temperature",), reducer=reducer),
+            GPWLoss(MultiSimilarity(), trainable={"base": 6}, reducer=reducer),
+        ):
+            function = torch.compile(loss, fullgraph=True) if fullgraph else loss
+            value = function(x, labels)
+            results.append((value, *torch.autograd.grad(value, [x, *loss.parameters()])))
+    for eager, compiled in zip(results[:3], results[3:], strict=True):
+        for one, other in zip(eager, compiled, strict=True):
+            close(one, other)

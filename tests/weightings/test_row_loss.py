@@ -17,6 +17,7 @@ from pml_gpw.engine import (
     anchor_losses,
     share_a_label,
 )
+from pml_gpw.engine.reduction import MEAN, NONE, Reduction
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import (
     DenseRows,
@@ -44,6 +45,14 @@ def test_each_keeps_its_promises(weighting):
     check_weighting(weighting)
 
 
+def some_losses(losses, num_pos, num_neg):
+    """Anchors that count in a mean: not the first, and by their values."""
+    return (losses > losses.new_tensor(0.9)).to(losses.dtype)
+
+
+REDUCED = (NONE, MEAN, Reduction(lambda found: found.losses.sum(), some_losses))
+
+
 @pytest.mark.parametrize("mining", [None, MSMining(0.3)], ids=repr)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("weighting", ROW_LOSSES, ids=repr)
@@ -52,8 +61,7 @@ def test_every_program_is_autograd_of_the_dense_formula(weighting, layout, minin
     y, others = batch(30, seed=1)
     own = LabelPairs(labels, labels, torch.arange(40), symmetric=True)
     for references, pairs in ((None, own), (y, LabelPairs(labels, others))):
-        for chunk_size, uniform in itertools.product((None, 16), (True, False)):
-            upstream = torch.ones(40) if uniform else torch.linspace(-1, 2, 40)
+        for chunk_size, reduction in itertools.product((None, 16), REDUCED):
             results = []
             for dense in (False, True):
                 leaf = x.clone().requires_grad_()
@@ -65,8 +73,11 @@ def test_every_program_is_autograd_of_the_dense_formula(weighting, layout, minin
                     found = weighting.losses(sim, *masks)
                 else:
                     asked = PairBatch(leaf, other, pairs), weighting, mining, InnerProduct()
-                    found = anchor_losses(*asked, Plan(chunk_size, layout), uniform).losses
+                    found = anchor_losses(*asked, Plan(chunk_size, layout), reduction).losses
                 leaves = [leaf] if other is leaf else [leaf, other]
+                upstream = torch.linspace(-1, 2, 40)
+                if reduction.counts is not None:
+                    upstream = -0.7 * reduction.counts(found, found, found).detach()
                 results.append((found, *torch.autograd.grad(found, leaves, upstream)))
             for ours, expected in zip(*results, strict=True):
                 close(ours, expected)

@@ -10,7 +10,7 @@ from ...weightings import SparseRows
 from ...weightings.base import refuse_negative_weights
 from ...weightings.derivatives import evaluated_trained
 from ..growing import GrowingTensors
-from ..program import AnchorSums, Program
+from ..program import AnchorSums, Program, Upstream, factors
 from .chunks import sparse_chunks
 from .matrices import sparse_matrix
 
@@ -19,19 +19,20 @@ MOST_PENDING = 2**20
 
 
 def sum_sparse(
-    x: Tensor, y: Tensor, program: Program, forms: tuple[bool, bool], upstream: Tensor | None
+    x: Tensor, y: Tensor, program: Program, forms: tuple[bool, bool], upstream: Upstream
 ) -> AnchorSums:
     """The losses of all anchors and the gradients of ``x`` (N, D) and ``y`` (M, D).
 
-    ``upstream`` (N,): the factors of the losses in the gradients; None: 1.
+    ``upstream``: the gradients of the losses.
     """
     sums = AnchorSums.zeros(x, y, forms, program)
     index = x.new_empty(0, dtype=torch.int64)
     pending = GrowingTensors(index, index, x.new_empty(0))
     for anchors, pos, neg in sparse_chunks(x, y, program):
         trained = program.trained_at(anchors, upstream)
-        losses, weights, of_trained = evaluated_trained(program.weighting, pos, neg, trained)
-        sums.add_chunk(anchors, losses, pos.count(), neg.count(), of_trained)
+        *found, weights, of_trained = evaluated_trained(program.weighting, pos, neg, trained)
+        some = factors(upstream, anchors, *found)
+        sums.add_chunk(anchors, *found, of_trained)
         dense = None  # the signed weights of sides that are dense rows
         for sign, rows, values in ((1, neg, weights.neg), (-1, pos, weights.pos)):
             pairs = rows if isinstance(rows, SparseRows) else None
@@ -45,11 +46,10 @@ def sum_sparse(
             elif dense is not None:  # no pair is both, so nothing is overwritten
                 dense[pairs.row, pairs.column] = sign * values
             else:
-                scale = sign if upstream is None else sign * upstream[anchors][pairs.row]
+                scale = sign if some is None else sign * some[pairs.row, 0]
                 pending.append(pairs.row + anchors.start, pairs.column, values * scale)
         if dense is not None:
-            scale = 1 if upstream is None else upstream[anchors].unsqueeze(1)
-            sums.add_products(anchors, dense.mul_(scale), x, y)
+            sums.add_products(anchors, dense if some is None else dense.mul_(some), x, y)
         if len(pending) > MOST_PENDING:
             _multiply(pending, sums, x, y)
     _multiply(pending, sums, x, y)

@@ -19,7 +19,7 @@ def check_largest_tensor():
     n = 240 // world
     batch = partitioned_batch((n,) * world, torch.float32)
     for mining in (None, MSMining(0.1)):
-        for reducer in (reducers.MeanReducer(), reducers.AvgNonZeroReducer()):
+        for reducer in (reducers.MeanReducer(), reducers.ThresholdReducer(low=0)):
             loss = GPWLoss(MultiSimilarity(), mining, chunk_size, reducer=reducer)
             leaf = batch.part[0].clone().requires_grad_()
             with LargestTensor() as seen:

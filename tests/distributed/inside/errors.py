@@ -57,7 +57,11 @@ def check_one_bad_batch():
         "ref_labels must have shape": (x, labels, None, x, labels[1:]),
         r"indices_tuple must hold positive indices in \[0, \d+\), got": (x, labels, beyond),
         "indices_tuple must be .* got 2 tensors": (x, labels, pairs[:2]),
-        "indices_tuple must hold tensors of integers": (x, labels, tuple(p + 0.5 for p in pairs)),
+        "each of indices_tuple must be a tensor of integers": (
+            x,
+            labels,
+            tuple(p + 0.5 for p in pairs),
+        ),
     }
     right = {2: (x, labels), 3: (x, labels, pairs), 5: (x, labels, None, x, labels)}
     for message, args in wrong.items():

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 import torch.distributed as dist
-from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer
+from pytorch_metric_learning.reducers import MeanReducer, ThresholdReducer
 
 from pml_gpw import GPWLoss, MSLoss
 from pml_gpw.distributed import DistributedLoss, row_partition
+from pml_gpw.engine.reduction import NONE
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.weightings import MultiSimilarity
 
@@ -59,7 +60,7 @@ FailsWhenAskedAgain.asked = 0
 def check_errors_in_backward():
     x, labels = partitioned_batch(THREE).part
     x = x.clone().requires_grad_()
-    loss = DistributedLoss(GPWLoss(FailsWhenAskedAgain(), reducer=AvgNonZeroReducer()))
+    loss = DistributedLoss(GPWLoss(FailsWhenAskedAgain(), reducer=ThresholdReducer(low=0)))
     FailsWhenAskedAgain.asked = 0
     value = loss(x, labels)
     with pytest.raises(RuntimeError, match=from_last("no room left")):
@@ -100,7 +101,7 @@ def check_backward_twice():
     """A retained graph gives the same gradient again, on every process."""
     batch = partitioned_batch()
     x = batch.part[0].clone().requires_grad_()
-    for reducer in (MeanReducer(), AvgNonZeroReducer()):
+    for reducer in (MeanReducer(), ThresholdReducer(low=0)):
         value = DistributedLoss(MSLoss(reducer=reducer))(x, batch.part[1])
         first, second = (torch.autograd.grad(value, x, retain_graph=True)[0] for _ in range(2))
         assert first.equal(second)
@@ -108,8 +109,8 @@ def check_backward_twice():
 
 
 class LossesOfAnotherKind(MSLoss):
-    def anchor_losses(self, batch, uniform_upstream=False):
-        found = super().anchor_losses(batch, uniform_upstream)
+    def anchor_losses(self, batch, reduction=NONE):
+        found = super().anchor_losses(batch, reduction)
         if at_fault():
             return found._replace(losses=found.losses.float())
         return found

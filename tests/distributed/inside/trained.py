@@ -1,6 +1,7 @@
 """Fields that are trained: each process is given the whole gradient, that of one process."""
 
 import copy
+import warnings
 
 import torch
 import torch.distributed as dist
@@ -37,6 +38,19 @@ def check_parameters_of_a_loss():
         equal(run(DistributedLoss(many), *batch.part), one, batch.rows)
         for found, expected in zip(gradients(many), gradients(whole), strict=True):
             close(found, expected)
+
+
+def check_a_warning_of_parameters_that_began_apart():
+    batch = partitioned_batch()
+    for is_apart in (False, True):
+        loss = DistributedLoss(MSLoss(trainable=("base",)).double())
+        loss.loss.base = 0.5 + 0.1 * is_apart * dist.get_rank()
+        for is_first in (True, False):
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                run(loss, *batch.part)
+            said = [w for w in seen if "parameters of the loss differ" in str(w.message)]
+            assert len(said) == (is_apart and is_first)
 
 
 class WithLoss(torch.nn.Module):

@@ -75,7 +75,7 @@ def main(
 ) -> None:
     """Time every method in turns, measure its peak memory, and print and save the tables.
 
-    All in one call on one machine, so it is not resumed; with its defaults some 45 minutes on two
+    All in one call on one machine, so it is not resumed (tables are saved one by one); with its defaults some 45 minutes on two
     CPU cores. Loss steps come first: with `--device cuda` the lines that say whether ours are
     faster than PML on that card are there within a minute or two.
     """
@@ -104,11 +104,15 @@ def main(
         *_huge_tasks(huge, device),
     ]
     rows: list[dict[str, Any]] = []
+    stem, text = output / f"speed-{device.replace(':', '')}", ""
     for task in tqdm(tasks, unit="table", disable=False):
         found = task()
         rows += found
         tqdm.write(verdict(found))
-    _report(pd.DataFrame(rows), output / f"speed-{device.replace(':', '')}", device)
+        text = _saved_tables(pd.DataFrame(rows), stem, device)  # whole, should it be interrupted
+    _save_plots(pd.DataFrame(rows), stem)
+    typer.echo(f"\n{text}")
+    typer.echo(f"Saved {stem}.md, .csv and plots")
 
 
 def _sizes(batches: str) -> list[int]:
@@ -319,8 +323,8 @@ def _timed(
     return rows
 
 
-def _report(rows: pd.DataFrame, stem: Path, device: str) -> None:
-    """Print the tables, save them as Markdown and CSV, and draw the loss steps."""
+def _saved_tables(rows: pd.DataFrame, stem: Path, device: str) -> str:
+    """The tables in Markdown, which is saved, and as CSV."""
     lines = [
         "### Speed and memory",
         "",
@@ -339,17 +343,21 @@ def _report(rows: pd.DataFrame, stem: Path, device: str) -> None:
         lines += [f"**{title}, {sizes}**", "", _markdown(table), ""]
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
     text = "\n".join([*lines, f"{environment()}, {where}", ""])
-    for ending, write in {
-        ".md": lambda path: path.write_text(text, encoding="utf-8"),
-        ".csv": lambda path: rows.to_csv(path, index=False),
-        ".png": lambda path: plot_speed(rows, path),
-        "-counts.png": lambda path: plot_counts(rows, path),
-    }.items():
-        if ending == "-counts.png" and "operations" not in rows:
-            continue
-        write_atomically(stem.with_name(stem.name + ending), write)
-    typer.echo(f"\n{text}")
-    typer.echo(f"Saved {stem}.md, .csv and plots")
+    write_atomically(
+        stem.with_name(f"{stem.name}.md"), lambda path: path.write_text(text, encoding="utf-8")
+    )
+    write_atomically(
+        stem.with_name(f"{stem.name}.csv"), lambda path: rows.to_csv(path, index=False)
+    )
+    return text
+
+
+def _save_plots(rows: pd.DataFrame, stem: Path) -> None:
+    plots = {".png": plot_speed}
+    if "operations" in rows:
+        plots["-counts.png"] = plot_counts
+    for ending, plot in plots.items():
+        write_atomically(stem.with_name(stem.name + ending), partial(plot, rows))
 
 
 COLUMNS: dict[str, Callable[[pd.Series], str]] = {

@@ -18,7 +18,7 @@ SUBPACKAGES = sorted(
         ".__init__"
     )
     for path in PACKAGE.rglob("*.py")
-    if "__all__" in path.read_text(encoding="utf-8")
+    if "\n__all__ = " in path.read_text(encoding="utf-8")
     and (path.parent.name != "integrations" or find_spec(path.stem))  # each needs its library
 )
 PLAIN_NAMES = {"Positive", "VARIANTS"}  # values that say what they are

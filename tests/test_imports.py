@@ -37,6 +37,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
         "weightings",
     },
     "reducers": {"checks", "engine", "pml", "precision", "reductions", "weightings"},
+    "hosts": {"losses", "miners", "reducers"},
     "evaluation": {"checks", "lazy", "optional"},
     "distributed": {
         "checks",

@@ -17,6 +17,7 @@ class Reduction(NamedTuple):
 
     The gradient of each loss is then known, but for the divisor, as soon as the loss is.
 
+    >>> import torch
     >>> losses = AnchorLosses(*torch.tensor([[0.5, 1.5], [1.0, 1.0], [2.0, 2.0]]))
     >>> Reduction(lambda found: found.losses.mean()).of(losses)
     tensor(1.)

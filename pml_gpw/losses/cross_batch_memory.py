@@ -1,5 +1,6 @@
 """A queue of past embeddings as references: PML's cross-batch memory, mended and streamed."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from ..engine import LabelPairs, PairBatch
 from ..engine.arguments import drawn_key
 from ..engine.index_pairs import checked_tuple, without_own_positives
 from ..miners.batches import mined_from, mines_batches
-from ..pml import check_states, pml_arguments, random_rules_of
+from ..pml import pml_arguments, random_rules_of
 from ..precision import at_least_float32
 from .gpw_loss import GPWLoss
 from .pair_loss import PairLoss
@@ -302,8 +303,9 @@ class CrossBatchMemory(PMLCrossBatchMemory):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         own = {name: state_dict[key] for name in STATE if (key := prefix + name) in state_dict}
+        if set(own) == {*STATE[:2]}:
+            own[STATE[2]] = state_dict[prefix + STATE[2]] = _place_in(own["embedding_memory"])
         self._check_saved(own)  # before anything changes
-        check_states(self, state_dict, prefix)
         if "embedding_memory" in own:  # copied into the buffer, whose dtype would otherwise round
             self.embedding_memory = self.embedding_memory.to(own["embedding_memory"].dtype)
         super()._load_from_state_dict(state_dict, prefix, *rest)
@@ -336,6 +338,24 @@ class CrossBatchMemory(PMLCrossBatchMemory):
             PairSimilarityLoss.__name__,
             *class_names(GPWLoss),
         ]
+
+
+def _place_in(memory: Any) -> dict[str, Any]:
+    """Where the queue stands in the state of PML's memory, which does not say it."""
+    rows = memory.any(dim=1) if isinstance(memory, Tensor) and memory.ndim == 2 else torch.ones(1)
+    num_filled = int(rows.bool().count_nonzero())
+    is_full = num_filled == len(rows)
+    if is_full:
+        warnings.warn(
+            "the state_dict is of PML's memory, which does not say which of its rows is the "
+            "oldest: the queue goes on with the first one",
+            stacklevel=2,
+        )
+    return {
+        "queue_idx": 0 if is_full else num_filled,
+        "has_been_filled": is_full,
+        "calls": num_filled,  # no fewer than there were
+    }
 
 
 def _comparison(

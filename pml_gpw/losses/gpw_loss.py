@@ -191,7 +191,7 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         kind = type(self.reducer)
         name = self.reducer.reduction if kind is AnchorReducer else REDUCERS.get(kind, "none")
         found = REDUCTIONS[name]
-        is_known = is_known and not _is_hooked(self.reducer)
+        is_known = is_known and name != "none" and not _is_hooked(self.reducer)
         for step in STEPS:
             own = getattr(getattr(self, step), "__func__", None)
             is_known = is_known and own is getattr(GPWLoss, step)

@@ -136,8 +136,4 @@ class TrainedFields:
             if own is not None and key in state_dict and state_dict[key].shape == (1,):
                 # PML's losses keep one value as (1,).
                 state_dict[key] = state_dict[key].reshape(own.shape)
-        if any(prefix + field.parameter in state_dict for field in self.trained.values()):
-            # PML's losses keep no more than their parameters.
-            extra: dict[str, Any] = self.get_extra_state()  # type: ignore[attr-defined]
-            state_dict.setdefault(f"{prefix}_extra_state", extra)
         super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[misc]

@@ -4,7 +4,7 @@ Arguments, distances, recorded names and state: the only part that knows PML's p
 """
 
 from .arguments import one_of_both, pair_batch, pml_arguments, random_rules_of
-from .attributes import CheckedAttribute, ConfigField, ConfigFields, check_states
+from .attributes import CheckedAttribute, ConfigField, ConfigFields
 from .checked_parts import CheckedParts
 from .similarity import DistanceSimilarity
 
@@ -14,7 +14,6 @@ __all__ = [
     "ConfigField",
     "ConfigFields",
     "DistanceSimilarity",
-    "check_states",
     "one_of_both",
     "pair_batch",
     "pml_arguments",

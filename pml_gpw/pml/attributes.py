@@ -1,5 +1,6 @@
 """Attributes of PML modules that are checked when set: numbers, and fields of frozen values."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any, ClassVar, Generic, TypeVar, overload
@@ -81,15 +82,15 @@ class ConfigFields:
 
     ``config_types`` names the attributes that hold such a value and the types each may have. The
     fields of whatever is held read and set as attributes of the module (:class:`ConfigField` types
-    those that are known beforehand), are recorded by PML's logging as such, and are part of
-    ``state_dict``. Statistics follow ``collect_stats`` as it is now and not as it was at
-    construction.
+    those that are known beforehand) and are recorded by PML's logging as such. They are no part of
+    ``state_dict``, so that checkpoints pass between PML's modules and these. Statistics follow
+    ``collect_stats`` as it is now and not as it was at construction.
 
     >>> from pml_gpw import GPWLoss
     >>> from pml_gpw.weightings import Contrastive
     >>> loss = GPWLoss(Contrastive(margin=0.3))
-    >>> loss.margin, loss.state_dict()["_extra_state"]["weighting"]
-    (0.3, {'type': 'Contrastive', 'fields': {'margin': 0.3}})
+    >>> loss.margin, loss.state_dict()
+    (0.3, OrderedDict())
     """
 
     config_types: ClassVar[dict[str, tuple[type, ...]]] = {}
@@ -150,38 +151,23 @@ class ConfigFields:
         """The held values, for ``repr``."""
         return ", ".join(str(self.__dict__[holder]) for holder in self.config_types)
 
-    def get_extra_state(self) -> dict[str, dict[str, Any] | None]:
-        """The values as plain data, so that ``torch.load(weights_only=True)`` reads it."""
-        return {holder: _as_plain(self.__dict__[holder]) for holder in self.config_types}
-
-    def set_extra_state(self, state: Any) -> None:
-        """Restore the hyper-parameters; ValueError, and nothing changes, for those of another
-        weighting or mining and for what is no state."""
-        for holder, value in self._restored(state).items():
-            setattr(self, holder, value)
-
-    def _restored(self, state: Any) -> dict[str, Any]:
-        """The values that a state holds, by attribute. Errors: as :meth:`set_extra_state`."""
-        names = set(self.config_types)
-        if not isinstance(state, dict) or set(state) != names:
-            raise ValueError(
-                f"state_dict must hold {' and '.join(self.config_types)} as _extra_state of "
-                f"{type(self).__name__}, got {_keys_or_type(state)}"
-            )
-        values = {}
-        for holder, saved in state.items():
-            own: Any = self.__dict__.get(holder)
-            if _kind(_as_plain(own)) != _kind(saved):
-                raise ValueError(
-                    f"state_dict must hold the {holder} {_shown(_as_plain(own))}, "
-                    f"got {_shown(saved)}"
-                )
-            values[holder] = own if saved is None else replace(own, **saved["fields"])
-        return values
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        check_states(self, state_dict, prefix)
+        # States of 0.2 have hyper-parameters, which belong to the code that made the module.
+        saved = state_dict.pop(f"{prefix}_extra_state", None)
+        if isinstance(saved, dict):
+            self._warn_of_other_values(saved)
         super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[misc]
+
+    def _warn_of_other_values(self, saved: dict[str, Any]) -> None:
+        own = {holder: _as_plain(self.__dict__[holder]) for holder in self.config_types}
+        others = [name for name in own if name in saved and saved[name] != own[name]]
+        if others:
+            kept, were = ([_shown(state[name]) for name in others] for state in (own, saved))
+            warnings.warn(
+                f"{type(self).__name__} stays with {' and '.join(kept)}; the state_dict is of "
+                f"{' and '.join(were)}",
+                stacklevel=3,
+            )
 
     def add_to_recordable_attributes(
         self, name: str | None = None, list_of_names: list[str] | None = None, is_stat: bool = False
@@ -210,37 +196,9 @@ def _as_plain(value: Any) -> dict[str, Any] | None:
     return {"type": type(value).__name__, "fields": plain}
 
 
-def _kind(plain: Any) -> tuple[Any, set[str]] | None:
-    """What two states of one kind have in common; of no state it is that of nothing."""
-    if plain is None:
-        return None
-    if not isinstance(plain, dict) or not isinstance(plain.get("fields"), dict):
-        return None, set()
-    return plain.get("type"), set(plain["fields"])
-
-
 def _shown(plain: Any) -> str:
-    """A state without the values of its fields."""
-    kind, names = _kind(plain) or (None, set())
-    return repr(plain) if kind is None else f"{kind}({', '.join(sorted(map(str, names)))})"
-
-
-def _keys_or_type(state: Any) -> str:
-    return str(list(state)) if isinstance(state, dict) else type(state).__name__
-
-
-def check_states(module: Any, state_dict: dict[str, Any], prefix: str) -> None:
-    """ValueError where a state of ``module`` or of a module in it is none that can be restored.
-
-    torch restores one module after the other: what is wrong with a later one has to be known
-    before the first changes.
-
-    >>> from pml_gpw import MSLoss
-    >>> check_states(MSLoss(), {"_extra_state": None}, "")
-    Traceback (most recent call last):
-    ValueError: state_dict must hold weighting and mining as _extra_state of MSLoss, got NoneType
-    """
-    for name, part in module.named_modules():
-        key = f"{prefix}{name}{'.' if name else ''}_extra_state"
-        if isinstance(part, ConfigFields) and key in state_dict:
-            part._restored(state_dict[key])
+    """A value of a state as its class would show it."""
+    if not isinstance(plain, dict) or not isinstance(plain.get("fields"), dict):
+        return repr(plain)
+    values = ", ".join(f"{name}={value!r}" for name, value in plain["fields"].items())
+    return f"{plain.get('type')}({values})"

@@ -63,10 +63,10 @@ def test_what_is_no_index_tuple(loss):
         (5, "must be a sequence of index tensors, got int"),
         ("abcd", "must be a sequence of index tensors, got str"),
         ({1: 2, 3: 4, 5: 6}, "must be a sequence of index tensors, got dict"),
-        ((None,) * 4, "must hold tensors of integers, got NoneType"),
+        ((None,) * 4, "must be a tensor of integers, got NoneType"),
         ((), "must be .* got 0 tensors"),
-        (two_dimensional, r"must hold tensors of one dimension, got \(2, 2\)"),
-        ((Y > 0,) * 4, "must hold tensors of integers, got torch.bool"),
+        (two_dimensional, r"must be of one dimension, got \(2, 2\)"),
+        ((Y > 0,) * 4, "must be a tensor of integers, got torch.bool"),
         ((Y.to_sparse(),) * 4, "must be a dense tensor, got the layout torch.sparse_coo"),
     ):
         with pytest.raises(ValueError, match=f"indices_tuple {message}"):
@@ -89,8 +89,8 @@ def test_any_dtype_of_integers_is_a_label(dtype):
     ("own", "message"),
     [
         ([0, 1, 2, 3], "got list"),
-        (torch.tensor([0.0] * 4), r"self_index must be \(4,\) integers"),
-        (torch.tensor([True] * 4), r"self_index must be \(4,\) integers"),
+        (torch.tensor([0.0] * 4), r"self_index must be a tensor of integers"),
+        (torch.tensor([True] * 4), r"self_index must be a tensor of integers"),
         (torch.tensor([4] * 4), r"self_index must lie in \[-1, 4\), got 4 to 4"),
         (Y.to_sparse(), "self_index must be a dense tensor, got the layout torch.sparse_coo"),
     ],

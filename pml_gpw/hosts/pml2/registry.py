@@ -1,0 +1,95 @@
+"""This package's names in the modules of pytorch-metric-learning (PML)."""
+
+from types import TracebackType
+from typing import Any
+
+import pytorch_metric_learning.losses
+import pytorch_metric_learning.miners
+import pytorch_metric_learning.reducers
+from typing_extensions import Self
+
+from ... import losses, miners, reducers
+from ...losses.self_supervised_loss import class_names
+
+MODULES = {
+    pytorch_metric_learning.losses: losses,
+    pytorch_metric_learning.miners: miners,
+    pytorch_metric_learning.reducers: reducers,
+}
+WRAPPERS = (
+    pytorch_metric_learning.losses.CrossBatchMemory,
+    pytorch_metric_learning.losses.SelfSupervisedLoss,
+)
+"""Classes of PML that take the losses whose names they list, and no others."""
+_ABSENT = object()
+
+
+class Registration:
+    """The names that a call of :func:`register` has put into PML; a context that removes them.
+
+    >>> with register() as names:
+    ...     type(names).__name__
+    'Registration'
+    """
+
+    def __init__(self) -> None:
+        self._before: list[tuple[Any, str, Any]] = []
+
+    def put(self, holder: Any, name: str, value: Any) -> None:
+        """Set an attribute, and remember what was there."""
+        self._before.append((holder, name, vars(holder).get(name, _ABSENT)))
+        setattr(holder, name, value)
+
+    def undo(self) -> None:
+        """Leave PML as it was before."""
+        while self._before:
+            holder, name, value = self._before.pop()
+            if value is _ABSENT:
+                delattr(holder, name)
+            else:
+                setattr(holder, name, value)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.undo()
+
+
+def register(replace: bool = False) -> Registration:
+    """Add the losses, miners and reducers of this package to the modules of PML, by their names.
+
+    For frameworks that build an object by ``getattr(pytorch_metric_learning.losses, name)``. PML's
+    own ``CrossBatchMemory`` and ``SelfSupervisedLoss``, which go by lists of names, then take the
+    losses of this package, also those of your own that are subclasses of them by now. Nothing
+    calls it for you.
+
+    Args:
+        replace: whether names that PML has already, ``CrossBatchMemory`` and
+            ``SelfSupervisedLoss``, become those of this package as well.
+
+    The names stay until the returned object's ``undo()``, or until it is left as a context.
+
+    >>> import pytorch_metric_learning.losses as theirs
+    >>> with register():
+    ...     getattr(theirs, "MSLoss")(alpha=3.0).alpha
+    3.0
+    >>> hasattr(theirs, "MSLoss")
+    False
+    """
+    done = Registration()
+    for theirs, ours in MODULES.items():
+        for name in ours.__all__:
+            value = getattr(ours, name)
+            if isinstance(value, type) and (replace or not hasattr(theirs, name)):
+                done.put(theirs, name, value)
+    names = [losses.PairSimilarityLoss.__name__, *class_names(losses.GPWLoss)]
+    for wrapper in WRAPPERS:
+        supported = sorted({*wrapper.supported_losses(), *names})
+        done.put(wrapper, "supported_losses", staticmethod(supported.copy))
+    return done

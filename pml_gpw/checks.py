@@ -64,7 +64,7 @@ def finite(name: str, value: float) -> None:
 
 
 def _is_number(value: object) -> bool:
-    """Whether torch multiplies by a value; it does not by fractions."""
+    """True where torch multiplies by a value; it does not by fractions."""
     return isinstance(value, Real) and not isinstance(value, (bool, Fraction))
 
 
@@ -172,7 +172,7 @@ def float_matrix(name: str, embeddings: Tensor) -> None:
 
 
 def _is_transformed(tensor: Tensor) -> bool:
-    """Whether a transform of torch.func is at work, which cannot see our gradients."""
+    """True where a transform of torch.func is at work, which cannot see our gradients."""
     return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 

@@ -85,7 +85,7 @@ def report(values: Tensor, problem: Problem) -> None:
 
 
 def _is_capturing(runtime: Any) -> bool:
-    """Whether a graph is being captured, which holds no copy to the host."""
+    """True while a graph is being captured, which holds no copy to the host."""
     capturing = getattr(runtime, "is_current_stream_capturing", None)
     return capturing is not None and bool(capturing())
 

@@ -30,7 +30,7 @@ class GroupRuntimeError(GroupError, RuntimeError):
 
 
 def several_processes(group: Any) -> bool:
-    """Whether the group has others. Errors: ValueError where this process is none of it."""
+    """True where the group has others. Errors: ValueError where this process is none of it."""
     if not (dist.is_available() and dist.is_initialized()):
         return False
     if dist.get_rank(group) < 0:

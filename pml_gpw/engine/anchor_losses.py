@@ -196,6 +196,6 @@ def _sums(
 
 
 def _versions(pairs: Pairs) -> list[int]:
-    """How often each tensor of the pairs was changed in place."""
+    """The numbers of changes in place of each tensor of the pairs."""
     tensors = (value for value in vars(pairs).values() if isinstance(value, Tensor))
     return [0 if tensor.is_inference() else tensor._version for tensor in tensors]

@@ -134,7 +134,7 @@ _compiled_function = lru_cache(maxsize=256)(CompiledFunction)
 
 
 def _kind_of(error: Exception) -> tuple[bool, bool]:
-    """Whether torch has made as many graphs as it may, and whether it cannot compile something."""
+    """Two truths: torch has made as many graphs as it may; it cannot compile something."""
     from torch._dynamo import exc
 
     too_many = getattr(exc, "FailOnRecompileLimitHit", ())

@@ -116,7 +116,7 @@ def _rows_of_labels(
 def _rows_of_own_labels(
     sim: Tensor, labels: Tensor, reference_labels: Tensor, context: RowContext, *rules: Any
 ) -> WeightedRows:
-    """Where self pairs have equal labels, negatives need not be looked through for them."""
+    """Rows whose self pairs have equal labels: negatives are not looked through for them."""
     pos, neg = label_masks(labels, reference_labels)
     pos, _ = without_self_pairs(pos, neg, context.self_index)
     return weighted_rows(sim, pos, neg, context, *rules)

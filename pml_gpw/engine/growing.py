@@ -42,7 +42,7 @@ class GrowingTensors:
         self._length = end
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """What was appended, as views that are valid until :meth:`clear` and the next append."""
+        """All entries, as views that are valid until :meth:`clear` and the next append."""
         return tuple(buffer[: self._length] for buffer in self._buffers)
 
     def clear(self) -> None:

@@ -70,7 +70,7 @@ class IndexPairs(Pairs):
         return pairs
 
     def _names_a_pair_twice(self) -> bool:
-        """Whether a pair is both a positive and a negative."""
+        """True where a pair is both a positive and a negative."""
         if self.all_masks is not None:
             return bool((self.all_masks[0] & self.all_masks[1]).any())
         pos, neg = self.rising

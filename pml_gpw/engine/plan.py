@@ -47,7 +47,7 @@ DEVICES = ("cuda", "xpu")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a caller asks of the engine.
+    """The wishes of a caller for a computation.
 
     Args:
         chunk_size: anchors per chunk; None: as many as suit the device.
@@ -164,7 +164,7 @@ def default_chunk_size(device: torch.device, n: int, m: int, needs_gradient: boo
 
 
 def _may_overflow(batch: PairBatch) -> bool:
-    """Whether an inner product of embeddings might leave the range of their dtype."""
+    """True where an inner product of embeddings might leave the range of their dtype."""
     if not host_can_read(batch.anchors):
         return True
     sides = batch.anchors.detach(), batch.references.detach()

@@ -13,7 +13,7 @@ from .unit_rows import unit_rows
 
 
 class Similarity(ABC):
-    """How similar anchors and references are; larger is closer.
+    """A measure of how similar anchors and references are; larger is closer.
 
     >>> similarity: Similarity = InnerProduct()
     >>> similarity.is_negated_distance

@@ -75,7 +75,7 @@ def within_range(embeddings: Tensor) -> Tensor:
 
 
 def _are_safe(norms: Tensor) -> bool:
-    """Whether no row needs scaling."""
+    """True where no row needs scaling."""
     if norms.numel() == 0:
         return True
     least, most = norms.detach().aminmax()
@@ -83,7 +83,7 @@ def _are_safe(norms: Tensor) -> bool:
 
 
 def _scale(embeddings: Tensor) -> Tensor:
-    """What brings the entries of each row to about 1, (N, 1): powers of two, which are exact."""
+    """Factors (N, 1) that bring the entries of rows to about 1: powers of two, which are exact."""
     if embeddings.shape[1] == 0:
         return embeddings.new_ones(len(embeddings), 1)
     limits = torch.finfo(embeddings.dtype)

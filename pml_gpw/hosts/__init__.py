@@ -1,1 +1,1 @@
-"""What makes this package's objects those of a host library, one folder a host."""
+"""This package's objects as those of a host library, one folder a host."""

@@ -25,7 +25,7 @@ from .self_supervised_loss import class_names
 
 Indices = Sequence[Tensor]
 STATE = ("embedding_memory", "label_memory", "_extra_state")
-"""What a state_dict holds of a memory itself."""
+"""The entries of a state_dict that are of a memory itself."""
 
 
 class Keys(NamedTuple):
@@ -268,7 +268,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
         self.calls = 0
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Where the queue stands, as plain data."""
+        """The place of the queue, as plain data."""
         return {
             "queue_idx": self.queue_idx,
             "has_been_filled": self.has_been_filled,
@@ -341,7 +341,7 @@ class CrossBatchMemory(PMLCrossBatchMemory):
 
 
 def _place_in(memory: Any) -> dict[str, Any]:
-    """Where the queue stands in the state of PML's memory, which does not say it."""
+    """The place of the queue in the state of PML's memory, which does not hold it."""
     rows = memory.any(dim=1) if isinstance(memory, Tensor) and memory.ndim == 2 else torch.ones(1)
     num_filled = int(rows.bool().count_nonzero())
     is_full = num_filled == len(rows)

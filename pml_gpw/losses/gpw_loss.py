@@ -107,7 +107,7 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
     chunk_size = CheckedAttribute[int | None](checks.optional_positive_integer, None)
     fused = CheckedAttribute[bool | None](checks.optional_boolean, None)
     layout = CheckedAttribute[str](partial(checks.one_of, allowed=LAYOUTS), "auto")
-    """How the engine holds pairs, see :class:`~pml_gpw.engine.Plan`: for measurements and tests."""
+    """The layout of pairs, see :class:`~pml_gpw.engine.Plan`: for measurements and tests."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         return (self.mining,)
 
     def reduction(self, is_known: bool = True) -> Reduction:
-        """What the reducer makes of the losses of the anchors, as far as it is known beforehand.
+        """The reduction that the reducer makes of the losses, as far as it is known beforehand.
 
         ``is_known``: whether nobody else looks at the losses in between.
         """
@@ -239,7 +239,7 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
 
 
 def _is_hooked(reducer: Any) -> bool:
-    """Whether somebody may change the losses on their way through a reducer."""
+    """True where somebody may change the losses on their way through a reducer."""
     own = "forward" in vars(reducer) or "element_reduction" in vars(reducer)
     every = module._global_forward_pre_hooks or module._global_forward_hooks
     return bool(own or reducer._forward_pre_hooks or reducer._forward_hooks or every)

@@ -21,7 +21,7 @@ Trainable = Iterable[str] | Mapping[str, int | None]
 
 
 class TrainedField(NamedTuple):
-    """How a field is kept as a parameter."""
+    """A field that is kept as a parameter."""
 
     parameter: str
     is_log: bool

@@ -10,7 +10,7 @@ from .pair_miner import PairMiner
 
 
 def mines_batches(miner: Any) -> bool:
-    """Whether a miner takes a batch of pairs, and so a part of one."""
+    """True where a miner takes a batch of pairs, and so a part of one."""
     return isinstance(miner, PairMiner) and miner.mines_batches
 
 

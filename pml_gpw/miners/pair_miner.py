@@ -54,7 +54,7 @@ class PairMiner(ConfigFields, CheckedParts, BaseMiner):
     mining: PairMining
     chunk_size = CheckedAttribute[int | None](checks.optional_positive_integer, None)
     layout = CheckedAttribute[str](partial(checks.one_of, allowed=LAYOUTS), "auto")
-    """How the engine holds pairs, see :class:`~pml_gpw.engine.Plan`: for measurements and tests."""
+    """The layout of pairs, see :class:`~pml_gpw.engine.Plan`: for measurements and tests."""
 
     def __init__(self, mining: PairMining, chunk_size: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -101,7 +101,7 @@ class PairMiner(ConfigFields, CheckedParts, BaseMiner):
 
     @property
     def mines_batches(self) -> bool:
-        """Whether ``mine`` is this package's: a user's own sees embeddings and labels only."""
+        """True where ``mine`` is this package's: a user's own sees embeddings and labels only."""
         return type(self).mine is PairMiner.mine
 
     def random_rules(self) -> tuple[object, ...]:

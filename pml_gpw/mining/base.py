@@ -14,7 +14,7 @@ from ..weightings.rules import declared_uses, newest_of
 
 
 class PairMining:
-    """Which of the candidate pairs of each anchor are weighed at all.
+    """A choice of the candidate pairs of each anchor that are weighed at all.
 
     Subclass it as a frozen dataclass whose fields are the rule's parameters and override
     :meth:`select`. The rule sees the pairs of each anchor as
@@ -40,17 +40,17 @@ class PairMining:
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()
-    """Which similarities the rule looks at, of "S" (the pair's own), "N" (relative to the anchor's
-    other pairs of its kind) and "P" (relative to those of the other kind). It is read under its
-    former name ``similarities`` as well."""
+    """The similarities that the rule looks at, of "S" (the pair's own), "N" (relative to the
+    anchor's other pairs of its kind) and "P" (relative to those of the other kind). It is read
+    under its former name ``similarities`` as well."""
 
     similarities: ClassVar[frozenset[str]] = frozenset()
 
     needs_dense: ClassVar[bool] = False
-    """Whether the rule reads ``DenseRows`` only."""
+    """True where the rule reads ``DenseRows`` only."""
 
     is_random: ClassVar[bool] = False
-    """Whether the rule draws random numbers; a key is then drawn from torch's generator in each
+    """True where the rule draws random numbers; a key is then drawn from torch's generator in each
     call."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
@@ -62,7 +62,7 @@ class PairMining:
             cls.negative_lower_bound = PairMining.negative_lower_bound  # type: ignore[method-assign]
 
     def select(self, pos: Rows, neg: Rows) -> tuple[Tensor, Tensor]:
-        """Which pairs of ``pos`` and of ``neg`` stay, as bool pair values of their layouts."""
+        """The pairs of ``pos`` and of ``neg`` that stay, as bool pair values of their layouts."""
         raise NotImplementedError
 
     def for_negated_distances(self) -> Self:
@@ -120,7 +120,7 @@ def mine_rows(pos: R, neg: R, mining: PairMining | None) -> tuple[R, R]:
 
 
 def _is_mask_of(rows: Rows, value: object) -> bool:
-    """Whether a value is bool pair values of rows; row values must have been expanded."""
+    """True where a value is bool pair values of rows; row values must have been expanded."""
     if not isinstance(value, Tensor) or value.dtype is not torch.bool:
         return False
     if value.shape == rows.sim.shape:

@@ -1,4 +1,4 @@
-"""What pytorch-metric-learning (PML) asks of its losses, miners and reducers.
+"""The contract of pytorch-metric-learning (PML) for its losses, miners and reducers.
 
 Arguments, distances, recorded names and state: the only part that knows PML's private contract.
 """

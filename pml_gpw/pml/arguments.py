@@ -72,7 +72,7 @@ def one_of_both(self_index: Tensor | None, own: Tensor | None) -> Tensor | None:
 
 
 def pml_arguments(batch: PairBatch, indices_tuple: Any) -> tuple[Any, ...]:
-    """What PML's losses take, (embeddings, labels, indices_tuple, ref_emb, ref_labels).
+    """The arguments of PML's losses, (embeddings, labels, indices_tuple, ref_emb, ref_labels).
 
     >>> import torch
     >>> batch = pair_batch(torch.rand(4, 2), torch.tensor([0, 0, 1, 1]))

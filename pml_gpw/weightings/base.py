@@ -72,7 +72,7 @@ class PairWeighting:
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()
-    """Which similarities the weights use, of "S" (the pair's own), "N" (relative to the anchor's
+    """The similarities that the weights use, of "S" (the pair's own), "N" (relative to the anchor's
     negatives; positives for a positive pair) and "P" (relative to its positives). It is read under
     its former name ``similarities`` as well."""
 

@@ -31,7 +31,7 @@ class Trained(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """What a formula gives for some anchors."""
+    """The values of a formula for some anchors."""
 
     losses: Tensor  # (C,)
     num_pos: Tensor  # (C,)

@@ -54,7 +54,7 @@ class Rows(ABC):
 
     @property
     def version(self) -> int:
-        """How often the similarities were changed in place; 0 where torch does not count it."""
+        """The number of changes of the similarities in place; 0 where torch does not count them."""
         sim = self.sim
         return 0 if torch.compiler.is_compiling() or sim.is_inference() else sim._version
 
@@ -177,7 +177,7 @@ class Rows(ABC):
         return self.logsumexp(values, plus_one=True)[0]
 
     def has_self_pair(self) -> Tensor:
-        """Whether each anchor is itself among the references, (C,): a pair that is not in rows."""
+        """True where an anchor is itself among the references, (C,): a pair that is not in rows."""
         if self.context.self_index is None:
             return torch.zeros_like(self.count(), dtype=torch.bool)
         return self.context.self_index >= 0

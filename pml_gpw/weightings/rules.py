@@ -1,4 +1,4 @@
-"""What weightings and minings have in common: values of which methods belong together."""
+"""The common ground of weightings and minings: values of which methods belong together."""
 
 import copy
 from dataclasses import fields, is_dataclass

@@ -59,6 +59,24 @@ def test_tables_plot_and_ratios(tmp_path):
     assert (memory["peak_mb"] >= 0).all()
 
 
+@pytest.mark.usefixtures("quick_processes")
+def test_resumed_tables_are_kept_and_missing_ones_are_made(tmp_path):
+    def run(seconds, **options):
+        speed.main("20", False, "", 0, "", 0, 0, False, seconds, "cpu", tmp_path, **options)
+        return pd.read_csv(tmp_path / "speed-cpu.csv")
+
+    first = run(0.01)
+    names = first["table"].unique()
+    kept = first[first["table"] != names[-1]].assign(ms=-1.0)
+    kept.to_csv(tmp_path / "speed-cpu.csv", index=False)
+    again = run(0.01, resume=True)
+    assert list(again["table"]) == list(first["table"])
+    made = again["table"] == names[-1]
+    assert (again["ms"][~made] == -1).all()
+    assert (again["ms"][made].dropna() > 0).all()
+    assert (run(0.02, resume=True)["ms"].dropna() > 0).all(), "of another call"
+
+
 def test_methods_that_differ_are_not_compared(monkeypatch, tmp_path):
     monkeypatch.setitem(methods.MINED, "dense autograd", lambda: lambda x, labels: x.sum())
     with pytest.raises(RuntimeError, match="do not compute the same loss"):

@@ -1,4 +1,4 @@
-"""What the processes of a group tell each other before they exchange anything: reports and errors.
+"""Messages of the processes of a group before they exchange anything: reports and errors.
 
 Whatever is exchanged comes directly after a status message. A process with an error goes to the
 next status message, where the others wait for it, and so the error is raised on all of them.
@@ -39,7 +39,7 @@ def several_processes(group: Any) -> bool:
 
 
 def global_rank(group: Any, rank: int) -> int:
-    """What all processes call the one of that rank in the group."""
+    """The rank among all processes of the one of that rank in the group."""
     return rank if group is None else dist.get_global_rank(group, rank)
 
 
@@ -94,7 +94,7 @@ def propagate_errors(group: Any) -> Iterator[None]:
 
 
 def in_step(group: Any, work: Callable[[], T]) -> T:
-    """What ``work`` returns, on every process, or an error on all of them where one has one."""
+    """The result of ``work``, on every process, or an error on all of them where one has one."""
     with propagate_errors(group):
         result = work()
     all_gather_status(group)

@@ -143,9 +143,8 @@ class _StreamedLosses(torch.autograd.Function):
             formed = (*sums[3:5], *sums.of_trained)
             saved = formed if forms_now else [part for side in rows for part in side]
             counted = None
-            if (
-                upstream is not None and upstream is not every_anchor
-            ):  # the first of those that count
+            # The first of those that count, whose upstream gradient is that of all.
+            if upstream is not None and upstream is not every_anchor:
                 counted = upstream(*sums[:3]).argmax().view(1)
             ctx.save_for_backward(link, counted, *saved)
             ctx.program, ctx.needs, ctx.is_same = program, needs, other is None

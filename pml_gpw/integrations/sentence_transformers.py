@@ -141,7 +141,7 @@ class MetricLearningLoss(nn.Module):
         return result
 
     def get_config_dict(self) -> dict[str, Any]:
-        """What the model card shows."""
+        """The settings that the model card shows."""
         miner = {} if self.miner is None else {"miner": _in_words(self.miner)}
         return {"loss": _in_words(self.loss), **miner}
 
@@ -297,7 +297,7 @@ class CachedLoss(CachedLossMixin, nn.Module):
         return loss
 
     def get_config_dict(self) -> dict[str, Any]:
-        """What the model card shows."""
+        """The settings that the model card shows."""
         return {
             "loss": self.loss,
             "mini_batch_size": self.mini_batch_size,

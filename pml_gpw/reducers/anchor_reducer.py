@@ -18,7 +18,8 @@ class AnchorReducer(BaseReducer):
 
     PML's own ``MeanReducer``, ``SumReducer``, ``DivisorReducer`` (anchors with pairs) and
     ``AvgNonZeroReducer`` do the same for the means that they are. Below all of them gradients are
-    formed in forward.
+    formed in forward. With "mean_of_active_terms" the statistics of the loss, ``num_pos_pairs`` and
+    ``num_neg_pairs``, are sums of weights.
 
     Args:
         reduction: as in :func:`pml_gpw.functional.gpw_loss`, but for "none".

@@ -1,7 +1,8 @@
-"""General Pair Weighting and the Multi-Similarity loss for pytorch-metric-learning (PML).
+"""General Pair Weighting and the Multi-Similarity loss for metric learning.
 
-Names are imported when they are asked for, so that what needs no PML works where it is not
-installed: ``pml_gpw.functional``, weightings, minings, the engine, evaluation.
+Losses and miners are objects of pytorch-metric-learning (PML) 2 where it can be imported, else
+plain torch modules of the same names, calls and values; ``pml_gpw.host`` is "pml2" or "torch".
+Names are imported when they are asked for.
 """
 
 from typing import TYPE_CHECKING
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING
 from .lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .losses import GPWLoss, MSLoss, MSWeightedLoss, ms_variant
-    from .miners import MSMiner, PairMiner
+    from .hosts import host
+    from .modules import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, PairMiner, ms_variant
 
-__all__ = ["GPWLoss", "MSLoss", "MSMiner", "MSWeightedLoss", "PairMiner", "ms_variant"]
+__all__ = ["GPWLoss", "MSLoss", "MSMiner", "MSWeightedLoss", "PairMiner", "host", "ms_variant"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -22,6 +23,7 @@ __getattr__, __dir__ = lazy_exports(
         "MSMiner": "miners",
         "MSWeightedLoss": "losses",
         "PairMiner": "miners",
+        "host": "hosts",
         "ms_variant": "losses",
     },
 )

@@ -13,17 +13,7 @@ import torch
 from torch import Tensor
 
 from . import checks
-from .engine import (
-    AnchorLosses,
-    InnerProduct,
-    PairBatch,
-    Plan,
-    RelationPairs,
-    anchor_losses,
-    mined_pairs,
-    share_a_label,
-)
-from .engine.arguments import (
+from .arguments import (
     ArgumentNames,
     checked_embeddings,
     checked_self_index,
@@ -31,20 +21,30 @@ from .engine.arguments import (
     find_self_index,
     resolved_batch,
 )
+from .engine import (
+    AnchorLosses,
+    PairBatch,
+    Plan,
+    RelationPairs,
+    anchor_losses,
+    mined_pairs,
+    share_a_label,
+)
 from .engine.pairs import IndexTuple
+from .engine.similarity import SIMILARITIES, GivenSimilarities
 from .engine.warm_up import warm_up
 from .mining import MSMining, PairMining
+from .pair_weight_table import PairWeightTable
 from .precision import full_precision
 from .reductions import REDUCTIONS, ReductionName
 from .weightings import MultiSimilarity, PairWeighting
 from .weightings.check import check_trained
 from .weightings.rules import number_fields, refuse_tensors
 
-__all__ = ["gpw_loss", "mine", "ms_loss", "share_a_label", "warm_up"]
+__all__ = ["gpw_loss", "mine", "ms_loss", "pair_weights", "share_a_label", "warm_up"]
 
 Relation = Callable[[Tensor, Tensor], Tensor]
 Pairs = Tensor | tuple[Tensor, Tensor] | Relation
-SIMILARITIES = {"cosine": InnerProduct(normalized=True), "dot": InnerProduct(normalized=False)}
 _NAMES = ArgumentNames("references", "reference_labels")
 
 
@@ -127,22 +127,10 @@ def gpw_loss(
     checks.one_of("similarity", similarity, SIMILARITIES)
     if chunk_size is not None:
         checks.positive_integer("chunk_size", chunk_size)
-    checks.instance("weighting", weighting, PairWeighting)
-    refuse_tensors("weighting", weighting)
-    if mining is not None:
-        checks.instance("mining", mining, PairMining)
-        refuse_tensors("mining", mining)
+    _check_rules(weighting, mining)
     checks.optional_boolean("fused", fused)
-    batch = _batch(
-        embeddings,
-        labels,
-        references,
-        reference_labels,
-        indices_tuple,
-        pairs,
-        self_index,
-        mining,
-    )
+    given = labels, references, reference_labels, indices_tuple, pairs, self_index, mining
+    batch = _batch(embeddings, *given)
     with full_precision(embeddings):
         losses: AnchorLosses = anchor_losses(
             batch,
@@ -248,6 +236,63 @@ def ms_loss(
     )
 
 
+def pair_weights(
+    embeddings: Tensor,
+    labels: Tensor | None,
+    weighting: PairWeighting,
+    mining: PairMining | None = None,
+    *,
+    references: Tensor | None = None,
+    reference_labels: Tensor | None = None,
+    indices_tuple: Sequence[Tensor] | None = None,
+    pairs: Pairs | None = None,
+    self_index: Tensor | None = None,
+    similarity: Literal["cosine", "dot"] = "cosine",
+    reduction: ReductionName = "mean",
+    parameters: Mapping[str, Tensor] | None = None,
+) -> PairWeightTable:
+    """The weight w_ij = |∂L/∂S_ij| (eq 2) that a loss gives each pair, with its sign in the table.
+
+    The arguments and errors are those of :func:`gpw_loss`, but for the reduction "none".
+    ``mined`` of the table are the pairs that the mining keeps.
+
+    >>> import torch
+    >>> from pml_gpw.weightings import Triplet
+    >>> table = pair_weights(torch.eye(3), torch.tensor([0, 0, 1]), Triplet())
+    >>> table.gradient[0]
+    tensor([ 0.0000, -0.3333,  0.3333])
+    """
+    allowed = [name for name in REDUCTIONS if name != "none"]
+    checks.one_of("reduction", reduction, allowed)
+    checks.one_of("similarity", similarity, SIMILARITIES)
+    _check_rules(weighting, mining)
+    given = labels, references, reference_labels, indices_tuple, pairs, self_index, mining
+    batch = _batch(embeddings, *given).detached()
+    measure, whole = SIMILARITIES[similarity], slice(0, len(batch.anchors))
+    with torch.inference_mode(False), torch.enable_grad(), full_precision(embeddings):
+        sim = measure.matrix(batch.anchors, batch.references).detach().clone().requires_grad_()
+        trained = _checked_parameters(parameters, weighting, batch.anchors)
+        losses = anchor_losses(batch, weighting, mining, GivenSimilarities(sim), trained=trained)
+        loss = REDUCTIONS[reduction].of(losses)
+        (gradient,) = torch.autograd.grad(loss, sim)
+    kept = batch.pairs
+    if mining is not None:
+        kept = batch.with_indices(mined_pairs(batch, mining, measure)).pairs
+    pos, neg = batch.pairs.masks(whole)
+    mined_pos, mined_neg = kept.masks(whole)
+    mined, value = mined_pos | mined_neg, float(loss)
+    label_rows = batch.labels, batch.reference_labels
+    return PairWeightTable(sim.detach(), gradient, pos, neg, mined, *label_rows, value)
+
+
+def _check_rules(weighting: PairWeighting, mining: PairMining | None) -> None:
+    checks.instance("weighting", weighting, PairWeighting)
+    refuse_tensors("weighting", weighting)
+    if mining is not None:
+        checks.instance("mining", mining, PairMining)
+        refuse_tensors("mining", mining)
+
+
 @torch.no_grad()
 def mine(
     embeddings: Tensor,
@@ -277,16 +322,8 @@ def mine(
         checks.positive_integer("chunk_size", chunk_size)
     checks.instance("mining", mining, PairMining)
     refuse_tensors("mining", mining)
-    batch = _batch(
-        embeddings,
-        labels,
-        references,
-        reference_labels,
-        indices_tuple,
-        pairs,
-        self_index,
-        mining,
-    )
+    given = labels, references, reference_labels, indices_tuple, pairs, self_index, mining
+    batch = _batch(embeddings, *given)
     with full_precision(embeddings):
         return mined_pairs(batch, mining, SIMILARITIES[similarity], Plan(chunk_size))
 

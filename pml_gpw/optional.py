@@ -1,7 +1,10 @@
 """Optional dependencies: packages that only some parts of this package need."""
 
 import importlib
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def import_optional(module: str, extra: str) -> Any:
@@ -17,3 +20,17 @@ def not_installed(package: str, extra: str) -> ImportError:
     return ImportError(
         f'{package} is needed here and not installed: pip install "pml-gpw[{extra}]"'
     )
+
+
+def progress(items: Iterable[T], what: str, delay: float = 0) -> Iterable[T]:
+    """The items, with a bar of progress after ``delay`` seconds where tqdm is installed.
+
+    >>> list(progress([1, 2], "counting", delay=60))
+    [1, 2]
+    """
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return items
+    bar: Iterable[T] = tqdm(items, what, leave=False, delay=delay)
+    return bar

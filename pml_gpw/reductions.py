@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .engine import AnchorLosses
 from .engine.reduction import MEAN, NONE, Reduction
-from .weightings.derivatives import Counts
+from .weightings.base import Counts
 
 ReductionName = Literal[
     "mean",

@@ -1,8 +1,5 @@
 """The engine as functions: values and gradients of the losses, any pairs, and no PML."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from pytorch_metric_learning.distances import DotProductSimilarity
@@ -241,35 +238,3 @@ def test_bad_arguments(kwargs, message):
     given = {"labels": LABELS, "weighting": MultiSimilarity(), **kwargs}
     with pytest.raises(ValueError, match=message):
         gpw_loss(X, given.pop("labels"), given.pop("weighting"), **given)
-
-
-WITHOUT_PML = """
-import sys
-sys.modules["pytorch_metric_learning"] = None
-import torch
-import pml_gpw
-from pml_gpw import functional, gradient_caching
-from pml_gpw.evaluation import recall_at_k
-from pml_gpw.mining import MSMining
-from pml_gpw.weightings import MultiSimilarity
-x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-labels = torch.arange(20) // 4
-loss = functional.ms_loss(x, labels)
-loss.backward()
-functional.mine(x, labels, MSMining())
-recall_at_k(x.detach(), labels)
-try:
-    pml_gpw.MSLoss
-except ImportError:
-    print(loss.item(), x.grad.abs().sum().item())
-"""
-
-
-def test_without_pytorch_metric_learning():
-    """In a process that cannot import it; the losses then say what is missing."""
-    command = [sys.executable, "-c", WITHOUT_PML]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
-    value, gradient = outcome(MSLoss(), x, torch.arange(20) // 4)
-    found = torch.tensor([float(number) for number in printed.split()])
-    close(found, torch.stack([value, gradient.abs().sum()]), 1e-5)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pml_gpw import GPWLoss, MSLoss, checks, value_checks
+from pml_gpw.arguments import pair_batch
 from pml_gpw.functional import gpw_loss, ms_loss
-from pml_gpw.pml import pair_batch
 from pml_gpw.value_checks import deferred_checks, eager_checks, host_can_read, raise_arrived, report
 from pml_gpw.weightings import LiftedStructure, PairWeighting, PairWeights
 

@@ -93,7 +93,7 @@ def train(
         if see is not None:
             see(trainer)
         speed = trainer.throughput()
-        evaluating = trainer.iteration + 1 == trainer.iterations_per_epoch
+        evaluating = trainer.get_global_iteration() + 1 in experiment.stops
         bar.set_postfix_str(
             f"loss {float(trainer.losses['total_loss'].detach()):.3f}, "
             f"{speed['images_per_second']:.0f} images/s, "

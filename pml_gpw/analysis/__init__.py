@@ -1,9 +1,8 @@
 """Pair weights looked at: what any loss weighs, and which similarities it uses."""
 
-from .pair_weight_table import PairWeightTable
+from ..pair_weight_table import PairWeightTable, summarize
 from .pair_weights import pair_weights
 from .recorder import PairWeightRecorder
-from .summary import summarize
 from .usage import SimilarityUsage, similarity_usage
 
 __all__ = [

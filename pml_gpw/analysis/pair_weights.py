@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..arguments import find_self_index, one_of_both, pair_batch, random_rules_of
 from ..engine import PairBatch
-from ..engine.arguments import find_self_index
 from ..engine.label_pairs import LabelPairs
-from ..losses.pair_loss import PairLoss
-from ..miners.batches import mined_from
-from ..pml import DistanceSimilarity, one_of_both, pair_batch, random_rules_of
+from ..modules.copies import copy_of, same_random_numbers
+from ..modules.gpw_loss import PairLoss
+from ..modules.pair_miner import mined_from
+from ..pair_weight_table import PairWeightTable
 from ..precision import full_precision
-from .pair_weight_table import PairWeightTable
-from .similarity_gradient import check_loss, copy_of, same_random_numbers, similarity_gradient
+from .readers import reader_of
 
 
 def pair_weights(
@@ -32,7 +32,7 @@ def pair_weights(
     *,
     own: Tensor | None = None,
 ) -> PairWeightTable:
-    """The weight w_ij = |∂L/∂S_ij| (eq 2) that a PML loss gives each pair.
+    """The weight w_ij = |∂L/∂S_ij| (eq 2) that a loss gives each pair.
 
     It is autograd's gradient with respect to the matrix of similarities; for the losses of this
     package that are the closed forms of their weightings. A similarity (``is_inverted``) is read as
@@ -42,7 +42,7 @@ def pair_weights(
     of torch's random numbers.
 
     Args:
-        loss: a pair-, triplet- or tuple-based loss.
+        loss: a loss of this package, or a pair-, triplet- or tuple-based one of PML 2.9.
         embeddings: (N, D), or a batch of pairs in place of all that follows but ``miner``.
         labels: (N,) integers.
         miner: mines before the loss, as in training; None: the loss gets all pairs.
@@ -58,12 +58,12 @@ def pair_weights(
     Reference: Wang et al., CVPR 2019, section 3.
 
     >>> import torch
-    >>> from pytorch_metric_learning.losses import NTXentLoss
-    >>> table = pair_weights(NTXentLoss(), torch.eye(4), torch.tensor([0, 0, 1, 1]))
+    >>> from pml_gpw import MSWeightedLoss
+    >>> table = pair_weights(MSWeightedLoss(), torch.eye(4), torch.tensor([0, 0, 1, 1]))
     >>> table.weights[0]
-    tensor([0.0000, 2.3810, 1.1905, 1.1905])
+    tensor([0.0000e+00, 1.8276e-01, 3.4720e-12, 3.4720e-12])
     """
-    check_loss(loss)
+    reader = reader_of(loss)
     checks.module_like("miner", miner)
     if miner is not None and indices_tuple is not None:
         raise ValueError("indices_tuple must be None where a miner is given")
@@ -86,10 +86,8 @@ def pair_weights(
             batch = batch.with_indices(indices_tuple)
         elif not isinstance(batch.pairs, LabelPairs):
             indices_tuple = batch.pairs.index_tuple()
-        similarity = DistanceSimilarity(copy_of(loss.distance))
-        sim = similarity.matrix(batch.anchors, batch.references)
-        matrix = -sim if similarity.is_negated_distance else sim
-        value, gradient = similarity_gradient(loss, matrix, batch, indices_tuple)
+        sim = reader.measure(loss).matrix(batch.anchors, batch.references)
+        value, gradient = reader.gradient(loss, sim, batch, indices_tuple)
     return _table(sim, gradient, batch, float(value))
 
 

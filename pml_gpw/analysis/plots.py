@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from .. import checks
-from ..pml import pair_batch
+from ..pair_weight_table import PairWeightTable
 from .colours import DARK, FIELD, LIGHT, MIDDLE
-from .pair_weight_table import PairWeightTable
 from .pair_weights import pair_weights
-from .similarity_gradient import check_loss, distances_of, similarity_gradient
-from .usage import sum_of_terms
+from .usage import weights_by_similarities
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,17 +68,14 @@ def plot_weight_field(loss: Any, ax: "Axes | None" = None, base: float = 0.5) ->
     stays level is a similarity the loss does not use.
     Errors: ValueError for a ``base`` that is no finite number, and as :func:`pair_weights`.
     """
-    check_loss(loss)
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    weights_of = weights_by_similarities(loss, labels)
     checks.finite("base", base)
     ax = _axes(ax)
-    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
     sim = torch.full((8, 8), base, dtype=torch.float64).fill_diagonal_(1)
     sim[0] = base + torch.tensor([1 - base, 0.15, 0.05, -0.05, 0.1, 0.0, -0.1, -0.2])
-    dummy = torch.rand(8, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    batch = pair_batch(dummy, labels)
     positives, others = labels == 0, labels == 1
     positives[0], others[4] = False, False
-    probe = sum_of_terms(loss)
     shifts = torch.linspace(-0.4, 0.4, 81, dtype=torch.float64)
     cases = {
         "all of the row (S)": labels >= 0,
@@ -93,8 +88,7 @@ def plot_weight_field(loss: Any, ax: "Axes | None" = None, base: float = 0.5) ->
             row = sim.clone()
             row[0, moved] += shift
             row[0, 0] = 1
-            matrix = distances_of(loss.distance, row)
-            weights.append(float(similarity_gradient(probe, matrix, batch)[1][0, 4].abs()))
+            weights.append(float(weights_of(row)[0, 4]))
         ax.plot(shifts, weights, label=name, **style)
     ax.set(xlabel="shift of similarity", ylabel="weight of one negative pair")
     ax.set_title(type(loss).__name__, loc="left", fontsize="medium")
@@ -111,13 +105,18 @@ def plot_batch(table: PairWeightTable, what: str = "weight", ax: "Axes | None" =
     shown = {"weight": table.weights, "similarity": table.similarity}
     checks.one_of("what", what, shown)
     ax = _axes(ax)
-    rows, columns = table.labels.argsort(stable=True), table.ref_labels.argsort(stable=True)
+    rows, columns = _by_class(table.labels), _by_class(table.ref_labels)
     image = ax.imshow(
         shown[what][rows][:, columns].cpu().numpy(), cmap=FIELD, interpolation="nearest"
     )
     ax.figure.colorbar(image, ax=ax, shrink=0.8, label=what)
     ax.set(xlabel="other, by class", ylabel="anchor, by class")
     return ax
+
+
+def _by_class(labels: Tensor | None) -> Tensor | slice:
+    """The order of rows by class, or that which they have."""
+    return slice(None) if labels is None else labels.argsort(stable=True)
 
 
 def plot_histogram(

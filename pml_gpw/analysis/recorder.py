@@ -4,13 +4,12 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from pytorch_metric_learning.losses import BaseMetricLossFunction
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import checks
 from ..engine import PairBatch
 from .pair_weights import pair_weights
-from .similarity_gradient import check_loss
+from .readers import reader_of
 
 ARGUMENTS = ("embeddings", "labels", "indices_tuple", "ref_emb", "ref_labels", "self_index", "own")
 """Of a loss, in their order."""
@@ -58,14 +57,14 @@ class PairWeightRecorder:
 
     def __init__(
         self,
-        loss: BaseMetricLossFunction,
+        loss: nn.Module,
         every: int = 50,
         record_keeper: Any = None,
         also: Callable[[Any], Any] | None = None,
         name: str = "pair_weights",
         log: Callable[[dict[str, float], int], Any] | None = None,
     ) -> None:
-        check_loss(loss)
+        reader_of(loss)
         checks.positive_integer("every", every)
         checks.module_like("also", also)
         checks.module_like("log", log)
@@ -81,7 +80,8 @@ class PairWeightRecorder:
         self._handle = loss.register_forward_pre_hook(self._listener, with_kwargs=True)
         # torch asks whether the hook is in this dict and not for its value; PML's logging records
         # the values of all dicts of a loss, and fails on the number that is the key of a True.
-        loss._forward_pre_hooks_with_kwargs[self._handle.id] = None
+        kept: dict[int, Any] = loss._forward_pre_hooks_with_kwargs
+        kept[self._handle.id] = None
 
     def __call__(self, trainer: Any) -> None:
         """The hook; ``trainer`` of PML, or the number of the iteration."""

@@ -3,16 +3,15 @@
 Shapes: N anchors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from pytorch_metric_learning.losses import BaseMetricLossFunction
-from pytorch_metric_learning.reducers import MultipleReducers, SumReducer
 from torch import Tensor
 
-from ..pml import pair_batch
-from .similarity_gradient import check_loss, copy_of, distances_of, similarity_gradient
+from ..arguments import pair_batch
+from ..engine.label_pairs import label_masks
+from .readers import reader_of
 
 CLASSES, PER_CLASS = 4, 4
 CENTRES = ((0.3, -0.3), (0, 0), (-0.3, 0.3), (0.7, 0), (0, 0.7), (0.7, 0.7), (-0.6, -0.6))
@@ -44,32 +43,25 @@ class SimilarityUsage:
         )
 
 
-def similarity_usage(loss: BaseMetricLossFunction) -> SimilarityUsage:
+def similarity_usage(loss: torch.nn.Module) -> SimilarityUsage:
     """Measure which of the similarities S, N and P (section 3 of the paper) a loss uses.
 
     Random similarity matrices in float64, with anchors from easy to hard, between −0.84 and 0.94;
     the similarities of one anchor are moved as the definition says, within ±0.98, and the weights
-    of the others compared before and after. The reducer is replaced by a sum: a mean over what is
+    of the others compared before and after. The mean is replaced by a sum: a mean over what is
     not zero would make all weights depend on everything. A similarity is used if any weight
     changes; a loss with a threshold outside that range shows nothing of it.
 
     A distance D is read as S = −D, as everywhere, and probed between 0.02 and 1.98.
     Errors: ValueError as :func:`pair_weights`.
 
-    >>> from pytorch_metric_learning.losses import NTXentLoss
-    >>> str(similarity_usage(NTXentLoss()))
-    'NP / N'
+    >>> from pml_gpw import MSLoss
+    >>> str(similarity_usage(MSLoss()))
+    'SNP / SNP'
     """
-    check_loss(loss)
-    probe = sum_of_terms(loss)
     labels = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
-    dummy = torch.rand(len(labels), 2, generator=_generator(), dtype=torch.float64)
-    batch = pair_batch(dummy, labels)
-    pos, neg = batch.pairs.masks(slice(0, len(labels)))
-
-    def weights(sim: Tensor) -> Tensor:
-        return similarity_gradient(probe, distances_of(loss.distance, sim), batch)[1].abs()
-
+    weights = weights_by_similarities(loss, labels)
+    pos, neg = label_masks(labels, labels, torch.arange(len(labels)))
     used: dict[str, set[str]] = {"negatives": set(), "positives": set()}
     for sim in _matrices(pos):
         before = weights(sim)
@@ -89,12 +81,23 @@ def similarity_usage(loss: BaseMetricLossFunction) -> SimilarityUsage:
     return SimilarityUsage(frozenset(used["negatives"]), frozenset(used["positives"]))
 
 
-def sum_of_terms(loss: BaseMetricLossFunction) -> BaseMetricLossFunction:
-    """A copy of the loss that sums its terms, whatever reducer it had."""
-    twin = copy_of(loss)
-    sums = {name: SumReducer() for name in twin.sub_loss_names()}
-    twin.reducer = SumReducer() if len(sums) == 1 else MultipleReducers(sums)
-    return twin
+def weights_by_similarities(loss: torch.nn.Module, labels: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function from similarities (N, N) of labels (N,) to the weights (N, N) of a loss.
+
+    Its mean is replaced by a sum. Similarities within ±1 are read as distances D = 1 − S where the
+    loss has distances: those of points on the unit sphere. Errors: ValueError as
+    :func:`pair_weights`.
+    """
+    reader = reader_of(loss)
+    probe = reader.summing(loss)
+    dummy = torch.rand(len(labels), 2, generator=_generator(), dtype=torch.float64)
+    batch = pair_batch(dummy, labels)
+    offset = 1 if reader.measure(loss).is_negated_distance else 0
+
+    def weights(sim: Tensor) -> Tensor:
+        return reader.gradient(probe, sim - offset, batch)[1].abs()
+
+    return weights
 
 
 def _matrices(pos: Tensor) -> Iterator[Tensor]:

@@ -10,11 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..arguments import NAMES, Embeddings, resolved_batch
 from ..engine import PairBatch
-from ..engine.arguments import Embeddings, resolved_batch
 from ..engine.index_pairs import checked_tuple
-from ..losses.cross_batch_memory import Keys
-from ..pml.arguments import NAMES
+from ..modules.cross_batch_memory import Keys
 from .row_partition import RowPartition, all_gather_rows
 from .status import all_gather_status, in_step, must_be_alike
 

@@ -9,18 +9,15 @@ from dataclasses import replace
 
 import torch
 import torch.distributed as dist
-from pytorch_metric_learning.miners import BaseMiner
 from torch import Tensor
 from typing_extensions import override
 
 from .. import checks
+from ..arguments import NAMES, checked_embeddings, drawn_key, random_rules_of
 from ..engine import AnchorLosses, IndexPairs, PairBatch
-from ..engine.arguments import checked_embeddings, drawn_key
-from ..losses import CrossBatchMemory, GPWLoss
-from ..losses.cross_batch_memory import Keys
-from ..miners.batches import mined_from, mines_batches
-from ..pml import random_rules_of
-from ..pml.arguments import NAMES
+from ..modules import CrossBatchMemory, GPWLoss
+from ..modules.cross_batch_memory import Keys
+from ..modules.pair_miner import mined_from, mines_batches
 from .batch import Arguments, GatheredCall, gathered_call, gathered_pairs
 from .divided import divided_losses
 from .row_partition import RowPartition
@@ -76,12 +73,12 @@ class DistributedLoss(torch.nn.Module):
     error of one process, in forward or in the loss's backward, is raised on all of them: a
     ValueError where it is about arguments, else a RuntimeError.
 
-    A user's own ``compute_loss`` of a subclass is respected, and forward hooks of the loss fire
-    with the batch of all processes.
+    A user's own ``compute_loss``, in a subclass of a PML object, is respected, and forward hooks of
+    the loss fire with the batch of all processes.
 
     Args:
         loss: a ``GPWLoss``, or this package's ``CrossBatchMemory`` of one.
-        miner: a PML miner that is called on the concatenated batch, or None. A ``PairMiner`` mines
+        miner: a miner that is called on the concatenated batch, or None. A ``PairMiner`` mines
             the local anchors only, others all of them on every process.
         group: the process group; None: the default one.
 
@@ -101,7 +98,7 @@ class DistributedLoss(torch.nn.Module):
     def __init__(
         self,
         loss: GPWLoss | CrossBatchMemory,
-        miner: BaseMiner | None = None,
+        miner: torch.nn.Module | None = None,
         group: dist.ProcessGroup | None = None,
     ) -> None:
         super().__init__()
@@ -112,8 +109,8 @@ class DistributedLoss(torch.nn.Module):
                 f"got {type(loss).__name__}"
                 + ("" if within is loss else f" around {type(within).__name__}")
             )
-        if miner is not None and not isinstance(miner, BaseMiner):
-            raise ValueError(f"miner must be a BaseMiner or None, got {type(miner).__name__}")
+        if miner is not None and not isinstance(miner, torch.nn.Module):
+            raise ValueError(f"miner must be a Module or None, got {type(miner).__name__}")
         if miner is not None and isinstance(loss, CrossBatchMemory):
             raise ValueError("miner must be None beside a CrossBatchMemory, which has its own")
         self.loss = loss
@@ -188,7 +185,7 @@ class DistributedLoss(torch.nn.Module):
             labels=given.labels,
             ref_labels=None if call.ref_labels is None else given.reference_labels,
             keys=keys,
-            wants_pairs=within.has_own_compute_loss() or _has_hooks(within),
+            wants_pairs=within.needs_all_anchors() or _has_hooks(within),
         )
 
     def _alone(self, call: Arguments) -> Tensor:
@@ -197,7 +194,7 @@ class DistributedLoss(torch.nn.Module):
         if isinstance(self.loss, CrossBatchMemory):
             return self.loss(embeddings, labels, indices_tuple, enqueue_mask)
         if self.miner is not None:
-            indices_tuple = self.miner(embeddings, labels, ref_emb, ref_labels)
+            indices_tuple = self.miner(embeddings, labels, ref_emb=ref_emb, ref_labels=ref_labels)
         return self.loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)
 
     def _of_loss(self, loss: GPWLoss, whole: GatheredCall) -> Tensor:
@@ -235,7 +232,7 @@ class DistributedLoss(torch.nn.Module):
 
         ``wants_pairs``: whether somebody looks at the pairs of the batch in the second step.
         """
-        reduction = loss.reduction()
+        reduction = loss.known_reduction()
 
         def local_losses(batch: PairBatch) -> AnchorLosses:
             local = part.with_embeddings(batch.anchors[anchors.local], batch.references)
@@ -245,7 +242,7 @@ class DistributedLoss(torch.nn.Module):
             return loss(batch)
         if wants_pairs and isinstance(part.pairs, IndexPairs):
             batch = gathered_pairs(batch, part, anchors)
-        if loss.has_own_compute_loss():  # which has to see all anchors
+        if loss.needs_all_anchors():  # which has to see all anchors
             return loss(batch)
         trained = [parameter for parameter in loss.parameters() if parameter.requires_grad]
         losses = divided_losses(batch, anchors, local_losses, trained)
@@ -256,7 +253,7 @@ def _has_hooks(loss: torch.nn.Module) -> bool:
     return bool(loss._forward_hooks or loss._forward_pre_hooks)
 
 
-def _mined(miner: BaseMiner | None, batch: PairBatch, anchors: slice) -> PairBatch:
+def _mined(miner: torch.nn.Module | None, batch: PairBatch, anchors: slice) -> PairBatch:
     """Some anchors of a batch with the pairs that a miner keeps; other miners take the whole."""
     if miner is None:
         return batch.part(anchors)

@@ -15,15 +15,14 @@ from ..mining import PairMining
 from ..precision import engine_context
 from ..value_checks import raise_arrived
 from ..weightings import PairWeighting
-from ..weightings.derivatives import every_anchor
+from ..weightings.base import every_anchor
 from .batch import AnchorLosses, PairBatch
-from .dense import dense_chunks, sum_as_one_graph, sum_dense
+from .dense import AnchorSums, dense_chunks, sum_as_one_graph, sum_dense
 from .double_backward import once_differentiable
 from .growing import GrowingTensors
 from .matrix import matrix_losses, matrix_rows
 from .pairs import IndexTuple, Pairs
-from .plan import AUTO, DENSE, MATRIX, Plan, choose_program
-from .program import AnchorSums, Program, Upstream
+from .plan import AUTO, DENSE, MATRIX, Plan, Program, Upstream, choose_program
 from .reduction import NONE, Reduction
 from .similarity import Similarity
 from .sparse.chunks import sparse_chunks

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from ..mining.check import refuse_changes_in_place
 from ..weightings.pair_rows import RowContext
 from ..weightings.rules import float_fields, twin_of
-from .program import Program, Upstream
+from .plan import Program, Upstream
 
 #: Masks are computed again in each loop over a row, rather than written and read as bytes, which
 #: takes three times as long.

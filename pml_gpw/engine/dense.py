@@ -4,30 +4,88 @@ dX = W·Y and dY = Wᵀ·X with the signed pair weights W (eq 1-3); Y = X in sel
 Shapes: N anchors, M references, D dims, C rows of a chunk.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
+from ..checks import finite_similarities
 from ..mining.base import mine_rows
+from ..value_checks import host_can_read
 from ..weightings import DenseRows
-from ..weightings.base import refuse_negative_weights
-from ..weightings.derivatives import Trained, evaluated_trained
+from ..weightings.base import Trained, evaluated_trained, refuse_negative_weights
 from ..weightings.pair_rows import RowContext
 from .compiled import call_compiled
 from .label_pairs import LabelPairs, label_masks
 from .pairs import without_self_pairs
-from .program import (
-    AnchorSums,
-    Chunk,
-    Program,
-    Upstream,
-    factors,
-    iter_products,
-    symmetrized,
-)
+from .plan import Chunk, Program, Upstream, factors
 from .unit_rows import normalized
+
+
+class AnchorSums(NamedTuple):
+    """The losses and numbers of pairs of all anchors, and the gradients that are summed up."""
+
+    losses: Tensor  # (N,)
+    num_pos: Tensor  # (N,)
+    num_neg: Tensor  # (N,)
+    grad_x: Tensor | None = None  # (N, D)
+    grad_y: Tensor | None = None  # (M, D), unless the references are the anchors
+    of_trained: Sequence[Tensor] = ()  # of trained values, in their shapes
+
+    @classmethod
+    def zeros(cls, x: Tensor, y: Tensor, forms: tuple[bool, bool], program: Program) -> Self:
+        """Room for all anchors, made before the first chunk.
+
+        What outlives a chunk must not be made between its large tensors: their memory could not be
+        used again, and the process would grow by a chunk for each chunk.
+        """
+        grad_x = x.new_zeros(x.shape) if any(forms) else None
+        grad_y = y.new_zeros(y.shape) if forms[1] and y is not x else None
+        losses, num_pos, num_neg = x.new_zeros(3, x.shape[0]).unbind()
+        of_trained = [torch.zeros_like(value) for value in program.trained.values()]
+        return cls(losses, num_pos, num_neg, grad_x, grad_y, of_trained)
+
+    def add_chunk(self, anchors: slice, *values: Any) -> None:
+        """Write losses and numbers of pairs (C,), and add a list of gradients of trained values."""
+        *per_anchor, of_trained = values
+        for room, some in zip(self[:3], per_anchor, strict=True):
+            room[anchors] = some
+        for room, gradient in zip(self.of_trained, of_trained, strict=False):
+            (room[anchors] if room.ndim else room).add_(gradient)
+
+    def add_products(self, anchors: slice, signed: Tensor, x: Tensor, y: Tensor) -> None:
+        """Add the signed weights (C, M) of a chunk to the gradients: W·y, and Wᵀ·x."""
+        assert self.grad_x is not None
+        if y is x and signed.shape[0] == x.shape[0]:  # one product takes both sides
+            self.grad_x.addmm_(symmetrized(signed), x)
+            return
+        self.grad_x[anchors].addmm_(signed, y)
+        of_references = self.grad_x if y is x else self.grad_y
+        if of_references is not None:
+            of_references.addmm_(signed.T, x[anchors])
+
+
+def iter_products(
+    x: Tensor, y: Tensor, program: Program, all_rows: Tensor | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """The anchors and similarities (C, M) of each chunk, in one buffer: valid until the next.
+
+    ``all_rows`` (N, M): where they stand side by side, and stay valid.
+    Errors: ValueError for similarities that are not finite.
+    """
+    n = x.shape[0]
+    size = max(1, min(program.chunk_size, n))
+    buffer = x.new_empty(size, y.shape[0]) if all_rows is None else all_rows
+    for start in range(0, n, size):
+        anchors = slice(start, min(start + size, n))
+        sim = buffer[: anchors.stop - start] if all_rows is None else buffer[anchors]
+        torch.mm(x[anchors], y.T, out=sim)
+        if program.checks_products:
+            finite_similarities(sim, program.context.first_anchor + start)
+        yield anchors, sim
 
 
 class WeightedRows(NamedTuple):
@@ -145,3 +203,19 @@ def _batch_of_labels(
     signed = rows.signed if some is None else rows.signed * some
     gradient = unit.gradient((signed + signed.T) @ unit.rows)
     return *rows[:3], gradient, None, rows.of_trained, rows.least
+
+
+#: Rows and columns of a part of a matrix that is transposed within a cache.
+TILE = 512
+
+
+def symmetrized(matrix: Tensor) -> Tensor:
+    """``matrix`` + its transpose, (N, N); a matrix of more than one tile is overwritten."""
+    n = matrix.shape[0]
+    if n <= TILE or not host_can_read(matrix):  # in one operation on accelerators
+        return matrix + matrix.T
+    tiles = [slice(start, start + TILE) for start in range(0, n, TILE)]
+    for rows, columns in itertools.combinations_with_replacement(tiles, 2):
+        both = matrix[rows, columns] + matrix[columns, rows].T
+        matrix[rows, columns], matrix[columns, rows] = both, both.T
+    return matrix

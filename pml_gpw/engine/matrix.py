@@ -12,11 +12,10 @@ from ..checks import finite_similarities
 from ..mining.base import mine_rows
 from ..precision import engine_context
 from ..weightings import DenseRows, PairWeighting
-from ..weightings.base import refuse_negative_weights
-from ..weightings.derivatives import Trained, evaluated_trained
+from ..weightings.base import Trained, evaluated_trained, refuse_negative_weights
 from .batch import AnchorLosses
 from .double_backward import once_differentiable
-from .program import Program
+from .plan import Program
 from .sparse.chunks import rows_by_density
 
 

@@ -4,21 +4,30 @@ Shapes: N anchors, M references, D dims.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from .. import checks
 from ..mining import PairMining
 from ..value_checks import host_can_read
-from ..weightings import PairWeighting, RowLoss
+from ..weightings import PairWeighting, RowLoss, Rows
+from ..weightings.base import Counts, Trained, every_anchor
 from ..weightings.pair_rows import RowContext
 from .batch import PairBatch
 from .index_pairs import IndexPairs
-from .program import Program
+from .pairs import Pairs
 from .reduction import NONE, Reduction
 from .similarity import Similarity
+
+#: Some anchors, their positive and their negative rows.
+Chunk = tuple[slice, Rows, Rows]
+#: The gradients of the losses of all anchors (N,), or how they follow from the losses; None: 1.
+Upstream = Tensor | Counts | None
 
 MATRIX, DENSE, SPARSE_ROWS, SPARSE_BATCH = "matrix", "dense", "sparse rows", "sparse batch"
 LAYOUTS = ("auto", DENSE, SPARSE_ROWS, SPARSE_BATCH)
@@ -71,6 +80,55 @@ class Plan:
 
 
 AUTO = Plan()
+
+
+def factors(upstream: Upstream, anchors: slice, *found: Tensor) -> Tensor | None:
+    """The gradients (C, 1) of the losses of some anchors; None: 1 each.
+
+    ``found``: their losses and numbers of pairs, (C,) each.
+    """
+    if upstream is None or upstream is every_anchor:
+        return None
+    some = upstream[anchors] if isinstance(upstream, Tensor) else upstream(*found)
+    return some.unsqueeze(1)
+
+
+class Program(NamedTuple):
+    """A batch without its embeddings: its pairs, the rules for them, and how they are computed."""
+
+    pairs: Pairs
+    context: RowContext
+    weighting: Any  # a PairWeighting; None: to mine alone
+    mining: PairMining | None
+    reduction: Reduction  # what will be made of the losses
+    #: "dense", "sparse rows" or "sparse batch" as in a plan, or "matrix": by the gradient of a
+    #: matrix of similarities.
+    layout: str
+    #: Anchors per chunk.
+    chunk_size: int = 0
+    #: Whether embeddings are scaled to norm 1 first.
+    normalizes: bool = False
+    #: Whether inner products might overflow and are looked at.
+    checks_products: bool = False
+    #: Whether dense rows go through ``torch.compile``.
+    is_compiled: bool = False
+    #: Whether it is an error where they cannot.
+    is_strict: bool = False
+    #: Whether normalisation and both products are in the compiled function as well.
+    is_one_graph: bool = False
+    #: Whether dense weights of all anchors are held, so that one product takes both their sides.
+    holds_all_weights: bool = False
+    #: Values in place of fields of the weighting: () each, or (N,), one for each anchor.
+    trained: Mapping[str, Tensor] = MappingProxyType({})
+    #: Pairs of a batch, or of a side of a matrix, that are held as lists, at most.
+    most_pairs: int = 0
+
+    def trained_at(self, anchors: slice, upstream: Upstream) -> Trained:
+        """The trained values of some anchors, with the upstream gradients of all."""
+        values = {name: v[anchors] if v.ndim else v for name, v in self.trained.items()}
+        if isinstance(upstream, Tensor):
+            upstream = upstream[anchors] if values else None
+        return Trained(values, upstream, self.reduction.sums_weights)
 
 
 def choose_program(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..weightings.derivatives import Counts, every_anchor
+from ..weightings.base import Counts, every_anchor
 from .batch import AnchorLosses
 
 

@@ -59,3 +59,25 @@ class InnerProduct(Similarity):
             return anchors @ references.T
         x = unit_rows(anchors)
         return x @ (x if references is anchors else unit_rows(references)).T
+
+
+class GivenSimilarities(Similarity):
+    """Similarities (N, M) that are there already, whatever the embeddings are.
+
+    >>> import torch
+    >>> GivenSimilarities(torch.eye(2)).matrix(torch.zeros(2, 1), torch.zeros(2, 1))[0]
+    tensor([1., 0.])
+    """
+
+    is_inner_product = False
+
+    def __init__(self, sim: Tensor, is_negated_distance: bool = False) -> None:
+        self.sim, self.is_negated_distance = sim, is_negated_distance
+
+    @override
+    def matrix(self, anchors: Tensor, references: Tensor) -> Tensor:
+        return self.sim
+
+
+SIMILARITIES = {"cosine": InnerProduct(normalized=True), "dot": InnerProduct(normalized=False)}
+"""By the names that functions and modules take."""

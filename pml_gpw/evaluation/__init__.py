@@ -1,11 +1,14 @@
-"""Exact Recall@K, R-precision and MAP@R: functions, of a model, an accuracy calculator of PML."""
+"""Exact Recall@K, R-precision and MAP@R: functions, of a model, an accuracy calculator of PML.
+
+The calculator needs pytorch-metric-learning 2.9: ``pip install "pml-gpw[pml]"``.
+"""
 
 from typing import TYPE_CHECKING
 
 from ..lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .calculator import RecallCalculator
+    from ..hosts.pml2 import RecallCalculator
     from .metrics import map_at_r, r_precision, recall_at_k, retrieval_metrics
     from .model_recall import dataset_metrics, dataset_recall
 
@@ -22,7 +25,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "RecallCalculator": "calculator",
+        "RecallCalculator": ".hosts.pml2",
         "dataset_metrics": "model_recall",
         "dataset_recall": "model_recall",
         "map_at_r": "metrics",

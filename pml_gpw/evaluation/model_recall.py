@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from .. import checks
+from ..optional import progress
 from .backends import import_faiss
 from .metrics import recall_at_k, retrieval_metrics
 from .options import check_backend_and_metric, checked_ks
@@ -174,7 +174,7 @@ def embed_dataset(
     try:
         model.eval()
         with torch.no_grad():
-            for images, batch_labels in tqdm(loader, "embedding", leave=False, delay=PATIENCE):
+            for images, batch_labels in progress(loader, "embedding", PATIENCE):
                 embeddings.append(model(images.to(device)))
                 labels.append(batch_labels)
     finally:

@@ -1,1 +1,80 @@
-"""This package's objects as those of a host library, one folder a host."""
+"""The packages whose objects ours can be: pytorch-metric-learning 2, or none.
+
+``host`` is "pml2" where pytorch-metric-learning 2 can be imported, else "torch": the plain modules.
+A release 3 or another is left alone, and so is what it needs; a release 2 that is broken raises.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+PACKAGE = "pytorch_metric_learning"
+
+
+def found_host() -> str:
+    """The name of the host that is there.
+
+    >>> found_host() in ("pml2", "torch")
+    True
+    """
+    try:
+        package = importlib.import_module(PACKAGE)
+    except ModuleNotFoundError as error:
+        if error.name != PACKAGE:  # it is there, and broken
+            raise
+        return "torch"
+    version = str(getattr(package, "__version__", ""))  # release 3 has none
+    return "pml2" if version.startswith("2.") else "torch"
+
+
+host = found_host()
+
+
+def objects() -> Any:
+    """The module with the losses, miners and memories of the host that is there.
+
+    >>> objects().MSLoss(alpha=3).alpha
+    3.0
+    """
+    return importlib.import_module("pml_gpw.hosts.pml2" if host == "pml2" else "pml_gpw.modules")
+
+
+def object_of(name: str) -> Any:
+    """A loss, miner or reducer by its name.
+
+    Errors: ImportError that names the extra, for objects of PML alone where it is not there.
+    """
+    found = objects()
+    if not hasattr(found, name):
+        raise not_there(name)
+    return getattr(found, name)
+
+
+def not_there(name: str) -> ImportError:
+    """The error for what only pytorch-metric-learning 2.9 makes possible."""
+    return ImportError(
+        f"{name} needs pytorch-metric-learning 2.9, which is not installed: "
+        'pip install "pml-gpw[pml]"'
+    )
+
+
+def exports(
+    package: str, names: Sequence[str], former: Sequence[str] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a module whose names are objects of the host.
+
+    ``former``: modules that were below it in 0.2 and that pickles of 0.2 name.
+    """
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return object_of(name)
+
+    for module in former:
+        alias = ModuleType(f"{package}.{module}", "Where pickles of 0.2 find their classes.")
+        alias.__getattr__ = get  # type: ignore[method-assign]
+        sys.modules[alias.__name__] = alias
+    return get, lambda: sorted({*vars(sys.modules[package]), *names})

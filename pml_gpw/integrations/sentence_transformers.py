@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_metric_learning.losses import CrossBatchMemory as PMLCrossBatchMemory
 from torch import Tensor, nn
 from typing_extensions import override
 
 from .. import checks
 from ..distributed import DistributedLoss
-from ..losses import GPWLoss
+from ..hosts import objects
 from ..mining import PairMining
+from ..modules import GPWLoss
 from ..optional import not_installed
 from ..training import ClassBatches, RandomClassBatches
 from ..weightings import PairWeighting
@@ -148,9 +148,9 @@ class MetricLearningLoss(nn.Module):
     @property
     def citation(self) -> str:
         """The papers of the loss in BibTeX, for the model card."""
-        loss = self.loss.loss if isinstance(self.loss, DistributedLoss) else self.loss
+        loss: Any = self.loss.loss if isinstance(self.loss, DistributedLoss) else self.loss
         memory = ""
-        if isinstance(loss, PMLCrossBatchMemory):
+        if _is_memory(loss):
             loss, memory = loss.loss, MEMORY
         return (PAIR_WEIGHTING if isinstance(loss, GPWLoss) else PML) + memory
 
@@ -194,7 +194,7 @@ class PairWeightingLoss(MetricLearningLoss):
         mining: PairMining | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(model, GPWLoss(weighting, mining, **options))
+        super().__init__(model, objects().GPWLoss(weighting, mining, **options))
 
     @override
     def get_config_dict(self) -> dict[str, Any]:
@@ -400,21 +400,26 @@ def _check_one_column(columns: int) -> None:
         )
 
 
-def _within_batch(loss: nn.Module, miner: Any) -> tuple[nn.Module, Any]:
+def _within_batch(loss: Any, miner: Any) -> tuple[Any, Any]:
     """Loss and miner for a batch that no memory should keep."""
-    if isinstance(loss, PMLCrossBatchMemory):
+    if _is_memory(loss):
         return loss.loss, loss.miner
-    if isinstance(loss, DistributedLoss) and isinstance(loss.loss, PMLCrossBatchMemory):
+    if isinstance(loss, DistributedLoss) and _is_memory(loss.loss):
         return DistributedLoss(loss.loss.loss, loss.loss.miner, loss.group), None
     return loss, miner
 
 
-def _in_words(module: nn.Module) -> str:
+def _is_memory(module: Any) -> bool:
+    """True for a cross-batch memory, ours or PML's."""
+    return hasattr(module, "embedding_memory") and hasattr(module, "loss")
+
+
+def _in_words(module: Any) -> str:
     """A loss or miner in one line."""
     parts = {}
     if isinstance(module, GPWLoss):
         parts = {"weighting": repr(module.current_weighting()), "mining": repr(module.mining)}
-    elif isinstance(module, PMLCrossBatchMemory):
+    elif _is_memory(module):
         parts = {"loss": _in_words(module.loss), "memory_size": repr(module.memory_size)}
     elif isinstance(module, DistributedLoss):
         parts = {"loss": _in_words(module.loss)}

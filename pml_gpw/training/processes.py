@@ -15,17 +15,14 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from pytorch_metric_learning.utils.distributed import (
-    DistributedLossWrapper,
-    DistributedMinerWrapper,
-)
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import checks
 from ..distributed import DistributedLoss
-from ..losses import CrossBatchMemory, GPWLoss
+from ..hosts import host
 from ..mining import PairMining
+from ..modules import CrossBatchMemory, GPWLoss
 from ..weightings import PairWeighting
 from .batch_norm import convert_batch_norm
 
@@ -205,8 +202,15 @@ def loss_over_processes(
     within = loss.loss if isinstance(loss, CrossBatchMemory) else loss
     if isinstance(within, GPWLoss):
         return None, DistributedLoss(loss, miner)  # type: ignore[arg-type]
-    wrapped = None if miner is None else DistributedMinerWrapper(miner)
-    return wrapped, DistributedLossWrapper(loss)
+    if host != "pml2":
+        raise ValueError(
+            f"loss must be a loss of pml_gpw to train over several processes, got "
+            f"{type(loss).__name__}: the wrappers of others come with pytorch-metric-learning 2.9, "
+            'pip install "pml-gpw[pml]"'
+        )
+    from ..hosts.pml2.processes import wrapped
+
+    return wrapped(miner, loss)
 
 
 def _has_group() -> bool:

@@ -13,7 +13,6 @@ from torch.optim.lr_scheduler import MultiStepLR
 
 from .. import checks
 from ..distributed import distributed_dataset_metrics
-from ..optional import import_optional
 from . import processes
 from .checkpoints import TRAIN_AGAIN, Checkpoints
 from .environment import device_name, environment
@@ -21,6 +20,7 @@ from .experiment import Experiment
 from .file_errors import reading_file
 from .files import write_atomically
 from .identity import describe, refuse_another
+from .records import Records
 from .results import RESULT, finished
 from .trainer import Trainer, tf32
 
@@ -85,14 +85,14 @@ def train_and_evaluate(
         experiment: the settings.
         model: maps images (B, …) to embeddings (B, D); or its parts by PML's names, "trunk" and
             "embedder". It is trained in place, on ``device``.
-        loss: a loss of this package or of PML; parameters of its own are trained too.
+        loss: a loss of this package, or of PML where it is there; its parameters are trained too.
         train: a data set of (image, integer label), with all labels as attribute ``labels``.
         test: a data set of queries, of other classes.
         miner: a miner of this package or of PML.
         references: a data set to search in; without it, the queries are searched in.
         ks: the K of Recall@K; ``test.ks``, or 1, 2, 4, 8, where not given, without those that are
             more than the references.
-        folder: where ``checkpoints/`` are kept, the logs of PML's record keeper (``logs/`` with
+        folder: where ``checkpoints/`` are kept, the logs of record-keeper (``logs/`` with
             CSV and SQLite, ``tensorboard/``), and at the end ``result.json``, ``last.pt`` and
             ``best.pt``, the weights of the last and the best evaluation. A folder that holds a
             training of other settings, labels, or hyper-parameters of loss or miner is refused.
@@ -163,17 +163,19 @@ def train_and_evaluate(
             module.to(where)
         _add_optimizers(parts, experiment)
         history, done = ([], 0) if kept is None else _resume(kept, experiment, parts)
-        keeper, tensorboard = _logs(kept)
+        records = Records(kept.folder) if kept is not None and processes.is_first() else None
         options = {"workers": workers, "random_views": random_views, "data_device": where}
-        trainer = _trainer(experiment, parts, train, keeper, on_iteration, options)
+        hooks: list[OnIteration] = [] if records is None else [records.record_step]
+        hooks += [] if on_iteration is None else [on_iteration]
+        trainer = _trainer(experiment, parts, train, hooks, options)
         for epoch, stop in [*enumerate(experiment.stops, start=1)][done:]:
             trainer.train_epoch(epoch)
             if experiment.evaluates_at(stop):
                 with tf32(experiment.tf32):
                     values = _metrics(parts["models"], evaluation)
                 history.append({"epoch": epoch, "iteration": stop, **values})
-            if kept is not None and processes.is_first():
-                _log(keeper, tensorboard, trainer, history)
+            if kept is not None and records is not None:
+                records.record_epoch(_figures(trainer, history), epoch)
                 best = _best(history, primary_metric)
                 _save(kept, parts, history, epoch, is_best=best is None or best["epoch"] == epoch)
         result = {
@@ -183,8 +185,8 @@ def train_and_evaluate(
             "history": history,
             "environment": f"{environment('torchvision', 'pillow')}; {_machine(where)}",
         }
-        if kept is not None and processes.is_first():
-            tensorboard.close()
+        if kept is not None and records is not None:
+            records.tensorboard.close()
             _finish(kept, parts["models"], result)
         return processes.from_first(result)
 
@@ -263,34 +265,14 @@ def _resume(kept: Kept, experiment: Experiment, parts: Parts) -> tuple[History, 
     return history, done
 
 
-def _logs(kept: Kept | None) -> tuple[Any, Any]:
-    """The record keeper of PML, to CSV, SQLite and TensorBoard, and the last's writer."""
-    if kept is None or not processes.is_first():
-        return None, None
-    for package in ("record_keeper", "tensorboard"):
-        import_optional(package, "training")
-    presets = import_optional("pytorch_metric_learning.utils.logging_presets", "training")
-    keeper, _, tensorboard = presets.get_record_keeper(
-        str(kept.folder / "logs"), str(kept.folder / "tensorboard")
-    )
-    return keeper, tensorboard
-
-
 def _trainer(
     experiment: Experiment,
     parts: Parts,
     train: Any,
-    keeper: Any,
-    on_iteration: OnIteration | None,
+    hooks: list[OnIteration],
     options: dict[str, Any],
 ) -> Trainer:
     """The trainer of the parts, over all processes."""
-    hooks: list[Any] = []
-    if keeper is not None:
-        presets = import_optional("pytorch_metric_learning.utils.logging_presets", "training")
-        hooks.append(presets.HookContainer(keeper).end_of_iteration_hook)
-    if on_iteration is not None:
-        hooks.append(on_iteration)
     miner, loss = processes.loss_over_processes(
         parts["mining_funcs"].get("tuple_miner"), parts["loss_funcs"]["metric_loss"]
     )
@@ -330,14 +312,12 @@ def _metrics(models: dict[str, nn.Module], evaluation: Evaluation) -> dict[str, 
     )
 
 
-def _log(keeper: Any, tensorboard: Any, trainer: Trainer, history: History) -> None:
-    """Log how fast the epoch was, and its evaluation if it has one."""
-    records: dict[str, dict[str, float]] = {"throughput": trainer.throughput()}
+def _figures(trainer: Trainer, history: History) -> dict[str, dict[str, float]]:
+    """How fast the epoch was, and its evaluation if it has one, by tables of the logs."""
+    figures = {"throughput": trainer.throughput()}
     if history and history[-1]["epoch"] == trainer.epoch:
-        records["evaluation"] = history[-1]
-    keeper.update_records(records, trainer.epoch)
-    keeper.save_records()
-    tensorboard.flush()
+        figures["evaluation"] = history[-1]
+    return figures
 
 
 def _save(kept: Kept, parts: Parts, history: History, epoch: int, is_best: bool) -> None:

@@ -1,25 +1,27 @@
-"""PML's trainer in epochs that do not depend on what ran before them in the process."""
+"""A training in epochs that do not depend on what ran before them in the process."""
 
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from pytorch_metric_learning.trainers import MetricLossOnly
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from . import processes
 from .experiment import SAMPLERS, Experiment, epoch_seed
 from .views import NumberedBatches, SeededViews
 
+BY_ITERATION, BY_EPOCH = "_scheduler_by_iteration", "_scheduler_by_epoch"
 
-class Trainer(MetricLossOnly):
-    """``MetricLossOnly`` of PML for an :class:`Experiment`, one epoch at a time.
+
+class Trainer:
+    """The training of an :class:`Experiment`, one epoch at a time.
 
     An epoch ends where the experiment evaluates or keeps a checkpoint. ``train_epoch(epoch)`` seeds
     all random numbers and makes a new loader, so that nothing but models, optimizers, schedules and
@@ -29,12 +31,26 @@ class Trainer(MetricLossOnly):
     Images go to the device in the memory format channels last; under ``amp`` the model computes
     under autocast to bfloat16, and losses get float32.
 
+    Parts have the names that the trainers of pytorch-metric-learning 2 give them. ``losses`` holds
+    the latest "metric_loss", and "total_loss", which is the same.
+
     Args:
         experiment: the settings.
+        dataset: of (image, integer label), with all labels as attribute ``labels``.
+        models: "trunk", from images (B, …), and perhaps "embedder", to embeddings (B, D).
+        optimizers: of any names; all of them step.
+        loss_funcs: "metric_loss".
+        mining_funcs: "tuple_miner", or none.
+        lr_schedulers: by names that end in "_scheduler_by_iteration" or "_scheduler_by_epoch".
         workers: processes that load images.
         random_views: whether the items of ``dataset`` draw random numbers, which then depend on
             seed and place alone (:class:`SeededViews`). False saves time where they draw none.
-        kwargs: the arguments of PML's trainers, ``dataset`` with an attribute ``labels``.
+        data_device: where to compute; a GPU where there is one, else the CPU.
+        collate_fn: as of torch's ``DataLoader``.
+        end_of_iteration_hook: called with the trainer after each step.
+        end_of_epoch_hook: called with the trainer after each epoch.
+
+    Errors: ValueError for parts of other names.
 
     Example:
         >>> import torch
@@ -57,15 +73,48 @@ class Trainer(MetricLossOnly):
     """
 
     def __init__(
-        self, experiment: Experiment, workers: int = 0, random_views: bool = True, **kwargs: Any
+        self,
+        experiment: Experiment,
+        *,
+        dataset: Any,
+        models: Mapping[str, nn.Module],
+        optimizers: Mapping[str, Optimizer],
+        loss_funcs: Mapping[str, nn.Module],
+        mining_funcs: Mapping[str, nn.Module] | None = None,
+        lr_schedulers: Mapping[str, Any] | None = None,
+        workers: int = 0,
+        random_views: bool = True,
+        data_device: torch.device | str | None = None,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        end_of_iteration_hook: Callable[["Trainer"], Any] | None = None,
+        end_of_epoch_hook: Callable[["Trainer"], Any] | None = None,
     ) -> None:
         self.experiment, self.workers, self.random_views = experiment, workers, random_views
-        self.images, self.seconds, self.waiting = 0, 0.0, 0.0
-        super().__init__(
-            batch_size=experiment.batch, iterations_per_epoch=experiment.iterations, **kwargs
+        self.dataset, self.collate_fn = dataset, collate_fn
+        self.models = {"embedder": nn.Identity(), **models}
+        self.optimizers, self.loss_funcs = dict(optimizers), dict(loss_funcs)
+        self.mining_funcs, self.lr_schedulers = dict(mining_funcs or {}), dict(lr_schedulers or {})
+        _check_names("models", self.models, {"trunk", "embedder"})
+        _check_names("loss_funcs", self.loss_funcs, {"metric_loss"})
+        _check_names("mining_funcs", {**self.mining_funcs, "tuple_miner": None}, {"tuple_miner"})
+        for name in self.lr_schedulers:
+            if not name.endswith((BY_ITERATION, BY_EPOCH)):
+                raise ValueError(
+                    f"lr_schedulers must have names that end in {BY_ITERATION} or {BY_EPOCH}, "
+                    f"got {name!r}"
+                )
+        self.data_device = torch.device(
+            processes.default_device() if data_device is None else data_device
         )
+        self.end_of_iteration_hook, self.end_of_epoch_hook = (
+            end_of_iteration_hook,
+            end_of_epoch_hook,
+        )
+        self.losses: dict[str, Any] = {"metric_loss": 0, "total_loss": 0}
+        self.epoch = self.iteration = self.start = 0
+        self.images, self.seconds, self.waiting = 0, 0.0, 0.0
         self.sampler = SAMPLERS[experiment.sampler](
-            self.dataset.labels,
+            dataset.labels,
             experiment.batch,
             per_class=experiment.per_class,
             batches=experiment.iterations,
@@ -81,24 +130,31 @@ class Trainer(MetricLossOnly):
         """Train one epoch, counted from 1."""
         self.epoch = epoch
         self.start, stop = (0, *self.experiment.stops)[epoch - 1 : epoch + 1]
-        self.iterations_per_epoch = stop - self.start
         seed_all(epoch_seed(self.experiment.seed, epoch))
         with tf32(self.experiment.tf32):
-            self.initialize_dataloader()
+            batches = iter(self.dataloader(stop))
             self.images, self.seconds, self.waiting = 0, 0.0, 0.0
-            self.began = time.perf_counter()
-            self.set_to_train()
-            for iteration in range(self.iterations_per_epoch):
+            began = time.perf_counter()
+            for module in (*self.models.values(), *self.loss_funcs.values()):
+                module.train()
+            for iteration in range(stop - self.start):
                 self.iteration = iteration
-                self.forward_and_backward()
-                self.end_of_iteration_hook(self)
-                self.step_lr_schedulers(end_of_epoch=False)
-            self.step_lr_schedulers(end_of_epoch=True)
-            self.zero_losses()
-        self.end_of_epoch_hook(self)
+                asked = time.perf_counter()
+                images, labels = next(batches)
+                self.waiting += time.perf_counter() - asked  # nothing is computed meanwhile
+                self.step(images, labels)
+                self.seconds = time.perf_counter() - began  # runs on between steps, as a GPU does
+                self.images += self.experiment.batch
+                if self.end_of_iteration_hook is not None:
+                    self.end_of_iteration_hook(self)
+                self._step_schedulers(BY_ITERATION)
+            self._step_schedulers(BY_EPOCH)
+            self.losses = dict.fromkeys(self.losses, 0)
+        if self.end_of_epoch_hook is not None:
+            self.end_of_epoch_hook(self)
 
-    def initialize_dataloader(self) -> None:
-        """A new loader of the batches of this epoch."""
+    def dataloader(self, stop: int) -> DataLoader[Any]:
+        """A new loader of the batches from the start of this epoch to a step ``stop``."""
         if self.sampler.batches_done != self.start:
             self.sampler.load_state_dict(self.sampler.state_dict(batches_done=self.start))
         dataset = self.dataset
@@ -106,38 +162,39 @@ class Trainer(MetricLossOnly):
         if self.random_views:
             batches = NumberedBatches(self.sampler)
             dataset = SeededViews(dataset, (self.experiment.seed,))
-        self.dataloader = DataLoader(
+        return DataLoader(
             dataset,
-            batch_sampler=[*islice(batches, self.iterations_per_epoch)],
+            batch_sampler=[*islice(batches, stop - self.start)],
             num_workers=self.workers,
             collate_fn=self.collate_fn,
             pin_memory=self.data_device.type == "cuda",
         )
-        self.dataloader_iter = iter(self.dataloader)
 
     def get_global_iteration(self) -> int:
         """The iterations before this one, whatever the lengths of epochs."""
         return int(self.start + self.iteration)
 
-    def forward_and_backward(self) -> None:
-        """PML's step; time runs on between steps, since a GPU does as well."""
-        super().forward_and_backward()
-        self.seconds = time.perf_counter() - self.began
-        self.images += self.experiment.batch
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        """One step of the optimizers on a batch of images (B, …) and labels (B,)."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        for module in (*self.models.values(), *self.loss_funcs.values()):
+            module.zero_grad()  # also what no optimizer has
+        embeddings = self.compute_embeddings(images)
+        miner = self.mining_funcs.get("tuple_miner")
+        pairs = None if miner is None else miner(embeddings, labels)
+        loss = self.loss_funcs["metric_loss"](embeddings, labels, pairs)
+        self.losses = {"metric_loss": loss, "total_loss": loss}
+        loss.backward()
+        for optimizer in self.optimizers.values():
+            optimizer.step()
 
-    def get_batch(self) -> Any:
-        """PML's batch; the time until it is there is time in which nothing is computed."""
-        started = time.perf_counter()
-        batch = super().get_batch()
-        self.waiting += time.perf_counter() - started
-        return batch
-
-    def compute_embeddings(self, data: Tensor) -> Tensor:
+    def compute_embeddings(self, images: Tensor) -> Tensor:
         """The embeddings (B, D) of a batch, in float32."""
-        layout = torch.channels_last if data.ndim == 4 else torch.preserve_format
-        data = data.to(self.data_device, non_blocking=True, memory_format=layout)
+        layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
+        images = images.to(self.data_device, non_blocking=True, memory_format=layout)
         with torch.autocast(self.data_device.type, torch.bfloat16, enabled=self.experiment.amp):
-            embeddings: Tensor = super().compute_embeddings(data)
+            embeddings: Tensor = self.models["embedder"](self.models["trunk"](images))
         return embeddings.float()
 
     def throughput(self) -> dict[str, float]:
@@ -147,6 +204,20 @@ class Trainer(MetricLossOnly):
             "images_per_second": self.images / seconds,
             "waiting_share": self.waiting / seconds,
         }
+
+    def _step_schedulers(self, when: str) -> None:
+        for name, scheduler in self.lr_schedulers.items():
+            if name.endswith(when):
+                scheduler.step()
+
+
+def _check_names(argument: str, parts: Mapping[str, Any], allowed: set[str]) -> None:
+    """Raise a ValueError unless parts have the names that they may have, all of them."""
+    if parts.keys() != allowed:
+        raise ValueError(
+            f"{argument} must have the names {', '.join(sorted(allowed))}, got "
+            f"{', '.join(sorted(parts))}"
+        )
 
 
 def seed_all(seed: int) -> None:

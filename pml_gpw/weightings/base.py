@@ -1,5 +1,6 @@
 """The base class of pair weightings: the weight of each pair by a formula, as a frozen value."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -12,7 +13,7 @@ from .. import checks
 from ..value_checks import host_can_read, report
 from .dense_rows import DenseRows
 from .pair_rows import Rows
-from .rules import declared_uses, newest_of
+from .rules import declared_uses, newest_of, twin_of
 
 
 class ChangedInPlace(ValueError):
@@ -35,6 +36,45 @@ class PairWeights(NamedTuple):
 
     pos: Tensor
     neg: Tensor
+
+
+class Differentiated(NamedTuple):
+    """A loss of rows with its derivatives."""
+
+    losses: Tensor  # (C,)
+    weights: PairWeights
+    of_values: dict[str, Tensor]  # the gradients of the sum of the losses
+    of_values_for: Callable[[Tensor], dict[str, Tensor]]  # those for upstream gradients (C,)
+
+
+#: Which of some anchors count, 1 or 0 each in the dtype of the losses, from losses and numbers of
+#: pairs, (C,) each.
+Counts = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Trained(NamedTuple):
+    """The fields of a weighting that are trained, and what is to be known beside the losses."""
+
+    values: dict[str, Tensor]  # () each, or (C,), one for each anchor
+    #: The gradients of the losses (C,), or how they follow; None: no gradient is asked for.
+    upstream: Tensor | Counts | None = None
+    #: Whether weights, as magnitudes, are summed up in place of numbers of pairs.
+    sums_weights: bool = False
+
+
+class Evaluated(NamedTuple):
+    """The values of a formula for some anchors."""
+
+    losses: Tensor  # (C,)
+    num_pos: Tensor  # (C,)
+    num_neg: Tensor  # (C,)
+    weights: PairWeights
+    gradients: list[Tensor]  # of the trained values, in their shapes
+
+
+def every_anchor(losses: Tensor, num_pos: Tensor, num_neg: Tensor) -> Tensor:
+    """All anchors count: ones (C,)."""
+    return torch.ones_like(losses)
 
 
 class PairWeighting:
@@ -91,6 +131,9 @@ class PairWeighting:
     any_sign: ClassVar[bool] = False
     """True where weights may be negative."""
 
+    derives_weights: ClassVar[bool] = False
+    """True where the weights are taken from the loss by :meth:`differentiated`."""
+
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         declared_uses(cls)
@@ -109,6 +152,10 @@ class PairWeighting:
 
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
         """Each anchor's loss (C,), with |∂loss/∂S| equal to the weights, and the weights."""
+        raise NotImplementedError
+
+    def differentiated(self, values: dict[str, Tensor], pos: Rows, neg: Rows) -> "Differentiated":
+        """The losses, the weights and the derivatives by tensors in place of fields."""
         raise NotImplementedError
 
     def losses_alone(self, pos: Rows, neg: Rows) -> Tensor:
@@ -179,6 +226,55 @@ def evaluated(weighting: PairWeighting, pos: Rows, neg: Rows) -> tuple[Tensor, P
             f"got {type(result).__name__}"
         )
     return result[0], checked_weights(weighting, result[1], pos, neg)
+
+
+def evaluated_trained(
+    weighting: PairWeighting, pos: Rows, neg: Rows, trained: Trained
+) -> Evaluated:
+    """Losses and weights with the trained values in place of fields, and the gradients of those.
+
+    Errors: as :func:`evaluated`.
+    """
+    values, upstream, sums_weights = trained
+    of_values: dict[str, Tensor] = {}
+    of_values_for: Any = None
+    if not values:
+        losses, weights = evaluated(weighting, pos, neg)
+    elif upstream is None or not weighting.derives_weights:
+        losses, weights = evaluated(twin_of(weighting, values), pos, neg)
+        of_values_for = partial(_of_values_for, weighting, values, pos, neg)
+    else:
+        pos, neg = pos.harmless(), neg.harmless()
+        before = pos.version + neg.version
+        found = weighting.differentiated(values, pos, neg)
+        refuse_changed(weighting, pos, neg, before)
+        losses, weights, of_values, of_values_for = found
+    counts = pos.count(), neg.count()
+    if sums_weights:
+        counts = pos.sum(weights.pos.abs()), neg.sum(weights.neg.abs())
+    if values and upstream is not None and not (of_values and upstream is every_anchor):
+        if not isinstance(upstream, Tensor):
+            upstream = upstream(losses, *counts)
+        of_values = of_values_for(upstream)
+    return Evaluated(losses, *counts, weights, list(of_values.values()))
+
+
+def _of_values_for(
+    weighting: PairWeighting,
+    values: dict[str, Tensor],
+    pos: Rows,
+    neg: Rows,
+    upstream: Tensor,
+) -> dict[str, Tensor]:
+    """The gradients of trained values for upstream gradients (C,) of the losses."""
+    pos, neg = pos.harmless(), neg.harmless()
+
+    def losses_of(values: dict[str, Tensor]) -> Tensor:
+        return twin_of(weighting, values).losses_alone(pos, neg)
+
+    derivative: Any = torch.func.vjp(losses_of, values)
+    (gradients,) = derivative[1](upstream)
+    return gradients
 
 
 def refuse_changed(weighting: PairWeighting, pos: Rows, neg: Rows, before: int) -> None:

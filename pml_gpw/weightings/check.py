@@ -9,9 +9,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from .base import PairWeighting, PairWeights, evaluated
+from .base import PairWeighting, PairWeights, Trained, evaluated, evaluated_trained
 from .dense_rows import DenseRows
-from .derivatives import Trained, evaluated_trained
 from .pair_rows import Rows
 from .rules import checked_rule
 from .sparse_rows import SparseRows

@@ -3,25 +3,15 @@
 Shapes: C rows of a chunk, M references, K pairs that count.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .base import PairWeighting, PairWeights
+from .base import Differentiated, PairWeighting, PairWeights
 from .pair_rows import Rows
 from .rules import newest_of, twin_of
-
-
-class Differentiated(NamedTuple):
-    """A loss of rows with its derivatives."""
-
-    losses: Tensor  # (C,)
-    weights: PairWeights
-    of_values: dict[str, Tensor]  # the gradients of the sum of the losses
-    of_values_for: Callable[[Tensor], dict[str, Tensor]]  # those for upstream gradients (C,)
 
 
 class RowLoss(PairWeighting):
@@ -58,6 +48,7 @@ class RowLoss(PairWeighting):
         elif newest:
             cls.losses_alone = PairWeighting.losses_alone  # type: ignore[method-assign]
         super().__init_subclass__(**kwargs)
+        cls.derives_weights = cls.evaluate is RowLoss.evaluate
 
     def loss(self, pos: Rows, neg: Rows) -> Tensor:
         """Each anchor's loss (C,), in the operations of ``Rows`` and arithmetic."""
@@ -69,24 +60,20 @@ class RowLoss(PairWeighting):
 
     @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
-        found = differentiated(self, {}, pos, neg)
+        found = self.differentiated({}, pos, neg)
         return found.losses, found.weights
 
+    @override
+    def differentiated(self, values: dict[str, Tensor], pos: Rows, neg: Rows) -> Differentiated:
+        def losses_of(values: dict[str, Tensor], pos_sim: Tensor, neg_sim: Tensor) -> Tensor:
+            twin = twin_of(self, values) if values else self
+            return _checked_losses(twin, pos.with_sim(pos_sim), neg.with_sim(neg_sim))
 
-def differentiated(
-    rule: RowLoss, values: dict[str, Tensor], pos: Rows, neg: Rows
-) -> Differentiated:
-    """The losses, the weights and the derivatives by tensors in place of fields."""
-
-    def losses_of(values: dict[str, Tensor], pos_sim: Tensor, neg_sim: Tensor) -> Tensor:
-        twin = twin_of(rule, values) if values else rule
-        return _checked_losses(twin, pos.with_sim(pos_sim), neg.with_sim(neg_sim))
-
-    derivative: Any = torch.func.vjp(losses_of, values, pos.sim, neg.sim)
-    losses, pullback = derivative
-    of_values, of_pos, of_neg = pullback(torch.ones_like(losses))
-    weights = PairWeights(-of_pos, of_neg)
-    return Differentiated(losses, weights, of_values, lambda upstream: pullback(upstream)[0])
+        derivative: Any = torch.func.vjp(losses_of, values, pos.sim, neg.sim)
+        losses, pullback = derivative
+        of_values, of_pos, of_neg = pullback(torch.ones_like(losses))
+        weights = PairWeights(-of_pos, of_neg)
+        return Differentiated(losses, weights, of_values, lambda upstream: pullback(upstream)[0])
 
 
 def _checked_losses(rule: RowLoss, pos: Rows, neg: Rows) -> Tensor:

@@ -12,6 +12,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from .. import environments
+
 PATIENCE = 60
 """Seconds until a collective, or a check, counts as hung, unless said otherwise."""
 
@@ -42,7 +44,8 @@ class Processes:
 
     def _start(self):
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", "pytorch_metric_learning.losses", "pml_gpw"])
+        pml = [] if environments.current() else ["pytorch_metric_learning.losses"]
+        context.set_forkserver_preload(["torch", *pml, "pml_gpw"])
         self.starts += 1
         store = self.folder / f"store-{self.world}-{self.starts}"
         for rank in range(self.world):
@@ -71,6 +74,7 @@ class Processes:
 
 
 def _work(pipe, store, rank, world, patience):
+    environments.enter(environments.current())
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
     patience = timedelta(seconds=patience)

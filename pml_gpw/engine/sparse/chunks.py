@@ -11,10 +11,10 @@ from torch import Tensor
 from ...mining import PairMining
 from ...mining.base import mine_rows
 from ...weightings import DenseRows, Rows, SparseRows
+from ..dense import iter_products
 from ..index_pairs import IndexPairs
 from ..label_pairs import LabelPairs
-from ..plan import SPARSE_BATCH, SPARSE_DENSITY
-from ..program import Chunk, Program, iter_products
+from ..plan import SPARSE_BATCH, SPARSE_DENSITY, Chunk, Program
 from .half_product import rows_from_half_product
 from .label_index import LabelIndex
 from .matrices import products_of_pairs

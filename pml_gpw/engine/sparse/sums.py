@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ...weightings import SparseRows
-from ...weightings.base import refuse_negative_weights
-from ...weightings.derivatives import evaluated_trained
+from ...weightings.base import evaluated_trained, refuse_negative_weights
+from ..dense import AnchorSums
 from ..growing import GrowingTensors
-from ..program import AnchorSums, Program, Upstream, factors
+from ..plan import Program, Upstream, factors
 from .chunks import sparse_chunks
 from .matrices import sparse_matrix
 

@@ -1,5 +1,40 @@
-"""pytorch-metric-learning 2.9 as a host."""
+"""The objects of this package as those of pytorch-metric-learning (PML) 2.9.
 
+Each is a subclass of the plain class of the same name in :mod:`pml_gpw.modules` and of PML's base
+class, with distances, reducers, regularizers, statistics and recorded names. This folder alone
+imports PML.
+"""
+
+from ...modules.variants import VARIANTS
+from .. import host, not_there
+
+if host != "pml2":
+    raise not_there(__name__)
+
+from .anchor_reducer import AnchorReducer
+from .calculator import RecallCalculator
+from .cross_batch_memory import CrossBatchMemory
+from .losses import GPWLoss, MSLoss, MSWeightedLoss, ms_variant
+from .miners import MSMiner, PairMiner
+from .pair_similarity_loss import PairSimilarityLoss
+from .pair_weight_reducer import PairWeightReducer
 from .registry import Registration, register
+from .self_supervised_loss import SelfSupervisedLoss
 
-__all__ = ["Registration", "register"]
+__all__ = [
+    "VARIANTS",
+    "AnchorReducer",
+    "CrossBatchMemory",
+    "GPWLoss",
+    "MSLoss",
+    "MSMiner",
+    "MSWeightedLoss",
+    "PairMiner",
+    "PairSimilarityLoss",
+    "PairWeightReducer",
+    "RecallCalculator",
+    "Registration",
+    "SelfSupervisedLoss",
+    "ms_variant",
+    "register",
+]

@@ -8,13 +8,24 @@ import pytorch_metric_learning.miners
 import pytorch_metric_learning.reducers
 from typing_extensions import Self
 
-from ... import losses, miners, reducers
-from ...losses.self_supervised_loss import class_names
+from . import losses, miners
+from .anchor_reducer import AnchorReducer
+from .cross_batch_memory import CrossBatchMemory, names_of_losses
+from .pair_similarity_loss import PairSimilarityLoss
+from .pair_weight_reducer import PairWeightReducer
+from .self_supervised_loss import SelfSupervisedLoss
 
-MODULES = {
-    pytorch_metric_learning.losses: losses,
-    pytorch_metric_learning.miners: miners,
-    pytorch_metric_learning.reducers: reducers,
+CLASSES: dict[Any, tuple[type, ...]] = {
+    pytorch_metric_learning.losses: (
+        CrossBatchMemory,
+        losses.GPWLoss,
+        losses.MSLoss,
+        losses.MSWeightedLoss,
+        PairSimilarityLoss,
+        SelfSupervisedLoss,
+    ),
+    pytorch_metric_learning.miners: (miners.MSMiner, miners.PairMiner),
+    pytorch_metric_learning.reducers: (AnchorReducer, PairWeightReducer),
 }
 WRAPPERS = (
     pytorch_metric_learning.losses.CrossBatchMemory,
@@ -27,6 +38,7 @@ _ABSENT = object()
 class Registration:
     """The names that a call of :func:`register` has put into PML; a context that removes them.
 
+    >>> from pml_gpw.hosts.pml2 import register
     >>> with register() as names:
     ...     type(names).__name__
     'Registration'
@@ -76,6 +88,7 @@ def register(replace: bool = False) -> Registration:
     The names stay until the returned object's ``undo()``, or until it is left as a context.
 
     >>> import pytorch_metric_learning.losses as theirs
+    >>> from pml_gpw.hosts.pml2 import register
     >>> with register():
     ...     getattr(theirs, "MSLoss")(alpha=3.0).alpha
     3.0
@@ -83,13 +96,11 @@ def register(replace: bool = False) -> Registration:
     False
     """
     done = Registration()
-    for theirs, ours in MODULES.items():
-        for name in ours.__all__:
-            value = getattr(ours, name)
-            if isinstance(value, type) and (replace or not hasattr(theirs, name)):
-                done.put(theirs, name, value)
-    names = [losses.PairSimilarityLoss.__name__, *class_names(losses.GPWLoss)]
+    for theirs, ours in CLASSES.items():
+        for one in ours:
+            if replace or not hasattr(theirs, one.__name__):
+                done.put(theirs, one.__name__, one)
     for wrapper in WRAPPERS:
-        supported = sorted({*wrapper.supported_losses(), *names})
+        supported = sorted({*wrapper.supported_losses(), *names_of_losses()})
         done.put(wrapper, "supported_losses", staticmethod(supported.copy))
     return done

@@ -1,0 +1,41 @@
+"""Losses: objects of pytorch-metric-learning 2 where it is there, else plain torch modules."""
+
+from typing import TYPE_CHECKING
+
+from .hosts import exports
+
+if TYPE_CHECKING:
+    from .hosts.pml2 import PairSimilarityLoss
+    from .modules import (
+        VARIANTS,
+        CrossBatchMemory,
+        GPWLoss,
+        MSLoss,
+        MSWeightedLoss,
+        SelfSupervisedLoss,
+        ms_variant,
+    )
+
+__all__ = [
+    "VARIANTS",
+    "CrossBatchMemory",
+    "GPWLoss",
+    "MSLoss",
+    "MSWeightedLoss",
+    "PairSimilarityLoss",
+    "SelfSupervisedLoss",
+    "ms_variant",
+]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    former=(
+        "cross_batch_memory",
+        "gpw_loss",
+        "ms_loss",
+        "pair_similarity_loss",
+        "self_supervised_loss",
+        "variants",
+    ),
+)

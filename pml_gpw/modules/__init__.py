@@ -1,0 +1,25 @@
+"""Losses, miners and memories as plain torch modules, which need no other package than torch.
+
+They are called as those of pytorch-metric-learning (PML) are:
+``loss(embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None)``.
+"""
+
+from .cross_batch_memory import CrossBatchMemory
+from .gpw_loss import GPWLoss
+from .ms_loss import MSLoss, MSWeightedLoss
+from .ms_miner import MSMiner
+from .pair_miner import PairMiner
+from .self_supervised_loss import SelfSupervisedLoss
+from .variants import VARIANTS, ms_variant
+
+__all__ = [
+    "VARIANTS",
+    "CrossBatchMemory",
+    "GPWLoss",
+    "MSLoss",
+    "MSMiner",
+    "MSWeightedLoss",
+    "PairMiner",
+    "SelfSupervisedLoss",
+    "ms_variant",
+]

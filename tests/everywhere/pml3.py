@@ -1,0 +1,79 @@
+"""Doubles of PML 3's wrappers, written from the call orders that its documentation describes.
+
+They are not PML 3, which cannot be had here: only what a loss, a miner and a memory of ours meet.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+
+class PairIndices(NamedTuple):
+    pos_anchors: torch.Tensor
+    positives: torch.Tensor
+    neg_anchors: torch.Tensor
+    negatives: torch.Tensor
+
+
+class TripletIndices(NamedTuple):
+    anchors: torch.Tensor
+    positives: torch.Tensor
+    negatives: torch.Tensor
+
+
+class MultipleLosses(torch.nn.Module):
+    """Weighted losses, each with the miner of its place, which gets the tuple as candidates."""
+
+    def __init__(self, losses, miners=None, weights=None):
+        super().__init__()
+        self.losses = torch.nn.ModuleList(losses)
+        self.miners = [None] * len(losses) if miners is None else list(miners)
+        self.weights = [1] * len(losses) if weights is None else list(weights)
+
+    def forward(self, embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None):
+        total = 0
+        for loss, miner, weight in zip(self.losses, self.miners, self.weights, strict=True):
+            mined = indices_tuple
+            if miner is not None:  # five arguments, in the order of PML 3
+                mined = miner(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+            total = total + weight * loss(embeddings, labels, mined, ref_emb, ref_labels)
+        return total
+
+
+class SelfSupervisedLoss(torch.nn.Module):
+    """Any loss that uses labels, of two views."""
+
+    def __init__(self, loss, symmetric=True):
+        super().__init__()
+        self.loss, self.symmetric = loss, symmetric
+
+    def forward(self, embeddings, ref_emb):
+        labels = torch.arange(len(embeddings))
+        if self.symmetric:
+            both = torch.cat([embeddings, ref_emb])
+            return self.loss(both, torch.cat([labels, labels]), None, None, None)
+        return self.loss(embeddings, labels, None, ref_emb, labels)
+
+
+class CrossBatchMemory(torch.nn.Module):
+    """A queue; own copies are left out by the candidates that the miner and the loss get."""
+
+    def __init__(self, loss, embedding_size, memory_size, miner=None):
+        super().__init__()
+        self.loss, self.miner, self.memory_size = loss, miner, memory_size
+        self.embeddings = torch.zeros(0, embedding_size)
+        self.labels = torch.zeros(0, dtype=torch.int64)
+
+    def forward(self, embeddings, labels):
+        held = torch.cat([embeddings.detach(), self.embeddings])[: self.memory_size]
+        held_labels = torch.cat([labels, self.labels])[: self.memory_size]
+        pos = labels[:, None] == held_labels
+        neg = ~pos
+        own = torch.arange(len(labels))
+        pos[own, own] = False
+        indices = PairIndices(*pos.nonzero(as_tuple=True), *neg.nonzero(as_tuple=True))
+        if self.miner is not None:
+            indices = self.miner(embeddings, labels, indices, held, held_labels)
+        loss = self.loss(embeddings, labels, indices, held, held_labels)
+        self.embeddings, self.labels = held, held_labels  # only after a loss that did not raise
+        return loss

@@ -1,0 +1,248 @@
+"""The plain modules: their calls, values, options, wrappers and state."""
+
+import copy
+import inspect
+import pickle
+
+import pytest
+import torch
+
+import pml_gpw
+from pml_gpw import functional, modules
+from pml_gpw.mining import BatchHardMining, MSMining, PairMarginMining
+from pml_gpw.reductions import REDUCTIONS
+from pml_gpw.weightings import LiftedStructure, MultiSimilarity
+
+from ..runs import close_runs, pairs_of_tuple, run
+from ..tolerances import close
+from . import pml3
+
+EPSILON = 0.1
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(24, 6, generator=generator, dtype=torch.float64)
+    return x, torch.arange(24) // 4
+
+
+def test_a_plain_module_is_a_torch_module_alone():
+    for name in modules.__all__:
+        cls = getattr(modules, name)
+        if inspect.isclass(cls):
+            packages = {base.__module__.partition(".")[0] for base in cls.__mro__}
+            assert packages == {"pml_gpw", "torch", "builtins"}, name
+
+
+@pytest.mark.parametrize("reduction", sorted(REDUCTIONS))
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_options_are_those_of_the_function(batch, reduction, similarity):
+    x, labels = batch
+    options = {"reduction": reduction, "similarity": similarity}
+    x = x / 3
+    plain = modules.MSLoss(**options)(x, labels)
+    close(plain, functional.ms_loss(x, labels, **options))
+    assert plain.shape == (torch.Size([24]) if reduction == "none" else torch.Size([]))
+
+
+@pytest.mark.parametrize("option", ["reducer", "distance", "collect_stats"])
+def test_options_of_pml_are_refused_by_name(option):
+    for make in (modules.MSLoss, modules.MSMiner):
+        with pytest.raises(ValueError, match=rf'{option} must not be .* "pml-gpw\[pml\]"'):
+            make(**{option: None})
+
+
+def test_other_options_are_checked():
+    with pytest.raises(ValueError, match=r"reduction must be one of .*, got 'median'"):
+        modules.MSLoss(reduction="median")
+    with pytest.raises(ValueError, match="similarity must be one of cosine, dot, got 'l2'"):
+        modules.MSMiner(similarity="l2")
+    loss = modules.MSLoss()
+    with pytest.raises(ValueError, match="reduction must be one of"):
+        loss.reduction = "median"
+    loss.reduction = "sum"
+    with pytest.raises(AttributeError, match="gamma"):
+        _ = loss.gamma
+
+
+def test_a_miner_is_called_in_the_orders_of_both_releases(batch):
+    x, labels = batch
+    miner = modules.MSMiner(EPSILON)
+    ref, ref_labels = x.flip(0)[:17], labels.flip(0)[:17]
+    expected = miner(x, labels, ref_emb=ref, ref_labels=ref_labels)
+    close_runs(miner(x, labels, ref, ref_labels), expected)
+    close_runs(miner(x, labels, None, ref, ref_labels), expected)
+    candidates = modules.PairMiner(PairMarginMining(0.8, 0.0))(x, labels, ref, ref_labels)
+    narrowed = miner(x, labels, candidates, ref, ref_labels)
+    close_runs(miner(x, labels, ref, ref_labels, indices_tuple=candidates), narrowed)
+    close_runs(miner(x, labels, pml3.PairIndices(*candidates), ref, ref_labels), narrowed)
+    close_runs(miner(x, None, candidates, ref), narrowed)
+    before, after = pairs_of_tuple(candidates), pairs_of_tuple(narrowed)
+    assert all(a <= b for a, b in zip(after, before, strict=True))
+    assert after != before
+    nowhere = torch.full((24,), -1)
+    close_runs(
+        miner(x, labels, x.flip(0), labels.flip(0), nowhere),
+        miner(x, labels, x.flip(0), labels.flip(0), self_index=nowhere),
+    )
+    with pytest.raises(TypeError, match="at most 5 arguments"):
+        miner(x, labels, ref, ref_labels, nowhere, None)
+    with pytest.raises(TypeError, match="several values for ref_emb"):
+        miner(x, labels, ref, ref_emb=ref)
+    with pytest.raises(TypeError, match="distance"):
+        miner(x, labels, distance=ref)
+    with pytest.raises(ValueError, match="labels must be given"):
+        miner(x, None)
+
+
+def test_a_narrowed_tuple_is_that_of_the_function(batch):
+    x, labels = batch
+    triplets = pml3.TripletIndices(*(torch.tensor(i) for i in ([0, 0, 4], [1, 2, 5], [4, 8, 20])))
+    mined = modules.MSMiner(EPSILON)(x, labels, triplets)
+    close_runs(mined, functional.mine(x, None, MSMining(EPSILON), indices_tuple=triplets))
+
+
+@pytest.mark.parametrize("named", [modules.MSLoss(), modules.MSWeightedLoss(), None])
+def test_ways_to_say_pairs(batch, named):
+    x, labels = batch
+    loss = named or modules.GPWLoss(LiftedStructure(), BatchHardMining())
+    rules = loss.weighting, loss.mining
+    ref, ref_labels = x.flip(0)[:9], labels.flip(0)[:9]
+    tuple_ = modules.MSMiner(0.5)(x, labels)
+
+    def function(x, labels, **kwargs):
+        return functional.gpw_loss(x, labels, *rules, **kwargs)
+
+    close_runs(run(loss, x, labels), run(function, x, labels))
+    close_runs(run(loss, x, None, tuple_), run(function, x, None, indices_tuple=tuple_))
+    close_runs(
+        run(loss, x, labels, None, ref, ref_labels),
+        run(function, x, labels, references=ref, reference_labels=ref_labels),
+    )
+
+
+def test_wrappers_of_release_3(batch):
+    x, labels = batch
+    loss, miner = modules.MSWeightedLoss(), modules.MSMiner(EPSILON)
+    ours = run(modules.MSLoss(epsilon=EPSILON), x, labels)
+    several = pml3.MultipleLosses([loss, modules.GPWLoss(LiftedStructure())], [miner, None], [1, 0])
+    close_runs(run(several, x, labels), ours)
+    candidates = modules.PairMiner(PairMarginMining(0.8, 0.0))(x, labels)
+    chained = pml3.MultipleLosses([loss], [miner])
+    close_runs(
+        run(chained, x, labels, candidates), run(loss, x, labels, miner(x, labels, candidates))
+    )
+    views = x[:12], x[12:]
+    for symmetric in (True, False):
+        wrapped = pml3.SelfSupervisedLoss(loss, symmetric)
+        close(wrapped(*views), modules.SelfSupervisedLoss(loss, symmetric)(*views))
+
+
+@pytest.mark.parametrize("miner", [None, modules.MSMiner(EPSILON)], ids=["all", "mined"])
+def test_the_memory_of_release_3(batch, miner):
+    """While nothing has gone out of the queues, both hold the same."""
+    loss = modules.MSWeightedLoss()
+    theirs = pml3.CrossBatchMemory(loss, 6, 96, miner)
+    ours = modules.CrossBatchMemory(loss, 6, 96, miner)
+    for seed in range(4):
+        x = torch.randn(24, 6, generator=torch.Generator().manual_seed(seed))
+        close_runs(run(ours, x, batch[1]), run(theirs, x, batch[1]))
+
+
+def test_a_memory_against_a_slow_queue(batch):
+    _, labels = batch
+    memory = modules.CrossBatchMemory(modules.MSLoss(), 6, 60)
+    held, held_labels = torch.zeros(0, 6), torch.zeros(0, dtype=torch.int64)
+    for seed in range(5):
+        x = torch.randn(24, 6, generator=torch.Generator().manual_seed(seed))
+        held, held_labels = torch.cat([held, x])[-60:], torch.cat([held_labels, labels])[-60:]
+        own = torch.arange(len(held) - 24, len(held))
+        slow = functional.ms_loss(
+            x, labels, references=held, reference_labels=held_labels, self_index=own
+        )
+        close(memory(x, labels), slow)
+    twin = modules.CrossBatchMemory(modules.MSLoss(), 6, 60)
+    twin.load_state_dict(memory.state_dict())
+    close(twin(x, labels), copy.deepcopy(memory)(x, labels))
+    mask = torch.arange(24) % 2 == 0
+    other = pickle.loads(pickle.dumps(twin))
+    close(twin(x, labels, enqueue_mask=mask), other(x, labels, None, mask))
+
+
+class FiveArguments(torch.nn.Module):
+    """A loss of somebody else."""
+
+    def forward(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
+        a1, p, a2, n = indices_tuple
+        return (embeddings[a2] * ref_emb[n]).sum() - (embeddings[a1] * ref_emb[p]).sum()
+
+
+def test_a_memory_takes_losses_of_others(batch):
+    x, labels = batch
+    memory = modules.CrossBatchMemory(FiveArguments(), 6, 60)
+    sim = x @ x.T
+    pos = (labels[:, None] == labels).fill_diagonal_(False)
+    expected = sim[labels[:, None] != labels].sum() - sim[pos].sum()
+    close(memory(x, labels), expected)
+
+
+def test_trained_fields_state_and_pickles(batch):
+    loss = modules.GPWLoss(MultiSimilarity(), MSMining(), trainable=("base",))
+    loss.base = 0.3
+    twin = modules.GPWLoss(MultiSimilarity(), MSMining(), trainable=("base",))
+    twin.load_state_dict(loss.state_dict())
+    assert twin.base == pytest.approx(0.3)
+    value = loss(*batch)
+    value.backward()
+    assert loss._parameters["base"].grad is not None
+    close(pickle.loads(pickle.dumps(twin))(*batch), value)
+
+
+class Halved(modules.MSLoss):
+    def reduce(self, losses, batch):
+        return super().reduce(losses, batch) / 2
+
+
+def test_a_step_of_a_users_own_is_respected(batch):
+    value, gradient = run(modules.MSLoss(), *batch)
+    close_runs(run(Halved(), *batch), (value / 2, gradient / 2))
+
+
+def test_no_pairs_are_said_once():
+    loss = modules.MSLoss()
+    x, labels = torch.rand(3, 2), torch.tensor([0, 0, 0])
+    with pytest.warns(UserWarning, match="MSLoss: no pairs to weigh") as seen:
+        values = [loss(x, labels), loss(x, labels)]
+    assert values == [0, 0]
+    assert len(seen) == 1
+
+
+def test_views_of_other_shapes():
+    with pytest.raises(ValueError, match=r"ref_emb must have the shape \(3, 2\)"):
+        modules.SelfSupervisedLoss(modules.MSLoss())(torch.rand(3, 2), torch.rand(4, 2))
+
+
+def test_names_of_the_package_are_called_as_the_plain_ones(batch):
+    for plain, host in (
+        (modules.MSLoss(), pml_gpw.MSLoss()),
+        (modules.MSLoss(reduction="sum"), pml_gpw.MSLoss(reduction="sum")),
+        (modules.MSLoss(similarity="dot"), pml_gpw.MSLoss(similarity="dot")),
+    ):
+        assert isinstance(host, type(plain))
+        close_runs(run(plain, *batch), run(host, *batch))
+    close_runs(modules.MSMiner()(*batch), pml_gpw.MSMiner()(*batch))
+
+
+def test_the_losses_of_a_batch_are_the_weights_of_the_table(batch):
+    x, labels = batch
+    table = functional.pair_weights(x, labels, MultiSimilarity(), MSMining(EPSILON))
+    unit = torch.nn.functional.normalize(x).requires_grad_()
+    functional.ms_loss(unit, labels, epsilon=EPSILON, similarity="dot").backward()
+    close(table.gradient @ unit.detach() + table.gradient.T @ unit.detach(), unit.grad)
+    close(table.loss, float(modules.MSLoss(epsilon=EPSILON)(x, labels)))
+    assert (table.weights[~table.mined] == 0).all()
+    assert (table.gradient[table.positives] <= 0).all()
+    without = functional.pair_weights(x, None, MultiSimilarity(), pairs=table.positives)
+    assert without.labels is None
+    assert without.summary()["total"] > 0

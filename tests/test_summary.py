@@ -1,0 +1,33 @@
+"""The figures of a summary, where they are known."""
+
+import math
+
+import pytest
+import torch
+
+from pml_gpw.pair_weight_table import summarize
+
+
+def test_summary_of_known_weights():
+    similarity = torch.arange(100.0).view(10, 10) / 100
+    neg = torch.ones(10, 10).bool()
+    pos = torch.zeros_like(neg)
+    equal = summarize(similarity, torch.full((10, 10), 3.0), pos, neg)
+    assert equal["effective_pairs"] == pytest.approx(100)
+    assert equal["hardest_1"] == pytest.approx(0.01)
+    assert equal["hardest_10"] == pytest.approx(0.1)
+    assert (equal["zero_share"], equal["positive_share"], equal["total"]) == (0, 0, 300)
+    one = torch.zeros(10, 10)
+    one[9, 9] = 2.0  # the hardest negative
+    alone = summarize(similarity, one, pos, neg)
+    assert (alone["effective_pairs"], alone["hardest_1"]) == (1, 1)
+    assert alone["zero_share"] == pytest.approx(0.99)
+    assert summarize(similarity, one, neg, pos)["hardest_10"] == 0  # the easiest positive
+    half = one.clone()
+    half[0, 0] = 2.0
+    pos[0, 0], neg[0, 0] = True, False
+    mixed = summarize(similarity, half, pos, neg)
+    assert (mixed["positive_share"], mixed["effective_pairs"]) == (0.5, pytest.approx(2))
+    nothing = summarize(similarity, torch.zeros(10, 10), pos, neg)
+    assert math.isnan(nothing["effective_pairs"])
+    assert nothing["total"] == 0

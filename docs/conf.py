@@ -54,7 +54,8 @@ napoleon_custom_sections = ["Errors"]
 
 nitpicky = True
 MENTIONED = (
-    "T|Archive|Comparison|Factors|Keys|Module|PairLoss|Pairs|RowContext"
+    "T|Archive|CheckedParts|Comparison|ConfigFields|Differentiated|Factors|Keys|Module|PairLoss"
+    "|Pairs|PMLPairLoss|Records|RowContext"
     "|SplitSize|TrainedFields|_\\w+"
 )
 """What annotations mention and is not public."""

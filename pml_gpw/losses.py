@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .hosts import exports
+from .hosts import exports, former_modules
 
 if TYPE_CHECKING:
     from .hosts.pml2 import PairSimilarityLoss
@@ -27,15 +27,16 @@ __all__ = [
     "ms_variant",
 ]
 
-__getattr__, __dir__ = exports(
+__getattr__, __dir__ = exports(__name__, __all__)
+
+former_modules(
     __name__,
-    __all__,
-    former=(
-        "cross_batch_memory",
-        "gpw_loss",
-        "ms_loss",
-        "pair_similarity_loss",
-        "self_supervised_loss",
-        "variants",
-    ),
+    {
+        "cross_batch_memory": "cross_batch_memory",
+        "gpw_loss": "losses",
+        "ms_loss": "losses",
+        "pair_similarity_loss": "pair_similarity_loss",
+        "self_supervised_loss": "self_supervised_loss",
+        "variants": "losses",
+    },
 )

@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from .hosts import exports
+from .hosts import exports, former_modules
 
 if TYPE_CHECKING:
     from .modules import MSMiner, PairMiner
 
 __all__ = ["MSMiner", "PairMiner"]
 
-__getattr__, __dir__ = exports(__name__, __all__, former=("ms_miner", "pair_miner"))
+__getattr__, __dir__ = exports(__name__, __all__)
+
+former_modules(__name__, {"ms_miner": "miners", "pair_miner": "miners"})

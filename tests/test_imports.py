@@ -25,10 +25,12 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
         "checks",
         "engine",
         "mining",
+        "pair_weight_table",
         "precision",
         "reductions",
         "weightings",
     },
+    "pair_weight_table": set(),
     "gradient_caching": {"checks", "precision"},
     "arguments": {"checks", "engine", "precision", "value_checks"},
     "modules": {

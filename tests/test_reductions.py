@@ -181,7 +181,7 @@ def test_an_anchor_reducer_sees_a_hook_and_still_has_the_sums():
 def test_what_an_anchor_reducer_refuses():
     x, labels = batch()
     with pytest.raises(ValueError, match="reduction"):
-        AnchorReducer("none")
+        AnchorReducer("median")
     with pytest.raises(ValueError, match="num_pos"):
         losses.MultiSimilarityLoss(reducer=AnchorReducer("mean"))(x, labels)
     with pytest.raises(ValueError, match="'triplet'"):

@@ -35,7 +35,7 @@ def plot_weight_against_similarity(
     Each loss is scaled to a highest mean of 1. ``losses``: name → loss, or name → (loss, miner).
     ``relation``: "negative" or "positive".
     Errors: ValueError for another relation, for more than 24 losses, whose lines would not differ,
-    and as :func:`pair_weights`.
+    and as :func:`pml_gpw.analysis.pair_weights`.
     """
     checks.one_of("relation", relation, ("negative", "positive"))
     if not isinstance(losses, Mapping):
@@ -66,7 +66,8 @@ def plot_weight_field(loss: Any, ax: "Axes | None" = None, base: float = 0.5) ->
     An anchor has three positives and four negatives around the similarity ``base``. Moved by what
     the x axis says: all of the row (S), the other negatives (N), or the positives (P). A line that
     stays level is a similarity the loss does not use.
-    Errors: ValueError for a ``base`` that is no finite number, and as :func:`pair_weights`.
+    Errors: ValueError for a ``base`` that is no finite number, and as
+    :func:`pml_gpw.analysis.pair_weights`.
     """
     labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
     weights_of = weights_by_similarities(loss, labels)

@@ -5,6 +5,7 @@ The calculator needs pytorch-metric-learning 2.9: ``pip install "pml-gpw[pml]"``
 
 from typing import TYPE_CHECKING
 
+from ..hosts import former_modules
 from ..lazy import lazy_exports
 
 if TYPE_CHECKING:
@@ -34,3 +35,5 @@ __getattr__, __dir__ = lazy_exports(
         "retrieval_metrics": "metrics",
     },
 )
+
+former_modules(__name__, {"calculator": "calculator", "knn": "knn"})

@@ -6,7 +6,8 @@ A release 3 or another is left alone, and so is what it needs; a release 2 that 
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -61,20 +62,30 @@ def not_there(name: str) -> ImportError:
 
 
 def exports(
-    package: str, names: Sequence[str], former: Sequence[str] = ()
+    package: str, names: Sequence[str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a module whose names are objects of the host.
-
-    ``former``: modules that were below it in 0.2 and that pickles of 0.2 name.
-    """
+    """``__getattr__`` and ``__dir__`` of a module whose names are objects of the host."""
 
     def get(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return object_of(name)
 
-    for module in former:
-        alias = ModuleType(f"{package}.{module}", "Where pickles of 0.2 find their classes.")
-        alias.__getattr__ = get  # type: ignore[method-assign]
-        sys.modules[alias.__name__] = alias
     return get, lambda: sorted({*vars(sys.modules[package]), *names})
+
+
+def former_modules(package: str, places: Mapping[str, str]) -> None:
+    """Let pickles of 0.2 find the classes of modules that were below ``package`` then.
+
+    ``places``: from each such name to the module of :mod:`pml_gpw.hosts.pml2` that has its classes.
+    """
+    for name, place in places.items():
+        alias = ModuleType(f"{package}.{name}", "Where pickles of 0.2 find their classes.")
+        alias.__getattr__ = partial(_found_in, f"pml_gpw.hosts.pml2.{place}")  # type: ignore[method-assign]
+        sys.modules[alias.__name__] = alias
+
+
+def _found_in(module: str, name: str) -> Any:
+    if name.startswith("__"):  # such as __path__, which says that it is a package
+        raise AttributeError(name)
+    return getattr(importlib.import_module(module), name)

@@ -165,7 +165,7 @@ class PairWeightingLoss(MetricLearningLoss):
         model: a ``SentenceTransformer``, or what gives ``"sentence_embedding"`` (B, D).
         weighting: the weight of each pair.
         mining: which candidate pairs are weighed at all; None: every one.
-        **options: as :class:`~pml_gpw.GPWLoss`: ``chunk_size``, ``fused``, ``distance``, …
+        **options: as :class:`~pml_gpw.losses.GPWLoss`: ``chunk_size``, ``fused``, ``distance``, …
 
     Errors: those of :class:`MetricLearningLoss` and of ``GPWLoss``.
 

@@ -124,7 +124,7 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         reduction: the mean or sum of the losses of the anchors, as in
             :func:`pml_gpw.functional.gpw_loss`; "none" gives all of them, (N,).
         similarity: "cosine", or "dot" for embeddings as they are.
-        **options: of :class:`pml_gpw.hosts.pml2.GPWLoss`, which is this loss as an object of PML.
+        **options: of :class:`pml_gpw.losses.GPWLoss`, which is this loss as an object of PML.
 
     Errors: ValueError for NaN or Inf, shapes that do not match, non-integer labels, indices out
     of range, without labels and tuple, for a weighting that gives negative or NaN weights, and for

@@ -34,7 +34,7 @@ class PairMiner(ConfigFields, nn.Module):
         mining: the rule.
         chunk_size: anchors per chunk; None: as many as suit the cache.
         similarity: "cosine", or "dot" for embeddings as they are.
-        **options: of :class:`pml_gpw.hosts.pml2.PairMiner`, which is this miner as an object of
+        **options: of :class:`pml_gpw.miners.PairMiner`, which is this miner as an object of
             PML.
 
     Errors: ValueError for NaN or Inf, shapes that do not match and non-integer labels.

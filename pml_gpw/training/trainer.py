@@ -186,6 +186,10 @@ class Trainer:
         loss = self.loss_funcs["metric_loss"](embeddings, labels, pairs)
         self.losses = {"metric_loss": loss, "total_loss": loss}
         loss.backward()
+        self.step_optimizers()
+
+    def step_optimizers(self) -> None:
+        """The step of each optimizer, after backward."""
         for optimizer in self.optimizers.values():
             optimizer.step()
 

@@ -109,14 +109,14 @@ RECORD = {"iteration": 1, "hardest_1": 0.5}
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda batch: against({"a": None}, batch), "loss must be a pytorch-metric-learning loss"),
+        (lambda batch: against({"a": None}, batch), "loss must be a loss of pairs"),
         (lambda batch: against({"a": (MSLoss(),)}, batch), "loss must be a .*, got tuple"),
         (lambda batch: against({}, batch, ["hard"]), "relation must be one of negative, positive"),
         (
             lambda batch: against({i: MSLoss() for i in range(25)}, batch),
             "losses must be at most 24, for that many kinds of lines, got 25",
         ),
-        (lambda _: plots.plot_weight_field(None), "loss must be a pytorch-metric-learning loss"),
+        (lambda _: plots.plot_weight_field(None), "loss must be a loss of pairs"),
         (lambda _: plots.plot_weight_field(MSLoss(), None, "half"), "base must be a finite number"),
         (lambda _: plots.plot_weight_field(MSLoss(), "ax"), "ax must be a Axes, got 'ax'"),
         (lambda _: plots.plot_batch(None), "table must be a PairWeightTable, got None"),

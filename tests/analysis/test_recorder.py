@@ -138,7 +138,7 @@ def test_calls_without_labels_are_not_recorded(batch):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"loss": None}, "loss must be a pytorch-metric-learning loss"),
+        ({"loss": None}, "loss must be a loss of pairs"),
         ({"every": None}, "every must be an integer > 0, got None"),
         ({"record_keeper": "logs"}, "record_keeper must be None or a RecordKeeper, got str"),
         ({"also": "hook"}, "also must be an object that can be called, got 'hook'"),

@@ -86,7 +86,7 @@ def test_wrapping_changes_nothing_of_the_loss(batch):
         ((None,), "loss must be .*, got NoneType"),
         ((CrossBatchMemory(ContrastiveLoss(), 5),), "got CrossBatchMemory around ContrastiveLoss"),
         ((PMLCrossBatchMemory(ContrastiveLoss(), 5),), "loss must be .*, got CrossBatchMemory"),
-        ((MSWeightedLoss(), MSLoss()), "miner must be a BaseMiner or None, got MSLoss"),
+        ((MSWeightedLoss(), "ms"), "miner must be a Module or None, got str"),
         ((CrossBatchMemory(MSLoss(), 5), MSMiner()), "miner must be None beside"),
     ],
 )

@@ -171,8 +171,8 @@ class GPWLoss(Records, modules.GPWLoss, PMLPairLoss):
         reducer = part_of(self, "reducer")
         kind = type(reducer)
         name = reducer.reduction if kind is AnchorReducer else REDUCERS.get(kind, "none")
-        found = REDUCTIONS[name]
-        return found._replace(counts=None) if _is_hooked(reducer) else found
+        is_known = name != "none" and not _is_hooked(reducer)
+        return REDUCTIONS[name] if is_known else REDUCTIONS[name]._replace(counts=None)
 
     def terms_of(self, losses: AnchorLosses, batch: PairBatch) -> LossDict:
         """The loss dictionary of PML for the losses of the anchors."""

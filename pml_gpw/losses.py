@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .hosts.pml2 import PairSimilarityLoss
     from .modules import (
         VARIANTS,
+        ColumnLoss,
         CrossBatchMemory,
         GPWLoss,
         MSLoss,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VARIANTS",
+    "ColumnLoss",
     "CrossBatchMemory",
     "GPWLoss",
     "MSLoss",

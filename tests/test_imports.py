@@ -23,6 +23,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
     "functional": {
         "arguments",
         "checks",
+        "columns",
         "engine",
         "mining",
         "pair_weight_table",
@@ -31,11 +32,14 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
         "weightings",
     },
     "pair_weight_table": set(),
+    "columns": {"checks"},
+    "relations": {"checks", "engine"},
     "gradient_caching": {"checks", "precision"},
     "arguments": {"checks", "engine", "precision", "value_checks"},
     "modules": {
         "arguments",
         "checks",
+        "columns",
         "engine",
         "mining",
         "precision",

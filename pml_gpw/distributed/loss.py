@@ -141,6 +141,14 @@ class DistributedLoss(torch.nn.Module):
         self._warn_of_other_parameters(all_gather_status(self.group, self._sums_of_parameters()))
         return loss
 
+    def first_row(self, num_rows: int) -> int:
+        """The number of this process's first row among those of all, of which it has so many."""
+        if not several_processes(self.group):
+            return 0
+        with propagate_errors(self.group):
+            numbers = all_gather_status(self.group, num_rows)
+        return sum(numbers[: dist.get_rank(self.group)])
+
     def _sums_of_parameters(self) -> list[float] | None:
         """The sum of each parameter of the loss, in the first call; None afterwards."""
         if self._has_compared:

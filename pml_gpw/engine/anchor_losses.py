@@ -28,6 +28,7 @@ from .similarity import Similarity
 from .sparse.chunks import sparse_chunks
 from .sparse.sums import sum_sparse
 from .unit_rows import UnitRows, normalized
+from .weighted_pairs import WeightedPairs
 
 INFINITE_LOSS = (
     "embeddings must give finite losses, got {value} from {weighting} for anchor {first} "
@@ -195,5 +196,7 @@ def _sums(
 
 def _versions(pairs: Pairs) -> list[int]:
     """The numbers of changes in place of each tensor of the pairs."""
+    if isinstance(pairs, WeightedPairs):
+        return [version for part, _ in pairs.parts for version in _versions(part)]
     tensors = (value for value in vars(pairs).values() if isinstance(value, Tensor))
     return [0 if tensor.is_inference() else tensor._version for tensor in tensors]

@@ -41,7 +41,7 @@ def call_compiled(
     Errors: :class:`CannotFuse` where the program is strict and torch cannot compile it.
     """
     like, rules = tensors[0], (program.weighting, program.mining)
-    number, key, self_index = program.context.at(anchors)
+    number, key, self_index, _ = program.context.at(anchors)
     # As tensors, since None and each number would be other graphs.
     first: Any = torch.full((), number, dtype=torch.int64, device=like.device)
     if self_index is None:

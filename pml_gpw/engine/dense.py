@@ -23,6 +23,7 @@ from .label_pairs import LabelPairs, label_masks
 from .pairs import without_self_pairs
 from .plan import Chunk, Program, Upstream, factors
 from .unit_rows import normalized
+from .weighted_pairs import WeightedPairs
 
 
 class AnchorSums(NamedTuple):
@@ -123,29 +124,76 @@ def sum_dense(
 def dense_chunks(x: Tensor, y: Tensor, program: Program) -> Iterator[Chunk]:
     """The mined rows of each chunk of anchors, valid until the next one."""
     for anchors, sim in iter_products(x, y, program):
-        context = program.context.at(anchors)
-        pos, neg = (DenseRows(sim, mask, context) for mask in program.pairs.masks(anchors))
-        yield anchors, *mine_rows(pos, neg, program.mining)
+        masks = *program.pairs.graded_masks(anchors), program.context.at(anchors)
+        yield anchors, *mine_rows(*graded_rows(sim, *masks), program.mining)
+
+
+def graded_rows(
+    sim: Tensor, pos: Tensor, neg: Tensor, relevance: Tensor | float, context: RowContext
+) -> tuple[DenseRows, DenseRows]:
+    """The rows (C, M) of positives and of negatives, with the relevance of their pairs."""
+    context = context._replace(relevance=relevance)
+    return DenseRows(sim, pos, context), DenseRows(sim, neg, context.of_negatives())
 
 
 def _chunk_rows(sim: Tensor, anchors: slice, program: Program, upstream: Upstream) -> WeightedRows:
     """The losses and weights of a chunk; the weights take the place of the similarities."""
     pairs = program.pairs
+    if isinstance(pairs, WeightedPairs):
+        return _rows_of_relations(sim, anchors, program, upstream)
     if not program.is_compiled:
-        context, masks = program.context.at(anchors), pairs.masks(anchors)
+        context, masks = program.context.at(anchors), pairs.graded_masks(anchors)
         trained = program.trained_at(anchors, upstream)
         return weighted_rows(sim, *masks, context, trained, program.weighting, program.mining)
+    tensors: tuple[Tensor, ...]
+    template: Any
     if isinstance(pairs, LabelPairs):
         tensors = sim, pairs.labels[anchors], pairs.reference_labels
-        template: Any = _rows_of_own_labels if pairs.symmetric else _rows_of_labels
+        template = _rows_of_own_labels if pairs.symmetric else _rows_of_labels
     else:
-        tensors, template = (sim, *pairs.masks(anchors)), weighted_rows
+        pos, neg, relevance = pairs.graded_masks(anchors)
+        tensors, template = (sim, pos, neg), _ungraded_rows
+        if isinstance(relevance, Tensor):
+            tensors, template = (sim, pos, neg, relevance), weighted_rows
     rows: WeightedRows = call_compiled(template, tensors, program, anchors, upstream)
     return rows
 
 
+def _rows_of_relations(
+    sim: Tensor, anchors: slice, program: Program, upstream: Upstream
+) -> WeightedRows:
+    """The weighted sum of the rows of each relation, from one product."""
+    assert isinstance(program.pairs, WeightedPairs)
+    signed, total = torch.zeros_like(sim), None
+    for pairs, weight in program.pairs.parts:
+        found = _chunk_rows(sim.clone(), anchors, program._replace(pairs=pairs), upstream)
+        signed.add_(found.signed, alpha=weight)
+        of_trained = [weight * gradient for gradient in found.of_trained]
+        found = found._replace(losses=weight * found.losses, of_trained=of_trained)
+        total = found if total is None else _added(total, found)
+    assert total is not None
+    return total._replace(signed=sim.copy_(signed))
+
+
+def _added(one: WeightedRows, other: WeightedRows) -> WeightedRows:
+    """The sums of the losses, the counts and the gradients of two relations."""
+    return one._replace(
+        losses=one.losses + other.losses,
+        num_pos=one.num_pos + other.num_pos,
+        num_neg=one.num_neg + other.num_neg,
+        of_trained=[a + b for a, b in zip(one.of_trained, other.of_trained, strict=True)],
+        least=torch.minimum(one.least, other.least),
+    )
+
+
 def weighted_rows(
-    sim: Tensor, pos: Tensor, neg: Tensor, context: RowContext, trained: Trained, *rules: Any
+    sim: Tensor,
+    pos: Tensor,
+    neg: Tensor,
+    relevance: Tensor | float,
+    context: RowContext,
+    trained: Trained,
+    *rules: Any,
 ) -> WeightedRows:
     """Mine and weigh rows (C, M) of similarities whose candidates ``pos`` and ``neg`` mask.
 
@@ -155,7 +203,7 @@ def weighted_rows(
     more than the sums.
     """
     weighting, mining = rules
-    rows = mine_rows(DenseRows(sim, pos, context), DenseRows(sim, neg, context), mining)
+    rows = mine_rows(*graded_rows(sim, pos, neg, relevance, context), mining)
     found = evaluated_trained(weighting, *rows, trained)
     pos_weights, neg_weights = (r.to_dense(w) for r, w in zip(rows, found.weights, strict=True))
     # Row by row first: a compiler puts it into the loops over rows that there are.
@@ -164,11 +212,15 @@ def weighted_rows(
     return WeightedRows(*found[:3], found.gradients, least, signed)
 
 
+def _ungraded_rows(sim: Tensor, pos: Tensor, neg: Tensor, *others: Any) -> WeightedRows:
+    return weighted_rows(sim, pos, neg, 1.0, *others)
+
+
 def _rows_of_labels(
     sim: Tensor, labels: Tensor, reference_labels: Tensor, context: RowContext, *rules: Any
 ) -> WeightedRows:
     masks = label_masks(labels, reference_labels, context.self_index)
-    return weighted_rows(sim, *masks, context, *rules)
+    return weighted_rows(sim, *masks, 1.0, context, *rules)
 
 
 def _rows_of_own_labels(
@@ -177,7 +229,7 @@ def _rows_of_own_labels(
     """Rows whose self pairs have equal labels: negatives are not looked through for them."""
     pos, neg = label_masks(labels, reference_labels)
     pos, _ = without_self_pairs(pos, neg, context.self_index)
-    return weighted_rows(sim, pos, neg, context, *rules)
+    return weighted_rows(sim, pos, neg, 1.0, context, *rules)
 
 
 def sum_as_one_graph(x: Tensor, program: Program, upstream: Upstream) -> AnchorSums:

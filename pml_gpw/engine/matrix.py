@@ -13,18 +13,28 @@ from ..mining.base import mine_rows
 from ..precision import engine_context
 from ..weightings import DenseRows, PairWeighting
 from ..weightings.base import Trained, evaluated_trained, refuse_negative_weights
+from ..weightings.pair_rows import RowContext
 from .batch import AnchorLosses
+from .dense import graded_rows
 from .double_backward import once_differentiable
 from .plan import Program
 from .sparse.chunks import rows_by_density
+from .weighted_pairs import WeightedPairs
 
 
 def matrix_losses(sim: Tensor, program: Program) -> AnchorLosses:
     """Each anchor's loss (N,), and the numbers of its pairs that were weighed."""
+    if isinstance(program.pairs, WeightedPairs):
+        parts = program.pairs.parts
+        found = [matrix_losses(sim, program._replace(pairs=pairs)) for pairs, _ in parts]
+        weighted = torch.stack([w * f.losses for (_, w), f in zip(parts, found, strict=True)])
+        counts = (torch.stack([f[i] for f in found]).sum(dim=0) for i in (1, 2))
+        return AnchorLosses(weighted.sum(dim=0), *counts)
     pos, neg = matrix_rows(sim.detach(), program)
     rows_of = rows_by_density if program.most_pairs else DenseRows
     rules = program.weighting, rows_of, program.reduction.sums_weights, tuple(program.trained)
-    given = pos.mask, neg.mask, *rules, *program.trained.values()
+    context = pos.context.self_index, pos.context.relevance
+    given = pos.mask, neg.mask, *context, *rules, *program.trained.values()
     losses, num_pos, num_neg = _MatrixLosses.apply(sim, sim[:1, :1].clone(), *given)
     if torch.compiler.is_compiling():  # where nobody else looks at values
         is_finite = torch.linalg.vector_norm(sim.detach(), torch.inf, dim=1).isfinite()
@@ -36,9 +46,8 @@ def matrix_rows(sim: Tensor, program: Program) -> tuple[DenseRows, DenseRows]:
     """The mined rows of all anchors. Errors: ValueError for similarities that are not finite."""
     if not torch.compiler.is_compiling() and sim.numel():
         finite_similarities(sim, program.context.first_anchor)
-    pos, neg = program.pairs.masks(slice(0, sim.shape[0]))
-    context = program.context
-    return mine_rows(DenseRows(sim, pos, context), DenseRows(sim, neg, context), program.mining)
+    masks = program.pairs.graded_masks(slice(0, sim.shape[0]))
+    return mine_rows(*graded_rows(sim, *masks, program.context), program.mining)
 
 
 def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting) -> Tensor:
@@ -56,7 +65,7 @@ def dense_losses(sim: Tensor, pos: Tensor, neg: Tensor, weighting: PairWeighting
     >>> sim.grad
     tensor([[-1.,  1.]])
     """
-    rules = weighting, DenseRows, False, ()
+    rules = None, 1.0, weighting, DenseRows, False, ()
     return _MatrixLosses.apply(sim, sim[:1, :1].clone(), pos, neg, *rules)[0]
 
 
@@ -68,9 +77,11 @@ class _MatrixLosses(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, sim: Tensor, link: Tensor, *others: Any) -> tuple[Tensor, ...]:
-        *masks, weighting, rows_of, sums_weights, names = others[:6]
-        trained = {k: v.detach() for k, v in zip(names, others[6:], strict=True)}
-        rows: Any = [rows_of(sim.detach(), mask) for mask in masks]
+        *masks, self_index, relevance, weighting, rows_of, sums_weights, names = others[:8]
+        trained = {k: v.detach() for k, v in zip(names, others[8:], strict=True)}
+        context = RowContext(0, None, self_index, relevance)
+        sides = zip(masks, (context, context.of_negatives()), strict=True)
+        rows: Any = [rows_of(sim.detach(), mask, side) for mask, side in sides]
         asked = Trained(trained, None, sums_weights)
         *found, weights, _ = evaluated_trained(weighting, rows[0], rows[1], asked)
         if trained:  # else nothing of the rows is needed later
@@ -93,4 +104,4 @@ class _MatrixLosses(torch.autograd.Function):
             gradients += found.gradients
         if torch.is_grad_enabled():  # with create_graph=True
             gradients = once_differentiable(gradients, link)
-        return gradients[0], *(None,) * 7, *gradients[1:]
+        return gradients[0], *(None,) * 9, *gradients[1:]

@@ -47,6 +47,10 @@ class Pairs(ABC):
     def masks(self, anchors: slice) -> tuple[Tensor, Tensor]:
         """The positives and negatives (C, M) of some anchors."""
 
+    def graded_masks(self, anchors: slice) -> tuple[Tensor, Tensor, Tensor | float]:
+        """The masks of some anchors and the relevance (C, M) of their pairs; 1: pairs without."""
+        return *self.masks(anchors), 1.0
+
     @abstractmethod
     def part(self, anchors: slice) -> "Pairs":
         """The same for some of the anchors only; all references stay."""

@@ -23,6 +23,7 @@ from .index_pairs import IndexPairs
 from .pairs import Pairs
 from .reduction import NONE, Reduction
 from .similarity import Similarity
+from .weighted_pairs import WeightedPairs
 
 #: Some anchors, their positive and their negative rows.
 Chunk = tuple[slice, Rows, Rows]
@@ -158,6 +159,7 @@ def choose_program(
         rules = [None if rule is None else rule.for_negated_distances() for rule in rules]
     context = RowContext(batch.first_anchor, batch.key, pairs.self_index)
     needs_dense = any(rule is not None and rule.needs_dense for rule in rules)
+    needs_dense = needs_dense or isinstance(pairs, WeightedPairs)
     n, m = pairs.shape
     few = min(MOST_PAIRS, int(SPARSE_DENSITY * n * m))
     program = Program(pairs, context, rules[0], rules[1], reduction, MATRIX, most_pairs=few)

@@ -13,7 +13,8 @@ from typing_extensions import override
 from .. import checks
 from .pairs import Pairs, without_self_pairs
 
-#: From the labels (C, …) of some anchors and those of all references (M, …) to positives (C, M).
+#: From the labels (C, …) of some anchors and those of all references (M, …) to positives (C, M),
+#: or to the relevance (C, M) of each pair.
 Relation = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -25,7 +26,8 @@ class RelationPairs(Pairs):
         labels: (N, …), what the relation is told of the anchors.
         reference_labels: (M, …), what it is told of the references.
         positive: the relation; :func:`share_a_label` is one. What it does not call positive is
-            negative, unless ``negative`` is given.
+            negative, unless ``negative`` is given. Numbers in place of booleans are the relevance
+            of the pairs: > 0 is a positive, 0 a negative, NaN no pair.
         negative: a relation for negatives. Pairs that are neither do not count.
         self_index: (N,) int64, the column of each anchor itself among the references, −1 where it
             is not there; that pair is neither.
@@ -50,19 +52,28 @@ class RelationPairs(Pairs):
 
     @override
     def masks(self, anchors: slice) -> tuple[Tensor, Tensor]:
-        pos = self._mask(self.positive, anchors)
-        neg = ~pos if self.negative is None else self._mask(self.negative, anchors)
-        return without_self_pairs(pos, neg, self.self_index_of(anchors))
+        return self.graded_masks(anchors)[:2]
+
+    @override
+    def graded_masks(self, anchors: slice) -> tuple[Tensor, Tensor, Tensor | float]:
+        pos = self._related(self.positive, anchors)
+        relevance: Tensor | float = 1.0
+        if pos.is_floating_point():
+            relevance = pos.nan_to_num(0.0)
+            pos, neg = pos > 0, pos == 0
+        else:
+            neg = ~pos if self.negative is None else self._related(self.negative, anchors)
+        return *without_self_pairs(pos, neg, self.self_index_of(anchors)), relevance
 
     @override
     def part(self, anchors: slice) -> "RelationPairs":
         return replace(self, labels=self.labels[anchors], self_index=self.self_index_of(anchors))
 
-    def _mask(self, relation: Relation, anchors: slice) -> Tensor:
-        mask = relation(self.labels[anchors], self.reference_labels)
+    def _related(self, relation: Relation, anchors: slice) -> Tensor:
+        matrix = relation(self.labels[anchors], self.reference_labels)
         shape = len(self.labels[anchors]), self.shape[1]
-        checks.boolean_matrix("pairs", mask, shape, "return")
-        return mask
+        checks.relation_matrix("pairs", matrix, shape, "return")
+        return matrix
 
 
 def share_a_label(labels: Tensor, reference_labels: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 Needs ``pip install "pml-gpw[sentence-transformers]"``. Shapes: B texts of a batch, D dims.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from .. import checks
 from ..distributed import DistributedLoss
 from ..hosts import objects
 from ..mining import PairMining
-from ..modules import GPWLoss
+from ..modules import ColumnLoss, GPWLoss
 from ..optional import not_installed
 from ..training import ClassBatches, RandomClassBatches
 from ..weightings import PairWeighting
@@ -35,6 +35,7 @@ __all__ = [
     "LossCheckpoints",
     "MetricLearningLoss",
     "PairWeightingLoss",
+    "PairsLoss",
 ]
 
 Features = Iterable[dict[str, Any]]
@@ -199,6 +200,85 @@ class PairWeightingLoss(MetricLearningLoss):
     @override
     def get_config_dict(self) -> dict[str, Any]:
         return {"weighting": repr(self.loss.current_weighting()), "mining": repr(self.loss.mining)}
+
+
+class PairsLoss(nn.Module):
+    """Any pair weighting with any pair mining for columns of texts: queries and their documents.
+
+    For data sets of (anchor, positive) or (anchor, positive, negative, …), as that package's
+    ``MultipleNegativesRankingLoss``: the texts of one row are positives, all other documents of the
+    batch negatives. No B×B matrix is held. With NT-Xent at the temperature 1/scale it is that loss;
+    a mining such as :class:`~pml_gpw.mining.HardestNegatives` keeps the hardest alone.
+
+    Args:
+        model: gives ``"sentence_embedding"`` (B, D) of a column of texts.
+        weighting: the weight of each pair.
+        mining: which candidate pairs are weighed at all; None: every one.
+        directions: "query_to_doc", or "doc_to_query" as well; of both, the loss is the mean, which
+            is ``partition_mode="per_direction"`` of that package.
+        gather_across_devices: whether the documents of all processes are references of each query,
+            which may have different numbers of rows.
+        partition_mode: "per_direction".
+        **options: as :class:`~pml_gpw.losses.GPWLoss`: ``chunk_size``, ``fused``, ``trainable``, …
+
+    A column of labels, (B,) or (B, 1) integers, holds the ids of the queries: rows of equal ids are
+    positives of each other.
+
+    Errors: ValueError for a single column, for directions without positives ("query_to_query",
+    "doc_to_doc"), for the partition "joint", and what ``GPWLoss`` refuses.
+
+    >>> import torch
+    >>> from pml_gpw.integrations.sentence_transformers import PairsLoss
+    >>> from pml_gpw.weightings import LiftedStructure
+    >>> loss = PairsLoss(torch.nn.Identity(), LiftedStructure())
+    >>> loss.compute_loss_from_embeddings([torch.eye(4), torch.eye(4).roll(1, 0)])
+    tensor(2.5514)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        weighting: PairWeighting,
+        mining: PairMining | None = None,
+        directions: Sequence[str] = ("query_to_doc",),
+        gather_across_devices: bool = False,
+        partition_mode: str = "per_direction",
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if partition_mode != "per_direction":
+            raise ValueError(
+                "partition_mode must be per_direction, a loss for each direction, got "
+                f"{partition_mode!r}"
+            )
+        self.model = model
+        within = objects().GPWLoss(weighting, mining, **options)
+        gathered = DistributedLoss(within) if gather_across_devices else within
+        self.loss = ColumnLoss(gathered, directions)
+
+    @override
+    def forward(self, sentence_features: Features, labels: Tensor | None = None) -> Tensor:
+        """The loss of columns of texts."""
+        embeddings = [self.model(column)["sentence_embedding"] for column in sentence_features]
+        return self.compute_loss_from_embeddings(embeddings, labels)
+
+    def compute_loss_from_embeddings(
+        self, embeddings: list[Tensor], labels: Tensor | None = None
+    ) -> Tensor:
+        """The loss of embeddings (B, D), one for each column."""
+        if isinstance(labels, Tensor) and labels.shape[1:] == (1,):
+            labels = labels[:, 0]
+        loss: Tensor = self.loss(*embeddings, query_ids=labels)
+        return loss
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """The settings that the model card shows."""
+        return {"loss": _in_words(self.loss.loss), "directions": self.loss.directions}
+
+    @property
+    def citation(self) -> str:
+        """The paper in BibTeX, for the model card."""
+        return PAIR_WEIGHTING
 
 
 class CachedLoss(CachedLossMixin, nn.Module):

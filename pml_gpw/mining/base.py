@@ -91,7 +91,8 @@ class PairMining:
         """
         checks.similarity_rows(sim, pos, neg)
         context = RowContext(key=key)
-        rows = mine_rows(DenseRows(sim, pos, context), DenseRows(sim, neg, context), self)
+        negatives = DenseRows(sim, neg, context.of_negatives())
+        rows = mine_rows(DenseRows(sim, pos, context), negatives, self)
         return rows[0].mask, rows[1].mask
 
 

@@ -4,6 +4,7 @@ They are called as those of pytorch-metric-learning (PML) are:
 ``loss(embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None)``.
 """
 
+from .column_loss import ColumnLoss
 from .cross_batch_memory import CrossBatchMemory
 from .gpw_loss import GPWLoss
 from .ms_loss import MSLoss, MSWeightedLoss
@@ -14,6 +15,7 @@ from .variants import VARIANTS, ms_variant
 
 __all__ = [
     "VARIANTS",
+    "ColumnLoss",
     "CrossBatchMemory",
     "GPWLoss",
     "MSLoss",

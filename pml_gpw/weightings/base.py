@@ -12,7 +12,7 @@ from typing_extensions import Self
 from .. import checks
 from ..value_checks import host_can_read, report
 from .dense_rows import DenseRows
-from .pair_rows import Rows
+from .pair_rows import NO_CONTEXT, Rows
 from .rules import declared_uses, newest_of, twin_of
 
 
@@ -185,7 +185,7 @@ class PairWeighting:
     @staticmethod
     def _dense_rows(sim: Tensor, pos: Tensor, neg: Tensor) -> tuple[DenseRows, DenseRows]:
         checks.similarity_rows(sim, pos, neg)
-        return DenseRows(sim, pos), DenseRows(sim, neg)
+        return DenseRows(sim, pos), DenseRows(sim, neg, NO_CONTEXT.of_negatives())
 
 
 def _evaluate_by(weigh: Any) -> Any:

@@ -75,7 +75,11 @@ class DenseRows(Rows):
         both = other.dense()
         assert isinstance(both, DenseRows)
         sim = torch.where(self.mask, self.sim, both.sim)
-        return DenseRows(sim, self.mask | both.mask, self.context)
+        context = self.context
+        if both.context.relevance is not context.relevance:
+            grades = torch.where(self.mask, self.relevance, both.relevance)
+            context = context._replace(relevance=grades)
+        return DenseRows(sim, self.mask | both.mask, context)
 
     @override
     def dense(self) -> "DenseRows":
@@ -139,6 +143,10 @@ class DenseRows(Rows):
         equal = (values.detach() == found.unsqueeze(1)) & self.mask
         first = equal.byte().argmax(dim=1, keepdim=True)  # of equal values the first
         return torch.where(found.isfinite(), values.gather(1, first).squeeze(1), found)
+
+    @override
+    def _graded(self, relevance: Tensor) -> Tensor:
+        return relevance
 
     @override
     def _max_of_masked(self, values: Tensor) -> Tensor:

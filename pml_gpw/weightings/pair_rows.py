@@ -25,11 +25,17 @@ class RowContext(NamedTuple):
     """() int64, the random key of a call, where a rule draws random numbers."""
     self_index: Tensor | None = None
     """(C,) the column of each anchor itself among the references, −1 where it is not there."""
+    relevance: Tensor | float = 1.0
+    """(C, M) the relevance of the pairs, where they are graded; else that of positives."""
 
     def at(self, rows: slice) -> "RowContext":
         """The context of some of the rows."""
         self_index = None if self.self_index is None else self.self_index[rows]
-        return RowContext(self.first_anchor + rows.start, self.key, self_index)
+        return RowContext(self.first_anchor + rows.start, self.key, self_index, self.relevance)
+
+    def of_negatives(self) -> "RowContext":
+        """The context of the negative pairs of the same rows."""
+        return self if isinstance(self.relevance, Tensor) else self._replace(relevance=0.0)
 
 
 NO_CONTEXT = RowContext()
@@ -152,6 +158,17 @@ class Rows(ABC):
     def reference_index(self) -> Tensor:
         """The column of each pair's reference, broadcastable to pair values."""
 
+    @property
+    def relevance(self) -> Tensor:
+        """How relevant the reference of each pair is to its anchor, as pair values.
+
+        1 for positives and 0 for negatives where pairs are not graded.
+        """
+        grades = self.context.relevance
+        if not isinstance(grades, Tensor):
+            return torch.full_like(self.sim, grades)
+        return self._graded(grades).to(self.sim.dtype)
+
     def uniform(self, salt: int) -> Tensor:
         """Uniform random numbers in (0, 1), as pair values.
 
@@ -185,6 +202,9 @@ class Rows(ABC):
     def spread(self, row_values: Tensor) -> Tensor:
         """The former name of :meth:`expand`."""
         return self.expand(row_values)
+
+    @abstractmethod
+    def _graded(self, relevance: Tensor) -> Tensor: ...
 
     @abstractmethod
     def _min(self, values: Tensor) -> Tensor: ...

@@ -92,7 +92,13 @@ class SparseRows(Rows):
             return other.union(self)
         sim, row = torch.cat([self.sim, other.sim]), torch.cat([self.row, other.row])
         column = torch.cat([self.column, other.column])
-        return SparseRows(sim, row, column, self.shape, self.context)
+        context = self.context
+        if other.context.relevance is not context.relevance:
+            grades = torch.zeros(self.shape, dtype=self.sim.dtype, device=row.device)
+            for rows in (self, other):
+                grades[rows.row, rows.column] = rows.relevance
+            context = context._replace(relevance=grades)
+        return SparseRows(sim, row, column, self.shape, context)
 
     @override
     def dense(self) -> DenseRows:
@@ -137,6 +143,10 @@ class SparseRows(Rows):
     @override
     def reference_index(self) -> Tensor:
         return self.column
+
+    @override
+    def _graded(self, relevance: Tensor) -> Tensor:
+        return relevance[self.row, self.column]
 
     @override
     def _max_of_masked(self, values: Tensor) -> Tensor:

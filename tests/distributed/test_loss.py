@@ -15,6 +15,7 @@ from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
 from .inside import (
     alone,
     caching,
+    columns,
     controls,
     cost,
     errors,
@@ -36,6 +37,7 @@ CHECKS = [
         trained,
         training,
         caching,
+        columns,
         errors,
         late_errors,
         controls,

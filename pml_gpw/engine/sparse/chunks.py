@@ -11,6 +11,7 @@ from torch import Tensor
 from ...mining import PairMining
 from ...mining.base import mine_rows
 from ...weightings import DenseRows, Rows, SparseRows
+from ...weightings.pair_rows import RowContext
 from ..dense import iter_products
 from ..index_pairs import IndexPairs
 from ..label_pairs import LabelPairs
@@ -34,24 +35,29 @@ def sparse_chunks(x: Tensor, y: Tensor, program: Program) -> Iterator[Chunk]:
             return
     index = LabelIndex(program.pairs) if isinstance(program.pairs, LabelPairs) else None
     for anchors, sim in iter_products(x, y, program):
+        relevance: Tensor | float = 1.0
         if index is not None:
             rows = _rows_of_labels(sim, anchors, index, program.mining)
         else:
-            pos, neg = program.pairs.masks(anchors)
+            pos, neg, relevance = program.pairs.graded_masks(anchors)
             rows = rows_by_density(sim, pos), rows_by_density(sim, neg)
-        yield anchors, *_mined(*rows, anchors, program)
+        yield anchors, *_mined(*rows, anchors, program, relevance)
 
 
-def rows_by_density(sim: Tensor, mask: Tensor) -> Rows:
+def rows_by_density(sim: Tensor, mask: Tensor, context: RowContext | None = None) -> Rows:
     """The pairs of ``sim`` (C, M) where ``mask`` holds, in the layout that suits their number."""
     if int(mask.count_nonzero()) > SPARSE_DENSITY * mask.numel():
-        return DenseRows(sim, mask)
-    return SparseRows.of(sim, mask)
+        return DenseRows(sim, mask, context)
+    sparse = SparseRows.of(sim, mask)
+    return sparse if context is None else sparse.with_context(context)
 
 
-def _mined(pos: Rows, neg: Rows, anchors: slice, program: Program) -> tuple[Rows, Rows]:
-    context = program.context.at(anchors)
-    return mine_rows(pos.with_context(context), neg.with_context(context), program.mining)
+def _mined(
+    pos: Rows, neg: Rows, anchors: slice, program: Program, relevance: Tensor | float = 1.0
+) -> tuple[Rows, Rows]:
+    context = program.context.at(anchors)._replace(relevance=relevance)
+    negatives = neg.with_context(context.of_negatives())
+    return mine_rows(pos.with_context(context), negatives, program.mining)
 
 
 def _rows_of_batch(x: Tensor, y: Tensor, program: Program) -> tuple[Rows, Rows] | None:

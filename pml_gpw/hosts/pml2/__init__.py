@@ -5,6 +5,7 @@ class, with distances, reducers, regularizers, statistics and recorded names. Th
 imports PML.
 """
 
+from ...modules.column_loss import ColumnLoss
 from ...modules.variants import VARIANTS
 from .. import host, not_there
 
@@ -24,6 +25,7 @@ from .self_supervised_loss import SelfSupervisedLoss
 __all__ = [
     "VARIANTS",
     "AnchorReducer",
+    "ColumnLoss",
     "CrossBatchMemory",
     "GPWLoss",
     "MSLoss",

@@ -1,0 +1,88 @@
+"""The loss of columns of pairs, such as queries and their documents, as a module."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from ..arguments import pair_batch
+from ..columns import checked_directions, column_comparisons, share_an_id
+from ..engine import PairBatch, RelationPairs
+from .gpw_loss import GPWLoss
+
+
+class ColumnLoss(nn.Module):
+    """The loss of queries against documents: those of one row are positives, all others negatives.
+
+    Call it as ``loss(queries, documents, *negatives, query_ids=None, doc_ids=None)`` with queries
+    (N, D), the document of each (N, D), and columns of further documents (·, D) that are negatives
+    of all. Rows whose ids are equal, (N,) integers, are positives of each other, so that duplicates
+    are no negatives. No N×M matrix is held.
+
+    With a :class:`~pml_gpw.distributed.DistributedLoss` the documents of all processes are
+    references of each query; processes may have different numbers of rows. There, columns whose
+    embeddings are all equal count as one, whose rows are no pairs with themselves.
+
+    Args:
+        loss: a ``GPWLoss``, or a ``DistributedLoss`` of one; its mining sees queries as anchors.
+        directions: "query_to_doc": queries are anchors, all documents references; "doc_to_query":
+            the documents of the second column are anchors, queries references. Of both, the loss is
+            the mean.
+
+    Errors: ValueError for another loss, for columns that do not fit, for other directions, and for
+    both kinds of ids in a process group.
+
+    >>> import torch
+    >>> from pml_gpw.modules import ColumnLoss, GPWLoss
+    >>> from pml_gpw.weightings import LiftedStructure
+    >>> loss = ColumnLoss(GPWLoss(LiftedStructure()), directions=("query_to_doc", "doc_to_query"))
+    >>> queries, documents = torch.rand(2, 8, 4).unbind()
+    >>> loss(queries, documents).shape
+    torch.Size([])
+    """
+
+    def __init__(self, loss: nn.Module, directions: Sequence[str] = ("query_to_doc",)) -> None:
+        super().__init__()
+        within = getattr(loss, "loss", loss)  # of a DistributedLoss, which is a room above
+        if not isinstance(within, GPWLoss):
+            raise ValueError(
+                f"loss must be a GPWLoss or a DistributedLoss of one, got {type(loss).__name__}"
+            )
+        self.loss: Any = loss
+        self.directions = checked_directions(directions)
+
+    @override
+    def forward(
+        self,
+        *columns: Tensor,
+        query_ids: Tensor | None = None,
+        doc_ids: Tensor | Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """The loss of queries, documents and further documents."""
+        first_row = 0
+        if not isinstance(self.loss, GPWLoss):
+            if query_ids is not None and doc_ids is not None:
+                raise ValueError("doc_ids must be None beside query_ids in a process group")
+            first_row = self.loss.first_row(len(columns[0]))
+        given = query_ids, doc_ids, first_row
+        comparisons = column_comparisons(columns, self.directions, *given)
+        losses = [self._of(*comparison) for comparison in comparisons]
+        return torch.stack(losses).mean(dim=0)
+
+    def _of(
+        self, anchors: Tensor, references: Tensor, labels: Tensor, reference_labels: Tensor
+    ) -> Tensor:
+        if not isinstance(self.loss, GPWLoss):
+            loss: Tensor = self.loss(anchors, labels, None, references, reference_labels)
+            return loss
+        nowhere = torch.full((len(anchors),), -1, device=anchors.device)
+        rules = self.loss.random_rules()
+        if labels.ndim == 1:
+            arguments = labels, None, references, reference_labels, nowhere
+            return self.loss(pair_batch(anchors, *arguments, rules=rules))
+        none = labels.new_zeros(len(anchors)), None, references, labels.new_zeros(len(references))
+        batch: PairBatch = pair_batch(anchors, *none, nowhere, rules)
+        pairs = RelationPairs(labels, reference_labels, share_an_id, self_index=nowhere)
+        return self.loss(batch.with_pairs(pairs))

@@ -112,15 +112,15 @@ def test_the_control_changes_no_bit_of_the_training(invoke, monkeypatch, tmp_pat
 
 def test_the_control_of_an_interrupted_run_is_that_of_a_whole_one(invoke, monkeypatch, tmp_path):
     options = ("--losses", "SNP", "--seeds", "1", "--iterations", "60")
-    seen, step = [], Trainer.forward_and_backward
+    seen, step = [], Trainer.step
 
-    def stopped(self):
+    def stopped(self, *batch):
         seen.append(1)
         if len(seen) == 56:  # after the checkpoint of step 50
             raise KeyboardInterrupt
-        step(self)
+        step(self, *batch)
 
-    monkeypatch.setattr(Trainer, "forward_and_backward", stopped)
+    monkeypatch.setattr(Trainer, "step", stopped)
     assert invoke(*options).exit_code == 130
     foots = []
     for more in ((), ("--fresh",)):

@@ -121,8 +121,8 @@ def tf32():
 @pytest.mark.parametrize("options", [(), ("--tf32",)])
 def test_tf32_is_off_unless_asked_for(invoke, tmp_path, monkeypatch, options):
     before, seen = tf32(), []
-    step, recall = Trainer.forward_and_backward, run.distributed_dataset_metrics
-    monkeypatch.setattr(Trainer, "forward_and_backward", lambda *a: (seen.append(tf32()), step(*a)))
+    step, recall = Trainer.step, run.distributed_dataset_metrics
+    monkeypatch.setattr(Trainer, "step", lambda *a: (seen.append(tf32()), step(*a)))
 
     def evaluate(*args, **kwargs):
         seen.append(tf32())

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from . import checks
-from .engine import IndexPairs, LabelPairs, PairBatch
+from .engine import IndexPairs, LabelPairs, PairBatch, RelationPairs
 from .engine.pairs import Pairs
+from .engine.weighted_pairs import WeightedPairs
 from .precision import at_least_float32
+from .relations import WeightedRelations
 from .value_checks import begin_call
 
 
@@ -45,10 +47,14 @@ def pair_batch(
     ref_labels: Tensor | None = None,
     self_index: Tensor | None = None,
     rules: Sequence[object] = (),
+    pairs: Any = None,
+    names: ArgumentNames = NAMES,
 ) -> PairBatch:
     """The batch of a call: the one that stands in place of all arguments, or theirs, checked.
 
     ``rules``: the minings of the call; where one of them is random, a key is drawn.
+    ``pairs``: a relation of labels of any shape, several of them, or matrices, in place of equal
+    labels; an index tuple says by itself which pairs there are.
     Errors: ValueError that names the argument at fault.
 
     >>> import torch
@@ -61,9 +67,18 @@ def pair_batch(
             return embeddings
         key = drawn_key(embeddings.anchors.device, *rules)
         return embeddings if key is None else replace(embeddings, key=key)
-    given = checked_embeddings(embeddings, labels, ref_emb, ref_labels, NAMES)
-    key = drawn_key(given.anchors.device, *rules)
-    return resolved_batch(given, indices_tuple, self_index, NAMES, key)
+    if pairs is None or indices_tuple is not None:
+        of_labels = (labels, ref_emb, ref_labels) if pairs is None else (None, ref_emb, None)
+        given = checked_embeddings(embeddings, *of_labels, names)
+        key = drawn_key(given.anchors.device, *rules)
+        return resolved_batch(given, indices_tuple, self_index, names, key)
+    anchors, others, *_ = checked_embeddings(embeddings, None, ref_emb, None, names)
+    if self_index is None:
+        self_index = find_self_index(anchors, others)
+    else:
+        self_index = checked_self_index(self_index, len(anchors), others)
+    related = related_pairs(anchors, others, labels, ref_labels, pairs, self_index, names)
+    return PairBatch(anchors, others, related, key=drawn_key(anchors.device, *rules))
 
 
 def checked_embeddings(
@@ -148,6 +163,89 @@ def _label_pairs(
     symmetric = references is anchors and reference_labels is labels
     self_index = find_self_index(anchors, references)
     return LabelPairs(labels, reference_labels, self_index, symmetric=symmetric)
+
+
+def related_pairs(
+    anchors: Tensor,
+    references: Tensor,
+    labels: Tensor | None,
+    reference_labels: Tensor | None,
+    pairs: Any,
+    self_index: Tensor | None,
+    names: ArgumentNames = NAMES,
+) -> Pairs:
+    """The pairs of a relation, of several, or of matrices.
+
+    Errors: ValueError for what is none of these, and for labels that do not fit.
+    """
+    given = anchors, references, labels, reference_labels
+    if isinstance(pairs, WeightedRelations):
+        each = ((_relation_pairs(*given, one, names), weight) for one, weight in pairs.relations)
+        parts = ((replace(part, self_index=self_index), weight) for part, weight in each)
+        return WeightedPairs(tuple(parts))
+    return replace(_relation_pairs(*given, pairs, names), self_index=self_index)
+
+
+def _relation_pairs(
+    anchors: Tensor,
+    references: Tensor,
+    labels: Tensor | None,
+    reference_labels: Tensor | None,
+    pairs: Any,
+    names: ArgumentNames,
+) -> RelationPairs:
+    shape = len(anchors), len(references)
+    if isinstance(pairs, type):
+        raise ValueError(
+            f"pairs must be matrices of booleans or a function, got the class {pairs.__name__}"
+        )
+    if callable(pairs):
+        labels = relation_labels("labels", labels, len(anchors), anchors.device)
+        if reference_labels is None and len(references) == len(anchors):
+            reference_labels = labels
+        others = relation_labels(
+            names.reference_labels, reference_labels, len(references), anchors.device
+        )
+        return RelationPairs(labels, others, pairs)
+    if labels is not None or reference_labels is not None:
+        raise ValueError("labels must be None beside pairs that are matrices")
+    matrices = tuple(pairs) if isinstance(pairs, (tuple, list)) else (pairs,)
+    if len(matrices) not in (1, 2):
+        raise ValueError(f"pairs must be one or two matrices, got {len(matrices)}")
+    check = checks.relation_matrix if len(matrices) == 1 else checks.boolean_matrix
+    for matrix in matrices:
+        check("pairs", matrix, shape)
+    matrices = tuple(checks.moved("pairs", matrix, anchors.device) for matrix in matrices)
+    columns = references[:, :0]  # the relation is told the rows of the matrices alone
+    if len(matrices) == 1:
+        return RelationPairs(matrices[0], columns, _by_rows)
+    if not torch.compiler.is_compiling() and (matrices[0] & matrices[1]).any():
+        raise ValueError("pairs must not call a pair both positive and negative")
+    both = torch.stack(matrices, dim=1)
+    return RelationPairs(both, columns, _first_of_rows, _second_of_rows)
+
+
+def _first_of_rows(rows: Tensor, _: Tensor) -> Tensor:
+    return rows[:, 0]
+
+
+def _second_of_rows(rows: Tensor, _: Tensor) -> Tensor:
+    return rows[:, 1]
+
+
+def relation_labels(name: str, labels: Tensor | None, length: int, device: torch.device) -> Tensor:
+    """The labels (length, …) of a relation on a device, or a ValueError."""
+    if isinstance(labels, Tensor):
+        checks.dense(name, labels)
+    if not isinstance(labels, Tensor) or labels.ndim == 0 or len(labels) != length:
+        got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        raise ValueError(f"{name} must be a tensor of {length} rows for a relation, got {got}")
+    return checks.moved(name, labels, device)
+
+
+def _by_rows(labels: Tensor, reference_labels: Tensor) -> Tensor:
+    """The relation of labels that are the rows (C, M) of a matrix already."""
+    return labels
 
 
 def find_self_index(anchors: Tensor, references: Tensor) -> Tensor | None:

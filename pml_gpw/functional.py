@@ -5,7 +5,6 @@ Shapes: N anchors, M references, D dims, K pairs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
 from weakref import WeakKeyDictionary
 
@@ -13,20 +12,12 @@ import torch
 from torch import Tensor
 
 from . import checks
-from .arguments import (
-    ArgumentNames,
-    checked_embeddings,
-    checked_self_index,
-    drawn_key,
-    find_self_index,
-    resolved_batch,
-)
+from .arguments import ArgumentNames, pair_batch
 from .columns import checked_directions, column_comparisons, share_an_id
 from .engine import (
     AnchorLosses,
     PairBatch,
     Plan,
-    RelationPairs,
     anchor_losses,
     mined_pairs,
     share_a_label,
@@ -34,11 +25,11 @@ from .engine import (
 from .engine.pairs import IndexTuple
 from .engine.similarity import SIMILARITIES, GivenSimilarities
 from .engine.warm_up import warm_up
-from .engine.weighted_pairs import WeightedPairs, WeightedRelations
 from .mining import MSMining, PairMining
 from .pair_weight_table import PairWeightTable
 from .precision import full_precision
 from .reductions import REDUCTIONS, ReductionName
+from .relations import LINEAR, WeightedRelations
 from .weightings import MultiSimilarity, PairWeighting
 from .weightings.check import check_trained
 from .weightings.rules import number_fields, refuse_tensors
@@ -47,8 +38,6 @@ __all__ = ["column_loss", "gpw_loss", "mine", "ms_loss", "pair_weights", "share_
 
 Relation = Callable[[Tensor, Tensor], Tensor]
 Pairs = Tensor | tuple[Tensor, Tensor] | Relation | WeightedRelations
-LINEAR = ("mean", "sum", "none")
-"""Reductions of a sum that are the sums of the reductions."""
 _NAMES = ArgumentNames("references", "reference_labels")
 
 
@@ -416,85 +405,7 @@ def _batch(
     """The batch of a call, whatever says which pairs there are."""
     if references is None and reference_labels is not None:
         raise ValueError("reference_labels must be None without references, got a tensor")
-    if pairs is None:
-        given = checked_embeddings(embeddings, labels, references, reference_labels, _NAMES)
-        key = drawn_key(given.anchors.device, mining)
-        return resolved_batch(given, indices_tuple, self_index, _NAMES, key)
-    if indices_tuple is not None:
+    if pairs is not None and indices_tuple is not None:
         raise ValueError("pairs must be None where an indices_tuple names them")
-    given = checked_embeddings(embeddings, None, references, None, _NAMES)
-    anchors, others = given.anchors, given.references
-    if self_index is None:
-        self_index = find_self_index(anchors, others)
-    else:
-        self_index = checked_self_index(self_index, len(anchors), others)
-    key = drawn_key(anchors.device, mining)
-    given_labels = labels, reference_labels
-    if isinstance(pairs, WeightedRelations):
-        parts = []
-        for relation, weight in pairs.relations:
-            part = _relation_pairs(anchors, others, *given_labels, relation)
-            parts.append((replace(part, self_index=self_index), weight))
-        return PairBatch(anchors, others, WeightedPairs(tuple(parts)), key=key)
-    related = _relation_pairs(anchors, others, *given_labels, pairs)
-    return PairBatch(anchors, others, replace(related, self_index=self_index), key=key)
-
-
-def _relation_pairs(
-    anchors: Tensor,
-    references: Tensor,
-    labels: Tensor | None,
-    reference_labels: Tensor | None,
-    pairs: Tensor | tuple[Tensor, Tensor] | Relation,
-) -> RelationPairs:
-    shape = len(anchors), len(references)
-    if isinstance(pairs, type):
-        raise ValueError(
-            f"pairs must be matrices of booleans or a function, got the class {pairs.__name__}"
-        )
-    if callable(pairs):
-        labels = _relation_labels("labels", labels, len(anchors), anchors.device)
-        if reference_labels is None and len(references) == len(anchors):
-            reference_labels = labels
-        others = _relation_labels(
-            "reference_labels", reference_labels, len(references), anchors.device
-        )
-        return RelationPairs(labels, others, pairs)
-    if labels is not None or reference_labels is not None:
-        raise ValueError("labels must be None beside pairs that are matrices")
-    matrices = tuple(pairs) if isinstance(pairs, (tuple, list)) else (pairs,)
-    if len(matrices) not in (1, 2):
-        raise ValueError(f"pairs must be one or two matrices, got {len(matrices)}")
-    check = checks.relation_matrix if len(matrices) == 1 else checks.boolean_matrix
-    for matrix in matrices:
-        check("pairs", matrix, shape)
-    matrices = tuple(checks.moved("pairs", matrix, anchors.device) for matrix in matrices)
-    columns = references[:, :0]  # the relation is told the rows of the matrices alone
-    if len(matrices) == 1:
-        return RelationPairs(matrices[0], columns, _by_rows)
-    if not torch.compiler.is_compiling() and (matrices[0] & matrices[1]).any():
-        raise ValueError("pairs must not call a pair both positive and negative")
-    both = torch.stack(matrices, dim=1)
-    return RelationPairs(both, columns, _first_of_rows, _second_of_rows)
-
-
-def _first_of_rows(rows: Tensor, _: Tensor) -> Tensor:
-    return rows[:, 0]
-
-
-def _second_of_rows(rows: Tensor, _: Tensor) -> Tensor:
-    return rows[:, 1]
-
-
-def _relation_labels(name: str, labels: Tensor | None, length: int, device: torch.device) -> Tensor:
-    if isinstance(labels, Tensor):
-        checks.dense(name, labels)
-    if not isinstance(labels, Tensor) or labels.ndim == 0 or len(labels) != length:
-        got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        raise ValueError(f"{name} must be a tensor of {length} rows for a relation, got {got}")
-    return checks.moved(name, labels, device)
-
-
-def _by_rows(labels: Tensor, reference_labels: Tensor) -> Tensor:
-    """The relation of labels that are the rows (C, M) of a matrix already."""
-    return labels
+    given = labels, indices_tuple, references, reference_labels, self_index
+    return pair_batch(embeddings, *given, (mining,), pairs, _NAMES)

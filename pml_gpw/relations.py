@@ -5,7 +5,7 @@ matrix (C, M), for ``pairs=`` of :mod:`pml_gpw.functional`. Booleans say which p
 numbers how relevant each is: > 0 is a positive, 0 a negative, NaN no pair.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import checks
 from .engine import share_a_label
-from .engine.weighted_pairs import WeightedRelations
+from .engine.relation_pairs import Relation
 
 __all__ = ["ByClass", "ByDistance", "WeightedRelations", "jaccard", "same_level", "share_a_label"]
 
@@ -110,3 +110,35 @@ def same_level(level: int) -> Callable[[Tensor, Tensor], Tensor]:
         return labels[:, level].unsqueeze(1) == reference_labels[:, level]
 
     return agree
+
+
+LINEAR = ("mean", "sum", "none")
+"""Reductions of a sum that are the sums of the reductions."""
+
+
+@dataclass(frozen=True)
+class WeightedRelations:
+    """Relations and their weights, as ``pairs=`` of a function: species, genus and family at once.
+
+    The loss, and so its gradient, is the weighted sum of the losses with each relation alone.
+    Inner products are formed once.
+
+    Args:
+        relations: pairs (relation, weight), each relation a function of labels, each weight > 0.
+
+    Errors: ValueError for none, for what is no function, and for weights that are not > 0.
+
+    >>> hierarchy = WeightedRelations(((same_level(0), 1.0), (same_level(1), 0.5)))
+    >>> len(hierarchy.relations)
+    2
+    """
+
+    relations: Sequence[tuple[Relation, float]]
+
+    def __post_init__(self) -> None:
+        if not self.relations:
+            raise ValueError("relations must be at least one pair (relation, weight), got none")
+        for relation, weight in self.relations:
+            if not callable(relation):
+                raise ValueError(f"relations must be functions of labels, got {relation!r}")
+            checks.positive("weight of a relation", weight)

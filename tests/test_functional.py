@@ -210,13 +210,13 @@ MASK = torch.eye(4).bool()
         ({"references": X[:, :2]}, "references must have the 5 dimensions"),
         (
             {"labels": None, "pairs": MASK[:3]},
-            r"pairs must be a tensor of \(4, 4\) booleans, got torch.bool",
+            r"pairs must be a tensor of \(4, 4\) booleans, or of floating-point grades, got torch.bool",
         ),
         ({"labels": None, "pairs": MASK.to_sparse()}, "pairs must be a dense tensor"),
         ({"pairs": int}, "pairs must be matrices of booleans or a function, got the class int"),
         ({"pairs": share_a_label, "labels": MASK.to_sparse()}, "labels must be a dense tensor"),
         ({"chunk_size": 10**400}, "chunk_size must be at most 2.* got an integer of 1329 bits"),
-        ({"labels": None, "pairs": MASK.float()}, "pairs must be a tensor of .* got torch.float32"),
+        ({"labels": None, "pairs": MASK.long()}, "pairs must be a tensor of .* got torch.int64"),
         (
             {"labels": None, "pairs": (MASK, MASK)},
             "pairs must not call a pair both positive and negative",

@@ -10,7 +10,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..arguments import NAMES, Embeddings, resolved_batch
+from ..arguments import (
+    NAMES,
+    Embeddings,
+    find_self_index,
+    related_pairs,
+    resolved_batch,
+)
 from ..engine import PairBatch
 from ..engine.index_pairs import checked_tuple
 from ..modules.cross_batch_memory import Keys
@@ -51,6 +57,8 @@ class Report(NamedTuple):
             if name not in ("embeddings", "keys", "wants_pairs")
         }
         alike |= {"dims": embeddings.shape[1], "dtype of embeddings": embeddings.dtype}
+        if call.labels is not None:
+            alike["shape of a label"] = tuple(call.labels.shape[1:])
         if ref_emb is not None:
             alike["dtype of ref_emb"] = ref_emb.dtype
         gradients = embeddings.requires_grad, ref_emb is not None and ref_emb.requires_grad
@@ -70,8 +78,11 @@ class GatheredCall(NamedTuple):
     anchors: RowPartition
     references: RowPartition
 
-    def pair_batch(self, *, indices_tuple: Sequence[Tensor] | None) -> PairBatch:
-        """The batch of all processes, with the pairs of a tuple or all that the labels give."""
+    def pair_batch(self, *, indices_tuple: Sequence[Tensor] | None, relation: Any) -> PairBatch:
+        """The batch of all processes, with the pairs of a tuple or all that the labels give.
+
+        ``relation``: of labels, in place of their equality.
+        """
         embeddings, labels, _, ref_emb, ref_labels, _, keys, _ = self.arguments
         if ref_emb is None:
             given = Embeddings(embeddings, embeddings, labels, labels)
@@ -79,7 +90,11 @@ class GatheredCall(NamedTuple):
             if ref_labels is None and labels is not None and len(ref_emb) == len(labels):
                 ref_labels = labels
             given = Embeddings(embeddings, ref_emb, labels, ref_labels)
-        return resolved_batch(given, indices_tuple, None, NAMES, keys.loss)
+        if relation is None or indices_tuple is not None:
+            return resolved_batch(given, indices_tuple, None, NAMES, keys.loss)
+        x, y = given.anchors, given.references
+        related = related_pairs(*given, relation, find_self_index(x, y))
+        return PairBatch(x, y, related, key=keys.loss)
 
     @property
     def compared(self) -> RowPartition:

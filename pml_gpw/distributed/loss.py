@@ -13,7 +13,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from .. import checks
-from ..arguments import NAMES, checked_embeddings, drawn_key, random_rules_of
+from ..arguments import (
+    NAMES,
+    Embeddings,
+    checked_embeddings,
+    drawn_key,
+    random_rules_of,
+    relation_labels,
+)
 from ..engine import AnchorLosses, IndexPairs, PairBatch
 from ..modules import CrossBatchMemory, GPWLoss
 from ..modules.cross_batch_memory import Keys
@@ -179,15 +186,19 @@ class DistributedLoss(torch.nn.Module):
 
     def _checked(self, call: Arguments) -> Arguments:
         """The call with int64 labels and keys, or a ValueError for what is wrong with it."""
-        given = checked_embeddings(*call[:2], *call[3:5], NAMES)
+        within = self.loss.loss if isinstance(self.loss, CrossBatchMemory) else self.loss
+        if within.pairs is None:
+            given = checked_embeddings(*call[:2], *call[3:5], NAMES)
+        else:
+            given = _checked_related(call)
         self._refuse(call)
         if call.enqueue_mask is not None:
             checks.boolean_mask("enqueue_mask", call.enqueue_mask, len(call.embeddings))
         device = call.embeddings.device
         if isinstance(self.loss, CrossBatchMemory):
-            keys, within = self.loss.drawn_keys(device), self.loss.loss
+            keys = self.loss.drawn_keys(device)
         else:
-            rules, within = (random_rules_of(self.miner), random_rules_of(self.loss)), self.loss
+            rules = random_rules_of(self.miner), random_rules_of(self.loss)
             keys = Keys(*(drawn_key(device, *each) for each in rules))
         return call._replace(
             labels=given.labels,
@@ -206,7 +217,8 @@ class DistributedLoss(torch.nn.Module):
         return self.loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)
 
     def _of_loss(self, loss: GPWLoss, whole: GatheredCall) -> Tensor:
-        batch = whole.pair_batch(indices_tuple=whole.arguments.indices_tuple)
+        indices_tuple = whole.arguments.indices_tuple
+        batch = whole.pair_batch(indices_tuple=indices_tuple, relation=loss.pairs)
 
         to_mine = replace(batch, key=whole.arguments.keys.miner)
         mined = _mined(self.miner, to_mine, whole.anchors.local)
@@ -255,6 +267,18 @@ class DistributedLoss(torch.nn.Module):
         trained = [parameter for parameter in loss.parameters() if parameter.requires_grad]
         losses = divided_losses(batch, anchors, local_losses, trained)
         return loss(batch, anchor_losses=losses)
+
+
+def _checked_related(call: Arguments) -> Embeddings:
+    """The call with labels of any shape, or a ValueError."""
+    given = checked_embeddings(call.embeddings, None, call.ref_emb, None, NAMES)
+    labels, ref_labels = call.labels, call.ref_labels
+    device = call.embeddings.device
+    if labels is not None:
+        labels = relation_labels("labels", labels, len(call.embeddings), device)
+    if ref_labels is not None and call.ref_emb is not None:
+        ref_labels = relation_labels("ref_labels", ref_labels, len(call.ref_emb), device)
+    return given._replace(labels=labels, reference_labels=ref_labels)
 
 
 def _has_hooks(loss: torch.nn.Module) -> bool:

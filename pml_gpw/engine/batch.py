@@ -71,10 +71,6 @@ class PairBatch:
             first_anchor=self.first_anchor + anchors.start,
         )
 
-    def with_pairs(self, pairs: Pairs) -> "PairBatch":
-        """The same embeddings with other pairs, whose labels are theirs alone."""
-        return replace(self, pairs=pairs, labels=None, reference_labels=None)
-
     def with_indices(self, indices_tuple: Sequence[Tensor]) -> "PairBatch":
         """The same embeddings with the pairs of an index tuple. Errors: as ``IndexPairs.of``."""
         old = self.pairs

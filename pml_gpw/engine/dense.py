@@ -145,11 +145,9 @@ def _chunk_rows(sim: Tensor, anchors: slice, program: Program, upstream: Upstrea
         context, masks = program.context.at(anchors), pairs.graded_masks(anchors)
         trained = program.trained_at(anchors, upstream)
         return weighted_rows(sim, *masks, context, trained, program.weighting, program.mining)
-    tensors: tuple[Tensor, ...]
-    template: Any
     if isinstance(pairs, LabelPairs):
-        tensors = sim, pairs.labels[anchors], pairs.reference_labels
-        template = _rows_of_own_labels if pairs.symmetric else _rows_of_labels
+        tensors: Any = (sim, pairs.labels[anchors], pairs.reference_labels)
+        template: Any = _rows_of_own_labels if pairs.symmetric else _rows_of_labels
     else:
         pos, neg, relevance = pairs.graded_masks(anchors)
         tensors, template = (sim, pos, neg), _ungraded_rows

@@ -162,23 +162,3 @@ def checked_tuple(
                     raise ValueError(f"indices_tuple {allowed}, got {least} to {most}")
     pos, neg = ((a.to(device).long(), o.to(device).long()) for _, a, o in sides)
     return pos, neg
-
-
-def joined(indices_tuple: Sequence[Tensor], added: Sequence[Tensor] | None) -> Sequence[Tensor]:
-    """Two index tuples as one, of pairs or triplets as the first is.
-
-    >>> import torch
-    >>> zero, one, two = torch.arange(3).split(1)
-    >>> joined((zero, one, zero, two), (two, one, zero))[0]
-    tensor([0, 2])
-    """
-    if added is None:
-        return indices_tuple
-    if len(indices_tuple) == 4 and len(added) == 3:
-        anchors, positives, negatives = added
-        added = anchors, positives, anchors, negatives
-    elif len(indices_tuple) == 3 and len(added) == 4:
-        a1, p, a2, n = added
-        pos, neg = torch.where(a1.unsqueeze(1) == a2)
-        added = a1[pos], p[pos], n[neg]
-    return tuple(torch.cat(pair) for pair in zip(indices_tuple, added, strict=True))

@@ -3,45 +3,15 @@
 Shapes: N anchors, M references, C rows of a chunk.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .. import checks
 from .pairs import Pairs
-from .relation_pairs import Relation, RelationPairs
-
-
-@dataclass(frozen=True)
-class WeightedRelations:
-    """Relations and their weights, as ``pairs=`` of a function: species, genus and family at once.
-
-    The loss, and so its gradient, is the weighted sum of the losses with each relation alone.
-    Inner products are formed once.
-
-    Args:
-        relations: pairs (relation, weight), each relation a function of labels, each weight > 0.
-
-    Errors: ValueError for none, for what is no function, and for weights that are not > 0.
-
-    >>> from pml_gpw.relations import same_level
-    >>> hierarchy = WeightedRelations(((same_level(0), 1.0), (same_level(1), 0.5)))
-    >>> len(hierarchy.relations)
-    2
-    """
-
-    relations: Sequence[tuple[Relation, float]]
-
-    def __post_init__(self) -> None:
-        if not self.relations:
-            raise ValueError("relations must be at least one pair (relation, weight), got none")
-        for relation, weight in self.relations:
-            if not callable(relation):
-                raise ValueError(f"relations must be functions of labels, got {relation!r}")
-            checks.positive("weight of a relation", weight)
+from .relation_pairs import RelationPairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +34,8 @@ class WeightedPairs(Pairs):
     @override
     def masks(self, anchors: slice) -> tuple[Tensor, Tensor]:
         """The pairs that are positives of any relation, and all other pairs."""
-        found = [pairs.masks(anchors) for pairs, _ in self.parts]
-        pos, neg = found[0]
-        for more_pos, more_neg in found[1:]:
-            pos, neg = pos | more_pos, neg | more_neg
+        found = zip(*(pairs.masks(anchors) for pairs, _ in self.parts), strict=True)
+        pos, neg = (torch.stack(masks).any(dim=0) for masks in found)
         return pos, neg & ~pos
 
     @override

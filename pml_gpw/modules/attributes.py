@@ -11,7 +11,21 @@ from .. import checks
 from ..engine.plan import LAYOUTS
 from ..engine.similarity import SIMILARITIES
 from ..mining.check import refuse_changes_in_place
+from ..relations import WeightedRelations
 from ..weightings.rules import checked_rule
+
+
+def checked_relation(name: str, value: Any) -> None:
+    """Raise a ValueError for what is neither None nor a relation of labels."""
+    if value is not None and (isinstance(value, type) or not callable(value)):
+        raise ValueError(f"{name} must be a function of labels, got {value!r}")
+
+
+def checked_relations(name: str, value: Any) -> None:
+    """Raise a ValueError for what is neither None, nor a relation of labels, nor several."""
+    if not isinstance(value, WeightedRelations):
+        checked_relation(name, value)
+
 
 Checks = Mapping[str, Callable[[str, Any], None]]
 SHARED_CHECKS: Checks = MappingProxyType(

@@ -1,6 +1,7 @@
 """The loss of columns of pairs, such as queries and their documents, as a module."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -85,4 +86,5 @@ class ColumnLoss(nn.Module):
         none = labels.new_zeros(len(anchors)), None, references, labels.new_zeros(len(references))
         batch: PairBatch = pair_batch(anchors, *none, nowhere, rules)
         pairs = RelationPairs(labels, reference_labels, share_an_id, self_index=nowhere)
-        return self.loss(batch.with_pairs(pairs))
+        # The labels are those of the relation alone.
+        return self.loss(replace(batch, pairs=pairs, labels=None, reference_labels=None))

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from .. import checks
-from ..arguments import drawn_key, random_rules_of
+from ..arguments import drawn_key, random_rules_of, related_pairs, relation_labels
 from ..engine import LabelPairs, PairBatch
-from ..engine.index_pairs import checked_tuple, joined, without_own_positives
+from ..engine.index_pairs import checked_tuple, without_own_positives
 from ..precision import at_least_float32
 from .gpw_loss import PairLoss
 from .pair_miner import mined_from, mines_batches
@@ -66,6 +66,9 @@ class CrossBatchMemory(nn.Module):
         warm_up: how many calls go by before the memory is filled and used, since early embeddings
             change quickly; until then the loss is that within the batch.
         add_batch_loss: whether the loss within the batch is added to that against the memory.
+        label_shape: of the label of one item, () for a number; (L,) for several, which a loss with
+            a relation, ``GPWLoss(…, pairs=relation)``, compares.
+        label_dtype: the dtype in which labels are kept.
 
     Errors: ValueError for embeddings that do not fit the memory, for a mask together with a
     tuple, for a tuple that contradicts the labels, for a state that is none of such a memory
@@ -87,6 +90,8 @@ class CrossBatchMemory(nn.Module):
     embedding_memory: Tensor
     label_memory: Tensor
     curr_batch_idx: Tensor
+    label_shape: tuple[int, ...] = ()
+    label_dtype: torch.dtype = torch.int64
     queue_idx: int
     has_been_filled: bool
     calls: int
@@ -99,6 +104,8 @@ class CrossBatchMemory(nn.Module):
         miner: torch.nn.Module | None = None,
         warm_up: int = 0,
         add_batch_loss: bool = False,
+        label_shape: tuple[int, ...] = (),
+        label_dtype: torch.dtype = torch.int64,
     ) -> None:
         self.check_settings(loss, embedding_size, memory_size, miner, warm_up)
         super().__init__()
@@ -108,6 +115,7 @@ class CrossBatchMemory(nn.Module):
         self.memory_size = memory_size
         self.warm_up = warm_up
         self.add_batch_loss = add_batch_loss
+        self.label_shape, self.label_dtype = tuple(label_shape), label_dtype
         self.reset_queue()
 
     @staticmethod
@@ -147,6 +155,7 @@ class CrossBatchMemory(nn.Module):
         its random keys, where they have been drawn already.
         """
         labels = self.check(embeddings, labels, indices_tuple, enqueue_mask)
+        relation = self.relation
         embeddings = at_least_float32(embeddings)
         # Each number of calls would be another graph; what is asked below is the same.
         most = self.warm_up if torch.compiler.is_compiling() else self.calls
@@ -158,10 +167,10 @@ class CrossBatchMemory(nn.Module):
             enqueue_mask = enqueue_mask.to(embeddings.device)
             new = embeddings[enqueue_mask].detach(), labels[enqueue_mask]
             embeddings, labels = embeddings[~enqueue_mask], labels[~enqueue_mask]
-            self_index = torch.full_like(labels, -1)
+            self_index = torch.full((len(labels),), -1, device=labels.device)
         keys = self.drawn_keys(embeddings.device) if keys is None else keys
         anchors = embeddings, labels
-        within_batch = _comparison(anchors, new, self_index, indices_tuple, keys)
+        within_batch = _comparison(anchors, new, self_index, indices_tuple, keys, relation)
         if self.calls <= self.warm_up:
             return [within_batch]
         self.add_to_memory(*new, len(new[0]))
@@ -171,8 +180,13 @@ class CrossBatchMemory(nn.Module):
             references = references.clone()  # the next call may write before backward has read
         places = self.curr_batch_idx if enqueue_mask is None else self_index
         stored = references, self.label_memory[:size].clone()
-        against_memory = _comparison(anchors, stored, places, indices_tuple, keys)
+        against_memory = _comparison(anchors, stored, places, indices_tuple, keys, relation)
         return [against_memory, within_batch] if self.add_batch_loss else [against_memory]
+
+    @property
+    def relation(self) -> Any:
+        """The relation of labels by which the loss compares; None: their equality."""
+        return getattr(self.loss, "pairs", None)
 
     def drawn_keys(self, device: torch.device) -> Keys:
         """The random keys of a call: one for the miner, then one for the loss."""
@@ -213,6 +227,20 @@ class CrossBatchMemory(nn.Module):
             mined = without_own_positives(batch.pairs.self_index, mined)
         return joined(mined, added)
 
+    def _checked_labels(self, embeddings: Tensor, labels: Any, indices_tuple: Any) -> Tensor:
+        if self.relation is None:
+            return checks.integer_labels("labels", labels, len(embeddings)).to(embeddings.device)
+        if indices_tuple is not None:
+            raise ValueError("indices_tuple must be None where the loss has a relation of labels")
+        labels = relation_labels("labels", labels, len(embeddings), embeddings.device)
+        like = self.label_memory
+        if labels.shape[1:] != like.shape[1:] or not torch.can_cast(labels.dtype, like.dtype):
+            raise ValueError(
+                f"labels must have the label_shape {tuple(like.shape[1:])} and fit the label_dtype "
+                f"{like.dtype} of the memory, got {checks.described(labels)}"
+            )
+        return labels
+
     def add_to_memory(self, embeddings: Tensor, labels: Tensor, batch_size: int) -> None:
         """Put ``embeddings`` (K, D) and ``labels`` (K,) in the place of the oldest."""
         is_inference = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
@@ -226,7 +254,7 @@ class CrossBatchMemory(nn.Module):
         begin, end = self.queue_idx, self.queue_idx + batch_size
         self.curr_batch_idx = torch.arange(begin, end, device=labels.device) % self.memory_size
         self.embedding_memory[self.curr_batch_idx] = embeddings.detach().to(dtype)
-        self.label_memory[self.curr_batch_idx] = labels
+        self.label_memory[self.curr_batch_idx] = labels.to(self.label_memory.dtype)
         self.queue_idx = end % self.memory_size
         self.has_been_filled = self.has_been_filled or end >= self.memory_size
 
@@ -237,9 +265,9 @@ class CrossBatchMemory(nn.Module):
         indices_tuple: Indices | None,
         enqueue_mask: Tensor | None,
     ) -> Tensor:
-        """The labels (N,) of a call in int64; ValueError for what it refuses."""
+        """The labels (N, …) of a call, in int64 without a relation; ValueError for others."""
         checks.embedding_matrix("embeddings", embeddings)
-        labels = checks.integer_labels("labels", labels, len(embeddings)).to(embeddings.device)
+        labels = self._checked_labels(embeddings, labels, indices_tuple)
         if embeddings.shape[1] != self.embedding_size:
             raise ValueError(
                 f"embeddings must have the {self.embedding_size} dimensions of the memory, "
@@ -274,7 +302,8 @@ class CrossBatchMemory(nn.Module):
         """Empty the memory."""
         shape = self.memory_size, self.embedding_size
         self.register_buffer("embedding_memory", torch.zeros(shape))
-        self.register_buffer("label_memory", torch.zeros(self.memory_size, dtype=torch.int64))
+        labels = torch.zeros(self.memory_size, *self.label_shape, dtype=self.label_dtype)
+        self.register_buffer("label_memory", labels)
         self.has_been_filled = False
         self.queue_idx = 0
         self.calls = 0
@@ -339,8 +368,14 @@ class CrossBatchMemory(nn.Module):
             if not saved.is_meta:
                 checks.embedding_matrix(name, saved)
         if "label_memory" in own and not getattr(own["label_memory"], "is_meta", False):
-            name = "label_memory in state_dict"
-            checks.integer_labels(name, own["label_memory"], self.memory_size)
+            name, saved = "label_memory in state_dict", own["label_memory"]
+            if self.label_shape == () and not self.label_dtype.is_floating_point:
+                checks.integer_labels(name, saved, self.memory_size)
+            elif saved.shape != self.label_memory.shape:
+                raise ValueError(
+                    f"{name} must have shape {tuple(self.label_memory.shape)}, "
+                    f"got {tuple(saved.shape)}"
+                )
 
 
 def _place_in(memory: Any) -> dict[str, Any]:
@@ -367,12 +402,17 @@ def _comparison(
     self_index: Tensor,
     indices_tuple: Indices | None,
     keys: Keys,
+    relation: Any,
 ) -> Comparison:
     """Checked anchors and references, (embeddings, labels) each.
 
-    ``self_index`` (N,): the place of each anchor's copy, −1 where it has none.
+    ``self_index`` (N,): the place of each anchor's copy, −1 where it has none. ``relation``: of
+    labels, in place of their equality.
     """
     (x, labels), (y, reference_labels) = anchors, references
+    if relation is not None:
+        related = related_pairs(x, y, labels, reference_labels, relation, self_index)
+        return Comparison(PairBatch(x, y, related, key=keys.loss), None, keys.miner)
     symmetric = y is x and reference_labels is labels
     pairs = LabelPairs(labels, reference_labels, self_index, True, symmetric)
     batch = PairBatch(x, y, pairs, labels, reference_labels, keys.loss)
@@ -389,3 +429,23 @@ def _at_their_places(self_index: Tensor, indices_tuple: Indices) -> Indices:
     indices_tuple = [index.to(self_index.device).long() for index in indices_tuple]
     moved = [i if place in anchors else self_index[i] for place, i in enumerate(indices_tuple)]
     return without_own_positives(self_index, moved)
+
+
+def joined(indices_tuple: Sequence[Tensor], added: Sequence[Tensor] | None) -> Sequence[Tensor]:
+    """Two index tuples as one, of pairs or triplets as the first is.
+
+    >>> import torch
+    >>> zero, one, two = torch.arange(3).split(1)
+    >>> joined((zero, one, zero, two), (two, one, zero))[0]
+    tensor([0, 2])
+    """
+    if added is None:
+        return indices_tuple
+    if len(indices_tuple) == 4 and len(added) == 3:
+        anchors, positives, negatives = added
+        added = anchors, positives, anchors, negatives
+    elif len(indices_tuple) == 3 and len(added) == 4:
+        a1, p, a2, n = added
+        pos, neg = torch.where(a1.unsqueeze(1) == a2)
+        added = a1[pos], p[pos], n[neg]
+    return tuple(torch.cat(pair) for pair in zip(indices_tuple, added, strict=True))

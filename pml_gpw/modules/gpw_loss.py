@@ -20,9 +20,10 @@ from ..engine.warm_up import warm_up
 from ..mining import PairMining
 from ..precision import full_precision
 from ..reductions import REDUCTIONS, ReductionName
+from ..relations import LINEAR, WeightedRelations
 from ..value_checks import host_can_read, report
 from ..weightings import PairWeighting
-from .attributes import SHARED_CHECKS, Checks, ConfigFields, refuse_options
+from .attributes import SHARED_CHECKS, Checks, ConfigFields, checked_relations, refuse_options
 from .trained_fields import Trainable, TrainedFields
 
 
@@ -33,6 +34,8 @@ class PairLoss(nn.Module):
     """
 
     _warned_of_no_pairs = False
+    pairs: Any = None
+    """A relation of labels, in place of their equality."""
 
     @override
     def forward(
@@ -53,7 +56,7 @@ class PairLoss(nn.Module):
         where a process group has computed them already.
         """
         arguments = labels, indices_tuple, ref_emb, ref_labels, one_of_both(self_index, own)
-        batch = pair_batch(embeddings, *arguments, rules=self.random_rules())
+        batch = pair_batch(embeddings, *arguments, self.random_rules(), self.pairs)
         with full_precision(batch.anchors):
             return self.batch_loss(batch, anchor_losses)
 
@@ -124,6 +127,8 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         reduction: the mean or sum of the losses of the anchors, as in
             :func:`pml_gpw.functional.gpw_loss`; "none" gives all of them, (N,).
         similarity: "cosine", or "dot" for embeddings as they are.
+        pairs: a relation of labels (N, …) of any shape, such as those of :mod:`pml_gpw.relations`,
+            in place of their equality; or several, :class:`pml_gpw.relations.WeightedRelations`.
         **options: of :class:`pml_gpw.losses.GPWLoss`, which is this loss as an object of PML.
 
     Errors: ValueError for NaN or Inf, shapes that do not match, non-integer labels, indices out
@@ -149,6 +154,7 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
     checked: ClassVar[Checks] = {
         **SHARED_CHECKS,
         "fused": checks.optional_boolean,
+        "pairs": checked_relations,
         "reduction": partial(checks.one_of, allowed=REDUCTIONS),
     }
     steps: ClassVar[tuple[str, ...]] = ("anchor_losses", "batch_loss", "reduce")
@@ -173,9 +179,11 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         trainable: Trainable = (),
         reduction: ReductionName = "mean",
         similarity: str = "cosine",
+        pairs: Any = None,
         **options: Any,
     ) -> None:
         self.init_module(reduction, similarity, options)
+        self.pairs = pairs
         self.chunk_size = chunk_size
         self.fused = fused
         self.weighting = weighting
@@ -197,6 +205,8 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
 
     def reduction_of_anchors(self) -> Reduction:
         """What the second step makes of the losses of the anchors."""
+        if isinstance(self.pairs, WeightedRelations):
+            checks.one_of("reduction of several relations", self.reduction, LINEAR)
         return REDUCTIONS[self.reduction]
 
     def anchor_losses(self, batch: PairBatch, reduction: Reduction = NONE) -> AnchorLosses:

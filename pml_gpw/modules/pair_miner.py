@@ -14,7 +14,7 @@ from ..engine.plan import AUTO
 from ..engine.similarity import SIMILARITIES
 from ..mining import PairMining
 from ..precision import full_precision
-from .attributes import ConfigFields, refuse_options
+from .attributes import SHARED_CHECKS, Checks, ConfigFields, checked_relation, refuse_options
 
 
 class PairMiner(ConfigFields, nn.Module):
@@ -34,6 +34,7 @@ class PairMiner(ConfigFields, nn.Module):
         mining: the rule.
         chunk_size: anchors per chunk; None: as many as suit the cache.
         similarity: "cosine", or "dot" for embeddings as they are.
+        pairs: a relation of labels (N, …) of any shape, in place of their equality.
         **options: of :class:`pml_gpw.miners.PairMiner`, which is this miner as an object of
             PML.
 
@@ -48,8 +49,12 @@ class PairMiner(ConfigFields, nn.Module):
     """
 
     config_types: ClassVar[dict[str, tuple[type, ...]]] = {"mining": (PairMining,)}
+    checked: ClassVar[Checks] = {**SHARED_CHECKS, "pairs": checked_relation}
     mining: PairMining
     chunk_size: int | None = None
+    pairs: Any = None
+    """A relation of labels, in place of their equality."""
+
     layout = "auto"
     """The layout of pairs, see :class:`~pml_gpw.engine.Plan`: for measurements and tests."""
 
@@ -60,9 +65,11 @@ class PairMiner(ConfigFields, nn.Module):
         mining: PairMining,
         chunk_size: int | None = None,
         similarity: str = "cosine",
+        pairs: Any = None,
         **options: Any,
     ) -> None:
         self.init_module(similarity, options)
+        self.pairs = pairs
         self.chunk_size = chunk_size
         self.mining = mining
 
@@ -92,7 +99,7 @@ class PairMiner(ConfigFields, nn.Module):
         self_index = one_of_both(self_index, own)
         rules = self.random_rules() if self.mines_batches else ()  # else mine() draws a key
         arguments = labels, indices_tuple, ref_emb, ref_labels, self_index
-        batch = pair_batch(embeddings, *arguments, rules=rules)
+        batch = pair_batch(embeddings, *arguments, rules, self.pairs)
         with torch.no_grad(), full_precision(batch.anchors):
             return self.mined_of(batch)
 

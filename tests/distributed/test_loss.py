@@ -23,6 +23,7 @@ from .inside import (
     losses,
     mined,
     minings,
+    related,
     trained,
     training,
 )
@@ -34,6 +35,7 @@ CHECKS = [
         losses,
         mined,
         minings,
+        related,
         trained,
         training,
         caching,

@@ -23,6 +23,8 @@ class CrossBatchMemory(modules.CrossBatchMemory, PMLCrossBatchMemory):
         miner: a PML miner, or None for all pairs.
         warm_up: how many calls go by before the memory is used.
         add_batch_loss: whether the loss within the batch is added.
+        label_shape: of the label of one item.
+        label_dtype: the dtype in which labels are kept.
         **kwargs: as PML's class.
 
     Errors: as the plain class.
@@ -43,9 +45,12 @@ class CrossBatchMemory(modules.CrossBatchMemory, PMLCrossBatchMemory):
         miner: torch.nn.Module | None = None,
         warm_up: int = 0,
         add_batch_loss: bool = False,
+        label_shape: tuple[int, ...] = (),
+        label_dtype: torch.dtype = torch.int64,
         **kwargs: Any,
     ) -> None:
         self.check_settings(loss, embedding_size, memory_size, miner, warm_up)
+        self.label_shape, self.label_dtype = tuple(label_shape), label_dtype
         PMLCrossBatchMemory.__init__(self, loss, embedding_size, memory_size, miner, **kwargs)
         self.warm_up = warm_up
         self.add_batch_loss = add_batch_loss

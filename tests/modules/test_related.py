@@ -1,0 +1,105 @@
+"""Relations of labels in modules: losses, miners, memories, and what they refuse."""
+
+import pytest
+import torch
+
+from pml_gpw import functional, modules
+from pml_gpw.mining import HardestNegatives, MSMining
+from pml_gpw.relations import ByDistance, WeightedRelations, jaccard, same_level
+from pml_gpw.weightings import MultiSimilarity
+
+from ..runs import close_runs, run
+from ..test_relations import LEVELS, TAGS, TAXA, Graded, embeddings
+from ..tolerances import close
+
+RELATIONS = {
+    "tags": (jaccard, TAGS),
+    "places": (
+        ByDistance(lambda metres: (1 - metres / 25).clamp(min=0)),
+        40 * torch.rand(12, 2, generator=torch.Generator().manual_seed(3)),
+    ),
+    "level": (same_level(1), TAXA[:12]),
+}
+
+
+@pytest.mark.parametrize(("relation", "labels"), RELATIONS.values(), ids=list(RELATIONS))
+@pytest.mark.parametrize("mining", [None, HardestNegatives(3), MSMining()], ids=repr)
+def test_a_loss_with_a_relation_is_the_function(relation, labels, mining):
+    x, ref = embeddings(12), embeddings(9, seed=4)
+    loss = modules.GPWLoss(Graded(), mining, pairs=relation)
+    given = {"pairs": relation}
+    close_runs(
+        run(loss, x, labels),
+        run(lambda x: functional.gpw_loss(x, labels, Graded(), mining, **given), x),
+    )
+    given |= {"references": ref, "reference_labels": labels[:9]}
+    close_runs(
+        run(loss, x, labels, None, ref, labels[:9]),
+        run(lambda x: functional.gpw_loss(x, labels, Graded(), mining, **given), x),
+    )
+
+
+def test_a_hierarchy_as_a_module():
+    loss = modules.GPWLoss(MultiSimilarity(), pairs=WeightedRelations(LEVELS))
+    expected = functional.gpw_loss(
+        embeddings(24), TAXA, MultiSimilarity(), pairs=WeightedRelations(LEVELS)
+    )
+    close(loss(embeddings(24), TAXA), expected)
+    loss.reduction = "mean_of_nonzero"
+    with pytest.raises(ValueError, match="reduction of several relations must be one of"):
+        loss(embeddings(24), TAXA)
+
+
+def test_a_miner_with_a_relation():
+    x = embeddings(12)
+    miner = modules.PairMiner(MSMining(0.3), pairs=jaccard)
+    close_runs(miner(x, TAGS), functional.mine(x, TAGS, MSMining(0.3), pairs=jaccard))
+
+
+@pytest.mark.parametrize(("relation", "labels"), RELATIONS.values(), ids=list(RELATIONS))
+@pytest.mark.parametrize("miner", [None, MSMining(0.5)], ids=["all", "mined"])
+def test_a_memory_of_labels_of_any_shape(relation, labels, miner):
+    """Against a queue that is kept by hand; while it is mined by a miner, pairs have no grades."""
+    weighting = Graded() if miner is None else MultiSimilarity()
+    kept = {"label_shape": labels.shape[1:], "label_dtype": labels.dtype}
+    mines = None if miner is None else modules.PairMiner(miner)
+    loss = modules.GPWLoss(weighting, pairs=relation)
+    memory = modules.CrossBatchMemory(loss, 5, 30, mines, **kept)
+    held, held_labels = torch.zeros(0, 5), labels[:0]
+    for seed in range(4):
+        x = embeddings(12, seed=seed, dtype=torch.float32)
+        held, held_labels = torch.cat([held, x])[-30:], torch.cat([held_labels, labels])[-30:]
+        own = torch.arange(len(held) - 12, len(held))
+        given = {"references": held, "reference_labels": held_labels, "self_index": own}
+        slow = functional.gpw_loss(x, labels, weighting, miner, pairs=relation, **given)
+        close(memory(x, labels), slow)
+    twin = modules.CrossBatchMemory(loss, 5, 30, mines, **kept)
+    twin.load_state_dict(memory.state_dict())
+    close(twin(x, labels), memory(x, labels))
+    with pytest.raises(ValueError, match="label_memory in state_dict must have shape"):
+        modules.CrossBatchMemory(loss, 5, 30, label_shape=(7,)).load_state_dict(memory.state_dict())
+
+
+def test_what_a_memory_with_a_relation_refuses():
+    memory = modules.CrossBatchMemory(
+        modules.GPWLoss(Graded(), pairs=jaccard), 5, 30, label_shape=(4,)
+    )
+    x = embeddings(12)
+    with pytest.raises(ValueError, match=r"labels must have the label_shape \(4,\)"):
+        memory(x, TAGS[:, :3].long())
+    with pytest.raises(ValueError, match=r"fit the label_dtype torch\.int64 of the memory"):
+        memory(x, TAGS.double())
+    with pytest.raises(ValueError, match="indices_tuple must be None where the loss has"):
+        memory(x, TAGS, (torch.tensor([0]),) * 4)
+
+
+@pytest.mark.parametrize("wrong", [3, "jaccard", MultiSimilarity])
+def test_what_is_no_relation(wrong):
+    for make in (
+        lambda: modules.GPWLoss(Graded(), pairs=wrong),
+        lambda: modules.MSMiner(pairs=wrong),
+    ):
+        with pytest.raises(ValueError, match="pairs must be a function of labels"):
+            make()
+    with pytest.raises(ValueError, match="pairs must be a function of labels"):
+        modules.MSMiner(pairs=WeightedRelations(LEVELS))

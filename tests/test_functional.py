@@ -210,7 +210,7 @@ MASK = torch.eye(4).bool()
         ({"references": X[:, :2]}, "references must have the 5 dimensions"),
         (
             {"labels": None, "pairs": MASK[:3]},
-            r"pairs must be a tensor of \(4, 4\) booleans, or of floating-point grades, got torch.bool",
+            r"pairs must be a tensor of \(4, 4\) booleans, or of floating-point grades, got ",
         ),
         ({"labels": None, "pairs": MASK.to_sparse()}, "pairs must be a dense tensor"),
         ({"pairs": int}, "pairs must be matrices of booleans or a function, got the class int"),

@@ -162,26 +162,17 @@ def _rows_of_relations(
 ) -> WeightedRows:
     """The weighted sum of the rows of each relation, from one product."""
     assert isinstance(program.pairs, WeightedPairs)
-    signed, total = torch.zeros_like(sim), None
+    signed, found = torch.zeros_like(sim), []
     for pairs, weight in program.pairs.parts:
-        found = _chunk_rows(sim.clone(), anchors, program._replace(pairs=pairs), upstream)
-        signed.add_(found.signed, alpha=weight)
-        of_trained = [weight * gradient for gradient in found.of_trained]
-        found = found._replace(losses=weight * found.losses, of_trained=of_trained)
-        total = found if total is None else _added(total, found)
-    assert total is not None
-    return total._replace(signed=sim.copy_(signed))
-
-
-def _added(one: WeightedRows, other: WeightedRows) -> WeightedRows:
-    """The sums of the losses, the counts and the gradients of two relations."""
-    return one._replace(
-        losses=one.losses + other.losses,
-        num_pos=one.num_pos + other.num_pos,
-        num_neg=one.num_neg + other.num_neg,
-        of_trained=[a + b for a, b in zip(one.of_trained, other.of_trained, strict=True)],
-        least=torch.minimum(one.least, other.least),
-    )
+        rows = _chunk_rows(sim.clone(), anchors, program._replace(pairs=pairs), upstream)
+        signed.add_(rows.signed, alpha=weight)
+        of_trained = [weight * gradient for gradient in rows.of_trained]
+        found.append(rows._replace(losses=weight * rows.losses, of_trained=of_trained))
+    sides = zip(*(rows[:3] for rows in found), strict=True)
+    losses, num_pos, num_neg = (torch.stack(each).sum(dim=0) for each in sides)
+    of_trained = [torch.stack(each).sum(dim=0) for each in zip(*(f[3] for f in found), strict=True)]
+    least = torch.stack([rows.least for rows in found]).amin()
+    return WeightedRows(losses, num_pos, num_neg, of_trained, least, sim.copy_(signed))
 
 
 def weighted_rows(

@@ -51,6 +51,10 @@ class LabelPairs(Pairs):
         return pos, neg
 
     @override
+    def graded_masks(self, anchors: slice) -> tuple[Tensor, Tensor, Tensor | float]:
+        return *self.masks(anchors), 1.0
+
+    @override
     def part(self, anchors: slice) -> "LabelPairs":
         self_index = self.self_index_of(anchors)
         return LabelPairs(self.labels[anchors], self.reference_labels, self_index, True)

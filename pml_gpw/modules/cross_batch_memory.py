@@ -185,7 +185,7 @@ class CrossBatchMemory(nn.Module):
 
     @property
     def relation(self) -> Any:
-        """The relation of labels by which the loss compares; None: their equality."""
+        """The relation of labels by which the loss compares, or None for their equality."""
         return getattr(self.loss, "pairs", None)
 
     def drawn_keys(self, device: torch.device) -> Keys:

@@ -11,7 +11,9 @@ from torch import Tensor
 from .. import checks
 from ..arguments import find_self_index, one_of_both, pair_batch, random_rules_of
 from ..engine import PairBatch
+from ..engine.index_pairs import IndexPairs
 from ..engine.label_pairs import LabelPairs
+from ..engine.pairs import Pairs
 from ..modules.copies import copy_of, same_random_numbers
 from ..modules.gpw_loss import PairLoss
 from ..modules.pair_miner import mined_from
@@ -77,7 +79,9 @@ def pair_weights(
     arguments = labels, None, ref_emb, ref_labels, self_index
     rules = (*random_rules_of(miner), *random_rules_of(loss))
     with same_random_numbers(embeddings):
-        batch = pair_batch(embeddings, *arguments, rules=rules).detached()
+        relation = getattr(loss, "pairs", None)
+        batch = pair_batch(embeddings, *arguments, rules, relation).detached()
+    candidates = batch.pairs
     with torch.no_grad(), full_precision(batch.anchors):
         if miner is not None:
             with same_random_numbers(batch.anchors):
@@ -88,18 +92,22 @@ def pair_weights(
             indices_tuple = batch.pairs.index_tuple()
         sim = reader.measure(loss).matrix(batch.anchors, batch.references)
         value, gradient = reader.gradient(loss, sim, batch, indices_tuple)
-    return _table(sim, gradient, batch, float(value))
+    return _table(sim, gradient, batch, candidates, float(value))
 
 
-def _table(sim: Tensor, gradient: Tensor, batch: PairBatch, loss: float) -> PairWeightTable:
+def _table(
+    sim: Tensor, gradient: Tensor, batch: PairBatch, candidates: Pairs, loss: float
+) -> PairWeightTable:
     labels, reference_labels, pairs = batch.labels, batch.reference_labels, batch.pairs
-    if labels is None or reference_labels is None:
+    whole = slice(0, len(batch.anchors))
+    if labels is not None and reference_labels is not None:
+        self_index = pairs.self_index
+        if self_index is None:
+            self_index = find_self_index(batch.anchors, batch.references)
+        candidates = LabelPairs(labels, reference_labels, self_index)
+    elif isinstance(candidates, IndexPairs):
         raise ValueError("labels must be known of anchors and references, got a batch without")
-    self_index = pairs.self_index
-    if self_index is None:
-        self_index = find_self_index(batch.anchors, batch.references)
-    whole = slice(0, len(labels))
-    positives, negatives = LabelPairs(labels, reference_labels, self_index).masks(whole)
+    positives, negatives = candidates.masks(whole)
     mined_pos, mined_neg = pairs.masks(whole)
     mined = mined_pos | mined_neg
     return PairWeightTable(

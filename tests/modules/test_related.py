@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from pml_gpw import functional, modules
+from pml_gpw.analysis import pair_weights
+from pml_gpw.gradient_caching import GradientCache
 from pml_gpw.mining import HardestNegatives, MSMining
 from pml_gpw.relations import ByDistance, WeightedRelations, jaccard, same_level
 from pml_gpw.weightings import MultiSimilarity
@@ -103,3 +105,29 @@ def test_what_is_no_relation(wrong):
             make()
     with pytest.raises(ValueError, match="pairs must be a function of labels"):
         modules.MSMiner(pairs=WeightedRelations(LEVELS))
+
+
+@pytest.mark.parametrize(("relation", "labels"), RELATIONS.values(), ids=list(RELATIONS))
+def test_the_pair_weights_of_a_relation(relation, labels):
+    x = embeddings(12)
+    table = pair_weights(modules.GPWLoss(Graded(), pairs=relation), x, labels)
+    function = functional.pair_weights(x, labels, Graded(), pairs=relation)
+    close(table.gradient, function.gradient)
+    assert table.positives.equal(function.positives)
+    assert table.labels is None
+
+
+def test_through_a_gradient_cache():
+    network, x = torch.nn.Linear(5, 4).double(), embeddings(12)
+    loss = modules.GPWLoss(Graded(), pairs=jaccard)
+    GradientCache(network, loss, chunk_size=5)(x, TAGS)
+    cached = network.weight.grad.clone()
+    network.zero_grad()
+    loss(network(x), TAGS).backward()
+    close(cached, network.weight.grad)
+
+
+def test_in_a_users_own_graph():
+    x, loss = embeddings(12), modules.GPWLoss(Graded(), pairs=jaccard)
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    close_runs(run(compiled, x, TAGS), run(loss, x, TAGS))

@@ -21,6 +21,7 @@ from ... import modules
 from ...arguments import pair_batch
 from ...engine import AnchorLosses, LabelPairs, PairBatch, Similarity
 from ...engine.reduction import Reduction
+from ...engine.weighted_pairs import WeightedPairs
 from ...modules.gpw_loss import PairLoss
 from ...modules.variants import variant_of
 from ...reductions import REDUCTIONS, ReductionName
@@ -59,6 +60,12 @@ class PMLPairLoss(PairLoss, CheckedParts, BaseMetricLossFunction):
         if not self.needs_all_anchors():
             return self.reduce_terms(self.loss_terms(batch), batch)
         by_labels = isinstance(batch.pairs, LabelPairs) and not batch.pairs.self_index_is_given
+        is_weighted = isinstance(batch.pairs, WeightedPairs)
+        if is_weighted or isinstance(batch.pairs.graded_masks(slice(0, 1))[2], Tensor):
+            raise ValueError(
+                f"pairs of {type(self).__name__} must be yes or no, since its own compute_loss is "
+                "given an index tuple, got graded ones, or several relations"
+            )
         pairs = None if by_labels else batch.pairs.index_tuple()
         with nullcontext() if batch.key is None else _drawing_by(batch.key):
             terms = self.compute_loss(
@@ -82,7 +89,7 @@ class PMLPairLoss(PairLoss, CheckedParts, BaseMetricLossFunction):
         ref_labels: Tensor | None,
     ) -> LossDict:
         arguments = embeddings, labels, indices_tuple, ref_emb, ref_labels
-        return self.loss_terms(pair_batch(*arguments, rules=self.random_rules()))
+        return self.loss_terms(pair_batch(*arguments, None, self.random_rules(), self.pairs))
 
     def reduce_terms(self, terms: LossDict, batch: PairBatch) -> Tensor:
         """The reduced loss of PML's dictionary, with the regularizer of the embeddings added."""

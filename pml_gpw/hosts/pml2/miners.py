@@ -84,8 +84,8 @@ class PairMiner(Records, modules.PairMiner, CheckedParts, BaseMiner):
         ref_emb: Tensor,
         ref_labels: Tensor | None,
     ) -> IndexTuple:
-        batch = pair_batch(embeddings, labels, None, ref_emb, ref_labels, rules=self.random_rules())
-        return self.mine_batch(batch)
+        arguments = labels, None, ref_emb, ref_labels, None
+        return self.mine_batch(pair_batch(embeddings, *arguments, self.random_rules(), self.pairs))
 
     @override
     def get_default_distance(self) -> BaseDistance:

@@ -51,6 +51,9 @@ def main(
     huge: Annotated[
         int, typer.Option(min=0, max=MOST, help="A batch that only streaming holds; 0: none.")
     ] = 100_000,
+    columns: Annotated[
+        int, typer.Option(min=0, max=MOST, help="Queries, against as many documents; 0: none.")
+    ] = 32_768,
     memory: Annotated[str, typer.Option(help="Sizes of the memory; empty: none.")] = "1024,55000",
     retrieval: Annotated[
         int, typer.Option(min=0, max=MOST, help="Embeddings to rank by each method; 0: none.")
@@ -106,6 +109,7 @@ def main(
         *_retrieval_tasks(retrieval, deep_retrieval, seconds, device),
         *(partial(_layout_rows, n) for n in layout_sizes if device == "cpu"),
         *_huge_tasks(huge, device),
+        *([partial(_column_rows, columns)] if columns and device == "cpu" else []),
     ]
     stem, text = output / f"speed-{device.replace(':', '')}", ""
     saved = pd.DataFrame({"table": []})
@@ -292,6 +296,13 @@ def _layout_rows(n: int) -> list[dict[str, Any]]:
     batch = steps.Batch("trained-like", n, MEMORY_DIMS)
     title = "Loss step, mined, trained-like: peak of each layout"
     return [_peak_row(title, batch, layout, steps.layout_step, layout, batch) for layout in LAYOUTS]
+
+
+def _column_rows(n: int) -> list[dict[str, Any]]:
+    batch = steps.Batch("random", n, MEMORY_DIMS)
+    title = "Loss step of queries against as many documents: peak"
+    names = [*steps.COLUMNS]
+    return [_peak_row(title, batch, name, steps.column_step, name, batch) for name in names]
 
 
 def _huge_rows(batch: steps.Batch, device: str) -> list[dict[str, Any]]:

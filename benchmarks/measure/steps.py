@@ -15,7 +15,10 @@ from torch.nn.functional import normalize
 
 from pml_gpw import MSMiner
 from pml_gpw.evaluation import recall_at_k
+from pml_gpw.functional import column_loss
+from pml_gpw.weightings import MultiSimilarity
 
+from ..data.row_losses import NTXent
 from .methods import COUNTED, FORMULAS, MEMORIES, MINED, TUPLES, UNMINED
 from .stopwatch import Marks, Step, now
 
@@ -151,6 +154,20 @@ def layout_step(layout: str, batch: Batch) -> Step:
         loss.layout = layout  # type: ignore[attr-defined]
     x.requires_grad_()
     return lambda: _forward_and_backward(x, lambda: loss(x, labels), "cpu")
+
+
+COLUMNS: dict[str, Any] = {"NT-Xent": NTXent(0.05), "Multi-Similarity": MultiSimilarity()}
+"""Losses of queries against documents."""
+
+
+def column_step(name: str, batch: Batch) -> Step:
+    """The step of random queries against as many documents, gradients of both included."""
+    queries, documents = batch.embeddings("cpu")[0].requires_grad_(), batch.embeddings("cpu")[0]
+    documents = documents.flip(1).requires_grad_()
+    columns = queries, documents
+    return lambda: _forward_and_backward(
+        queries, lambda: column_loss(columns, COLUMNS[name]), "cpu"
+    )
 
 
 def _forward_and_backward(leaf: Tensor, forward: Callable[[], Tensor], device: str) -> Marks:

@@ -20,6 +20,8 @@ SMALL = [
     "",
     "--huge",
     "0",
+    "--columns",
+    "0",
     "--memory",
     "300",
     "--retrieval",
@@ -62,7 +64,7 @@ def test_tables_plot_and_ratios(tmp_path):
 @pytest.mark.usefixtures("quick_processes")
 def test_resumed_tables_are_kept_and_missing_ones_are_made(tmp_path):
     def run(seconds, **options):
-        speed.main("20", False, "", 0, "", 0, 0, False, seconds, "cpu", tmp_path, **options)
+        speed.main("20", False, "", 0, 0, "", 0, 0, False, seconds, "cpu", tmp_path, **options)
         return pd.read_csv(tmp_path / "speed-cpu.csv")
 
     first = run(0.01)
@@ -80,7 +82,7 @@ def test_resumed_tables_are_kept_and_missing_ones_are_made(tmp_path):
 def test_methods_that_differ_are_not_compared(monkeypatch, tmp_path):
     monkeypatch.setitem(methods.MINED, "dense autograd", lambda: lambda x, labels: x.sum())
     with pytest.raises(RuntimeError, match="do not compute the same loss"):
-        speed.main("20", False, "", 0, "", 0, 0, False, 0.01, "cpu", tmp_path)
+        speed.main("20", False, "", 0, 0, "", 0, 0, False, 0.01, "cpu", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -89,13 +91,14 @@ def test_sizes_of_live_projects_in_miniature(monkeypatch, tmp_path):
     monkeypatch.setattr(speed, "peak_megabytes", lambda make, *arguments: make(*arguments)()[-1])
     monkeypatch.setattr(speed, "PLACES", ((8, 64),))
     monkeypatch.setattr(speed, "TERMS", 40)
-    speed.main("20", True, "60", 40, "", 0, 0, False, 0.001, "cpu", tmp_path)
+    speed.main("20", True, "60", 40, 24, "", 0, 0, False, 0.001, "cpu", tmp_path)
     rows = pd.read_csv(tmp_path / "speed-cpu.csv").set_index(["task", "N", "kind", "method"])
     assert rows.loc[("loss", 32, "rank 48", "PML"), "faster_than_pml"] == 1
     assert set(rows.loc[("tuple", 40, "rank 48")].index) == {*methods.TUPLES, "floor"}
     peaks = rows.loc[("peak", 60, "trained-like")]
     assert set(peaks.index) == {*speed.LAYOUTS}
     assert (peaks["peak_mb"] > 0).all()
+    assert set(rows.loc[("peak", 24, "random")].index) == {*steps.COLUMNS}
 
 
 def test_embeddings_of_rank_48():
@@ -108,6 +111,7 @@ def test_embeddings_of_rank_48():
 BAD_OPTIONS = {
     "--batches": ["", "12", "20,x", "20,", "²", "9" * 20, "9" * 5000],
     "--huge": ["-1", "9" * 20],
+    "--columns": ["-1", "9" * 20],
     "--memory": ["-1", "3", "9" * 20],
     "--layouts": ["-1", "0", "x"],
     "--retrieval": ["1", "32", "9" * 20],

@@ -2,8 +2,7 @@
 
 from .datasets import distributed_dataset_metrics, distributed_dataset_recall
 from .loss import DistributedLoss
-from .metrics import distributed_retrieval_metrics
-from .recall import distributed_recall_at_k
+from .retrieval import distributed_recall_at_k, distributed_retrieval_metrics
 
 __all__ = [
     "DistributedLoss",

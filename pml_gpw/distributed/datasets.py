@@ -15,8 +15,7 @@ from ..evaluation.model_recall import (
     dataset_recall,
     embed_dataset,
 )
-from .metrics import distributed_retrieval_metrics
-from .recall import distributed_recall_at_k
+from .retrieval import distributed_recall_at_k, distributed_retrieval_metrics
 from .status import (
     all_gather_status,
     global_rank,
@@ -41,8 +40,8 @@ def distributed_dataset_recall(
     """:func:`dataset_recall` in shards: each of W processes embeds 1/W of the images.
 
     Rank r takes the images from r·N // W up to (r + 1)·N // W, each image once, where a
-    ``DistributedSampler`` would repeat some; :func:`distributed_recall_at_k` then searches the
-    shards, so that no process holds all embeddings. Its documentation states the cost.
+    ``DistributedSampler`` would repeat some; :func:`distributed_recall_at_k` then ranks the
+    embeddings of all for the images of each. Its documentation states the cost.
 
     All processes give the same model and data sets, each on its own device. A
     ``DistributedDataParallel`` is unwrapped and its module is called: shards differ in length, and
@@ -113,8 +112,7 @@ def distributed_dataset_metrics(
     """:func:`dataset_metrics` in shards: each of W processes embeds 1/W of the images.
 
     Images, models and wrappers are those of :func:`distributed_dataset_recall`;
-    :func:`distributed_retrieval_metrics` searches the shards, and its documentation states the
-    cost.
+    :func:`distributed_retrieval_metrics` measures them.
 
     Without a process group, or in a group of one, this is ``dataset_metrics``. All processes have
     to make the call.

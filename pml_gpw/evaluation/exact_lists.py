@@ -1,6 +1,6 @@
 """Lists of the nearest references in their exact order: float64, and the index between equals.
 
-Shapes: N queries, C queries of a block, M references of a shard, E dims, R references wanted,
+Shapes: N queries, C queries of a block, M references, E dims, R references wanted,
 L references of a list.
 """
 
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from .backends import row_blocks
 from .exact import FLOAT64_BLOCK_SIZE, TIE_TOLERANCE
-from .reductions import SINGLE_SHARD, Reductions
 
 
 def exact_relevance(
@@ -19,57 +18,22 @@ def exact_relevance(
     length: int,
     reference: Tensor,
     reference_labels: Tensor,
-    reductions: Reductions = SINGLE_SHARD,
 ) -> Tensor:
     """Whether each of the ``length`` = R nearest references of each query is relevant, (N, R).
 
     Shapes: ``query`` (N, E) and ``reference`` (M, E) in float64, ``query_labels`` (N,),
-    ``reference_labels`` (M,), ``self_index`` (N,): the query's own row among the references of all
-    shards, or -1. All shards together must have R references beside the own row.
+    ``reference_labels`` (M,), ``self_index`` (N,): the query's own row among the references, or
+    -1. There must be R references beside the own row.
     """
-    columns = reductions.reference_offset + torch.arange(len(reference), device=reference.device)
-    largest_shard = int(reductions.maximum(torch.tensor(len(reference))))
-    shard_length = min(length, largest_shard)
+    columns = torch.arange(len(reference), device=reference.device)
     result = query_labels.new_empty((len(query), length), dtype=torch.bool)
-    for rows in row_blocks(len(query), largest_shard, FLOAT64_BLOCK_SIZE):
+    for rows in row_blocks(len(query), len(reference), FLOAT64_BLOCK_SIZE):
         similarities = query[rows] @ reference.T
         similarities.masked_fill_(columns == self_index[rows, None], -torch.inf)
-        nearest = first_largest(similarities, min(length, len(reference)))
+        nearest = first_largest(similarities, length)
         relevant = reference_labels[nearest] == query_labels[rows, None]
-        result[rows] = merged_relevance(
-            similarities.gather(1, nearest), columns[nearest], relevant, shard_length, reductions
-        )[:, :length]
+        result[rows] = relevant.gather(1, exact_order(similarities.gather(1, nearest), nearest))
     return result
-
-
-def merged_relevance(
-    similarities: Tensor, columns: Tensor, relevant: Tensor, length: int, reductions: Reductions
-) -> Tensor:
-    """``relevant`` of the lists of all shards in one order, from lists (C, L) of this shard.
-
-    Lists are filled up to ``length``, which is the same for all shards.
-    """
-    similarities, columns, relevant = concatenated_lists(
-        similarities, columns, relevant, length, reductions
-    )
-    return relevant.gather(1, exact_order(similarities, columns))
-
-
-def concatenated_lists(
-    similarities: Tensor, columns: Tensor, relevant: Tensor, length: int, reductions: Reductions
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The three lists (C, L) of all shards side by side, each filled up to ``length``.
-
-    What fills them is similar to nothing (-inf) and relevant to nobody. One shard alone has lists
-    of that length.
-    """
-    if reductions.num_shards == 1:
-        return similarities, columns, relevant
-    missing = 0, length - similarities.shape[1]
-    similarities = torch.nn.functional.pad(similarities, missing, value=-torch.inf)
-    codes = torch.nn.functional.pad(2 * columns + relevant, missing)
-    codes = reductions.concatenate(codes)  # two exchanges rather than three
-    return reductions.concatenate(similarities), codes // 2, codes % 2 == 1
 
 
 def first_largest(similarities: Tensor, length: int) -> Tensor:

@@ -4,9 +4,9 @@ As for ranks, a float32 search lists the nearest references. Two references that
 or both not, may swap places without any effect; so only a relevant and an irrelevant reference
 closer than the error bound raise a doubt. Where some do, their similarities are computed in
 float64. Where they are too many, or where the list ends within the doubt, float64 over all
-references decides. The references may be spread over shards: their lists are then merged.
+references decides.
 
-Shapes: N queries, C queries of a block, M references of a shard, E dims, L references of the list
+Shapes: N queries, C queries of a block, M references, E dims, L references of the list
 of a query, R relevant references of a query, P pairs of a query and a reference.
 """
 
@@ -15,14 +15,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from . import backends
 from .average_precision import precision_at_r
 from .exact import FLOAT64_BLOCK_SIZE
-from .exact_lists import concatenated_lists, exact_order, exact_relevance
+from .exact_lists import exact_order, exact_relevance
 from .ranks import FirstRelevantSearch, list_length
-from .reductions import SINGLE_SHARD, Reductions
 from .relevance import count_relevant
 from .retrieval import RetrievalTask
 from .similarity_kinds import to_vectors
@@ -58,27 +56,14 @@ def query_measures(
 
 
 class RankedRelevanceSearch(FirstRelevantSearch):
-    """An index of the references (M, D), or of one shard of them, for any number of queries."""
-
-    @override
-    def __init__(
-        self,
-        reference: Tensor,
-        reference_labels: Tensor,
-        ks: tuple[int, ...],
-        metric: str,
-        backend: str,
-        reductions: Reductions = SINGLE_SHARD,
-    ) -> None:
-        super().__init__(reference, reference_labels, ks, metric, backend, reductions)
-        self.num_references = int(reductions.sum(torch.tensor(len(reference))))
+    """An index of the references (M, D) for any number of queries."""
 
     def measures(
         self, query: Tensor, query_labels: Tensor, self_index: Tensor, num_relevant: Tensor
     ) -> QueryMeasures:
-        """The measures of the queries (N, D); all shards must get the same ones.
+        """The measures of the queries (N, D).
 
-        ``num_relevant`` (N,) is R, the number of relevant references of each query in all shards,
+        ``num_relevant`` (N,) is R, the number of relevant references of each query,
         and at least 1.
         """
         vectors = self._query_vectors(query)
@@ -105,8 +90,8 @@ class RankedRelevanceSearch(FirstRelevantSearch):
         sorted_counts = num_relevant[order]
         start = 0
         while start < len(order):
-            length = min(list_length(int(sorted_counts[start])), self.largest_shard)
-            columns = self.largest_shard + LIST_COST * length * self.reductions.num_shards
+            length = min(list_length(int(sorted_counts[start])), len(self.reference))
+            columns = len(self.reference) + LIST_COST * length
             step = max(16, backends.BLOCK_SIZE // columns)
             yield order[start : start + step], length
             start += step
@@ -128,19 +113,14 @@ class RankedRelevanceSearch(FirstRelevantSearch):
             last = similarities.new_full((len(similarities),), -torch.inf)
         else:
             last = similarities[:, -1].clone()  # bounds all references outside the list
-        last = self.reductions.maximum(last)
-        columns = indices + self.reductions.reference_offset
-        similarities = similarities.masked_fill(columns == self_index[:, None], -torch.inf)
+        similarities = similarities.masked_fill(indices == self_index[:, None], -torch.inf)
         relevant = self.labels[indices] == labels[:, None]
-        similarities, columns, relevant = concatenated_lists(
-            similarities, columns, relevant, length, self.reductions
-        )
-        similarities, columns, relevant = _sorted_lists(similarities, columns, relevant)
+        similarities, columns, relevant = _sorted_lists(similarities, indices, relevant)
 
         floor = similarities.gather(1, num_relevant[:, None] - 1) - self.margin
         rows = _has_doubts(similarities, relevant, floor, self.margin).nonzero().squeeze(1)
         pairs = _doubtful_pairs(similarities[rows], relevant[rows], floor[rows], self.margin)
-        too_many = pairs.sum(dim=1) * PAIR_COST > self.num_references
+        too_many = pairs.sum(dim=1) * PAIR_COST > len(self.reference)
         list_too_short = last >= floor.squeeze(1)
         result = relevant[:, :largest].contiguous()
         list_too_short[rows] |= too_many
@@ -158,7 +138,6 @@ class RankedRelevanceSearch(FirstRelevantSearch):
                 largest,
                 self._float64_vectors,
                 self.labels,
-                self.reductions,
             )
         return result
 
@@ -176,21 +155,20 @@ class RankedRelevanceSearch(FirstRelevantSearch):
     def _float64_similarities(
         self, query_vectors: Tensor, query_index: Tensor, columns: Tensor
     ) -> Tensor:
-        """Similarities (P,) of queries and references, each computed by the shard that has it."""
+        """Similarities (P,) of queries and references, in float64."""
         result = query_vectors.new_zeros(len(columns))
-        local = columns - self.reductions.reference_offset
-        mine = ((local >= 0) & (local < len(self.reference))).nonzero().squeeze(1)
-        for chunk in mine.split(max(1, FLOAT64_BLOCK_SIZE // query_vectors.shape[1])):
-            references = self._float64_vectors[local[chunk]]
+        size = max(1, FLOAT64_BLOCK_SIZE // query_vectors.shape[1])
+        for chunk in torch.arange(len(columns), device=columns.device).split(size):
+            references = self._float64_vectors[columns[chunk]]
             references *= query_vectors[query_index[chunk]]
             result[chunk] = references.sum(dim=1)
-        return self.reductions.sum(result)
+        return result
 
 
 def _sorted_lists(
     similarities: Tensor, columns: Tensor, relevant: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The lists (C, L), which a shard's own row or further shards have put out of order."""
+    """The lists (C, L), which a query's own row has put out of order."""
     if bool((similarities[:, :-1] >= similarities[:, 1:]).all()):
         return similarities, columns, relevant
     similarities, order = similarities.sort(dim=1, descending=True, stable=True)

@@ -2,9 +2,8 @@
 
 A float32 search lists the nearest references; a bound on its error says between which two ranks the
 first relevant reference lies. Where a K falls between the two, float64 over all references decides.
-The references may be spread over shards: each shard then counts how many of its own come first.
 
-Shapes: N queries, C queries of a block, M references of a shard, D dims, L references of the list
+Shapes: N queries, C queries of a block, M references, D dims, L references of the list
 of a query.
 """
 
@@ -14,8 +13,7 @@ import torch
 from torch import Tensor
 
 from .backends import BACKENDS, row_blocks
-from .exact import TIE_TOLERANCE, exact_ranks, row_maximum
-from .reductions import SINGLE_SHARD, Reductions
+from .exact import TIE_TOLERANCE, exact_ranks
 from .retrieval import RetrievalTask
 from .similarity_kinds import SIMILARITY_KINDS, to_vectors
 
@@ -36,7 +34,7 @@ def first_relevant_ranks(
 
 
 class FirstRelevantSearch:
-    """An index of the references (M, D), or of one shard of them, for any number of queries."""
+    """An index of the references (M, D), for any number of queries."""
 
     def __init__(
         self,
@@ -45,27 +43,22 @@ class FirstRelevantSearch:
         ks: tuple[int, ...],
         metric: str,
         backend: str,
-        reductions: Reductions = SINGLE_SHARD,
     ) -> None:
-        self.reference, self.labels, self.reductions = reference, reference_labels, reductions
-        self.query_map, self.reference_map = SIMILARITY_KINDS[metric](reference, reductions)
+        self.reference, self.labels = reference, reference_labels
+        self.query_map, self.reference_map = SIMILARITY_KINDS[metric](reference)
         self.vectors = to_vectors(self.reference_map, reference, torch.float32)
-        # FAISS cannot search an empty shard.
-        self.search = BACKENDS[backend if len(reference) else "torch"](self.vectors)
+        self.search = BACKENDS[backend](self.vectors)
         self.largest_k = max(ks, default=0)
         self.length = min(list_length(self.largest_k), len(reference))
         self.sorted_ks = torch.tensor(sorted(ks), dtype=torch.int64, device=reference.device)
-        # Shards take the same branches, and so exchange alike, only if they have the same numbers.
-        margin = 2 * float32_error(self.vectors.shape[1]) + TIE_TOLERANCE
-        shared = reductions.maximum(torch.tensor([len(reference), margin], dtype=torch.float64))
-        self.largest_shard, self.margin = int(shared[0]), float(shared[1])
+        self.margin = 2 * float32_error(self.vectors.shape[1]) + TIE_TOLERANCE
 
     def ranks(self, query: Tensor, query_labels: Tensor, self_index: Tensor) -> Tensor:
-        """The ranks (N,) of :func:`first_relevant_ranks`; all shards must get the same queries."""
+        """The ranks (N,) of :func:`first_relevant_ranks`."""
         vectors = self._query_vectors(query)
         low, high = torch.empty_like(query_labels), torch.empty_like(query_labels)
         # Long lists take memory as well: an entry as much as some similarities.
-        columns = self.largest_shard + LIST_ENTRY * list_length(self.largest_k)
+        columns = len(self.reference) + LIST_ENTRY * list_length(self.largest_k)
         for rows in row_blocks(len(query), columns):
             similarities, indices = self.search(vectors[rows], self.length)
             low[rows], high[rows] = self._rank_bounds(
@@ -90,7 +83,6 @@ class FirstRelevantSearch:
                 self_index[undecided],
                 self._float64_vectors,
                 self.labels,
-                self.reductions,
             )
         return ranks
 
@@ -98,14 +90,13 @@ class FirstRelevantSearch:
         self, similarities: Tensor, indices: Tensor, labels: Tensor, self_index: Tensor
     ) -> tuple[Tensor, Tensor]:
         same_label = self.labels[indices] == labels[:, None]
-        is_other = indices + self.reductions.reference_offset != self_index[:, None]
+        is_other = indices != self_index[:, None]
         return rank_bounds(
             similarities,
             same_label & is_other,
             ~same_label,
             self.margin,
             len(self.reference),
-            self.reductions,
         )
 
     @cached_property
@@ -122,26 +113,22 @@ def rank_bounds(
     irrelevant: Tensor,
     margin: float,
     num_references: int,
-    reductions: Reductions = SINGLE_SHARD,
 ) -> tuple[Tensor, Tensor]:
     """The smallest and the largest possible rank (C,) of the first relevant reference.
 
-    ``similarities`` (C, L) are the L largest of the shard's ``num_references``; two that differ by
+    ``similarities`` (C, L) are the L largest of ``num_references``; two that differ by
     more than ``margin`` are in their true order. A query's own row is in neither mask (C, L).
     """
-    best = row_maximum(similarities.masked_fill(~relevant, -torch.inf))
+    best = similarities.masked_fill(~relevant, -torch.inf).amax(dim=1, keepdim=True)
     if similarities.shape[1] == num_references:
         last = torch.full_like(best, -torch.inf)
     else:
         last = similarities.amin(dim=1, keepdim=True)  # bounds all references outside the list
-    best, last = reductions.maximum(torch.stack([best, last]))
     low = (irrelevant & (similarities > best.maximum(last) + margin)).sum(dim=1)
     high = (irrelevant & (similarities >= best - margin)).sum(dim=1)
-    counts = torch.stack([low, high, torch.full_like(low, num_references)])
-    low, high, all_references = reductions.sum(counts)
     # References outside the list may come before the best relevant one too.
     list_too_short = (best - margin <= last).squeeze(1)
-    return low, torch.where(list_too_short, all_references, high)
+    return low, torch.where(list_too_short, num_references, high)
 
 
 def list_length(largest_k: int) -> int:

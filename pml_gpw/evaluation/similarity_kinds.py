@@ -3,7 +3,7 @@
 A search by inner product then serves every kind, and one error bound holds for all of them.
 The scales of two queries may differ, which does not change the order of the references of either.
 
-Shapes: N queries, M references of a shard, C rows of a chunk, D dims, E = D or D + 1 dims of the
+Shapes: N queries, M references, C rows of a chunk, D dims, E = D or D + 1 dims of the
 vectors.
 """
 
@@ -12,35 +12,31 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .reductions import SINGLE_SHARD, Reductions
-
 VectorMap = Callable[[Tensor], Tensor]  # float64 embeddings (C, D) -> float64 vectors (C, E)
 SimilarityKind = Callable[..., tuple[VectorMap, VectorMap]]  # of the queries, of the references
 
 CHUNK_ROWS = 256  # rows converted at a time: their float64 copy fits in a processor's cache
 
 
-def cosine(reference: Tensor, reductions: Reductions = SINGLE_SHARD) -> tuple[VectorMap, VectorMap]:
+def cosine(reference: Tensor) -> tuple[VectorMap, VectorMap]:
     """``q·r / (|q| |r|)``, and 0 for a zero vector."""
     return normalized, normalized
 
 
-def dot(reference: Tensor, reductions: Reductions = SINGLE_SHARD) -> tuple[VectorMap, VectorMap]:
+def dot(reference: Tensor) -> tuple[VectorMap, VectorMap]:
     """``q·r``, as ``(q/|q|)·(r/R)`` with R the largest norm of the references (M, D)."""
-    largest = _largest_norm(reference, 0.0, reductions)
+    largest = _largest_norm(reference, 0.0)
     return normalized, lambda rows: rows / largest
 
 
-def l2(reference: Tensor, reductions: Reductions = SINGLE_SHARD) -> tuple[VectorMap, VectorMap]:
+def l2(reference: Tensor) -> tuple[VectorMap, VectorMap]:
     """``-|q - r|²``, as ``[q, 1]·[r, -|r|²/2]``.
 
     The mean of the references (M, D) is subtracted from q and r, and both are divided by the
     largest distance of a reference from it: a common offset would otherwise use up the digits.
     """
-    count = torch.tensor([len(reference)], device=reference.device)
-    sums = reductions.sum(torch.cat([reference.sum(dim=0, dtype=torch.float64), count]))
-    mean = sums[:-1] / sums[-1]
-    largest = _largest_norm(reference, mean, reductions)
+    mean = reference.sum(dim=0, dtype=torch.float64) / len(reference)
+    largest = _largest_norm(reference, mean)
 
     def query_vectors(rows: Tensor) -> Tensor:
         rows = (rows - mean) / largest
@@ -72,15 +68,15 @@ def to_vectors(vector_map: VectorMap, rows: Tensor, dtype: torch.dtype) -> Tenso
     return vectors
 
 
-def _largest_norm(rows: Tensor, offset: Tensor | float, reductions: Reductions) -> float:
-    """The largest norm of ``rows - offset`` over all shards, or 1 where it is 0."""
+def _largest_norm(rows: Tensor, offset: Tensor | float) -> float:
+    """The largest norm of ``rows - offset``, or 1 where it is 0."""
     largest = 0.0
-    for chunk in rows.split(CHUNK_ROWS) if len(rows) else ():
+    for chunk in rows.split(CHUNK_ROWS):
         chunk = chunk.double() - offset
         scale = chunk.abs().amax()  # keeps squares in range, as in normalized
         norms = torch.linalg.vector_norm(chunk / _zero_to_one(scale), dim=1)
         largest = max(largest, float(norms.amax() * scale))
-    return float(reductions.maximum(torch.tensor(largest, dtype=torch.float64))) or 1.0
+    return largest or 1.0
 
 
 def _zero_to_one(values: Tensor) -> Tensor:

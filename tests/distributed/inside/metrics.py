@@ -9,11 +9,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pml_gpw.distributed import distributed_retrieval_metrics, metrics, query_blocks
+from pml_gpw.distributed import distributed_retrieval_metrics, retrieval
 from pml_gpw.evaluation import backends, exact_lists, ranked_relevance, retrieval_metrics
 
 from ...evaluation.tasks import METRICS, close_pairs
-from ...probes import LargestTensor
 from .errors import at_fault, from_last, raised_on_all, spoiled
 from .recall import BACKENDS, CASES, cut, parts, random_embeddings, same, tied_task
 
@@ -32,7 +31,6 @@ def small_blocks(step=7):
         return (slice(start, start + step) for start in range(0, rows, step))
 
     with (
-        mock.patch.object(query_blocks, "row_blocks", blocks),
         mock.patch.object(exact_lists, "row_blocks", blocks),
         mock.patch.object(backends, "BLOCK_SIZE", 1),
     ):
@@ -97,43 +95,20 @@ def check_order_among_equals_is_that_of_all():
 
 
 def check_controls():
-    """Without the order of all, or without the lists or numbers of some shard: something else."""
-    real = metrics.GroupReductions
+    """With the references in another order than that of ranks: something else."""
+    real = retrieval.all_gather_rows
 
-    def local(self, group, shard_sizes):
-        real.__init__(self, group, shard_sizes)
-        self.reference_offset = 0
-
-    def first_alone(self, values):
-        values = real.concatenate(self, values)
-        if values.is_floating_point():
-            values[:, values.shape[1] // self.num_shards :] = -torch.inf
-        return values
-
-    def dropped(self, values):
-        if values.is_floating_point():
-            values = values * (dist.get_rank() > 0)
-        return real.sum(self, values)
+    def turned(given):
+        return [rows.flip(0) for rows in real(given)]
 
     x, labels, _ = random_embeddings()
-    query, close_labels, reference, reference_labels = close_pairs()
     world = dist.get_world_size()
-    random_task = (x.round(), labels), [[90 - 7 * (world - 1)] + [7] * (world - 1)]
-    close_task = (
-        (query, close_labels // 4, reference, reference_labels // 4),
-        ([40] + [0] * (world - 1), [60] + [20] + [0] * (world - 2)),
-    )
-    for methods, (task, sizes) in (
-        ({"__init__": local}, random_task),
-        ({"concatenate": first_alone}, random_task),
-        ({"sum": dropped}, close_task),
-    ):
-        faulty = type("Wrong", (real,), methods)
-        with pair_cost(0), small_blocks():
-            assert same(*both(task, sizes))
-            with mock.patch.object(metrics, "GroupReductions", faulty):
-                many, one = both(task, sizes)
-        assert not same(many, one), methods
+    task, sizes = (x.round(), labels), [[90 - 7 * (world - 1)] + [7] * (world - 1)]
+    with pair_cost(0), small_blocks():
+        assert same(*both(task, sizes))
+        with mock.patch.object(retrieval, "all_gather_rows", turned):
+            many, one = both(task, sizes)
+    assert not same(many, one)
 
 
 def check_queries_without_a_relevant_reference():
@@ -169,16 +144,3 @@ def check_one_bad_shard():
     everything = x.repeat(dist.get_world_size(), 1), labels.repeat(dist.get_world_size())
     mine = parts([6] * dist.get_world_size(), *everything)
     assert same(distributed_retrieval_metrics(*mine), retrieval_metrics(*everything))
-
-
-def check_nobody_holds_all_references():
-    world, m, dims = dist.get_world_size(), 60, 64
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(world * m, dims, generator=generator)
-    labels = torch.arange(world * m) % 50
-    mine = parts([m] * world, x, labels)
-    for cost in (0, 10**9):
-        with small_blocks(15), pair_cost(cost), LargestTensor() as seen:
-            distributed_retrieval_metrics(*mine, metric="l2", backend="torch")
-        # One's own shard, and never two; blocks of queries are sent as bytes.
-        assert m * dims <= seen.numel <= m * (dims + 1)

@@ -10,11 +10,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pml_gpw.distributed import distributed_recall_at_k, query_blocks, recall
+from pml_gpw.distributed import distributed_recall_at_k, retrieval
 from pml_gpw.evaluation import exact, ranks, recall_at_k
 
 from ...evaluation.tasks import DTYPES, METRICS, close_pairs
-from ...probes import LargestTensor
 
 BACKENDS = ("torch", "faiss")
 CASES = 20
@@ -70,7 +69,6 @@ def small_blocks(step=7):
         return (slice(start, start + step) for start in range(0, rows, step))
 
     with (
-        mock.patch.object(query_blocks, "row_blocks", blocks),
         mock.patch.object(ranks, "row_blocks", blocks),
         mock.patch.object(exact, "row_blocks", blocks),
     ):
@@ -145,31 +143,16 @@ def check_order_among_equals_is_that_of_all():
             assert many == one == {k: float(k > place) for k in range(1, 8)}
 
 
-def wrong(**methods):
-    """Reductions that get something wrong."""
-    faulty = type("Wrong", (recall.GroupReductions,), methods)
-    return mock.patch.object(recall, "GroupReductions", faulty)
-
-
 def check_controls():
-    """Without the order of all, without the counts or the best of one shard: something else."""
-    real = recall.GroupReductions
+    """With the references in another order than that of ranks: something else."""
+    real = retrieval.all_gather_rows
 
-    def local(self, group, shard_sizes):
-        real.__init__(self, group, shard_sizes)
-        self.reference_offset = 0
+    def turned(given):
+        return [rows.flip(0) for rows in real(given)]
 
-    def dropped(self, values):
-        return real.sum(self, values * (dist.get_rank() > 0))
-
-    for methods in ({"__init__": local}, {"sum": dropped}, {"minimum": lambda self, x: x}):
-        with wrong(**methods):
-            found = [equal_references(place) for place in range(7)]
-        assert not all(same(many, one) for many, one in found), methods
-    x, labels, _ = random_embeddings()
-    with wrong(maximum=lambda self, x: x), small_blocks():
-        many, one = both((x, labels), [[90 // dist.get_world_size()] * dist.get_world_size()])
-    assert not same(many, one)
+    with mock.patch.object(retrieval, "all_gather_rows", turned):
+        found = [equal_references(place) for place in range(7)]
+    assert not all(same(many, one) for many, one in found)
 
 
 def check_queries_without_a_relevant_reference():
@@ -201,27 +184,3 @@ def check_largest_k():
         for arguments, ks, largest in ((mine, (1, 90), 89), (mine + gallery, (41,), 40)):
             with pytest.raises(ValueError, match=f"^ks must be at most {largest}, "):
                 distributed_recall_at_k(*arguments, ks=ks, backend=backend)
-
-
-def check_nobody_holds_all_references():
-    world, m, dims = dist.get_world_size(), 60, 64
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(world * m, dims, generator=generator)
-    labels = torch.arange(world * m) % 50
-    mine = parts([m] * world, x, labels)
-    few = [mine[0][:9], mine[1][:9], *mine]
-    for task, metric, backend in (
-        (mine, "cosine", "torch"),
-        (few, "l2", "faiss"),
-    ):
-        with (
-            small_blocks(15),
-            mock.patch.object(ranks, "float32_error", return_value=3.0),  # float64 for all
-            LargestTensor() as seen,
-        ):
-            distributed_recall_at_k(*task, metric=metric, backend=backend)
-        # One's own shard, and never two; blocks of queries are sent as bytes.
-        assert m * dims <= seen.numel <= m * (dims + 1)
-    with LargestTensor() as seen:
-        recall_at_k(x, labels)
-    assert seen.numel >= world * m * dims, "the probe sees nothing"

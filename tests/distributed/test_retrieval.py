@@ -1,20 +1,20 @@
-"""Recall@K of embeddings in two, three and four processes against one; and in one."""
+"""Retrieval in two, three and four processes against one; and in one."""
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from pml_gpw.distributed import distributed_recall_at_k
-from pml_gpw.evaluation import recall_at_k
+from pml_gpw.distributed import distributed_recall_at_k, distributed_retrieval_metrics
+from pml_gpw.evaluation import recall_at_k, retrieval_metrics
 
-from .inside import recall, recall_errors
+from .inside import metrics, recall, recall_errors
 from .processes import Processes
 
 pytest.importorskip("faiss")
 
 CHECKS = [
     (module.__name__, name)
-    for module in (recall, recall_errors)
+    for module in (metrics, recall, recall_errors)
     for name in vars(module)
     if name.startswith("check_")
 ]
@@ -26,11 +26,12 @@ def test_as_one_process(processes, module, name):
 
 
 def in_one_process():
-    """Arrays, galleries and errors are those of recall_at_k."""
+    """Arrays, galleries and errors are those of the functions."""
     x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(20) // 4
     for args in ((x, labels), (x.numpy(), labels.numpy()), (x[:9], labels[:9], x, labels)):
         assert distributed_recall_at_k(*args) == recall_at_k(*args)
+        assert distributed_retrieval_metrics(*args) == retrieval_metrics(*args)
     with pytest.raises(ValueError, match=r"^query must have at least one row"):
         distributed_recall_at_k(x[:0], labels[:0])
 

@@ -78,7 +78,15 @@ def pair_batch(
     else:
         self_index = checked_self_index(self_index, len(anchors), others)
     related = related_pairs(anchors, others, labels, ref_labels, pairs, self_index, names)
-    return PairBatch(anchors, others, related, key=drawn_key(anchors.device, *rules))
+    known = _classes(labels, anchors), _classes(labels if ref_emb is None else ref_labels, others)
+    return PairBatch(anchors, others, related, *known, drawn_key(anchors.device, *rules))
+
+
+def _classes(labels: Tensor | None, embeddings: Tensor) -> Tensor | None:
+    """Labels of a relation that are numbers of classes, which a reducer may ask for."""
+    if labels is None or labels.ndim != 1 or labels.is_floating_point():
+        return None
+    return labels.to(embeddings.device).long()
 
 
 def checked_embeddings(
@@ -300,3 +308,15 @@ def one_of_both(self_index: Tensor | None, own: Tensor | None) -> Tensor | None:
     if self_index is not None and own is not None:
         raise ValueError("own must be None beside self_index, whose former name it is")
     return own if self_index is None else self_index
+
+
+def refuse_values(pairs: Pairs) -> None:
+    """Raise a ValueError for graded or weighted pairs, whose values an index tuple cannot hold."""
+    related = isinstance(pairs, RelationPairs)
+    if isinstance(pairs, WeightedPairs) or (
+        related and isinstance(pairs.graded_masks(slice(0, 1))[2], Tensor)
+    ):
+        raise ValueError(
+            "pairs must be yes or no beside an index tuple, which a miner or a compute_loss of "
+            "one's own makes of them, got graded ones or several relations: let the loss mine"
+        )

@@ -5,7 +5,8 @@ Shapes: N anchors, M references, D dims, K pairs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -25,6 +26,7 @@ from .engine import (
 from .engine.pairs import IndexTuple
 from .engine.similarity import SIMILARITIES, GivenSimilarities
 from .engine.warm_up import warm_up
+from .engine.weighted_pairs import WeightedPairs
 from .mining import MSMining, PairMining
 from .pair_weight_table import PairWeightTable
 from .precision import full_precision
@@ -328,6 +330,8 @@ def pair_weights(
     checks.one_of("reduction", reduction, allowed)
     checks.one_of("similarity", similarity, SIMILARITIES)
     _check_rules(weighting, mining)
+    if isinstance(pairs, WeightedRelations):
+        checks.one_of("reduction of several relations", reduction, LINEAR)
     given = labels, references, reference_labels, indices_tuple, pairs, self_index, mining
     batch = _batch(embeddings, *given).detached()
     measure, whole = SIMILARITIES[similarity], slice(0, len(batch.anchors))
@@ -337,12 +341,15 @@ def pair_weights(
         losses = anchor_losses(batch, weighting, mining, GivenSimilarities(sim), trained=trained)
         loss = REDUCTIONS[reduction].of(losses)
         (gradient,) = torch.autograd.grad(loss, sim)
-    kept = batch.pairs
-    if mining is not None:
-        kept = batch.with_indices(mined_pairs(batch, mining, measure)).pairs
     pos, neg = batch.pairs.masks(whole)
-    mined_pos, mined_neg = kept.masks(whole)
-    mined, value = mined_pos | mined_neg, float(loss)
+    mined, value = pos | neg, float(loss)
+    if mining is not None:
+        mined = torch.zeros_like(pos)
+        several = batch.pairs.parts if isinstance(batch.pairs, WeightedPairs) else ()
+        each: list[Any] = [part for part, _ in several] or [batch.pairs]
+        for part in each:
+            a1, p, a2, n = mined_pairs(replace(batch, pairs=part), mining, measure)
+            mined[a1, p] = mined[a2, n] = True
     label_rows = batch.labels, batch.reference_labels
     return PairWeightTable(sim.detach(), gradient, pos, neg, mined, *label_rows, value)
 

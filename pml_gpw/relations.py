@@ -14,8 +14,9 @@ from torch import Tensor
 from . import checks
 from .engine import share_a_label
 from .engine.relation_pairs import Relation
+from .precision import full_precision
 
-__all__ = ["ByClass", "ByDistance", "WeightedRelations", "jaccard", "same_level", "share_a_label"]
+__all__ = ["ByClass", "ByDistance", "SameLevel", "WeightedRelations", "jaccard", "share_a_label"]
 
 
 def jaccard(labels: Tensor, reference_labels: Tensor) -> Tensor:
@@ -32,7 +33,8 @@ def jaccard(labels: Tensor, reference_labels: Tensor) -> Tensor:
     checks.multi_hot("labels", labels)
     checks.multi_hot("reference_labels", reference_labels)
     a, b = labels.float(), reference_labels.float()
-    common = a @ b.T
+    with full_precision(a):
+        common = a @ b.T
     either = a.sum(dim=1, keepdim=True) + b.sum(dim=1) - common
     return common / either.clamp(min=1)
 
@@ -59,6 +61,8 @@ class ByDistance:
         """The matrix (C, M) of the function's values."""
         exact = "donot_use_mm_for_euclid_dist"  # the product would round where places are near
         kind = torch.promote_types(labels.dtype, torch.float32)
+        if not labels.is_floating_point():
+            kind = torch.float64  # float32 would round large ones
         a, b = labels.to(kind), reference_labels.to(kind)
         return self.relevance(torch.cdist(a, b, compute_mode=exact))
 
@@ -88,28 +92,34 @@ class ByClass:
     def __call__(self, labels: Tensor, reference_labels: Tensor) -> Tensor:
         """The matrix (C, M) of the similarities of the classes."""
         for name, classes in (("labels", labels), ("reference_labels", reference_labels)):
+            if classes.is_floating_point():
+                raise ValueError(f"{name} must be integers, got {classes.dtype}")
             if classes.numel() and not torch.compiler.is_compiling():
                 checks.refuse_unless_in_range(name, classes, 0, len(self.similarity))
         rows = self.similarity.to(labels.device)[labels.long()]
         return rows[:, reference_labels.long()]
 
 
-def same_level(level: int) -> Callable[[Tensor, Tensor], Tensor]:
+@dataclass(frozen=True)
+class SameLevel:
     """The relation of items that agree at a level of a hierarchy, such as species, genus, family.
 
-    Labels are (C, levels) and (M, levels), integers.
+    Labels are (C, levels) and (M, levels), integers. Errors: ValueError for a level below 0.
 
     >>> import torch
     >>> taxa = torch.tensor([[0, 0], [1, 0], [2, 1]])
-    >>> same_level(1)(taxa[:1], taxa)
+    >>> SameLevel(1)(taxa[:1], taxa)
     tensor([[ True,  True, False]])
     """
-    checks.non_negative_integer("level", level)
 
-    def agree(labels: Tensor, reference_labels: Tensor) -> Tensor:
-        return labels[:, level].unsqueeze(1) == reference_labels[:, level]
+    level: int
 
-    return agree
+    def __post_init__(self) -> None:
+        checks.non_negative_integer("level", self.level)
+
+    def __call__(self, labels: Tensor, reference_labels: Tensor) -> Tensor:
+        """The matrix (C, M) of whether two items agree."""
+        return labels[:, self.level].unsqueeze(1) == reference_labels[:, self.level]
 
 
 LINEAR = ("mean", "sum", "none")
@@ -128,7 +138,7 @@ class WeightedRelations:
 
     Errors: ValueError for none, for what is no function, and for weights that are not > 0.
 
-    >>> hierarchy = WeightedRelations(((same_level(0), 1.0), (same_level(1), 0.5)))
+    >>> hierarchy = WeightedRelations(((SameLevel(0), 1.0), (SameLevel(1), 0.5)))
     >>> len(hierarchy.relations)
     2
     """

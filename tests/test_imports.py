@@ -34,7 +34,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
     },
     "pair_weight_table": set(),
     "columns": {"checks"},
-    "relations": {"checks", "engine"},
+    "relations": {"checks", "engine", "precision"},
     "gradient_caching": {"checks", "precision"},
     "arguments": {"checks", "engine", "precision", "relations", "value_checks"},
     "modules": {

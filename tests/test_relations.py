@@ -7,8 +7,8 @@ import torch
 
 from pml_gpw import functional, relations
 from pml_gpw.functional import gpw_loss, mine
-from pml_gpw.mining import PairMining
-from pml_gpw.relations import ByClass, ByDistance, WeightedRelations, jaccard, same_level
+from pml_gpw.mining import BatchHardMining, PairMining
+from pml_gpw.relations import ByClass, ByDistance, SameLevel, WeightedRelations, jaccard
 from pml_gpw.weightings import MultiSimilarity, PairWeighting, PairWeights, RowLoss
 
 from .cases import MINING_CASES
@@ -246,7 +246,7 @@ def test_a_relation_is_its_matrix(relation, options):
 # --- several relations ---------------------------------------------------------------------------
 
 TAXA = torch.stack([torch.arange(24) // 2, torch.arange(24) // 6, torch.arange(24) // 12], dim=1)
-LEVELS = ((same_level(0), 1.0), (same_level(1), 0.5), (same_level(2), 0.25))
+LEVELS = ((SameLevel(0), 1.0), (SameLevel(1), 0.5), (SameLevel(2), 0.25))
 
 
 @pytest.mark.parametrize("mining", [None, *(case.mining for case in MINING_CASES)])
@@ -304,8 +304,23 @@ def test_what_several_relations_refuse():
         mine(x, TAXA, MINING_CASES[0].mining, pairs=WeightedRelations(LEVELS))
     for wrong, message in (
         ((), "relations must be at least one pair"),
-        (((same_level(0), 0.0),), "weight of a relation must be a finite number > 0"),
+        (((SameLevel(0), 0.0),), "weight of a relation must be a finite number > 0"),
         ((("species", 1.0),), "relations must be functions of labels, got 'species'"),
     ):
         with pytest.raises(ValueError, match=message):
             WeightedRelations(wrong)
+
+
+def test_the_table_of_a_mined_hierarchy():
+    x = embeddings(24)
+    table = functional.pair_weights(
+        x, TAXA, MultiSimilarity(), BatchHardMining(), pairs=WeightedRelations(LEVELS)
+    )
+    assert not ((table.gradient != 0) & ~table.mined).any()
+
+
+def test_coordinates_that_are_large_integers():
+    places = torch.tensor([[2**25, 0], [2**25 + 1, 0]])
+    assert ByDistance(lambda metres: metres)(places, places)[0, 1] == 1
+    with pytest.raises(ValueError, match=r"labels must be integers, got torch\.float32"):
+        ByClass(torch.eye(2))(torch.rand(2), torch.tensor([0, 1]))

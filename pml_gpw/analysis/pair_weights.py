@@ -14,9 +14,11 @@ from ..engine import PairBatch
 from ..engine.index_pairs import IndexPairs
 from ..engine.label_pairs import LabelPairs
 from ..engine.pairs import Pairs
+from ..engine.relation_pairs import RelationPairs
+from ..engine.weighted_pairs import WeightedPairs
 from ..modules.copies import copy_of, same_random_numbers
 from ..modules.gpw_loss import PairLoss
-from ..modules.pair_miner import mined_from
+from ..modules.pair_miner import check_relation, mined_from
 from ..pair_weight_table import PairWeightTable
 from ..precision import full_precision
 from .readers import reader_of
@@ -80,6 +82,7 @@ def pair_weights(
     rules = (*random_rules_of(miner), *random_rules_of(loss))
     with same_random_numbers(embeddings):
         relation = getattr(loss, "pairs", None)
+        check_relation(miner, relation)
         batch = pair_batch(embeddings, *arguments, rules, relation).detached()
     candidates = batch.pairs
     with torch.no_grad(), full_precision(batch.anchors):
@@ -100,7 +103,9 @@ def _table(
 ) -> PairWeightTable:
     labels, reference_labels, pairs = batch.labels, batch.reference_labels, batch.pairs
     whole = slice(0, len(batch.anchors))
-    if labels is not None and reference_labels is not None:
+    if isinstance(candidates, (RelationPairs, WeightedPairs)):
+        pass
+    elif labels is not None and reference_labels is not None:
         self_index = pairs.self_index
         if self_index is None:
             self_index = find_self_index(batch.anchors, batch.references)

@@ -18,13 +18,14 @@ from ..arguments import (
     Embeddings,
     checked_embeddings,
     drawn_key,
+    pair_batch,
     random_rules_of,
     relation_labels,
 )
 from ..engine import AnchorLosses, IndexPairs, PairBatch
 from ..modules import CrossBatchMemory, GPWLoss
 from ..modules.cross_batch_memory import Keys
-from ..modules.pair_miner import mined_from, mines_batches
+from ..modules.pair_miner import check_relation, mined_from, mines_batches
 from .batch import Arguments, GatheredCall, gathered_call, gathered_pairs
 from .divided import divided_losses
 from .row_partition import RowPartition
@@ -120,6 +121,7 @@ class DistributedLoss(torch.nn.Module):
             raise ValueError(f"miner must be a Module or None, got {type(miner).__name__}")
         if miner is not None and isinstance(loss, CrossBatchMemory):
             raise ValueError("miner must be None beside a CrossBatchMemory, which has its own")
+        check_relation(miner, within.pairs)
         self.loss = loss
         self.miner = miner
         self.group = group
@@ -212,7 +214,12 @@ class DistributedLoss(torch.nn.Module):
         embeddings, labels, indices_tuple, ref_emb, ref_labels, enqueue_mask, *_ = call
         if isinstance(self.loss, CrossBatchMemory):
             return self.loss(embeddings, labels, indices_tuple, enqueue_mask)
-        if self.miner is not None:
+        if mines_batches(self.miner):  # the pairs of the loss
+            arguments = labels, None, ref_emb, ref_labels, None
+            rules, relation = random_rules_of(self.miner), self.loss.pairs
+            batch = pair_batch(embeddings, *arguments, rules, relation)
+            indices_tuple = mined_from(self.miner, batch)
+        elif self.miner is not None:
             indices_tuple = self.miner(embeddings, labels, ref_emb=ref_emb, ref_labels=ref_labels)
         return self.loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)
 

@@ -7,6 +7,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from torch import nn
+
 from .. import checks
 from ..engine.plan import LAYOUTS
 from ..engine.similarity import SIMILARITIES
@@ -17,8 +19,8 @@ from ..weightings.rules import checked_rule
 
 def checked_relation(name: str, value: Any) -> None:
     """Raise a ValueError for what is neither None nor a relation of labels."""
-    if value is not None and (isinstance(value, type) or not callable(value)):
-        raise ValueError(f"{name} must be a function of labels, got {value!r}")
+    if value is not None and (isinstance(value, (type, nn.Module)) or not callable(value)):
+        raise ValueError(f"{name} must be a function of labels, and no module, got {value!r}")
 
 
 def checked_relations(name: str, value: Any) -> None:

@@ -46,10 +46,12 @@ class ColumnLoss(nn.Module):
 
     def __init__(self, loss: nn.Module, directions: Sequence[str] = ("query_to_doc",)) -> None:
         super().__init__()
-        within = getattr(loss, "loss", loss)  # of a DistributedLoss, which is a room above
-        if not isinstance(within, GPWLoss):
+        # A DistributedLoss, which is a room above, knows its first row.
+        within = loss.loss if hasattr(loss, "first_row") else loss
+        if not isinstance(within, GPWLoss) or within.pairs is not None:
             raise ValueError(
-                f"loss must be a GPWLoss or a DistributedLoss of one, got {type(loss).__name__}"
+                "loss must be a GPWLoss without a relation, or a DistributedLoss of one, got "
+                f"{loss!r}"
             )
         self.loss: Any = loss
         self.directions = checked_directions(directions)

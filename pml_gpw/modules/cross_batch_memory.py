@@ -15,7 +15,7 @@ from ..engine import LabelPairs, PairBatch
 from ..engine.index_pairs import checked_tuple, without_own_positives
 from ..precision import at_least_float32
 from .gpw_loss import PairLoss
-from .pair_miner import mined_from, mines_batches
+from .pair_miner import check_relation, mined_from, mines_batches
 
 Indices = Sequence[Tensor]
 STATE = ("embedding_memory", "label_memory", "_extra_state")
@@ -108,6 +108,7 @@ class CrossBatchMemory(nn.Module):
         label_dtype: torch.dtype = torch.int64,
     ) -> None:
         self.check_settings(loss, embedding_size, memory_size, miner, warm_up)
+        check_labels(loss, tuple(label_shape), label_dtype)
         super().__init__()
         self.loss = loss
         self.miner = miner
@@ -128,6 +129,7 @@ class CrossBatchMemory(nn.Module):
         checks.non_negative_integer("warm_up", warm_up)
         checks.module_like("loss", loss)
         checks.module_like("miner", miner)
+        check_relation(miner, getattr(loss, "pairs", None))
 
     @override
     def forward(
@@ -206,7 +208,7 @@ class CrossBatchMemory(nn.Module):
             return whole if anchors is None else whole.part(anchors)
         if added is not None:
             added = batch.with_indices(added).part(anchors).pairs.index_tuple()
-        mined = self.miner(comparison.to_mine.part(anchors))
+        mined = mined_from(self.miner, comparison.to_mine.part(anchors))
         return batch.part(anchors).with_indices(joined(mined, added))
 
     def _loss_of(self, comparison: Comparison) -> Tensor:
@@ -239,6 +241,9 @@ class CrossBatchMemory(nn.Module):
                 f"labels must have the label_shape {tuple(like.shape[1:])} and fit the label_dtype "
                 f"{like.dtype} of the memory, got {checks.described(labels)}"
             )
+        if not torch.compiler.is_compiling():
+            kept = (labels.to(like.dtype) == labels).all()
+            checks.refuse_unless(kept, f"labels must fit the label_dtype {like.dtype}, got others")
         return labels
 
     def add_to_memory(self, embeddings: Tensor, labels: Tensor, batch_size: int) -> None:
@@ -371,11 +376,21 @@ class CrossBatchMemory(nn.Module):
             name, saved = "label_memory in state_dict", own["label_memory"]
             if self.label_shape == () and not self.label_dtype.is_floating_point:
                 checks.integer_labels(name, saved, self.memory_size)
-            elif saved.shape != self.label_memory.shape:
+            elif saved.shape != self.label_memory.shape or saved.dtype != self.label_dtype:
                 raise ValueError(
-                    f"{name} must have shape {tuple(self.label_memory.shape)}, "
-                    f"got {tuple(saved.shape)}"
+                    f"{name} must have shape {tuple(self.label_memory.shape)} and dtype "
+                    f"{self.label_dtype}, got {checks.described(saved)}"
                 )
+
+
+def check_labels(loss: Any, label_shape: tuple[int, ...], label_dtype: torch.dtype) -> None:
+    """Raise a ValueError for labels that are no numbers of classes where these are compared."""
+    is_usual = label_shape == () and label_dtype == torch.int64
+    if getattr(loss, "pairs", None) is None and not is_usual:
+        raise ValueError(
+            "label_shape and label_dtype must be () and torch.int64 for a loss without a relation, "
+            f"got {label_shape} and {label_dtype}"
+        )
 
 
 def _place_in(memory: Any) -> dict[str, Any]:

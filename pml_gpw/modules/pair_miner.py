@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ..arguments import one_of_both, pair_batch
+from ..arguments import one_of_both, pair_batch, refuse_values
 from ..engine import PairBatch, Plan, Similarity, mined_pairs
 from ..engine.pairs import IndexTuple
 from ..engine.plan import AUTO
@@ -162,13 +162,34 @@ def _has_candidates(third: Any, fourth: Any = None) -> bool:
     return isinstance(third, (tuple, list)) or (third is None and is_matrix)
 
 
+def check_relation(miner: Any, relation: Any) -> None:
+    """Raise a ValueError for a miner that cannot mine the pairs of a loss.
+
+    ``relation``: that of the loss. Pairs are made by the loss; so a relation of the miner is that
+    one, or none, and miners that know labels only do not suit a loss with a relation.
+    """
+    own = getattr(miner, "pairs", None)
+    if own is not None and own is not relation:
+        raise ValueError(
+            f"miner must have the pairs of the loss, {relation!r}, or none of its own, got {own!r}"
+        )
+    if relation is not None and miner is not None and not mines_batches(miner):
+        raise ValueError(
+            f"miner must be a PairMiner for a loss with a relation, got {type(miner).__name__}"
+        )
+
+
 def mines_batches(miner: Any) -> bool:
     """True where a miner takes a batch of pairs, and so a part of one."""
     return isinstance(miner, PairMiner) and miner.mines_batches
 
 
 def mined_from(miner: Any, batch: PairBatch) -> Sequence[Tensor]:
-    """The index tuple, of pairs or triplets, that any miner makes of a batch."""
+    """The index tuple, of pairs or triplets, that any miner makes of a batch.
+
+    Errors: ValueError for graded or weighted pairs.
+    """
+    refuse_values(batch.pairs)
     if mines_batches(miner):
         return miner(batch)
     if batch.references is batch.anchors:  # as it is called in self-comparison

@@ -9,6 +9,12 @@ from ..arguments import pair_batch
 from .gpw_loss import PairLoss
 
 
+def refuse_relation(loss: nn.Module) -> None:
+    """Raise a ValueError for a loss with a relation of labels, of which views have none."""
+    if getattr(loss, "pairs", None) is not None:
+        raise ValueError(f"loss must be one without a relation of labels, got {loss!r}")
+
+
 class SelfSupervisedLoss(nn.Module):
     """The loss of two views of the same items: row i of one is the positive of row i of the other.
 
@@ -35,6 +41,7 @@ class SelfSupervisedLoss(nn.Module):
         super().__init__()
         checks.module_like("loss", loss)
         checks.instance("symmetric", symmetric, bool)
+        refuse_relation(loss)
         self.loss = loss
         self.symmetric = symmetric
 

@@ -16,7 +16,7 @@ from .ms_miner import MSMiner
 VARIANTS = ("", "S", "N", "P", "SN", "SP", "NP", "SNP")
 """All eight subsets, in the letters that ``ms_variant`` takes."""
 
-SHARED = ("similarity", "distance", "collect_stats")
+SHARED = ("similarity", "distance", "collect_stats", "pairs")
 """Options of a loss that its miner has as well."""
 
 Miner = TypeVar("Miner")

@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ... import modules
+from ...modules.cross_batch_memory import check_labels
 from .losses import GPWLoss
 from .pair_similarity_loss import PairSimilarityLoss
 
@@ -50,6 +51,7 @@ class CrossBatchMemory(modules.CrossBatchMemory, PMLCrossBatchMemory):
         **kwargs: Any,
     ) -> None:
         self.check_settings(loss, embedding_size, memory_size, miner, warm_up)
+        check_labels(loss, tuple(label_shape), label_dtype)
         self.label_shape, self.label_dtype = tuple(label_shape), label_dtype
         PMLCrossBatchMemory.__init__(self, loss, embedding_size, memory_size, miner, **kwargs)
         self.warm_up = warm_up

@@ -18,13 +18,13 @@ from torch.nn.modules import module
 from typing_extensions import override
 
 from ... import modules
-from ...arguments import pair_batch
+from ...arguments import pair_batch, refuse_values
 from ...engine import AnchorLosses, LabelPairs, PairBatch, Similarity
 from ...engine.reduction import Reduction
-from ...engine.weighted_pairs import WeightedPairs
 from ...modules.gpw_loss import PairLoss
 from ...modules.variants import variant_of
 from ...reductions import REDUCTIONS, ReductionName
+from ...relations import LINEAR, WeightedRelations
 from .anchor_reducer import AnchorReducer
 from .checked_parts import CheckedParts
 from .miners import MSMiner
@@ -60,12 +60,7 @@ class PMLPairLoss(PairLoss, CheckedParts, BaseMetricLossFunction):
         if not self.needs_all_anchors():
             return self.reduce_terms(self.loss_terms(batch), batch)
         by_labels = isinstance(batch.pairs, LabelPairs) and not batch.pairs.self_index_is_given
-        is_weighted = isinstance(batch.pairs, WeightedPairs)
-        if is_weighted or isinstance(batch.pairs.graded_masks(slice(0, 1))[2], Tensor):
-            raise ValueError(
-                f"pairs of {type(self).__name__} must be yes or no, since its own compute_loss is "
-                "given an index tuple, got graded ones, or several relations"
-            )
+        refuse_values(batch.pairs)
         pairs = None if by_labels else batch.pairs.index_tuple()
         with nullcontext() if batch.key is None else _drawing_by(batch.key):
             terms = self.compute_loss(
@@ -178,6 +173,13 @@ class GPWLoss(Records, modules.GPWLoss, PMLPairLoss):
         reducer = part_of(self, "reducer")
         kind = type(reducer)
         name = reducer.reduction if kind is AnchorReducer else REDUCERS.get(kind, "none")
+        if isinstance(self.pairs, WeightedRelations):
+            is_linear = name in LINEAR and name != "none"
+            if not is_linear and not (kind is AnchorReducer and name == "none"):
+                raise ValueError(
+                    "reducer of several relations must be a mean or a sum of the anchors, got "
+                    f"{reducer!r}"
+                )
         is_known = name != "none" and not _is_hooked(reducer)
         return REDUCTIONS[name] if is_known else REDUCTIONS[name]._replace(counts=None)
 

@@ -7,6 +7,7 @@ from pytorch_metric_learning.losses import SelfSupervisedLoss as PMLSelfSupervis
 from typing_extensions import override
 
 from ... import modules
+from ...modules.self_supervised_loss import refuse_relation
 from .cross_batch_memory import names_of_losses
 
 
@@ -24,6 +25,7 @@ class SelfSupervisedLoss(modules.SelfSupervisedLoss, PMLSelfSupervisedLoss):
     """
 
     def __init__(self, loss: torch.nn.Module, symmetric: bool = True, **kwargs: Any) -> None:
+        refuse_relation(loss)
         PMLSelfSupervisedLoss.__init__(self, loss, symmetric, **kwargs)
 
     @staticmethod

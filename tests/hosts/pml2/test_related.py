@@ -40,7 +40,7 @@ def test_a_compute_loss_of_ones_own_is_given_a_tuple():
     plain = modules.GPWLoss(MultiSimilarity(), pairs=share_a_label)
     close_runs(run(loss, x, TAGS), run(plain, x, TAGS))
     for pairs, labels in ((jaccard, TAGS), (WeightedRelations(LEVELS), TAXA[:12])):
-        with pytest.raises(ValueError, match="pairs of ByPML must be yes or no"):
+        with pytest.raises(ValueError, match="pairs must be yes or no beside"):
             ByPML(MultiSimilarity(), pairs=pairs)(x, labels)
 
 
@@ -81,3 +81,10 @@ def test_reducers_and_the_table():
     close(pair_weights(loss, x, TAGS).loss, float(expected))
     memory = pml2.CrossBatchMemory(loss, 5, 30, label_shape=(4,), label_dtype=torch.bool)
     close(memory(x, TAGS), expected, 1e-5)
+
+
+@pytest.mark.parametrize("reducer", [reducers.AvgNonZeroReducer(), reducers.DivisorReducer()])
+def test_reducers_that_several_relations_refuse(reducer):
+    loss = pml2.GPWLoss(MultiSimilarity(), pairs=WeightedRelations(LEVELS), reducer=reducer)
+    with pytest.raises(ValueError, match="reducer of several relations must be a mean or a sum"):
+        loss(embeddings(24), TAXA)

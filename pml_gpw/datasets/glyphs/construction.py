@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from ...optional import import_optional
+from ...optional import import_optional, progress
 from . import fonts, lookalikes, rendering
 from .cache import Arrays
 
@@ -69,7 +68,7 @@ def render_candidates() -> tuple[
     labels: list[int] = []
     faces: list[int] = []
     faces_of_letters = fonts.faces_of_letters(SCRIPTS["train"] + SCRIPTS["test"], MIN_FACES)
-    for letter, letter_faces in tqdm(faces_of_letters.items(), "rendering glyphs", leave=False):
+    for letter, letter_faces in progress(faces_of_letters.items(), "rendering glyphs"):
         images = {face: rendering.render_letter(loaded[face], letter) for face in letter_faces}
         with_ink = {face: image for face, image in images.items() if image is not None}
         if len(with_ink) >= MIN_FACES:

@@ -156,7 +156,6 @@ import importlib, sys
 for name in (
     "torchvision", "timm", "pytorchcv", "faiss", "matplotlib", "PIL", "pandas", "record_keeper",
     "scipy.io", "pooch", "tensorboard", "sentence_transformers", "transformers", "torchmetrics",
-    "tqdm",
 ):
     sys.modules[name] = None
 """

@@ -58,6 +58,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
         "modules",
         "precision",
         "reductions",
+        "relations",
         "weightings",
     },
     "losses": {"hosts", "modules"},

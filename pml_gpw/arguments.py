@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from . import checks
-from .engine import IndexPairs, LabelPairs, PairBatch, RelationPairs
+from .engine import IndexPairs, LabelPairs, PairBatch
 from .engine.pairs import Pairs
-from .engine.weighted_pairs import WeightedPairs
 from .precision import at_least_float32
-from .relations import WeightedRelations
+from .related_pairs import related_batch
 from .value_checks import begin_call
 
 
@@ -77,16 +76,8 @@ def pair_batch(
         self_index = find_self_index(anchors, others)
     else:
         self_index = checked_self_index(self_index, len(anchors), others)
-    related = related_pairs(anchors, others, labels, ref_labels, pairs, self_index, names)
-    known = _classes(labels, anchors), _classes(labels if ref_emb is None else ref_labels, others)
-    return PairBatch(anchors, others, related, *known, drawn_key(anchors.device, *rules))
-
-
-def _classes(labels: Tensor | None, embeddings: Tensor) -> Tensor | None:
-    """Labels of a relation that are numbers of classes, which a reducer may ask for."""
-    if labels is None or labels.ndim != 1 or labels.is_floating_point():
-        return None
-    return labels.to(embeddings.device).long()
+    key, name = drawn_key(anchors.device, *rules), names.reference_labels
+    return related_batch(anchors, others, labels, ref_labels, pairs, self_index, key, name)
 
 
 def checked_embeddings(
@@ -173,89 +164,6 @@ def _label_pairs(
     return LabelPairs(labels, reference_labels, self_index, symmetric=symmetric)
 
 
-def related_pairs(
-    anchors: Tensor,
-    references: Tensor,
-    labels: Tensor | None,
-    reference_labels: Tensor | None,
-    pairs: Any,
-    self_index: Tensor | None,
-    names: ArgumentNames = NAMES,
-) -> Pairs:
-    """The pairs of a relation, of several, or of matrices.
-
-    Errors: ValueError for what is none of these, and for labels that do not fit.
-    """
-    given = anchors, references, labels, reference_labels
-    if isinstance(pairs, WeightedRelations):
-        each = ((_relation_pairs(*given, one, names), weight) for one, weight in pairs.relations)
-        parts = ((replace(part, self_index=self_index), weight) for part, weight in each)
-        return WeightedPairs(tuple(parts))
-    return replace(_relation_pairs(*given, pairs, names), self_index=self_index)
-
-
-def _relation_pairs(
-    anchors: Tensor,
-    references: Tensor,
-    labels: Tensor | None,
-    reference_labels: Tensor | None,
-    pairs: Any,
-    names: ArgumentNames,
-) -> RelationPairs:
-    shape = len(anchors), len(references)
-    if isinstance(pairs, type):
-        raise ValueError(
-            f"pairs must be matrices of booleans or a function, got the class {pairs.__name__}"
-        )
-    if callable(pairs):
-        labels = relation_labels("labels", labels, len(anchors), anchors.device)
-        if reference_labels is None and len(references) == len(anchors):
-            reference_labels = labels
-        others = relation_labels(
-            names.reference_labels, reference_labels, len(references), anchors.device
-        )
-        return RelationPairs(labels, others, pairs)
-    if labels is not None or reference_labels is not None:
-        raise ValueError("labels must be None beside pairs that are matrices")
-    matrices = tuple(pairs) if isinstance(pairs, (tuple, list)) else (pairs,)
-    if len(matrices) not in (1, 2):
-        raise ValueError(f"pairs must be one or two matrices, got {len(matrices)}")
-    check = checks.relation_matrix if len(matrices) == 1 else checks.boolean_matrix
-    for matrix in matrices:
-        check("pairs", matrix, shape)
-    matrices = tuple(checks.moved("pairs", matrix, anchors.device) for matrix in matrices)
-    columns = references[:, :0]  # the relation is told the rows of the matrices alone
-    if len(matrices) == 1:
-        return RelationPairs(matrices[0], columns, _by_rows)
-    if not torch.compiler.is_compiling() and (matrices[0] & matrices[1]).any():
-        raise ValueError("pairs must not call a pair both positive and negative")
-    both = torch.stack(matrices, dim=1)
-    return RelationPairs(both, columns, _first_of_rows, _second_of_rows)
-
-
-def _first_of_rows(rows: Tensor, _: Tensor) -> Tensor:
-    return rows[:, 0]
-
-
-def _second_of_rows(rows: Tensor, _: Tensor) -> Tensor:
-    return rows[:, 1]
-
-
-def relation_labels(name: str, labels: Tensor | None, length: int, device: torch.device) -> Tensor:
-    """The labels (length, …) of a relation on a device, or a ValueError."""
-    if isinstance(labels, Tensor):
-        checks.dense(name, labels)
-    if not isinstance(labels, Tensor) or labels.ndim == 0 or len(labels) != length:
-        got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        raise ValueError(f"{name} must be a tensor of {length} rows for a relation, got {got}")
-    return checks.moved(name, labels, device)
-
-
-def _by_rows(labels: Tensor, reference_labels: Tensor) -> Tensor:
-    """The relation of labels that are the rows (C, M) of a matrix already."""
-    return labels
-
-
 def find_self_index(anchors: Tensor, references: Tensor) -> Tensor | None:
     """The column (N,) of each anchor itself among the references, −1 for none; None: nowhere.
 
@@ -308,15 +216,3 @@ def one_of_both(self_index: Tensor | None, own: Tensor | None) -> Tensor | None:
     if self_index is not None and own is not None:
         raise ValueError("own must be None beside self_index, whose former name it is")
     return own if self_index is None else self_index
-
-
-def refuse_values(pairs: Pairs) -> None:
-    """Raise a ValueError for graded or weighted pairs, whose values an index tuple cannot hold."""
-    related = isinstance(pairs, RelationPairs)
-    if isinstance(pairs, WeightedPairs) or (
-        related and isinstance(pairs.graded_masks(slice(0, 1))[2], Tensor)
-    ):
-        raise ValueError(
-            "pairs must be yes or no beside an index tuple, which a miner or a compute_loss of "
-            "one's own makes of them, got graded ones or several relations: let the loss mine"
-        )

@@ -55,7 +55,7 @@ def column_comparisons(
     doc_ids: Tensor | Sequence[Tensor] | None = None,
     first_row: int = 0,
 ) -> list[ColumnComparison]:
-    """What is compared with what, a comparison for each direction.
+    """The comparison of each direction.
 
     ``columns``: queries (N, D), their documents (N, D), and documents that are negatives (·, D).
     ``query_ids`` (N,) and ``doc_ids``, (N,) or a tensor for each column of documents: rows of equal

@@ -66,14 +66,14 @@ class PairWeightTable:
         )
 
     def summary(self) -> dict[str, float]:
-        """What the weights say in a few figures; see :func:`summarize`."""
+        """The weights in a few figures; see :func:`summarize`."""
         return summarize(self.similarity, self.weights, self.positives, self.negatives)
 
 
 def summarize(
     similarity: Tensor, weights: Tensor, positives: Tensor, negatives: Tensor
 ) -> dict[str, float]:
-    """Where the weight of a batch lies; all arguments (N, M).
+    """The weight of a batch in a few figures; all arguments (N, M).
 
     - ``effective_pairs``: exp of the entropy of the weights' distribution over pairs; as many
       pairs of equal weight would be as concentrated.

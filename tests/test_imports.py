@@ -36,7 +36,8 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
     "columns": {"checks"},
     "relations": {"checks", "engine", "precision"},
     "gradient_caching": {"checks", "precision"},
-    "arguments": {"checks", "engine", "precision", "relations", "value_checks"},
+    "arguments": {"checks", "engine", "precision", "related_pairs", "value_checks"},
+    "related_pairs": {"checks", "engine", "relations"},
     "modules": {
         "arguments",
         "checks",
@@ -48,6 +49,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
         "reductions",
         "value_checks",
         "weightings",
+        "related_pairs",
     },
     "evaluation": {"checks", "hosts", "lazy", "optional"},  # the calculator, when asked for
     "hosts": {
@@ -60,6 +62,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
         "reductions",
         "relations",
         "weightings",
+        "related_pairs",
     },
     "losses": {"hosts", "modules"},
     "miners": {"hosts", "modules"},
@@ -72,6 +75,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
         "modules",
         "precision",
         "value_checks",
+        "related_pairs",
     },
     "analysis": {
         "pair_weight_table",

@@ -14,8 +14,6 @@ from ..engine import PairBatch
 from ..engine.index_pairs import IndexPairs
 from ..engine.label_pairs import LabelPairs
 from ..engine.pairs import Pairs
-from ..engine.relation_pairs import RelationPairs
-from ..engine.weighted_pairs import WeightedPairs
 from ..modules.copies import copy_of, same_random_numbers
 from ..modules.gpw_loss import PairLoss
 from ..modules.pair_miner import check_relation, mined_from
@@ -103,15 +101,13 @@ def _table(
 ) -> PairWeightTable:
     labels, reference_labels, pairs = batch.labels, batch.reference_labels, batch.pairs
     whole = slice(0, len(batch.anchors))
-    if isinstance(candidates, (RelationPairs, WeightedPairs)):
-        pass
-    elif labels is not None and reference_labels is not None:
+    if isinstance(candidates, (LabelPairs, IndexPairs)):  # else a relation says which they are
+        if labels is None or reference_labels is None:
+            raise ValueError("labels must be known of anchors and references, got a batch without")
         self_index = pairs.self_index
         if self_index is None:
             self_index = find_self_index(batch.anchors, batch.references)
         candidates = LabelPairs(labels, reference_labels, self_index)
-    elif isinstance(candidates, IndexPairs):
-        raise ValueError("labels must be known of anchors and references, got a batch without")
     positives, negatives = candidates.masks(whole)
     mined_pos, mined_neg = pairs.masks(whole)
     mined = mined_pos | mined_neg

@@ -1,4 +1,4 @@
-"""What is asked of a loss to see its pair weights: of plain modules here, of PML's in its host.
+"""Readers of losses, for their pair weights: of plain modules here, of PML's in its host.
 
 Shapes: N anchors, M references.
 """
@@ -16,7 +16,7 @@ from ..modules.gpw_loss import PairLoss
 
 
 class LossReader(Protocol):
-    """What is asked of a loss."""
+    """A reader of losses of one kind."""
 
     def measure(self, loss: Any) -> Similarity:
         """The similarity by which the loss compares pairs."""

@@ -128,7 +128,7 @@ class _Call:
 
 
 class _Listener:
-    """What a loss was last called with. A copy of a loss has a listener that does not listen."""
+    """The latest arguments of a loss. A copy of a loss has a listener that does not listen."""
 
     def __init__(self, listens: bool = True) -> None:
         self.listens = listens

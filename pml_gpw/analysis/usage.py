@@ -1,4 +1,4 @@
-"""Which similarities a loss really uses: S, N and P, measured.
+"""The similarities that a loss really uses: S, N and P, measured.
 
 Shapes: N anchors.
 """
@@ -15,7 +15,7 @@ from .readers import reader_of
 
 CLASSES, PER_CLASS = 4, 4
 CENTRES = ((0.3, -0.3), (0, 0), (-0.3, 0.3), (0.7, 0), (0, 0.7), (0.7, 0.7), (-0.6, -0.6))
-"""Where the similarities of positives and of negatives lie, from easy to hard, high and low."""
+"""The centres of positives and of negatives, from easy to hard, high and low."""
 HALF_WIDTH, MOST = 0.24, 0.98
 SHIFTS = (-0.4, -0.15, -0.03, 0.03, 0.15, 0.4)
 CHANGED = 1e-9

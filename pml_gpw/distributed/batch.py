@@ -14,12 +14,12 @@ from ..arguments import (
     NAMES,
     Embeddings,
     find_self_index,
-    related_pairs,
     resolved_batch,
 )
 from ..engine import PairBatch
 from ..engine.index_pairs import checked_tuple
 from ..modules.cross_batch_memory import Keys
+from ..related_pairs import related_batch
 from .row_partition import RowPartition, all_gather_rows
 from .status import all_gather_status, in_step, must_be_alike
 
@@ -38,7 +38,7 @@ class Arguments(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What the other processes have to know of a call before anything is sent."""
+    """The facts of a call that other processes have to know before anything is sent."""
 
     anchors: int
     references: int
@@ -92,9 +92,8 @@ class GatheredCall(NamedTuple):
             given = Embeddings(embeddings, ref_emb, labels, ref_labels)
         if relation is None or indices_tuple is not None:
             return resolved_batch(given, indices_tuple, None, NAMES, keys.loss)
-        x, y = given.anchors, given.references
-        related = related_pairs(*given, relation, find_self_index(x, y))
-        return PairBatch(x, y, related, key=keys.loss)
+        self_index = find_self_index(given.anchors, given.references)
+        return related_batch(*given, relation, self_index, keys.loss)
 
     @property
     def compared(self) -> RowPartition:

@@ -20,12 +20,12 @@ from ..arguments import (
     drawn_key,
     pair_batch,
     random_rules_of,
-    relation_labels,
 )
 from ..engine import AnchorLosses, IndexPairs, PairBatch
 from ..modules import CrossBatchMemory, GPWLoss
 from ..modules.cross_batch_memory import Keys
 from ..modules.pair_miner import check_relation, mined_from, mines_batches
+from ..related_pairs import relation_labels
 from .batch import Arguments, GatheredCall, gathered_call, gathered_pairs
 from .divided import divided_losses
 from .row_partition import RowPartition

@@ -134,7 +134,7 @@ def distributed_retrieval_metrics(
 
 
 class _Part(NamedTuple):
-    """What each process tells the others of its part before anything is sent."""
+    """The facts of a part that each process tells the others before anything is sent."""
 
     num_queries: int
     num_references: int

@@ -1,4 +1,4 @@
-"""Which of the R nearest references of each query are relevant, in their exact order.
+"""The relevance of the R nearest references of each query, in their exact order.
 
 As for ranks, a float32 search lists the nearest references. Two references that are both relevant,
 or both not, may swap places without any effect; so only a relevant and an irrelevant reference
@@ -106,7 +106,7 @@ class RankedRelevanceSearch(FirstRelevantSearch):
         num_relevant: Tensor,
         length: int,
     ) -> Tensor:
-        """Whether each of the nearest is relevant, (C, the largest R), from lists (C, L)."""
+        """True where one of the nearest is relevant, (C, the largest R), from lists (C, L)."""
         largest = int(num_relevant.max())
         complete = similarities.shape[1] == len(self.reference)
         if complete:
@@ -176,14 +176,14 @@ def _sorted_lists(
 
 
 def _has_doubts(similarities: Tensor, relevant: Tensor, floor: Tensor, margin: float) -> Tensor:
-    """Whether two neighbours above the floor, one of them relevant, are within the margin, (C,)."""
+    """True where two neighbours above the floor, one relevant, are within the margin, (C,)."""
     near = similarities[:, :-1] - similarities[:, 1:] <= margin
     differ = relevant[:, :-1] != relevant[:, 1:]
     return (near & differ & (similarities[:, 1:] >= floor)).any(dim=1)
 
 
 def _doubtful_pairs(similarities: Tensor, relevant: Tensor, floor: Tensor, margin: float) -> Tensor:
-    """Which references (C, L) above the floor have one of the other relevance within the margin.
+    """References (C, L) above the floor with one of the other relevance within the margin.
 
     Lists are sorted, so that the nearest of the other relevance is the last before or the first
     after a reference.

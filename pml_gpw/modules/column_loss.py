@@ -1,7 +1,6 @@
 """The loss of columns of pairs, such as queries and their documents, as a module."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +9,6 @@ from typing_extensions import override
 
 from ..arguments import pair_batch
 from ..columns import checked_directions, column_comparisons, share_an_id
-from ..engine import PairBatch, RelationPairs
 from .gpw_loss import GPWLoss
 
 
@@ -81,12 +79,6 @@ class ColumnLoss(nn.Module):
             loss: Tensor = self.loss(anchors, labels, None, references, reference_labels)
             return loss
         nowhere = torch.full((len(anchors),), -1, device=anchors.device)
-        rules = self.loss.random_rules()
-        if labels.ndim == 1:
-            arguments = labels, None, references, reference_labels, nowhere
-            return self.loss(pair_batch(anchors, *arguments, rules=rules))
-        none = labels.new_zeros(len(anchors)), None, references, labels.new_zeros(len(references))
-        batch: PairBatch = pair_batch(anchors, *none, nowhere, rules)
-        pairs = RelationPairs(labels, reference_labels, share_an_id, self_index=nowhere)
-        # The labels are those of the relation alone.
-        return self.loss(replace(batch, pairs=pairs, labels=None, reference_labels=None))
+        arguments = labels, None, references, reference_labels, nowhere
+        relation = share_an_id if labels.ndim == 2 else None
+        return self.loss(pair_batch(anchors, *arguments, self.loss.random_rules(), relation))

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from .. import checks
-from ..arguments import drawn_key, random_rules_of, related_pairs, relation_labels
+from ..arguments import drawn_key, random_rules_of
 from ..engine import LabelPairs, PairBatch
 from ..engine.index_pairs import checked_tuple, without_own_positives
 from ..precision import at_least_float32
+from ..related_pairs import related_batch, relation_labels
 from .gpw_loss import PairLoss
 from .pair_miner import check_relation, mined_from, mines_batches
 
@@ -426,8 +427,8 @@ def _comparison(
     """
     (x, labels), (y, reference_labels) = anchors, references
     if relation is not None:
-        related = related_pairs(x, y, labels, reference_labels, relation, self_index)
-        return Comparison(PairBatch(x, y, related, key=keys.loss), None, keys.miner)
+        given = x, y, labels, reference_labels
+        return Comparison(related_batch(*given, relation, self_index, keys.loss), None, keys.miner)
     symmetric = y is x and reference_labels is labels
     pairs = LabelPairs(labels, reference_labels, self_index, True, symmetric)
     batch = PairBatch(x, y, pairs, labels, reference_labels, keys.loss)

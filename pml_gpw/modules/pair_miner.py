@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ..arguments import one_of_both, pair_batch, refuse_values
+from ..arguments import one_of_both, pair_batch
 from ..engine import PairBatch, Plan, Similarity, mined_pairs
 from ..engine.pairs import IndexTuple
 from ..engine.plan import AUTO
 from ..engine.similarity import SIMILARITIES
 from ..mining import PairMining
 from ..precision import full_precision
+from ..related_pairs import refuse_values
 from .attributes import SHARED_CHECKS, Checks, ConfigFields, checked_relation, refuse_options
 
 

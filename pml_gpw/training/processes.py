@@ -31,7 +31,7 @@ TIMEOUT = timedelta(minutes=30)  # a process may wait for the first to write or 
 
 
 def launched_processes() -> int:
-    """How many processes ``torchrun`` has started; 1 without it."""
+    """The number of processes that ``torchrun`` has started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -97,22 +97,22 @@ def destroy_process_group() -> None:
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if _has_group() else 1
 
 
 def rank() -> int:
-    """Which of them this is."""
+    """The rank of this process among them."""
     return dist.get_rank() if _has_group() else 0
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes."""
+    """True in the process that writes."""
     return rank() == 0
 
 
 def from_first(value: Value) -> Value:
-    """What the first process has, on all of them."""
+    """The value of the first process, on all of them."""
     if world_size() == 1:
         return value
     held: list[Any] = [value]
@@ -121,7 +121,7 @@ def from_first(value: Value) -> Value:
 
 
 def read_by_first(read: Callable[[], Value]) -> Value:
-    """What the first process reads, or the error that it meets, on all of them."""
+    """The value that the first process reads, or the error that it meets, on all of them."""
     outcome: Any = None
     if is_first():
         try:

@@ -32,7 +32,7 @@ Parts = dict[str, dict[str, Any]]
 
 
 class Kept(NamedTuple):
-    """Where a training is kept, and what it is one of."""
+    """The folder of a training, and the settings that it is one of."""
 
     folder: Path
     checkpoints: Checkpoints
@@ -40,7 +40,7 @@ class Kept(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What is searched for and in what, and how."""
+    """The queries and references of an evaluation, and the options of its search."""
 
     queries: Any
     references: Any
@@ -313,7 +313,7 @@ def _metrics(models: dict[str, nn.Module], evaluation: Evaluation) -> dict[str, 
 
 
 def _figures(trainer: Trainer, history: History) -> dict[str, dict[str, float]]:
-    """How fast the epoch was, and its evaluation if it has one, by tables of the logs."""
+    """The speed of an epoch, and its evaluation if it has one, by tables of the logs."""
     figures = {"throughput": trainer.throughput()}
     if history and history[-1]["epoch"] == trainer.epoch:
         figures["evaluation"] = history[-1]

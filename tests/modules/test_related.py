@@ -194,7 +194,10 @@ def test_labels_of_classes_stay_known():
     same = ByClass(torch.eye(4))
     given = {"trainable": {"beta": 4}}
     loss = modules.GPWLoss(MultiSimilarity(), pairs=same, **given)
-    close(loss(x, labels), modules.GPWLoss(MultiSimilarity(), **given)(x, labels))
+    plain = modules.GPWLoss(MultiSimilarity(), **given)
+    close(loss(x, labels), plain(x, labels))
+    memories = (modules.CrossBatchMemory(each, 5, 30) for each in (loss, plain))
+    close(*(memory(x, labels) for memory in memories))
 
 
 def test_losses_with_relations_can_be_pickled():

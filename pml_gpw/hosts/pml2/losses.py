@@ -18,12 +18,13 @@ from torch.nn.modules import module
 from typing_extensions import override
 
 from ... import modules
-from ...arguments import pair_batch, refuse_values
+from ...arguments import pair_batch
 from ...engine import AnchorLosses, LabelPairs, PairBatch, Similarity
 from ...engine.reduction import Reduction
 from ...modules.gpw_loss import PairLoss
 from ...modules.variants import variant_of
 from ...reductions import REDUCTIONS, ReductionName
+from ...related_pairs import refuse_values
 from ...relations import LINEAR, WeightedRelations
 from .anchor_reducer import AnchorReducer
 from .checked_parts import CheckedParts
@@ -174,8 +175,8 @@ class GPWLoss(Records, modules.GPWLoss, PMLPairLoss):
         kind = type(reducer)
         name = reducer.reduction if kind is AnchorReducer else REDUCERS.get(kind, "none")
         if isinstance(self.pairs, WeightedRelations):
-            is_linear = name in LINEAR and name != "none"
-            if not is_linear and not (kind is AnchorReducer and name == "none"):
+            is_other = name == "none" and kind is not AnchorReducer
+            if is_other or name not in LINEAR:
                 raise ValueError(
                     "reducer of several relations must be a mean or a sum of the anchors, got "
                     f"{reducer!r}"

@@ -6,7 +6,7 @@ import torch.distributed as dist
 from pml_gpw import modules
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.mining import HardestNegatives
-from pml_gpw.relations import WeightedRelations, jaccard
+from pml_gpw.relations import ByClass, WeightedRelations, jaccard
 from pml_gpw.weightings import MultiSimilarity
 
 from ...test_relations import LEVELS, Graded
@@ -28,6 +28,14 @@ def check_graded_pairs_and_a_hierarchy():
     ):
         one = run(loss, batch.x, labels)
         equal(run(DistributedLoss(loss), batch.x[batch.rows], labels[batch.rows]), one, batch.rows)
+
+
+def check_classes_stay_known():
+    batch = partitioned_batch()
+    labels, same = batch.labels % 5, ByClass(torch.eye(5))
+    loss = modules.GPWLoss(MultiSimilarity(), pairs=same, trainable={"beta": 5})
+    one = run(loss, batch.x, labels)
+    equal(run(DistributedLoss(loss), batch.x[batch.rows], labels[batch.rows]), one, batch.rows)
 
 
 def check_a_memory_of_tags():

@@ -155,6 +155,8 @@ def choose_program(
     """
     rules: Any = weighting, mining
     pairs, device, same = batch.pairs, batch.anchors.device, batch.references is batch.anchors
+    if weighting is not None and weighting.of_unit_rows:
+        _refuse_unless_cosine(weighting, similarity)
     if similarity.is_negated_distance:
         rules = [None if rule is None else rule.for_negated_distances() for rule in rules]
     context = RowContext(batch.first_anchor, batch.key, pairs.self_index)
@@ -197,6 +199,17 @@ def choose_program(
         holds_all_weights=holds_all,
         most_pairs=MOST_PAIRS if plan.layout == SPARSE_BATCH else few,
     )
+
+
+def _refuse_unless_cosine(weighting: PairWeighting, similarity: Similarity) -> None:
+    is_product = similarity.is_inner_product and not similarity.normalized
+    if similarity.is_negated_distance or is_product:
+        name = type(weighting).__name__
+        raise ValueError(
+            f"similarity (distance) must be the cosine for {name}, which reads the angle or the "
+            "Euclidean distance of normalised embeddings from it, got "
+            f"{'inner products of embeddings as they are' if is_product else 'another distance'}"
+        )
 
 
 def _fastest_layout(batch: PairBatch, mining: PairMining | None, chunk_size: int) -> str:

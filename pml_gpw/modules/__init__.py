@@ -5,23 +5,55 @@ They are called as those of pytorch-metric-learning (PML) are:
 """
 
 from .column_loss import ColumnLoss
+from .contrastive_losses import (
+    DecoupledLoss,
+    GradedSupConLoss,
+    HardNTXentLoss,
+    NPairLoss,
+    NTXentLoss,
+    SigmoidLoss,
+    SupConLoss,
+)
 from .cross_batch_memory import CrossBatchMemory
 from .gpw_loss import GPWLoss
+from .margin_losses import (
+    CircleLoss,
+    GradedContrastiveLoss,
+    MarginLoss,
+    TupletMarginLoss,
+)
 from .ms_loss import MSLoss, MSWeightedLoss
 from .ms_miner import MSMiner
 from .pair_miner import PairMiner
+from .ranking_losses import (
+    FastAPLoss,
+    RankedListLoss,
+)
 from .self_supervised_loss import SelfSupervisedLoss
 from .variants import VARIANTS, ms_variant
 
 __all__ = [
     "VARIANTS",
+    "CircleLoss",
     "ColumnLoss",
     "CrossBatchMemory",
+    "DecoupledLoss",
+    "FastAPLoss",
     "GPWLoss",
+    "GradedContrastiveLoss",
+    "GradedSupConLoss",
+    "HardNTXentLoss",
     "MSLoss",
     "MSMiner",
     "MSWeightedLoss",
+    "MarginLoss",
+    "NPairLoss",
+    "NTXentLoss",
     "PairMiner",
+    "RankedListLoss",
     "SelfSupervisedLoss",
+    "SigmoidLoss",
+    "SupConLoss",
+    "TupletMarginLoss",
     "ms_variant",
 ]

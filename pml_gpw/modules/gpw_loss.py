@@ -125,8 +125,10 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
             ``log_<field>``, others under their own name; ``loss.<field>`` reads and sets today's
             value, and ``current_weighting()`` has all of them.
         reduction: the mean or sum of the losses of the anchors, as in
-            :func:`pml_gpw.functional.gpw_loss`; "none" gives all of them, (N,).
-        similarity: "cosine", or "dot" for embeddings as they are.
+            :func:`pml_gpw.functional.gpw_loss`; "none" gives all of them, (N,); None: that of the
+            class, here "mean".
+        similarity: "cosine", or "dot" for embeddings as they are; None: that of the class, here
+            "cosine".
         pairs: a relation of labels (N, …) of any shape, such as those of :mod:`pml_gpw.relations`,
             in place of their equality; or several, :class:`pml_gpw.relations.WeightedRelations`.
         **options: of :class:`pml_gpw.losses.GPWLoss`, which is this loss as an object of PML.
@@ -167,6 +169,8 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
     layout = "auto"
     """The layout of pairs, see :class:`~pml_gpw.engine.Plan`: for measurements and tests."""
 
+    default_reduction: ClassVar[ReductionName] = "mean"
+    default_similarity: ClassVar[str] = "cosine"
     reduction: ReductionName
     similarity: str
 
@@ -177,8 +181,8 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         chunk_size: int | None = None,
         fused: bool | None = None,
         trainable: Trainable = (),
-        reduction: ReductionName = "mean",
-        similarity: str = "cosine",
+        reduction: ReductionName | None = None,
+        similarity: str | None = None,
         pairs: Any = None,
         **options: Any,
     ) -> None:
@@ -191,13 +195,16 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
         self.train_fields(trainable)
 
     def init_module(
-        self, reduction: ReductionName, similarity: str, options: Mapping[str, Any]
+        self,
+        reduction: ReductionName | None,
+        similarity: str | None,
+        options: Mapping[str, Any],
     ) -> None:
         """Make the module, which a host does with options of its own."""
         refuse_options(self, options)
         super().__init__()
-        self.reduction = reduction
-        self.similarity = similarity
+        self.reduction = self.default_reduction if reduction is None else reduction
+        self.similarity = self.default_similarity if similarity is None else similarity
 
     @override
     def measure(self) -> Similarity:

@@ -131,6 +131,10 @@ class PairWeighting:
     any_sign: ClassVar[bool] = False
     """True where weights may be negative."""
 
+    of_unit_rows: ClassVar[bool] = False
+    """True where the formula reads cosine similarities, as the distance of unit rows or an angle,
+    and is wrong for others."""
+
     derives_weights: ClassVar[bool] = False
     """True where the weights are taken from the loss by :meth:`differentiated`."""
 
@@ -161,6 +165,13 @@ class PairWeighting:
     def losses_alone(self, pos: Rows, neg: Rows) -> Tensor:
         """Each anchor's loss (C,), without the weights."""
         return self.evaluate(pos, neg)[0]
+
+    def terms(self, pos: Rows, neg: Rows, weights: PairWeights) -> tuple[Tensor, Tensor]:
+        """The terms (C,) of either kind in each loss, for "mean_of_active_terms".
+
+        By default the sums of the weights' magnitudes, which are 1 where a hinge is active.
+        """
+        return pos.sum(weights.pos.abs()), neg.sum(weights.neg.abs())
 
     def for_negated_distances(self) -> Self:
         """The same weighting for S = −D: its :attr:`levels` change their signs."""
@@ -251,7 +262,7 @@ def evaluated_trained(
         losses, weights, of_values, of_values_for = found
     counts = pos.count(), neg.count()
     if sums_weights:
-        counts = pos.sum(weights.pos.abs()), neg.sum(weights.neg.abs())
+        counts = twin_of(weighting, values).terms(pos, neg, weights)
     if values and upstream is not None and not (of_values and upstream is every_anchor):
         if not isinstance(upstream, Tensor):
             upstream = upstream(losses, *counts)

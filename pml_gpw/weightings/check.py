@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .base import PairWeighting, PairWeights, Trained, evaluated, evaluated_trained
 from .dense_rows import DenseRows
-from .pair_rows import Rows
+from .pair_rows import NO_CONTEXT, Rows
 from .rules import checked_rule
 from .sparse_rows import SparseRows
 
@@ -37,7 +37,7 @@ class ExampleRows(NamedTuple):
     def as_layout(self, layout: type[DenseRows] | type[SparseRows]) -> tuple[Rows, Rows]:
         """The positive and the negative pairs in one of the layouts."""
         make = DenseRows if layout is DenseRows else SparseRows.of
-        return make(self.sim, self.pos), make(self.sim, self.neg)
+        return make(self.sim, self.pos), make(self.sim, self.neg, NO_CONTEXT.of_negatives())
 
 
 def check_weighting(weighting: PairWeighting) -> None:

@@ -33,10 +33,10 @@ class SparseRows(Rows):
         self.context = NO_CONTEXT if context is None else context
 
     @classmethod
-    def of(cls, sim: Tensor, mask: Tensor) -> "SparseRows":
+    def of(cls, sim: Tensor, mask: Tensor, context: RowContext | None = None) -> "SparseRows":
         """The pairs of ``sim`` (C, M) where ``mask`` (C, M) holds."""
         row, column = mask.nonzero(as_tuple=True)
-        return cls(sim[row, column], row, column, (sim.shape[0], sim.shape[1]))
+        return cls(sim[row, column], row, column, (sim.shape[0], sim.shape[1]), context)
 
     @property
     @override

@@ -17,6 +17,21 @@ from .calculator import RecallCalculator
 from .cross_batch_memory import CrossBatchMemory
 from .losses import GPWLoss, MSLoss, MSWeightedLoss, ms_variant
 from .miners import MSMiner, PairMiner
+from .named_losses import (
+    CircleLoss,
+    DecoupledLoss,
+    FastAPLoss,
+    GradedContrastiveLoss,
+    GradedSupConLoss,
+    HardNTXentLoss,
+    MarginLoss,
+    NPairLoss,
+    NTXentLoss,
+    RankedListLoss,
+    SigmoidLoss,
+    SupConLoss,
+    TupletMarginLoss,
+)
 from .pair_similarity_loss import PairSimilarityLoss
 from .pair_weight_reducer import PairWeightReducer
 from .registry import Registration, register
@@ -25,18 +40,31 @@ from .self_supervised_loss import SelfSupervisedLoss
 __all__ = [
     "VARIANTS",
     "AnchorReducer",
+    "CircleLoss",
     "ColumnLoss",
     "CrossBatchMemory",
+    "DecoupledLoss",
+    "FastAPLoss",
     "GPWLoss",
+    "GradedContrastiveLoss",
+    "GradedSupConLoss",
+    "HardNTXentLoss",
     "MSLoss",
     "MSMiner",
     "MSWeightedLoss",
+    "MarginLoss",
+    "NPairLoss",
+    "NTXentLoss",
     "PairMiner",
     "PairSimilarityLoss",
     "PairWeightReducer",
+    "RankedListLoss",
     "RecallCalculator",
     "Registration",
     "SelfSupervisedLoss",
+    "SigmoidLoss",
+    "SupConLoss",
+    "TupletMarginLoss",
     "ms_variant",
     "register",
 ]

@@ -138,12 +138,20 @@ class GPWLoss(Records, modules.GPWLoss, PMLPairLoss):
 
     @override
     def init_module(
-        self, reduction: ReductionName, similarity: str, options: Mapping[str, Any]
+        self,
+        reduction: ReductionName | None,
+        similarity: str | None,
+        options: Mapping[str, Any],
     ) -> None:
         options = dict(options)
-        if reduction != "mean":
+        if reduction is not None:
             refuse_both("reduction", reduction, "reducer", options)
+        elif options.get("reducer") is None:
+            reduction = self.default_reduction
+        if reduction not in (None, "mean"):
             options["reducer"] = AnchorReducer(reduction)
+        if similarity is None:
+            similarity = "cosine" if options.get("distance") else self.default_similarity
         CheckedParts.__init__(self, **with_distance(similarity, options))
         self.add_to_recordable_attributes(
             list_of_names=["num_pos_pairs", "num_neg_pairs"], is_stat=True

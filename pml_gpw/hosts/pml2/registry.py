@@ -8,7 +8,7 @@ import pytorch_metric_learning.miners
 import pytorch_metric_learning.reducers
 from typing_extensions import Self
 
-from . import losses, miners
+from . import losses, miners, named_losses
 from .anchor_reducer import AnchorReducer
 from .cross_batch_memory import CrossBatchMemory, names_of_losses
 from .pair_similarity_loss import PairSimilarityLoss
@@ -21,6 +21,19 @@ CLASSES: dict[Any, tuple[type, ...]] = {
         losses.GPWLoss,
         losses.MSLoss,
         losses.MSWeightedLoss,
+        named_losses.CircleLoss,
+        named_losses.DecoupledLoss,
+        named_losses.FastAPLoss,
+        named_losses.GradedContrastiveLoss,
+        named_losses.GradedSupConLoss,
+        named_losses.HardNTXentLoss,
+        named_losses.MarginLoss,
+        named_losses.NPairLoss,
+        named_losses.NTXentLoss,
+        named_losses.RankedListLoss,
+        named_losses.SigmoidLoss,
+        named_losses.SupConLoss,
+        named_losses.TupletMarginLoss,
         PairSimilarityLoss,
         SelfSupervisedLoss,
     ),

@@ -22,6 +22,7 @@ from .measure import steps
 from .measure.counts import MODEL, counted
 from .measure.methods import COUNTED, FORMULAS, MEMORIES, MINED, TUPLES, UNMINED
 from .measure.stopwatch import PEAK_PROCESSES, PEAK_STEPS, peak_megabytes, time_in_turns
+from .report.numbers import number
 from .report.plots import plot_counts, plot_speed
 
 RESULTS = Path(__file__).parent / "results"
@@ -384,15 +385,15 @@ def _save_plots(rows: pd.DataFrame, stem: Path) -> None:
 
 COLUMNS: dict[str, Callable[[pd.Series], str]] = {
     "method": lambda row: str(row["method"]),
-    "forward, ms": lambda row: _number(row.get("forward_ms")),
-    "backward, ms": lambda row: _number(row.get("backward_ms")),
+    "forward, ms": lambda row: number(row.get("forward_ms")),
+    "backward, ms": lambda row: number(row.get("backward_ms")),
     "whole, ms": lambda row: _whole(row),
-    "× floor": lambda row: _number(row.get("times_floor")),
-    "× faster than PML": lambda row: _number(row.get("faster_than_pml")),
-    "peak MB": lambda row: _number(row.get("peak_mb")),
-    "operations": lambda row: _number(row.get("operations")),
-    "waits": lambda row: _number(row.get("waits")),
-    "MB moved": lambda row: _number(row.get("moved_mb")),
+    "× floor": lambda row: number(row.get("times_floor")),
+    "× faster than PML": lambda row: number(row.get("faster_than_pml")),
+    "peak MB": lambda row: number(row.get("peak_mb")),
+    "operations": lambda row: number(row.get("operations")),
+    "waits": lambda row: number(row.get("waits")),
+    "MB moved": lambda row: number(row.get("moved_mb")),
     "share of products, %": lambda row: _percent(row.get("product_share")),
 }
 
@@ -408,18 +409,11 @@ def _markdown(table: pd.DataFrame) -> str:
 def _whole(row: "pd.Series[Any]") -> str:
     if pd.isna(row.get("ms")):
         return ""
-    return f"{_number(row['ms'])} ({_number(row['ms_q1'])}-{_number(row['ms_q3'])})"
+    return f"{number(row['ms'])} ({number(row['ms_q1'])}-{number(row['ms_q3'])})"
 
 
 def _percent(value: Any) -> str:
     return "" if value is None or pd.isna(value) else f"{100 * value:.0f}"
-
-
-def _number(value: Any) -> str:
-    """Three digits, or nothing where there is no figure."""
-    if value is None or pd.isna(value):
-        return ""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -67,6 +67,168 @@ def multi_similarity(weighting, pos, neg, m=math):  # eq 13-15
     return loss, [e / pos_sum for e in pos_exp], [e / neg_sum for e in neg_exp]
 
 
+def nt_xent(weighting, pos, neg, m=math):  # Chen et al. 2020
+    t = getattr(weighting, "temperature", 1.0)
+    loss, pos_w, neg_w = 0.0, [], [0.0] * len(neg)
+    for s_p in pos:
+        against = [m.exp((s - s_p) / t) for s in neg]
+        q = 1 / (1 + sum(against))
+        loss, pos_w = loss - m.log(q), [*pos_w, (1 - q) / t]
+        neg_w = [w + e * q / t for w, e in zip(neg_w, against, strict=True)]
+    return loss, pos_w, neg_w
+
+
+def decoupled(weighting, pos, neg, m=math):  # Yeh et al. 2022
+    t = weighting.temperature
+    if not pos or not neg:
+        return 0.0, [0.0] * len(pos), [0.0] * len(neg)
+    exps = [m.exp(s / t) for s in neg]
+    loss = sum(-s / t + m.log(sum(exps)) for s in pos)
+    return loss, [1 / t] * len(pos), [len(pos) * e / sum(exps) / t for e in exps]
+
+
+def hard_nt_xent(weighting, pos, neg, m=math):  # Robinson et al. 2021
+    t, beta = weighting.temperature, weighting.beta
+    if not neg:
+        return 0.0, [0.0] * len(pos), []
+    weights = [m.exp(beta * s / t) for s in neg]
+    weighted = [w * m.exp(s / t) for w, s in zip(weights, neg, strict=True)]
+    hardness = len(neg) * sum(weighted) / sum(weights)
+    loss, pos_w = 0.0, []
+    for s in pos:
+        against = hardness * m.exp(-s / t)
+        loss, pos_w = loss + m.log(1 + against), [*pos_w, against / (1 + against) / t]
+    slopes = [
+        (1 + beta) * a / sum(weighted) - beta * b / sum(weights)
+        for a, b in zip(weighted, weights, strict=True)
+    ]
+    return loss, pos_w, [sum(pos_w) * slope for slope in slopes]
+
+
+def sup_con(weighting, pos, neg, m=math):  # Khosla et al. 2020, all positives equally relevant
+    t = weighting.temperature
+    if not pos:
+        return 0.0, [], [0.0] * len(neg)
+    total = sum(m.exp(s / t) for s in pos + neg)
+    loss = -sum(m.log(m.exp(s / t) / total) for s in pos) / len(pos)
+    pos_w = [(1 / len(pos) - m.exp(s / t) / total) / t for s in pos]
+    return loss, pos_w, [m.exp(s / t) / total / t for s in neg]
+
+
+def tuplet_margin(weighting, pos, neg, m=math):  # Yu and Tao 2019
+    scale, beta = weighting.scale, m.radians(weighting.margin)
+    loss, pos_w, neg_w = 0.0, [], [0.0] * len(neg)
+    for s_p in pos:
+        angle = m.acos(max(-1, min(s_p, 1)))
+        against = [m.exp(scale * (s - m.cos(angle - beta))) for s in neg]
+        total = 1 + sum(against)
+        slope = m.sin(angle - beta) / m.sin(angle) if abs(s_p) < 1 else 0.0
+        loss, pos_w = loss + m.log(total), [*pos_w, scale * slope * (1 - 1 / total)]
+        neg_w = [w + scale * e / total for w, e in zip(neg_w, against, strict=True)]
+    return loss, pos_w, neg_w
+
+
+def circle(weighting, pos, neg, m=math):  # Sun et al. 2020; alphas are constants
+    margin, gamma = weighting.m, weighting.gamma
+    if not pos or not neg:
+        return 0.0, [0.0] * len(pos), [0.0] * len(neg)
+    pos_a = [gamma * max(1 + margin - s, 0) for s in pos]
+    neg_a = [gamma * max(s + margin, 0) for s in neg]
+    pos_e = [m.exp(-a * (s - 1 + margin)) for a, s in zip(pos_a, pos, strict=True)]
+    neg_e = [m.exp(a * (s - margin)) for a, s in zip(neg_a, neg, strict=True)]
+    both = sum(pos_e) * sum(neg_e)
+    slope = both / (1 + both)
+    pos_w = [a * e / sum(pos_e) * slope for a, e in zip(pos_a, pos_e, strict=True)]
+    neg_w = [a * e / sum(neg_e) * slope for a, e in zip(neg_a, neg_e, strict=True)]
+    return m.log(1 + both), pos_w, neg_w
+
+
+def sigmoid(weighting, pos, neg, m=math):  # Zhai et al. 2023
+    t, b = weighting.scale, weighting.bias
+    loss = sum(m.log(1 + m.exp(-(t * s + b))) for s in pos)
+    loss += sum(m.log(1 + m.exp(t * s + b)) for s in neg)
+    return (
+        loss,
+        [t / (1 + m.exp(t * s + b)) for s in pos],
+        [t / (1 + m.exp(-t * s - b)) for s in neg],
+    )
+
+
+def distance(s):
+    """The Euclidean distance of unit rows; math.sqrt, because no exponent is out of range."""
+    return math.sqrt(max(2 - 2 * s, 0))
+
+
+def margin(weighting, pos, neg, m=math):  # Wu et al. 2017
+    times = (len(neg), len(pos)) if weighting.per_triplet else (1, 1)
+    far = [distance(s) - weighting.beta + weighting.margin for s in pos]
+    near = [weighting.beta + weighting.margin - distance(s) for s in neg]
+    loss = times[0] * sum(max(e, 0) for e in far) + times[1] * sum(max(e, 0) for e in near)
+    of_pos, of_neg = (
+        [n * (e > 0) / distance(s) if s < 1 else 0.0 for e, s in zip(excess, side, strict=True)]
+        for n, excess, side in zip(times, (far, near), (pos, neg), strict=True)
+    )
+    return loss, of_pos, of_neg
+
+
+def ranked_list(weighting, pos, neg, m=math):  # Wang et al. 2019; softmax is constant
+    far = [distance(s) - weighting.alpha + weighting.margin for s in pos]
+    near = [weighting.alpha - distance(s) for s in neg]
+    loss, found = 0.0, []
+    for part, sharpness, excess, side in (
+        (1 - weighting.imbalance, weighting.tp, far, pos),
+        (weighting.imbalance, weighting.tn, near, neg),
+    ):
+        exps = [m.exp(sharpness * e) if e > 0 else 0.0 for e in excess]
+        shares = [e / sum(exps) if e else 0.0 for e in exps]
+        loss += part * sum(v * e for v, e in zip(shares, excess, strict=True))
+        found.append(
+            [part * v / distance(s) if s < 1 else 0.0 for v, s in zip(shares, side, strict=True)]
+        )
+    return loss, *found
+
+
+def fast_ap(weighting, pos, neg, m=math):  # Cakir et al. 2019
+    bins = weighting.num_bins
+    if not pos:
+        return 0.0, [], [0.0] * len(neg)
+    places = [[(2 - 2 * s) * bins / 4 for s in side] for side in (pos, neg)]
+    h_pos, h_neg = (
+        [sum(max(1 - abs(place - k), 0) for place in side) for k in range(bins + 1)]
+        for side in places
+    )
+    p_up = [sum(h_pos[: k + 1]) for k in range(bins + 1)]
+    up = [p_up[k] + sum(h_neg[: k + 1]) for k in range(bins + 1)]
+    used = [k for k in range(bins + 1) if h_pos[k] > 0]
+    found = sum(h_pos[k] * p_up[k] / up[k] for k in used) / len(pos)
+
+    def slope(edge, is_positive):  # of the sum with the histogram at an edge
+        later = [k for k in used if k >= edge]
+        value = -sum(h_pos[k] * p_up[k] / up[k] ** 2 for k in later)
+        if is_positive:
+            value += sum(h_pos[k] / up[k] for k in later)
+            value += p_up[edge] / up[edge] if up[edge] else 0.0
+        return value
+
+    def derivative(place, is_positive):  # of the loss with S
+        near = [k for k in range(bins + 1) if 0 < abs(place - k) < 1]
+        of_place = sum((1 if k > place else -1) * slope(k, is_positive) for k in near)
+        return of_place * (bins / 2) / len(pos)
+
+    return (
+        1 - found,
+        [-derivative(s, True) for s in places[0]],
+        [derivative(s, False) for s in places[1]],
+    )
+
+
+def graded_contrastive(weighting, pos, neg, m=math):  # Leyva-Vallina et al. 2023, grades 1 and 0
+    short = [max(weighting.margin - distance(s), 0) for s in neg]
+    loss = sum(distance(s) ** 2 for s in pos) / 2 + sum(e**2 for e in short) / 2
+    neg_w = [e / distance(s) if s < 1 else 0.0 for e, s in zip(short, neg, strict=True)]
+    return loss, [1.0] * len(pos), neg_w
+
+
 def mine(epsilon, pos, neg):
     """Eq 11 and 12 on one anchor: which positives and which negatives stay, as booleans."""
     keep_pos = [bool(neg) and s < max(neg) + epsilon for s in pos]

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
-from pytorch_metric_learning.losses import CircleLoss, MultiSimilarityLoss, SupConLoss
 from pytorch_metric_learning.losses import CrossBatchMemory as PMLCrossBatchMemory
+from pytorch_metric_learning.losses import MultiSimilarityLoss
 from pytorch_metric_learning.miners import MultiSimilarityMiner
-from pytorch_metric_learning.reducers import AvgNonZeroReducer
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -18,9 +17,9 @@ from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.functional import ms_loss, warm_up
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import MSMining
-from pml_gpw.weightings import MultiSimilarity, PairWeighting
+from pml_gpw.weightings import MultiSimilarity
 
-from ..data.row_losses import Circle, NTXent, RowMultiSimilarity, SupCon
+from ..data.row_losses import RowMultiSimilarity
 
 ALPHA, BETA, BASE, EPSILON = 2.0, 50.0, 0.5, 0.1
 
@@ -131,31 +130,13 @@ COUNTED: dict[str, Callable[[int], BatchLoss]] = {
 """All N anchors at once, as accelerators take them up to N = 5,792."""
 
 
-def _rows(weighting: PairWeighting, fused: bool = False) -> BatchLoss:
-    return GPWLoss(weighting, reducer=AvgNonZeroReducer(), fused=fused)
-
-
 FORMULAS: Mapping[str, Mapping[str, Callable[[], BatchLoss]]] = {
-    "SupCon": {
-        "streamed (RowLoss)": lambda: _rows(SupCon()),
-        "fused (RowLoss)": lambda: _rows(SupCon(), fused=True),
-        "PML": SupConLoss,
-    },
-    "Circle": {
-        "streamed (RowLoss)": lambda: _rows(Circle()),
-        "fused (RowLoss)": lambda: _rows(Circle(), fused=True),
-        "PML": CircleLoss,
-    },
     "Multi-Similarity, not mined": {
         "streamed (RowLoss)": lambda: GPWLoss(RowMultiSimilarity()),
         "fused (RowLoss)": lambda: GPWLoss(RowMultiSimilarity(), fused=True),
         "streamed (weights by hand)": lambda: GPWLoss(MultiSimilarity()),
         "fused (weights by hand)": lambda: GPWLoss(MultiSimilarity(), fused=True),
         "PML": MultiSimilarityLoss,
-    },
-    "NT-Xent": {  # PML's needs N times the memory
-        "streamed (RowLoss)": lambda: GPWLoss(NTXent()),
-        "fused (RowLoss)": lambda: GPWLoss(NTXent(), fused=True),
     },
 }
 

@@ -16,9 +16,8 @@ from torch.nn.functional import normalize
 from pml_gpw import MSMiner
 from pml_gpw.evaluation import recall_at_k
 from pml_gpw.functional import column_loss
-from pml_gpw.weightings import MultiSimilarity
+from pml_gpw.weightings import MultiSimilarity, NTXent
 
-from ..data.row_losses import NTXent
 from .methods import COUNTED, FORMULAS, MEMORIES, MINED, TUPLES, UNMINED
 from .stopwatch import Marks, Step, now
 
@@ -127,10 +126,10 @@ def loss_step(task: str, name: str, batch: Batch, device: str = "cpu") -> Step:
     if name == "floor":
         x = normalize(batch.embeddings(device)[0])
         memory = Batch(batch.kind, batch.memory, batch.dims, batch.per_class)
-        return _floor(x, normalize(memory.embeddings(device)[0]) if batch.memory else x)
+        return floor_of(x, normalize(memory.embeddings(device)[0]) if batch.memory else x)
     leaf, loss = LOSSES[task](name, batch, device)
     leaf.requires_grad_()
-    return lambda: _forward_and_backward(leaf, loss, device)
+    return lambda: forward_and_backward(leaf, loss, device)
 
 
 def loss_value(task: str, name: str, batch: Batch, device: str = "cpu") -> float:
@@ -143,7 +142,7 @@ def counted_step(name: str, n: int, dims: int) -> Step:
     x, labels = embeddings("random", n, dims)
     loss = COUNTED[name](n)
     x.requires_grad_()
-    return lambda: _forward_and_backward(x, lambda: loss(x, labels), "cpu")
+    return lambda: forward_and_backward(x, lambda: loss(x, labels), "cpu")
 
 
 def layout_step(layout: str, batch: Batch) -> Step:
@@ -153,7 +152,7 @@ def layout_step(layout: str, batch: Batch) -> Step:
     if layout != "fused":
         loss.layout = layout  # type: ignore[attr-defined]
     x.requires_grad_()
-    return lambda: _forward_and_backward(x, lambda: loss(x, labels), "cpu")
+    return lambda: forward_and_backward(x, lambda: loss(x, labels), "cpu")
 
 
 COLUMNS: dict[str, Any] = {"NT-Xent": NTXent(0.05), "Multi-Similarity": MultiSimilarity()}
@@ -165,12 +164,11 @@ def column_step(name: str, batch: Batch) -> Step:
     queries, documents = batch.embeddings("cpu")[0].requires_grad_(), batch.embeddings("cpu")[0]
     documents = documents.flip(1).requires_grad_()
     columns = queries, documents
-    return lambda: _forward_and_backward(
-        queries, lambda: column_loss(columns, COLUMNS[name]), "cpu"
-    )
+    return lambda: forward_and_backward(queries, lambda: column_loss(columns, COLUMNS[name]), "cpu")
 
 
-def _forward_and_backward(leaf: Tensor, forward: Callable[[], Tensor], device: str) -> Marks:
+def forward_and_backward(leaf: Tensor, forward: Callable[[], Tensor], device: str) -> Marks:
+    """Points in time of one step: its begin, after the loss, after the gradient of a leaf."""
     leaf.grad = None
     begin = now(device)
     value = forward()
@@ -201,7 +199,7 @@ def retrieval_step(name: str, n: int, dims: int, ks: tuple[int, ...], device: st
     return step
 
 
-def _floor(x: Tensor, y: Tensor) -> Step:
+def floor_of(x: Tensor, y: Tensor) -> Step:
     """The two products that nobody can do without: S = X·Yᵀ and S·Y."""
     device = str(x.device)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .. import checks
-from .euclidean import distance, squared_distance
+from .euclidean import distance
 from .pair_rows import Rows
 from .row_loss import RowLoss
 
@@ -50,5 +50,5 @@ class GradedContrastive(RowLoss):
     def _of_side(self, rows: Rows) -> Tensor:
         relevance = rows.relevance
         short = (rows.expand(self.margin) - distance(rows.sim)).clamp(min=0)
-        near, far = relevance * squared_distance(rows.sim), (1 - relevance) * short.square()
+        near, far = relevance * (2 - 2 * rows.sim), (1 - relevance) * short.square()
         return rows.sum(near + far) / 2

@@ -1,7 +1,7 @@
 """Ranked list loss."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -63,8 +63,9 @@ class RankedList(RowLoss):
     @override
     def loss(self, pos: Rows, neg: Rows) -> Tensor:
         columns = pos.count() + neg.count() + pos.has_self_pair()
-        far = distance(pos.sim) - pos.expand(self.alpha - self.margin)  # type: ignore[operator]
-        near = neg.expand(self.alpha) - distance(neg.sim)
+        alpha: Any = self.alpha
+        far = distance(pos.sim) - pos.expand(alpha - self.margin)
+        near = neg.expand(alpha) - distance(neg.sim)
         of_pos = self._mean_of_violations(pos, far, self.tp, columns)
         of_neg = self._mean_of_violations(neg, near, self.tn, columns)
         return (1 - self.imbalance) * of_pos + self.imbalance * of_neg

@@ -47,8 +47,8 @@ class TupletMargin(RowLoss):
     @override
     def loss(self, pos: Rows, neg: Rows) -> Tensor:
         inside = pos.sim.abs() < 1
-        at_end = torch.where(pos.sim > 0, 0.0, math.pi)
-        angles = torch.where(inside, torch.acos(torch.where(inside, pos.sim, 0.0)), at_end)
+        at_ends = torch.acos(pos.sim.detach().clamp(-1, 1))  # without the infinite derivative
+        angles = torch.where(inside, torch.acos(torch.where(inside, pos.sim, 0.0)), at_ends)
         nearer = torch.cos(angles - pos.expand(self.margin * (math.pi / 180)))
         hardness, _ = neg.logsumexp(neg.sim * neg.expand(self.scale))
         return pos.sum(softplus(pos.expand(hardness) - nearer * pos.expand(self.scale)))

@@ -19,6 +19,7 @@ from .inside import (
     controls,
     cost,
     errors,
+    field,
     late_errors,
     losses,
     mined,
@@ -33,6 +34,7 @@ CHECKS = [
     (module.__name__, name)
     for module in (
         losses,
+        field,
         mined,
         minings,
         related,

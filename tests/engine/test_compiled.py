@@ -43,7 +43,7 @@ from pml_gpw.weightings import (
     Triplet,
 )
 
-from ..cases import CASES, MINING_CASES
+from ..cases import CASES, FIELD_CASES, MINING_CASES
 from ..probes import LargestTensor
 from ..tolerances import close
 
@@ -171,6 +171,13 @@ def test_compiled_values_of_other_pairs_and_dtypes():
 @pytest.mark.parametrize("mining", [None, *(case.mining for case in MINING_CASES)], ids=repr)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.weighting))
 def test_every_weighting_and_mining(case, mining, eager_backend):
+    for n, m, chunk_size in SIZES[:5]:
+        check_both_ways(case.weighting, mining, n, m, chunk_size)
+
+
+@pytest.mark.parametrize("mining", [None, MSMining()], ids=repr)
+@pytest.mark.parametrize("case", FIELD_CASES, ids=lambda case: repr(case.weighting))
+def test_every_loss_of_the_field(case, mining, eager_backend):
     for n, m, chunk_size in SIZES[:5]:
         check_both_ways(case.weighting, mining, n, m, chunk_size)
 

@@ -7,7 +7,7 @@ from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, checks
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import DistanceWeightedMining, MSMining
 
-from ..cases import CASES
+from ..cases import EVERY_CASE
 from ..tolerances import close
 from .batches import embed
 
@@ -25,7 +25,7 @@ def outcome(loss, x, labels, device):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("mining", [None, MSMining(0.1)], ids=repr)
 @pytest.mark.parametrize("n", [33, 600], ids=["masked", "searched or few"])
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", EVERY_CASE, ids=lambda c: c.name)
 def test_losses(case, n, mining, dtype):
     x, labels = embed(n, 0, dtype)
     loss = GPWLoss(case.weighting, mining, chunk_size=64)
@@ -62,7 +62,7 @@ def test_tf32_changes_the_products_and_nothing_else():
 
 @pytest.mark.parametrize("fused", [False, None])
 @pytest.mark.parametrize("mining", [None, MSMining(0.1), DistanceWeightedMining(6)], ids=repr)
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", EVERY_CASE, ids=lambda c: c.name)
 def test_no_step_waits(case, mining, fused):
     """CUDA itself says so: what would wait is an error."""
     x, labels = embed(300, 0, torch.float32)
@@ -80,7 +80,7 @@ def test_no_step_waits(case, mining, fused):
 
 
 @pytest.mark.parametrize("mining", [None, MSMining(0.1)], ids=repr)
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", EVERY_CASE, ids=lambda c: c.name)
 def test_fused_rows(case, mining):
     x, labels = embed(300, 0, torch.float32)
     fused, eager = (GPWLoss(case.weighting, mining, fused=f) for f in (True, False))

@@ -12,11 +12,15 @@ from pml_gpw.mining import BatchHardMining, MSMining
 from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import MultiSimilarity
 
-from ..cases import CASES, MINING_CASES
+from ..cases import CASES, FIELD_CASES, MINING_CASES
 from ..probes import NoWaiting, WouldWait
 from ..tolerances import close
 
 MININGS = [None, *(case.mining for case in MINING_CASES)]
+RULES = [
+    *((case.weighting, mining) for case in CASES for mining in MININGS),
+    *((case.weighting, mining) for case in FIELD_CASES for mining in (None, MSMining())),
+]
 KINDS = ("self", "clone", "references")
 REDUCERS = {"mean": MeanReducer(), "sum": SumReducer(), "none": DoNothingReducer()}
 
@@ -48,24 +52,22 @@ def steps(weighting, mining, chunk_size, device):
 
 
 @pytest.mark.parametrize("chunk_size", [None, 7])
-@pytest.mark.parametrize("mining", MININGS, ids=repr)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.weighting))
-def test_nothing_looks_at_values(case, mining, chunk_size):
+@pytest.mark.parametrize(("weighting", "mining"), RULES, ids=repr)
+def test_nothing_looks_at_values(weighting, mining, chunk_size):
     """On meta a look at a value raises."""
-    for x, losses in steps(case.weighting, mining, chunk_size, "meta"):
+    for x, losses in steps(weighting, mining, chunk_size, "meta"):
         losses.sum().backward()
         assert x.grad.shape == x.shape
 
 
 @pytest.mark.parametrize("chunk_size", [None, 7])
-@pytest.mark.parametrize("mining", MININGS, ids=repr)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.weighting))
-def test_nothing_waits(case, mining, chunk_size):
+@pytest.mark.parametrize(("weighting", "mining"), RULES, ids=repr)
+def test_nothing_waits(weighting, mining, chunk_size):
     """On a CPU, with the path of accelerators, under a mode that refuses what waits on CUDA."""
     with deferred_checks(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with NoWaiting():
-            for _, losses in steps(case.weighting, mining, chunk_size, "cpu"):
+            for _, losses in steps(weighting, mining, chunk_size, "cpu"):
                 losses.sum().backward()
 
 

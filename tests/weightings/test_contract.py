@@ -7,11 +7,11 @@ import pml_gpw.weightings
 from pml_gpw.weightings import LiftedStructure, MultiSimilarity, PairWeighting, PairWeights, RowLoss
 
 from .. import contract
-from ..cases import CASES
+from ..cases import CASES, EVERY_CASE
 
 
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda c: c.__name__)
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", EVERY_CASE, ids=lambda c: c.name)
 def test_contract(case, check):
     check(case)
 
@@ -22,7 +22,7 @@ def test_every_public_weighting_has_a_case():
         for value in vars(pml_gpw.weightings).values()
         if isinstance(value, type) and issubclass(value, PairWeighting)
     } - {PairWeighting, RowLoss}
-    assert public == {type(case.weighting) for case in CASES}
+    assert public == {type(case.weighting) for case in EVERY_CASE}
 
 
 @dataclass(frozen=True)

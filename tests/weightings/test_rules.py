@@ -28,12 +28,12 @@ from pml_gpw.weightings import (
     check_weighting,
 )
 
-from ..cases import CASES
+from ..cases import EVERY_CASE
 from ..engine.batches import embed
 from ..oracles import pairs_of
 from ..tolerances import close
 
-WEIGHTINGS = [case.weighting for case in CASES]
+WEIGHTINGS = [case.weighting for case in EVERY_CASE]
 MININGS = [
     MSMining(),
     PairMarginMining(),
@@ -65,11 +65,12 @@ def test_weights_that_are_overridden_alone(parent, n):
     for a, b in zip(rule.weights(sim, *masks), expected, strict=True):
         close(a, 2 * b)
     x = x.requires_grad_()
-    losses = gpw_loss(x, labels, rule, reduction="none", similarity="dot")
+    similarity = "cosine" if parent.of_unit_rows else "dot"
+    losses = gpw_loss(x, labels, rule, reduction="none", similarity=similarity)
     close(losses, 2 * ((expected.neg - expected.pos) * sim).sum(dim=1))
     (gradient,) = torch.autograd.grad(losses.sum(), x)
     (wanted,) = torch.autograd.grad(
-        2 * gpw_loss(x, labels, parent, reduction="sum", similarity="dot"), x
+        2 * gpw_loss(x, labels, parent, reduction="sum", similarity=similarity), x
     )
     close(gradient, wanted)
     check_weighting(rule)

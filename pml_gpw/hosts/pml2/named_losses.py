@@ -17,10 +17,10 @@ class _OfDistance:
     power: ClassVar[int] = 1
 
     def __init__(self, *args: Any, distance: BaseDistance | None = None, **kwargs: Any) -> None:
-        same = type(distance) is LpDistance and distance.normalize_embeddings
-        if same and (distance.p, distance.power) == (2, self.power):
-            distance = None
-        super().__init__(*args, distance=distance, **kwargs)
+        if distance is not None and type(distance) is LpDistance:
+            given = distance.normalize_embeddings, distance.p, distance.power
+            distance = None if given == (True, 2, self.power) else distance
+        super().__init__(*args, distance=distance, **kwargs)  # type: ignore[call-arg]
 
 
 class CircleLoss(modules.CircleLoss, GPWLoss):

@@ -24,6 +24,7 @@ from ..relations import LINEAR, WeightedRelations
 from ..value_checks import host_can_read, report
 from ..weightings import PairWeighting
 from .attributes import SHARED_CHECKS, Checks, ConfigFields, checked_relations, refuse_options
+from .latest_share import LatestShare
 from .trained_fields import Trainable, TrainedFields
 
 
@@ -93,7 +94,7 @@ class PairLoss(nn.Module):
         warnings.warn_explicit(message, UserWarning, "pml_gpw", 1, module="pml_gpw", registry={})
 
 
-class GPWLoss(TrainedFields, ConfigFields, PairLoss):
+class GPWLoss(LatestShare, TrainedFields, ConfigFields, PairLoss):
     """The loss whose gradient is a pair weighting (General Pair Weighting, eq 1-3).
 
     Call it as ``loss(embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None,
@@ -111,7 +112,8 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
 
     Similarities, weights and sums are computed in at least float32, also under autocast. A batch
     without pairs gives a zero loss with a zero gradient and, once per loss object, a warning.
-    No argument of a call is kept, so that threads may share a loss.
+    No argument of a call is kept, so that threads may share a loss;
+    ``share_of_anchors_with_pairs`` is that of the latest call.
 
     Args:
         weighting: the weight of each pair.
@@ -254,6 +256,7 @@ class GPWLoss(TrainedFields, ConfigFields, PairLoss):
     def batch_loss(self, batch: PairBatch, anchor_losses: AnchorLosses | None = None) -> Tensor:
         if anchor_losses is None:
             anchor_losses = self.anchor_losses(batch, self.known_reduction())
+        self.remember_anchors(anchor_losses.num_pos + anchor_losses.num_neg > 0)
         return self.reduce(anchor_losses, batch)
 
     @override

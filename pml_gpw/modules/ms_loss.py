@@ -1,6 +1,9 @@
 """The Multi-Similarity loss, without and with its mining."""
 
+from dataclasses import asdict
 from typing import Any
+
+from typing_extensions import Self
 
 from ..mining import MSMining
 from ..weightings import MultiSimilarity
@@ -39,6 +42,11 @@ class MSWeightedLoss(GPWLoss):
     ) -> None:
         super().__init__(MultiSimilarity(alpha, beta, base), **kwargs)
 
+    @classmethod
+    def preset(cls, name: str, **kwargs: Any) -> Self:
+        """The loss with α, β, λ of :meth:`pml_gpw.weightings.MultiSimilarity.preset`."""
+        return cls(**asdict(MultiSimilarity.preset(name)), **kwargs)
+
 
 class MSLoss(GPWLoss):
     """The whole Multi-Similarity loss: mines by P (eq 11-12), weighs by S and N (eq 13-15).
@@ -76,3 +84,9 @@ class MSLoss(GPWLoss):
         **kwargs: Any,
     ) -> None:
         super().__init__(MultiSimilarity(alpha, beta, base), MSMining(epsilon), **kwargs)
+
+    @classmethod
+    def preset(cls, name: str, **kwargs: Any) -> Self:
+        """The loss with α, β, λ of :meth:`pml_gpw.weightings.MultiSimilarity.preset`; ε is 0.1
+        in all of them."""
+        return cls(**asdict(MultiSimilarity.preset(name)), **kwargs)

@@ -16,9 +16,10 @@ from ..mining import PairMining
 from ..precision import full_precision
 from ..related_pairs import refuse_values
 from .attributes import SHARED_CHECKS, Checks, ConfigFields, checked_relation, refuse_options
+from .latest_share import LatestShare, anchors_of
 
 
-class PairMiner(ConfigFields, nn.Module):
+class PairMiner(LatestShare, ConfigFields, nn.Module):
     """Mine the pairs that a :class:`~pml_gpw.mining.PairMining` keeps.
 
     Call it as ``miner(embeddings, labels, ref_emb=None, ref_labels=None, self_index=None)`` with
@@ -102,7 +103,10 @@ class PairMiner(ConfigFields, nn.Module):
         arguments = labels, indices_tuple, ref_emb, ref_labels, self_index
         batch = pair_batch(embeddings, *arguments, rules, self.pairs)
         with torch.no_grad(), full_precision(batch.anchors):
-            return self.mined_of(batch)
+            mined = self.mined_of(batch)
+        if not torch.compiler.is_compiling():
+            self.remember_anchors(anchors_of(mined, len(batch.anchors)))
+        return mined
 
     def mined_of(self, batch: PairBatch) -> tuple[Tensor, ...]:
         """The index tuple of a call."""

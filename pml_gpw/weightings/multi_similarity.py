@@ -15,6 +15,7 @@ _PRESETS = {
     "paper": {"alpha": 2.0, "beta": 50.0, "base": 1.0},
     "official": {"alpha": 2.0, "beta": 40.0, "base": 0.5},
     "pml": {"alpha": 2.0, "beta": 50.0, "base": 0.5},
+    "place_recognition": {"alpha": 1.0, "beta": 50.0, "base": 0.0},
 }
 
 
@@ -55,7 +56,8 @@ class MultiSimilarity(PairWeighting):
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """α, β, λ as in the "paper", the "official" code or as the defaults of "pml"."""
+        """α, β, λ of the "paper", of its "official" code, the defaults of "pml", or those of
+        "place_recognition", which GSV-Cities, MixVPR, SALAD and OpenVPRLab train with."""
         checks.one_of("name", name, _PRESETS)
         return cls(**_PRESETS[name])
 

@@ -6,7 +6,13 @@ from .. import contract
 
 
 @pytest.mark.parametrize(
-    ("name", "values"), [("paper", (2, 50, 1)), ("official", (2, 40, 0.5)), ("pml", (2, 50, 0.5))]
+    ("name", "values"),
+    [
+        ("paper", (2, 50, 1)),
+        ("official", (2, 40, 0.5)),
+        ("pml", (2, 50, 0.5)),
+        ("place_recognition", (1, 50, 0)),
+    ],
 )
 def test_presets(name, values):
     preset = MultiSimilarity.preset(name)
@@ -14,7 +20,9 @@ def test_presets(name, values):
 
 
 def test_an_unknown_preset():
-    with pytest.raises(ValueError, match="name must be one of paper, official, pml, got 'best'"):
+    with pytest.raises(
+        ValueError, match="name must be one of paper, official, pml, place_recognition, got 'best'"
+    ):
         MultiSimilarity.preset("best")
 
 
@@ -32,5 +40,7 @@ def test_multi_similarity_tends_to_lifted_structure():
 
 @pytest.mark.parametrize("name", [[], None, 3])
 def test_a_preset_has_a_name(name):
-    with pytest.raises(ValueError, match="name must be one of paper, official, pml, got"):
+    with pytest.raises(
+        ValueError, match="name must be one of paper, official, pml, place_recognition, got"
+    ):
         MultiSimilarity.preset(name)

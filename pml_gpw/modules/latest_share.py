@@ -1,0 +1,46 @@
+"""How many anchors of the latest call had pairs: what live projects log of a miner or loss.
+
+Shapes: N anchors.
+"""
+
+import torch
+from torch import Tensor
+
+
+class LatestShare:
+    """Mixin of losses and miners that can say it of their latest call.
+
+    >>> from pml_gpw.modules import MSMiner
+    >>> miner = MSMiner()
+    >>> _ = miner(torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]]), torch.tensor([0, 0, 1]))
+    >>> miner.share_of_anchors_with_pairs
+    tensor(0.3333)
+    """
+
+    _had_pairs: Tensor | None = None
+
+    def remember_anchors(self, had_pairs: Tensor) -> None:
+        """Keep which anchors had pairs, (N,); nothing inside a user's own ``torch.compile``."""
+        if not torch.compiler.is_compiling():
+            self.__dict__["_had_pairs"] = had_pairs
+
+    @property
+    def share_of_anchors_with_pairs(self) -> Tensor:
+        """The share of the anchors of the latest call that had pairs, (); NaN before any.
+
+        1 − it is the "batch accuracy" of place recognition. It stays on the device: nothing waits.
+        """
+        had_pairs = self._had_pairs
+        return torch.tensor(torch.nan) if had_pairs is None else had_pairs.float().mean()
+
+
+def anchors_of(mined: tuple[Tensor, ...], n: int) -> Tensor:
+    """Which of N anchors are in an index tuple of pairs or triplets, (N,) bool.
+
+    >>> anchors_of((torch.tensor([0, 2]), torch.tensor([2, 0]), torch.tensor([1, 1])), 4)
+    tensor([ True, False,  True, False])
+    """
+    found = torch.zeros(n, dtype=torch.bool, device=mined[0].device)
+    for anchors in mined[:: 2 if len(mined) == 4 else 3]:
+        found.index_fill_(0, anchors, True)
+    return found

@@ -1,0 +1,87 @@
+"""The share of the anchors of the latest call that had pairs, of losses and miners."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from pytorch_metric_learning.miners import MultiSimilarityMiner
+
+from pml_gpw import hosts, modules
+from pml_gpw.value_checks import deferred_checks
+
+from ..probes import NoWaiting
+
+HOSTS = [modules, hosts.objects()]
+
+
+def batch(seed, n=40):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(9, (n,), generator=generator)
+    centres = torch.randn(9, 8, generator=generator)
+    return centres[labels] + 0.4 * torch.randn(n, 8, generator=generator), labels
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.__name__)
+def test_it_is_one_less_the_batch_accuracy_of_place_recognition(host):
+    """Live projects count the anchors in the tuple of PML's miner."""
+    shares = []
+    for seed in range(9):
+        x, labels = batch(seed)
+        mined = MultiSimilarityMiner(0.1)(x, labels)
+        accuracy = 1 - len({*mined[0].tolist()}) / len(x)
+        for thing in (host.MSMiner(0.1), host.MSLoss(epsilon=0.1)):
+            assert torch.isnan(thing.share_of_anchors_with_pairs)
+            thing(x, labels)
+            assert 1 - float(thing.share_of_anchors_with_pairs) == pytest.approx(accuracy)
+        shares.append(accuracy)
+    assert len(set(shares)) > 3
+    assert 0 < min(shares) < max(shares) < 1
+
+
+def test_a_loss_counts_the_anchors_of_the_tuple_that_it_is_given():
+    x, labels = batch(3)
+    loss = modules.MSWeightedLoss()
+    loss(
+        x,
+        labels,
+        (torch.tensor([0, 0]), torch.tensor([1, 2]), torch.tensor([5]), torch.tensor([6])),
+    )
+    assert float(loss.share_of_anchors_with_pairs) == pytest.approx(2 / 40)
+
+
+def test_triplets_of_a_miner_of_ones_own():
+    class OwnMiner(hosts.objects().PairMiner):
+        def mine(self, embeddings, labels, ref_emb, ref_labels):
+            return torch.tensor([3, 3]), torch.tensor([1, 1]), torch.tensor([4, 5])
+
+    miner = OwnMiner(modules.MSMiner().mining)
+    miner(*batch(1))
+    assert float(miner.share_of_anchors_with_pairs) == pytest.approx(1 / 40)
+
+
+def test_nothing_waits():
+    x, labels = batch(2)
+    loss = modules.MSLoss(fused=False)
+    with deferred_checks(), NoWaiting():
+        loss(x, labels)
+        share = loss.share_of_anchors_with_pairs
+    assert 0 < float(share) < 1
+
+
+def test_copies_and_pickles_keep_it():
+    x, labels = batch(2)
+    loss = modules.MSLoss()
+    loss(x.requires_grad_(), labels)
+    for twin in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+        assert twin.share_of_anchors_with_pairs == loss.share_of_anchors_with_pairs
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.__name__)
+def test_the_preset_of_place_recognition(host):
+    for loss in (
+        host.MSLoss.preset("place_recognition"),
+        host.MSWeightedLoss.preset("place_recognition"),
+    ):
+        assert (loss.alpha, loss.beta, loss.base) == (1, 50, 0)
+    assert host.MSLoss.preset("paper", chunk_size=7).epsilon == 0.1

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-import torch
 import typer
 from tqdm import tqdm
 
@@ -52,7 +51,7 @@ def main(
     path = output / "field-losses.csv"
     saved = pd.read_csv(path) if resume and path.is_file() else pd.DataFrame({"loss": [], "N": []})
     rows: list[dict[str, Any]] = []
-    for n, name in tqdm([(n, name) for n in batches for name in names], unit="row", disable=False):
+    for name, n in tqdm([(name, n) for name in names for n in batches], unit="row", disable=False):
         found = saved[(saved["loss"] == name) & (saved["N"] == n)]
         row = found.iloc[0].to_dict() if len(found) else _row(name, n, seconds, limit)
         rows.append(row)
@@ -68,7 +67,6 @@ def _row(name: str, n: int, seconds: float, limit: float) -> dict[str, Any]:
     methods = [method for method in METHODS[name] if method != PML or peaks[PML] == peaks[PML]]
     steps = {method: step(name, method, n, DIMS) for method in (*methods, "floor")}
     times = {method: found.summary() for method, found in time_in_turns(steps, seconds, 3).items()}
-    torch.compiler.reset()
     row: dict[str, Any] = {"loss": name, "N": n, "D": DIMS, "by_hand": name in BY_HAND}
     row["pml_class"] = PML in METHODS[name]
     for method, summary in times.items():
@@ -80,7 +78,7 @@ def _row(name: str, n: int, seconds: float, limit: float) -> dict[str, Any]:
 
 def _text(rows: pd.DataFrame, limit: float) -> str:
     lines = [HEADING.format(steps=PEAK_STEPS, limit=number(limit)), ""]
-    for n, table in rows.groupby("N", sort=False):
+    for n, table in rows.groupby("N"):
         cells = pd.DataFrame([_cells(row, limit) for _, row in table.iterrows()])
         lines += [f"**N = {n:,}, D = {DIMS}**", ""]
         lines += [cells.to_markdown(index=False, disable_numparse=True), ""]

@@ -1,0 +1,83 @@
+"""The table of the field's losses, in miniature: what it writes, resumes and refuses."""
+
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from benchmarks import field_losses
+from benchmarks.measure.field_losses import BY_HAND, LOSSES, TWINS, peak_within, step
+
+app = typer.Typer()
+app.command()(field_losses.main)
+
+
+def invoke(folder, *options):
+    arguments = ["--sizes", "20,40", "--seconds", "0", "--output", str(folder), *options]
+    return CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+@pytest.fixture
+def without_processes(monkeypatch):
+    """Peaks of nothing: NaN for NT-Xent of PML, as where it needs too much."""
+    asked = []
+
+    def peak(limit, name, method, n, dims):
+        asked.append((name, method, n))
+        return float("nan") if (name, method) == ("NTXentLoss", "PML") else 3.0
+
+    def step_without_compiler(name, method, n, dims):
+        return step(name, "streamed" if method == "fused" else method, n, dims)
+
+    monkeypatch.setattr(field_losses, "peak_within", peak)
+    monkeypatch.setattr(field_losses, "step", step_without_compiler)
+    return asked
+
+
+def test_rows_of_losses_with_a_class_of_pml_without_one_and_with_one_too_large(
+    tmp_path, without_processes
+):
+    names = ["NTXentLoss", "SupConLoss", "SigmoidLoss"]
+    result = invoke(tmp_path, "--losses", ",".join(names))
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "field-losses.csv").set_index(["loss", "N"])
+    assert len(table) == 6
+    assert table["streamed_ms"].notna().all()
+    has_pml = table["pml_ms"].notna().groupby("loss").all()
+    assert has_pml.to_dict() == {"NTXentLoss": False, "SupConLoss": True, "SigmoidLoss": False}
+    text = (tmp_path / "field-losses.md").read_text()
+    assert text in result.output
+    for cell in ("more than 8,000", "no class", "NTXentLoss, by hand", "N = 40, D = 512"):
+        assert cell in text
+    del without_processes[:]
+    again = invoke(tmp_path, "--losses", ",".join(names), "--resume")
+    assert again.exit_code == 0
+    assert without_processes == []
+    assert pd.read_csv(tmp_path / "field-losses.csv").set_index(["loss", "N"]).equals(table)
+
+
+def test_a_step_beyond_the_limit_has_no_peak():
+    assert peak_within(0.001, "NTXentLoss", "PML", 100, 8) != peak_within(
+        1.0, "NTXentLoss", "PML", 20, 8
+    )
+
+
+def test_every_loss_is_there_and_a_twin_computes_the_same():
+    assert len(LOSSES) == 14
+    assert set(TWINS) == {
+        "MSWeightedLoss",
+        "NTXentLoss",
+        "SupConLoss",
+        "TupletMarginLoss",
+        "CircleLoss",
+        "MarginLoss",
+        "RankedListLoss",
+        "FastAPLoss",
+    }
+    assert {"NTXentLoss", "CircleLoss", "SigmoidLoss"} <= set(BY_HAND)
+
+
+def test_an_unknown_loss(tmp_path):
+    result = invoke(tmp_path, "--losses", "NoLoss")
+    assert result.exit_code == 2
+    assert "NoLoss" in result.output

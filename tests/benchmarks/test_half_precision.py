@@ -1,0 +1,29 @@
+"""The table of half-precision gradients, in miniature."""
+
+import pandas as pd
+import typer
+from typer.testing import CliRunner
+
+from benchmarks import half_precision
+
+app = typer.Typer()
+app.command()(half_precision.main)
+
+
+def test_ours_are_nearer_to_float64_than_those_of_pml(tmp_path, monkeypatch):
+    monkeypatch.setattr(half_precision, "PLACES", ((20, 64),))
+    result = CliRunner().invoke(app, ["--output", str(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "half-precision.csv")
+    assert list(table["loss"]) == [*half_precision.LOSSES]
+    for dtype in half_precision.DTYPES:
+        assert (table[f"{dtype}: ours, %"] < 0.01 * table[f"{dtype}: PML, %"]).all()
+    assert (tmp_path / "half-precision.md").read_text() in result.output
+
+
+def test_the_committed_table_has_the_sizes_of_live_projects():
+    table = pd.read_csv(half_precision.RESULTS / "half-precision.csv")
+    sizes = {(4 * classes, dims) for classes, dims in half_precision.PLACES}
+    assert {*zip(table["N"], table["D"], strict=True)} == sizes
+    for dtype in half_precision.DTYPES:
+        assert (table[f"{dtype}: ours, %"] < 2e-4).all()

@@ -23,6 +23,7 @@ from pml_gpw.weightings import (
 )
 
 from .data.faults import command, output_folder
+from .measure.field_losses import ARGUMENTS, LOSSES
 from .report.saving import RESULTS, save
 
 DIMS, CLASSES = 2, 4  # of the probe, for losses that want to know
@@ -107,6 +108,10 @@ def methods() -> list[tuple[str, Any, str]]:
         ("GPWLoss(BinomialDeviance), eq 9", GPWLoss(BinomialDeviance()), "S"),
         ("GPWLoss(MultiSimilarity), eq 15", GPWLoss(MultiSimilarity()), ""),
         ("MSLoss: mined, eq 11-15", MSLoss(), "SNP"),
+        *(
+            (f"pml_gpw {name}", make(**ARGUMENTS.get(name, {})), "")
+            for name, make in LOSSES.items()
+        ),
     ]
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import pandas as pd
 import typer
 
-from .data.contenders import CONTENDERS, similarities_of
+from .data.contenders import CONTENDERS, ON_REQUEST, similarities_of
 from .data.datasets import DATASETS
 from .data.faults import bad, command, output_folder
 from .report import saving
@@ -114,7 +114,7 @@ def ablations(mine: pd.DataFrame) -> Iterator[Table]:
             continue  # nothing to compare it with
         metrics = in_order(group["metric"])
         rows = []
-        for loss in CONTENDERS:
+        for loss in (*CONTENDERS, *(name for name in ON_REQUEST if name in {*group["loss"]})):
             row: dict[str, str] = {"loss": loss, "uses": similarities_of(loss)}
             for short, result in (("last", LAST), ("best", BEST)):
                 one = group[(group["loss"] == loss) & (group["result"] == result)]

@@ -38,7 +38,7 @@ from .measure import folds, runs, scoring, studies, tuning_workers
 from .measure.folds import contiguous_folds
 from .measure.runs import Place
 from .measure.tuning_collect import collect
-from .measure.tuning_plan import FOLDS, NAMES, Tuning
+from .measure.tuning_plan import EVERY_NAME, FOLDS, NAMES, Tuning
 from .measure.tuning_runs import run_all
 from .measure.tuning_workers import Images, processes
 from .report.saving import RESULTS
@@ -57,7 +57,8 @@ def main(
         str, typer.Option(help=f"What is trained, one of: {', '.join(CONFIGURATIONS)}.")
     ] = "small",
     rows: Annotated[
-        str, typer.Option(help=f"all, or comma-separated out of: {', '.join(NAMES)}.")
+        str,
+        typer.Option(help=f"all, or comma-separated out of: {', '.join(EVERY_NAME)}."),
     ] = "all",
     trials: Annotated[int, typer.Option(min=1, help="Trials of each row.")] = 50,
     seeds: Annotated[
@@ -168,9 +169,9 @@ def images_of(experiment: BenchmarkExperiment, root: Path | None) -> Images:
 def _rows(text: str) -> tuple[str, ...]:
     """The rows of a comma-separated list, in the order of the table."""
     names = list(NAMES) if text == "all" else [name.strip() for name in text.split(",")]
-    if unknown := [name for name in names if name not in NAMES]:
-        raise bad("--rows", f"must be all, or out of {', '.join(NAMES)}, got {unknown[0]!r}")
-    return tuple(name for name in NAMES if name in names)
+    if unknown := [name for name in names if name not in EVERY_NAME]:
+        raise bad("--rows", f"must be all, or out of {', '.join(EVERY_NAME)}, got {unknown[0]!r}")
+    return tuple(name for name in EVERY_NAME if name in names)
 
 
 def _checked_data(experiment: BenchmarkExperiment, root: Path | None, count: int) -> str:

@@ -16,7 +16,7 @@ from pml_gpw.losses import VARIANTS
 
 from .data.faults import command
 from .data.presets import INITIALS, METRICS
-from .data.search_spaces import CONTROL, CONTROLLED, EDGE, ROWS, SYMBOLS, Range
+from .data.search_spaces import CONTROL, CONTROLLED, EDGE, EVERY_ROW, ROWS, SYMBOLS, Range
 from .measure.studies import RANDOM_TRIALS, WIDEN_EVERY, best_trial, importances, space_of
 from .report.saving import save
 from .report.summaries import confidence_half_width
@@ -110,7 +110,7 @@ def parameters(export: Export) -> pd.DataFrame:
     """A line for each hyper-parameter of each row: first and last range, whether it was widened and
     at which end the best value is, default, best value, importance."""
     lines = []
-    for row in (ROWS[name] for name in export.settings["rows"] if name in ROWS):
+    for row in (EVERY_ROW[name] for name in export.settings["rows"] if name in EVERY_ROW):
         trials = export.trials_of(row.name)
         best = best_trial(trials)
         if not trials or best is None:
@@ -191,7 +191,7 @@ def _less(export: Export, row: str, other: str, kind: str) -> dict[str, "pd.Seri
 
 
 def _uses(row: str) -> str:
-    return ROWS[CONTROLLED if row == CONTROL else row].uses
+    return EVERY_ROW[CONTROLLED if row == CONTROL else row].uses
 
 
 def _interval(limits: Range) -> str:
@@ -248,7 +248,8 @@ def _text(export: Export, tables: dict[str, pd.DataFrame]) -> str:
 def _progress(export: Export) -> list[str]:
     """A sentence where something is not finished."""
     settings = export.settings
-    wanted = sum(settings["trials"] if ROWS[r].space else 1 for r in settings["rows"] if r in ROWS)
+    rows = [EVERY_ROW[name] for name in settings["rows"] if name in EVERY_ROW]
+    wanted = sum(settings["trials"] if row.space else 1 for row in rows)
     tests = 2 * settings["seeds"] * len(settings["rows"])
     if len(export.trials) >= wanted and len(export.tests) >= tests:
         return []

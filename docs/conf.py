@@ -21,6 +21,7 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "bars",
+    "loss_figures",
     "mathml",
     "short_names",
 ]
@@ -54,7 +55,7 @@ napoleon_custom_sections = ["Errors"]
 
 nitpicky = True
 MENTIONED = (
-    "T|Archive|CheckedParts|Comparison|ConfigFields|Differentiated|Factors|Keys|Module|PairLoss"
+    "T|Archive|CheckedParts|Comparison|ConfigFields|Differentiated|Factors|Keys|LatestShare|Module|PairLoss"
     "|Pairs|PMLPairLoss|Records|RowContext"
     "|SplitSize|TrainedFields|_\\w+"
 )

@@ -11,14 +11,14 @@ import typer
 
 from pml_gpw.training.experiment import SAMPLERS
 
-from .contenders import CONTENDERS
+from .contenders import EVERY_CONTENDER
 from .presets import PER_CLASS
 
 CONFIGURED = "by configuration"
 
 Losses = Annotated[
     str,
-    typer.Option(help=f"all, or comma-separated out of: {', '.join(CONTENDERS)}. SNP is MS."),
+    typer.Option(help=f"all, or comma-separated out of: {', '.join(EVERY_CONTENDER)}. SNP is MS."),
 ]
 Root = Annotated[
     Path | None,

@@ -13,7 +13,7 @@ from pml_gpw.datasets import ImageFolder
 from pml_gpw.training import evaluation_transform, processes, train_transform
 from pml_gpw.training.environment import code_digest, versions
 
-from .contenders import CONTENDERS
+from .contenders import CONTENDERS, EVERY_CONTENDER, ON_REQUEST
 from .datasets import DATASETS, Data
 from .faults import bad, integers, usable_device
 from .presets import CONFIGURATIONS, BenchmarkExperiment, preset
@@ -24,7 +24,7 @@ HERE = Path(__file__).parents[1]
 DECISIVE = (HERE / "data" / "contenders.py", HERE / "measure" / "runs.py")
 """The files here on which results depend."""
 MOST_DIMS = 65_536
-WITHOUT_HYPERPARAMETERS = ("contrastive", "triplet-semihard", "ntxent")
+WITHOUT_HYPERPARAMETERS = ("contrastive", "triplet-semihard", "ntxent", *ON_REQUEST)
 
 
 def one_of(option: str, value: str, allowed: Any) -> str:
@@ -60,8 +60,8 @@ def digest_of_weights(weights: str) -> str:
 def checked_losses(text: str) -> list[str]:
     """The losses of a comma-separated list, once each, or all."""
     names = list(CONTENDERS) if text == "all" else [name.strip() for name in text.split(",")]
-    if unknown := [name for name in names if name not in CONTENDERS]:
-        allowed, got = ", ".join(CONTENDERS), ", ".join(map(repr, unknown))
+    if unknown := [name for name in names if name not in EVERY_CONTENDER]:
+        allowed, got = ", ".join(EVERY_CONTENDER), ", ".join(map(repr, unknown))
         raise bad("--losses", f"must be all, or out of {allowed}, got {got}")
     return list(dict.fromkeys(names))
 

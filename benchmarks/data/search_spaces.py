@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pml_gpw.losses import VARIANTS
 
 from .balanced import balanced_variant
-from .contenders import CONTENDERS, MinerAndLoss, similarities_of
+from .contenders import CONTENDERS, ON_REQUEST, MinerAndLoss, similarities_of
 
 EDGE = 0.02
 """The share of a range, at each end, that counts as its edge."""
@@ -74,6 +74,7 @@ EPSILON = Range(0, 1, least=0, most=2)  # with ε ≥ 2 every pair is mined
 MARGIN = Range(0.01, 2, log=True, most=2)  # similarities differ by 2 at most
 OF_SIMILARITY = Range(0, 1, least=-1, most=1)
 TEMPERATURE = Range(0.01, 1, log=True)
+SCALE = Range(1, 300, log=True)
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,36 @@ def _rows() -> list[Row]:
     return [*variants, *balanced, *pml]
 
 
+def _rows_on_request() -> list[Row]:
+    temperature = {"temperature": TEMPERATURE}
+    found: dict[str, tuple[Space, dict[str, float]]] = {
+        "supcon": (temperature, {"temperature": 0.1}),
+        "decoupled": (temperature, {"temperature": 0.1}),
+        "hard-ntxent": (
+            {**temperature, "hardness": Range(0, 2, least=0)},
+            {"temperature": 0.5, "hardness": 1.0},
+        ),
+        "tuplet": (
+            {"degrees": Range(0, 20, least=0), "scale": SCALE},
+            {"degrees": 5.73, "scale": 64.0},
+        ),
+        "circle": ({"m": Range(0, 1, least=0), "gamma": SCALE}, {"m": 0.4, "gamma": 80.0}),
+        "sigmoid": ({}, {}),
+        "margin": ({"margin": MARGIN}, {"margin": 0.2}),
+        "ranked-list": (
+            {"margin": MARGIN, "tn": Range(0, 20, least=0)},
+            {"margin": 0.4, "tn": 10.0},
+        ),
+        "fast-ap": ({}, {}),
+    }
+    return [Row(name, "", ON_REQUEST[name], *found[name]) for name in ON_REQUEST]
+
+
 ROWS: dict[str, Row] = {row.name: row for row in _rows()}
 """The rows that are tuned, by name."""
+
+EVERY_ROW = {**ROWS, **{row.name: row for row in _rows_on_request()}}
+"""With those that are tuned where they are asked for."""
 
 SYMBOLS = {
     "alpha": "α",

@@ -19,7 +19,7 @@ from pml_gpw.training.experiment import epoch_seed
 from pml_gpw.training.results import RESULT, finished
 from pml_gpw.training.trainer import seed_all
 
-from ..data.contenders import CONTENDERS, MinerAndLoss
+from ..data.contenders import EVERY_CONTENDER, MinerAndLoss
 from ..data.datasets import Data
 from ..data.faults import AGAIN, within
 from ..data.presets import BenchmarkExperiment
@@ -137,7 +137,7 @@ def models(experiment: BenchmarkExperiment, weights: str | None) -> dict[str, nn
 
 def miner_and_loss(experiment: BenchmarkExperiment) -> MinerAndLoss:
     """Miner, or None, and loss; with a memory, the loss holds the miner."""
-    miner, loss = CONTENDERS[experiment.loss](**experiment.hyperparameters)
+    miner, loss = EVERY_CONTENDER[experiment.loss](**experiment.hyperparameters)
     if experiment.memory:
         return None, CrossBatchMemory(loss, experiment.dims, experiment.memory, miner)
     return miner, loss

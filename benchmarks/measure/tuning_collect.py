@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..data.search_spaces import Row
 from .studies import space_of
-from .tuning_plan import TEST_NUMBERS, TRIAL_NUMBERS, Tuning, typed
+from .tuning_plan import TEST_NUMBERS, Tuning, typed
 from .tuning_runs import kept, runs_of_tests, trials_of
 
 
@@ -18,7 +18,7 @@ def collect(tuning: Tuning, folder: Path) -> tuple[dict[str, Any], pd.DataFrame,
     folds = [f"fold_{number}" for number in range(tuning.folds)]
     trials = pd.DataFrame(
         [line for row in tuning.searched for line in _trial_lines(row, tuning, folder)],
-        columns=["row", *TRIAL_NUMBERS, *folds, "failed", "space"],
+        columns=["row", *tuning.trial_numbers, *folds, "failed", "space"],
     )
     tests = pd.DataFrame(
         [line for row in tuning.rows for line in _test_lines(row, tuning, folder)],

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ..data.presets import INITIALS, METRICS, BenchmarkExperiment, preset
-from ..data.search_spaces import CONTROL, CONTROLLED, ROWS, Row
+from ..data.search_spaces import CONTROL, CONTROLLED, EVERY_ROW, ROWS, Row
 from .studies import Parameters
 
 PARAMETERS = list(dict.fromkeys(name for row in ROWS.values() for name in row.space))
@@ -18,6 +18,7 @@ TEST_NUMBERS = ["seed", *METRICS, "cpu_seconds"]
 WORDS = ("row", "parameters", "failed", "space")
 FOLDS = 4
 NAMES = (*ROWS, CONTROL)
+EVERY_NAME = (*NAMES, *(name for name in EVERY_ROW if name not in ROWS))
 TEST = -1
 """Stands for the number of a fold: train on all training classes and score the test classes."""
 
@@ -51,7 +52,13 @@ class Tuning:
     def searched(self) -> list[Row]:
         """The rows that are tuned: of the control, the one that it controls."""
         names = [CONTROLLED if name == CONTROL else name for name in self.rows]
-        return [ROWS[name] for name in dict.fromkeys(names)]
+        return [EVERY_ROW[name] for name in dict.fromkeys(names)]
+
+    @property
+    def trial_numbers(self) -> list[str]:
+        """The columns of its trials that are numbers."""
+        names = (name for row in self.searched for name in row.space)
+        return list(dict.fromkeys((*TRIAL_NUMBERS, *names)))
 
     def budget(self, row: Row) -> int:
         """The trials of a row: one, where there is nothing to tune."""

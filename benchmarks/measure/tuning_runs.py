@@ -16,7 +16,7 @@ from pml_gpw.training.file_errors import reading_file
 from pml_gpw.training.files import write_atomically
 
 from ..data.faults import AGAIN
-from ..data.search_spaces import CONTROL, CONTROLLED, ROWS, Row
+from ..data.search_spaces import CONTROL, CONTROLLED, EVERY_ROW, Row
 from .studies import TrialFile, best_trial, proposal
 from .tuning_plan import Result, Run, Tuning, fold_run, run_of_test
 from .tuning_workers import train
@@ -83,7 +83,7 @@ def runs_of_tests(row: str, tuning: Tuning, folder: Path) -> list[tuple[str, Run
     The control takes the parameters of the row that it controls. A row whose trials have all failed
     has no tuned ones. Where the defaults are the best, the same runs come twice.
     """
-    searched = ROWS[CONTROLLED if row == CONTROL else row]
+    searched = EVERY_ROW[CONTROLLED if row == CONTROL else row]
     best = best_trial(trials_of(searched, tuning, folder))
     parameters = {"default": dict(searched.defaults), **({"tuned": best.params} if best else {})}
     return [

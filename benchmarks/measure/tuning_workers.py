@@ -14,7 +14,7 @@ import torch
 from ..data.contenders import CONTENDERS
 from ..data.datasets import Data
 from ..data.presets import INITIALS, BenchmarkExperiment
-from ..data.search_spaces import CONTROL, ROWS
+from ..data.search_spaces import CONTROL, EVERY_ROW
 from .folds import contiguous_folds
 from .runs import Place
 from .scoring import (
@@ -65,7 +65,7 @@ def prepare(load: Load, folds: int, place: Place) -> None:
 
 def train(run: Run) -> Result:
     """Train; that a training leaves the finite numbers is a result as well."""
-    make = CONTENDERS[run.row] if run.row == CONTROL else ROWS[run.row].make
+    make = CONTENDERS[run.row] if run.row == CONTROL else EVERY_ROW[run.row].make
     miner, loss = make(**run.parameters)
     began = time.process_time()
     found: Result

@@ -56,7 +56,7 @@ CHECKS = [
 @pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.__name__)
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_contract(case, check, monkeypatch):
-    monkeypatch.setattr(contract, "CASES", CASES)
+    monkeypatch.setattr(contract, "EVERY_CASE", CASES)
     check(case)
 
 

@@ -20,6 +20,7 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw import losses as ours
 from pml_gpw.analysis import PairWeightRecorder, pair_weights, plots
 from pml_gpw.backbones import backbone
 from pml_gpw.datasets import Glyphs
@@ -32,6 +33,17 @@ from .measure.steps import embeddings
 from .measure.stopwatch import Marks, now, time_in_turns
 from .report.saving import RESULTS, save
 
+FIELD: dict[str, GPWLoss] = {
+    "NT-Xent": ours.NTXentLoss(),
+    "SupCon": ours.SupConLoss(),
+    "Circle": ours.CircleLoss(),
+    "sigmoid": ours.SigmoidLoss(),
+    "tuplet margin": ours.TupletMarginLoss(),
+    "margin": ours.MarginLoss(),
+    "ranked list": ours.RankedListLoss(margin=0.4, Tn=10.0),
+    "FastAP": ours.FastAPLoss(),
+}
+"""Losses of the field, as this package has them."""
 BATCH, DIMS, EVERY = 80, 128, 50
 SIZE = 1024  # of the batch whose pair weights are timed
 
@@ -58,6 +70,7 @@ def main(
     pictures: dict[str, Callable[[Path], None]] = {
         "weights-in-training.png": partial(_training_curves, history),
         "weight-against-similarity.png": partial(_weights_of_losses, x, y),
+        "weights-of-the-field.png": partial(_weights_of_the_field, x, y),
         "weight-fields.png": _weight_fields,
         "batch-of-weights.png": partial(_batch, x, y),
     }
@@ -75,6 +88,7 @@ def _cost_of_pair_weights(seconds: float) -> list[dict[str, Any]]:
         losses.CircleLoss(),
         MSWeightedLoss(),
         GPWLoss(LiftedStructure()),
+        *FIELD.values(),
     ):
         name = type(loss).__name__
         if isinstance(loss, GPWLoss):
@@ -192,6 +206,16 @@ def _weights_of_losses(x: torch.Tensor, y: torch.Tensor, path: Path) -> None:
         "Multi-Similarity, mined": (MSWeightedLoss(), MSMiner()),
     }
     _picture(path, lambda ax: plots.plot_weight_against_similarity(shown, x, y, ax=ax))
+
+
+def _weights_of_the_field(x: torch.Tensor, y: torch.Tensor, path: Path) -> None:
+    """Four losses a panel."""
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    names = [*FIELD]
+    for ax, some in zip(figure.subplots(1, 2), (names[:4], names[4:]), strict=True):
+        shown = {name: FIELD[name] for name in some}
+        plots.plot_weight_against_similarity(shown, x, y, ax=ax)
+    figure.savefig(path, dpi=130)
 
 
 def _weight_fields(path: Path) -> None:

@@ -16,7 +16,7 @@ from .. import checks
 from ..mining import PairMining
 from ..value_checks import host_can_read
 from ..weightings import PairWeighting, RowLoss, Rows
-from ..weightings.base import Counts, Trained, every_anchor
+from ..weightings.base import Counts, NeedsCosine, Trained, every_anchor
 from ..weightings.pair_rows import RowContext
 from .batch import PairBatch
 from .index_pairs import IndexPairs
@@ -155,13 +155,12 @@ def choose_program(
     """
     rules: Any = weighting, mining
     pairs, device, same = batch.pairs, batch.anchors.device, batch.references is batch.anchors
-    if weighting is not None and weighting.of_unit_rows:
-        _refuse_unless_cosine(weighting, similarity)
+    if weighting is not None and weighting.of_unit_rows and not similarity.may_be_cosine:
+        raise NeedsCosine(weighting)
     if similarity.is_negated_distance:
         rules = [None if rule is None else rule.for_negated_distances() for rule in rules]
     context = RowContext(batch.first_anchor, batch.key, pairs.self_index)
-    needs_dense = any(rule is not None and rule.needs_dense for rule in rules)
-    needs_dense = needs_dense or isinstance(pairs, WeightedPairs)
+    needs_dense = isinstance(pairs, WeightedPairs) or any(r and r.needs_dense for r in rules)
     n, m = pairs.shape
     few = min(MOST_PAIRS, int(SPARSE_DENSITY * n * m))
     program = Program(pairs, context, rules[0], rules[1], reduction, MATRIX, most_pairs=few)
@@ -199,17 +198,6 @@ def choose_program(
         holds_all_weights=holds_all,
         most_pairs=MOST_PAIRS if plan.layout == SPARSE_BATCH else few,
     )
-
-
-def _refuse_unless_cosine(weighting: PairWeighting, similarity: Similarity) -> None:
-    is_product = similarity.is_inner_product and not similarity.normalized
-    if similarity.is_negated_distance or is_product:
-        name = type(weighting).__name__
-        raise ValueError(
-            f"similarity (distance) must be the cosine for {name}, which reads the angle or the "
-            "Euclidean distance of normalised embeddings from it, got "
-            f"{'inner products of embeddings as they are' if is_product else 'another distance'}"
-        )
 
 
 def _fastest_layout(batch: PairBatch, mining: PairMining | None, chunk_size: int) -> str:

@@ -29,6 +29,11 @@ class Similarity(ABC):
     normalized = True
     """True where the factors are to be scaled to Euclidean norm 1 first."""
 
+    @property
+    def may_be_cosine(self) -> bool:
+        """False for distances, and for inner products of embeddings as they are."""
+        return not self.is_negated_distance and (self.normalized or not self.is_inner_product)
+
     def factors(self, anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
         """Two matrices (N, D) and (M, D) whose inner products are the similarities.
 

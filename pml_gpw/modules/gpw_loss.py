@@ -256,7 +256,9 @@ class GPWLoss(LatestShare, TrainedFields, ConfigFields, PairLoss):
     def batch_loss(self, batch: PairBatch, anchor_losses: AnchorLosses | None = None) -> Tensor:
         if anchor_losses is None:
             anchor_losses = self.anchor_losses(batch, self.known_reduction())
-        self.remember_anchors(anchor_losses.num_pos + anchor_losses.num_neg > 0)
+        if not torch.compiler.is_compiling():
+            had_pairs = anchor_losses.num_pos + anchor_losses.num_neg > 0
+            self.__dict__["_had_pairs"] = had_pairs  # no attribute that is checked
         return self.reduce(anchor_losses, batch)
 
     @override

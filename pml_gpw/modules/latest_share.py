@@ -18,11 +18,7 @@ class LatestShare:
     """
 
     _had_pairs: Tensor | None = None
-
-    def remember_anchors(self, had_pairs: Tensor) -> None:
-        """Keep which anchors had pairs, (N,); nothing inside a user's own ``torch.compile``."""
-        if not torch.compiler.is_compiling():
-            self.__dict__["_had_pairs"] = had_pairs
+    """Which anchors had pairs, (N,): set by each call but inside a user's ``torch.compile``."""
 
     @property
     def share_of_anchors_with_pairs(self) -> Tensor:

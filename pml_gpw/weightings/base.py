@@ -26,6 +26,16 @@ class ChangedInPlace(ValueError):
         )
 
 
+class NeedsCosine(ValueError):
+    """A formula of angles or distances of unit rows has other similarities."""
+
+    def __init__(self, weighting: object) -> None:
+        super().__init__(
+            f"similarity (distance) must be the cosine for {type(weighting).__name__}, which reads "
+            "the angle or the Euclidean distance of normalised embeddings from it, got another"
+        )
+
+
 class PairWeights(NamedTuple):
     """The weights of positive and of negative pairs, both ≥ 0, as pair values of their rows.
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from ..arguments import (
@@ -20,8 +19,8 @@ from ..engine import PairBatch
 from ..engine.index_pairs import checked_tuple
 from ..modules.cross_batch_memory import Keys
 from ..related_pairs import related_batch
-from .row_partition import RowPartition, all_gather_rows
-from .status import all_gather_status, in_step, must_be_alike
+from .exchange import Exchange, must_be_alike
+from .row_partition import RowPartition, with_gradient
 
 
 class Arguments(NamedTuple):
@@ -102,20 +101,19 @@ class GatheredCall(NamedTuple):
         if mask is None:
             return self.anchors
         sizes = tuple(int((~part).sum()) for part in mask.split(list(self.anchors.sizes)))
-        return RowPartition(self.anchors.group, self.anchors.rank, sizes)
+        return RowPartition(self.anchors.rank, sizes)
 
 
-def gathered_call(call: Arguments, group: Any) -> GatheredCall:
+def gathered_call(call: Arguments, exchange: Exchange) -> GatheredCall:
     """The call of all processes from the checked one of this process.
 
     Errors: ValueError on all processes for calls that do not fit, and for a tuple that is none or
     holds places beyond the batch.
     """
-    reports = all_gather_status(group, Report.of(call))
+    reports = exchange.tell(Report.of(call))
     must_be_alike([each.alike for each in reports])
-    rank = dist.get_rank(group)
-    anchors = RowPartition(group, rank, tuple(each.anchors for each in reports))
-    references = RowPartition(group, rank, tuple(each.references for each in reports))
+    anchors = RowPartition(exchange.rank, tuple(each.anchors for each in reports))
+    references = RowPartition(exchange.rank, tuple(each.references for each in reports))
     device = call.embeddings.device
     needed, ref_needed = (any(each.gradients[i] for each in reports) for i in range(2))
     rows = {
@@ -130,32 +128,31 @@ def gathered_call(call: Arguments, group: Any) -> GatheredCall:
         for name, (partition, local) in rows.items()
         if local is not None
     }
-    gathered = dict(zip(given, all_gather_rows(list(given.values())), strict=True))
+    others = anchors if call.ref_emb is None else references
+    tuple_of_all = _renumbered(call.indices_tuple, anchors, others, device)
+    parts = [(partition.sizes, local) for partition, local in given.values()]
+    gathered = dict(zip(given, exchange.gather(*parts), strict=True))
     for name in ("embeddings", "ref_emb"):
         if name in given:
             partition, local = given[name]
-            gathered[name] = partition.with_gradient(local, gathered[name])
+            gathered[name] = with_gradient(exchange, local, gathered[name], partition.local)
     keys = Keys(
         *(None if key is None else torch.tensor(key, device=device) for key in reports[0].keys)
     )
     wants_pairs = any(each.wants_pairs for each in reports)
-    others = anchors if call.ref_emb is None else references
-    tuple_of_all = _renumbered(call.indices_tuple, anchors, others, device)
     whole = call._replace(
         indices_tuple=tuple_of_all, keys=keys, wants_pairs=wants_pairs, **gathered
     )
     return GatheredCall(whole, anchors, others)
 
 
-def gathered_pairs(batch: PairBatch, part: PairBatch, partition: RowPartition) -> PairBatch:
+def gathered_pairs(
+    exchange: Exchange, batch: PairBatch, part: PairBatch, partition: RowPartition
+) -> PairBatch:
     """The batch of all processes with the pairs that each has for its part of the anchors."""
     a1, p, a2, n = part.pairs.index_tuple()
     start, device = partition.local.start, batch.anchors.device
-    local = in_step(
-        partition.group, lambda: [index.cpu() for index in (a1 + start, p, a2 + start, n)]
-    )
-    everyone: list[Any] = [None] * len(partition.sizes)
-    dist.all_gather_object(everyone, local, partition.group)
+    everyone = exchange.tell([index.cpu() for index in (a1 + start, p, a2 + start, n)])
     parts = zip(*everyone, strict=True)
     return batch.with_indices([torch.cat(each).to(device) for each in parts])
 

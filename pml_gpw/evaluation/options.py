@@ -1,13 +1,33 @@
-"""Checks of the options that all evaluations share: ``ks``, ``backend`` and ``metric``."""
+"""The options that all evaluations share, checked."""
 
 import operator
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 from .backends import BACKENDS
+from .measures import MEASURES
 from .similarity_kinds import SIMILARITY_KINDS
+
+
+class Options(NamedTuple):
+    """What to compute, and how: the K, the back end, the similarity and the names of metrics."""
+
+    ks: tuple[int, ...]
+    backend: str
+    metric: str
+    names: tuple[str, ...]
+
+
+def checked_options(ks: Iterable[int], backend: str, metric: str, names: Sequence[str]) -> Options:
+    """The options, or a ValueError that names the argument at fault."""
+    check_backend_and_metric(backend, metric)
+    given = (names,) if isinstance(names, str) else (*names,)
+    if not given or any(name not in [*MEASURES] for name in given):
+        raise ValueError(f"metrics must be names out of {sorted(MEASURES)}, got {names!r}")
+    needs_ks = any(MEASURES[name].depth == "k" for name in given)
+    return Options(checked_ks(ks) if needs_ks else (), backend, metric, given)
 
 
 def checked_ks(ks: Iterable[int]) -> tuple[int, ...]:

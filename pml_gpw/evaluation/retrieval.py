@@ -3,78 +3,153 @@
 Shapes: N queries, M references, D dims.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .. import checks
+from ..distributed.exchange import Exchange
+from .backends import row_blocks
+from .relevance import Rule, checked_rule, count_same_label
 
 Array = Tensor | np.ndarray
 FLOAT32_INTEGERS = 2**24  # float32 tells integers up to here apart
 
 
-class RetrievalTask(NamedTuple):
-    """Queries (N, D) and references (M, D) with int64 labels, all on one device.
+@dataclass(frozen=True)
+class RetrievalTask:
+    """Queries (N, D) and references (M, D), on one device, and what they are to each other.
 
-    ``self_index`` (N,) is the index of the query's own row among the references, which the query is
-    not compared with; -1 where there is none. ``num_compared`` is the number of references that a
-    query is compared with.
+    ``query_labels`` (N,) and ``reference_labels`` (M,): int64, or of any shape where a rule, in
+    place of equal labels, says which references are relevant. ``self_index`` (N,): the place of the
+    query's own row among the references, which the query is not compared with; None where there is
+    none. ``ignored``: a rule of others that it is not compared with.
     """
 
     query: Tensor
-    query_labels: Tensor
+    query_labels: Any
     reference: Tensor
-    reference_labels: Tensor
-    self_index: Tensor
-    num_compared: int
+    reference_labels: Any
+    self_index: Tensor | None = None
+    relevant: Rule | None = None
+    ignored: Rule | None = None
 
-    def filter_queries(self, keep: Tensor) -> "RetrievalTask":
-        """The same task for the queries where ``keep`` (N,) is true."""
-        if bool(keep.all()):
-            return self
-        return self._replace(
-            query=self.query[keep],
-            query_labels=self.query_labels[keep],
-            self_index=self.self_index[keep],
+    @property
+    def num_compared(self) -> int:
+        """The number of references that a query is compared with, unless some are ignored."""
+        return len(self.reference) - (self.self_index is not None)
+
+    @property
+    def matrices_of_a_block(self) -> int:
+        """How many matrices (C, M) of numbers are held for a block of queries."""
+        return 1 if self.relevant is None and self.ignored is None else 4
+
+    def gathered(self, exchange: Exchange, sizes: Sequence[int]) -> "RetrievalTask":
+        """The queries of this process and the references of all, which have ``sizes`` of them."""
+        parts = [rows for rows in (self.reference, self.reference_labels) if rows is not None]
+        reference, *labels = exchange.gather(*((sizes, rows) for rows in parts))
+        self_index = self.self_index
+        if self_index is not None:
+            self_index = self_index + sum(sizes[: exchange.rank])
+        reference_labels = labels[0] if labels else None
+        return RetrievalTask(self.query, self.query_labels, reference, reference_labels, self_index)
+
+    def judged(self, relevant: Any, ignore: Any, first_query: int = 0) -> "RetrievalTask":
+        """The same task with the rules that a user gave, checked.
+
+        Without labels, relations are told indices, those of the queries from ``first_query``.
+        """
+        labels, others, device = self.query_labels, self.reference_labels, self.query.device
+        if labels is None or others is None:
+            labels = torch.arange(first_query, first_query + len(self.query), device=device)
+            others = torch.arange(len(self.reference), device=device)
+        relevant, ignored = (
+            None if given is None else checked_rule(name, given, labels, others)
+            for name, given in (("relevant", relevant), ("ignore", ignore))
         )
+        return replace(self, relevant=relevant, ignored=ignored)
+
+    def grades(self, rows: Tensor) -> Tensor:
+        """The grade of each reference for some queries (C, M): 0 is irrelevant, NaN left out."""
+        if self.relevant is None:
+            grades: Tensor = self.query_labels[rows, None] == self.reference_labels
+        else:
+            grades = self.relevant(rows)
+        grades = grades if grades.is_floating_point() else grades.float()
+        if self.ignored is not None:
+            grades = grades.masked_fill(self.ignored(rows), torch.nan)
+        if self.self_index is not None:
+            grades = grades.scatter(1, self.self_index[rows, None], torch.nan)
+        return grades
+
+    def listed_grades(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """The grades of some references (C, L) for some queries (C,)."""
+        if self.relevant is not None or self.ignored is not None:
+            return self.grades(rows).gather(1, columns)
+        grades: Tensor = self.query_labels[rows, None] == self.reference_labels[columns]
+        grades = grades.float()
+        if self.self_index is not None:
+            grades.masked_fill_(columns == self.self_index[rows, None], torch.nan)
+        return grades
+
+    def counts(self) -> tuple[Tensor, Tensor]:
+        """The numbers of relevant references and of those left out, of each query (N,)."""
+        if self.relevant is None and self.ignored is None:
+            left_out = torch.full_like(self.query_labels, len(self.reference) - self.num_compared)
+            return count_same_label(self.query_labels, self.reference_labels) - left_out, left_out
+        queries = torch.arange(len(self.query), device=self.query.device)
+        counts = queries.new_zeros((2, len(queries)))
+        for rows in row_blocks(len(queries), self.matrices_of_a_block * len(self.reference)):
+            grades = self.grades(queries[rows])
+            counts[0, rows] = (grades > 0).sum(dim=1)
+            counts[1, rows] = grades.isnan().sum(dim=1)
+        return counts[0], counts[1]
 
 
 def checked_retrieval(
     query: Any,
-    query_labels: Any,
+    query_labels: Any = None,
     reference: Any = None,
     reference_labels: Any = None,
     ref_includes_query: bool = False,
     device: torch.device | None = None,
     min_rows: int = 1,
+    any_labels: bool = False,
 ) -> RetrievalTask:
     """The task, or a ValueError that names the argument at fault.
 
     Without a reference the queries are the references; then, and with ``ref_includes_query``,
     query i is reference i. All tensors move to ``device``, or to the device of ``query``. Queries
-    and references must have ``min_rows`` rows each; for shards that is 0.
+    and references must have ``min_rows`` rows each; for shards that is 0. With ``any_labels`` they
+    are those of relations: of any shape, or none.
     """
-    check_together(reference, reference_labels)
+    checked_labels: Any = checked_label_rows if any_labels else _checked_labels
+    if any_labels and query_labels is None and reference_labels is None:
+        checked_labels = _no_labels
+    else:
+        check_together(reference, reference_labels)
     query = checked_embeddings("query", query, device, min_rows)
-    query_labels = _checked_labels("query_labels", query_labels, query)
+    query_labels = checked_labels("query_labels", query_labels, query)
     if reference is None:
         self_index = torch.arange(len(query), device=query.device)
-        return RetrievalTask(query, query_labels, query, query_labels, self_index, len(query) - 1)
+        return RetrievalTask(query, query_labels, query, query_labels, self_index)
 
     reference = checked_embeddings("reference", reference, query.device, min_rows)
-    reference_labels = _checked_labels("reference_labels", reference_labels, reference)
+    reference_labels = checked_labels("reference_labels", reference_labels, reference)
     if reference.shape[1] != query.shape[1]:
         raise ValueError(
             f"reference must have the {query.shape[1]} dimensions of query, "
             f"got {reference.shape[1]}"
         )
-    self_index, num_compared = query_labels.new_full((len(query),), -1), len(reference)
+    task = RetrievalTask(query, query_labels, reference, reference_labels)
     if ref_includes_query:
         _check_begins_with_queries(reference, reference_labels, query, query_labels)
-        self_index, num_compared = torch.arange(len(query), device=query.device), num_compared - 1
-    return RetrievalTask(query, query_labels, reference, reference_labels, self_index, num_compared)
+        return replace(task, self_index=torch.arange(len(query), device=query.device))
+    return task
 
 
 def check_together(reference: Any, reference_labels: Any) -> None:
@@ -102,11 +177,12 @@ def _checked_labels(name: str, values: Any, embeddings: Tensor) -> Tensor:
     return labels.to(embeddings.device).contiguous()
 
 
-def checked_compared_labels(name: str, values: Any, embeddings: Tensor) -> Tensor:
-    """Labels (N,) or (N, …) that a user's function compares, after PML has made them float32.
+def _no_labels(name: str, values: Any, embeddings: Tensor) -> None:
+    """None: relations are told indices."""
 
-    Large numbers of which float32 would make other ones are refused.
-    """
+
+def checked_label_rows(name: str, values: Any, embeddings: Tensor) -> Tensor:
+    """Labels (N,) or (N, …) that a relation compares, on the device of the embeddings."""
     labels = _from_array(name, values)
     checks.instance(name, labels, Tensor)
     checks.with_values(name, labels)
@@ -115,6 +191,15 @@ def checked_compared_labels(name: str, values: Any, embeddings: Tensor) -> Tenso
             f"{name} must have {len(embeddings)} rows, one per embedding, "
             f"got the shape {tuple(labels.shape)}"
         )
+    return labels.to(embeddings.device)
+
+
+def checked_compared_labels(name: str, values: Any, embeddings: Tensor) -> Tensor:
+    """Labels (N,) or (N, …) that a user's function compares, after PML has made them float32.
+
+    Large numbers of which float32 would make other ones are refused.
+    """
+    labels = checked_label_rows(name, values, embeddings)
     if labels.is_complex() or bool(labels.isnan().any()):
         raise ValueError(f"{name} must be real numbers, got {labels.dtype} with complex or NaN")
     is_changed = labels.float().to(labels.dtype) != labels

@@ -1,0 +1,224 @@
+"""What the processes of a group tell each other in one call, and how all hear the error of one.
+
+All of them send the same messages in the same order, and each message has room for a flag. A
+process with an error sends the message that the others wait for, with the flag set; only then do
+all exchange what went wrong, and raise it. Room is made before the message that precedes it.
+
+Shapes: N rows of all processes, in the order of ranks; n of them are this process's.
+"""
+
+import math
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import reduce
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..value_checks import eager_checks
+
+STATUS_BYTES = 1024
+"""Room for the report of a process; longer ones take some more messages."""
+
+
+class GroupError(Exception):
+    """An error of some process, raised on all of them."""
+
+
+class GroupValueError(GroupError, ValueError):
+    """A process was given arguments that it refuses."""
+
+
+class GroupRuntimeError(GroupError, RuntimeError):
+    """Something else went wrong on a process."""
+
+
+def several_processes(group: Any) -> bool:
+    """True where the group has others. Errors: ValueError where this process is none of it."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return False
+    if dist.get_rank(group) < 0:
+        raise ValueError("group must have this process as a member")
+    return dist.get_world_size(group) > 1
+
+
+def global_rank(group: Any, rank: int) -> int:
+    """The rank among all processes of the one of that rank in the group."""
+    return rank if group is None else dist.get_global_rank(group, rank)
+
+
+class Exchange:
+    """The messages of one call, of the processes of a group, or of one process ``alone``.
+
+    ``error`` is what went wrong here; the next message tells it. ``expected`` is the message that
+    the other processes wait for next, where it is none of :meth:`tell`.
+    """
+
+    def __init__(self, group: Any, alone: bool = False) -> None:
+        self.group = group
+        self.rank = 0 if alone else dist.get_rank(group)
+        self.world = 1 if alone else dist.get_world_size(group)
+        self.error: Exception | None = None
+        self.expected: Rows | None = None
+        self.sums: dict[int, Sums] = {}
+
+    @classmethod
+    def of_group(cls, group: Any) -> "Exchange":
+        """That of a group; of this process alone for None and for a group of one."""
+        return cls(group, alone=group is None or not several_processes(group))
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """An error within becomes one of all processes, with the message that they wait for.
+
+        Checks look at values at once, on accelerators too: the messages wait anyway.
+        """
+        try:
+            with eager_checks():
+                yield
+        except GroupError:
+            raise
+        except Exception as error:
+            if self.world == 1:
+                raise
+            self.error = error
+            if self.expected is not None:
+                self.expected.send()
+            self.tell()
+            raise
+
+    @contextmanager
+    def kept_errors(self) -> Iterator[None]:
+        """An error within goes with the next message, and this process goes on until then."""
+        try:
+            with eager_checks():
+                yield
+        except Exception as error:
+            self.error = error
+
+    def tell(self, report: Any = None) -> list[Any]:
+        """The reports of all processes, by rank.
+
+        Errors: on every process where one has an ``error``: GroupValueError where it is a
+        ValueError, else GroupRuntimeError.
+        """
+        if self.world == 1:
+            return [report]
+        error = self.error
+        told = None
+        if error is not None:
+            told = f"{error}" or type(error).__name__, isinstance(error, ValueError)
+        everyone = self._objects((report, told))
+        for rank, (_, failure) in enumerate(everyone):
+            if failure is not None:
+                text, about_arguments = failure
+                kind = GroupValueError if about_arguments else GroupRuntimeError
+                raise kind(f"rank {rank} of {self.world}: {text}") from error
+        return [report for report, _ in everyone]
+
+    def _objects(self, value: Any) -> list[Any]:
+        short = pickle.dumps(value)
+        if len(short) > STATUS_BYTES:
+            short = pickle.dumps(None)
+        padded = bytearray(short.ljust(STATUS_BYTES, b"\0"))
+        room = self.on_wire(torch.frombuffer(padded, dtype=torch.uint8))
+        received = [torch.empty_like(room) for _ in range(self.world)]
+        dist.all_gather(received, room, self.group)
+        everyone = [pickle.loads(each.cpu().numpy().tobytes()) for each in received]
+        if None in everyone:
+            dist.all_gather_object(everyone, value, self.group)
+        return everyone
+
+    def expect(self, *parts: "tuple[Sequence[int], Tensor]") -> "Rows":
+        """The next message: rows of all processes, (sizes by rank, a tensor like them) of each."""
+        self.expected = Rows(self, parts)
+        return self.expected
+
+    def gather(self, *parts: "tuple[Sequence[int], Tensor]") -> list[Tensor]:
+        """The rows (N, …) of all processes, from sizes by rank and this process's (n, …), of each.
+
+        Room is made before anything is sent, so that a process without memory is heard.
+        """
+        if self.world == 1:
+            return [rows for _, rows in parts]
+        message = Rows(self, parts)
+        self.tell()
+        self.expected = message
+        return message.send(*(rows for _, rows in parts))
+
+    def on_wire(self, values: Tensor) -> Tensor:
+        """The values where the backend of the group takes them: NCCL, on the current GPU only."""
+        nccl = self.world > 1 and dist.get_backend(self.group) == "nccl"
+        return values.to(torch.device("cuda", torch.cuda.current_device()) if nccl else values)
+
+
+class Rows:
+    """A message with the rows of all processes, as bytes behind a flag."""
+
+    def __init__(self, exchange: Exchange, parts: "Sequence[tuple[Sequence[int], Tensor]]") -> None:
+        self.exchange, self.parts = exchange, parts
+        self.widths = [like[:0].element_size() * math.prod(like.shape[1:]) for _, like in parts]
+        self.ends = [1]
+        for (sizes, _), width in zip(parts, self.widths, strict=True):
+            self.ends.append(self.ends[-1] + max(sizes) * width)
+        room = parts[0][1].new_empty(self.ends[-1], dtype=torch.uint8)
+        self.room = exchange.on_wire(room)
+        self.received = [torch.empty_like(self.room) for _ in range(exchange.world)]
+
+    def send(self, *rows: Tensor) -> list[Tensor]:
+        """The rows (N, …) of all processes, of each tensor (n, …); an error is raised on all."""
+        exchange = self.exchange
+        if exchange.world == 1:
+            return [*rows]
+        for start, values in zip(self.ends, rows, strict=False):
+            raw = values.detach().contiguous().reshape(-1).view(torch.uint8)
+            self.room[start : start + len(raw)] = raw
+        self.room[0] = exchange.error is not None
+        exchange.expected = None
+        dist.all_gather(self.received, self.room, exchange.group)
+        if bool(torch.stack([each[0] for each in self.received]).any()):
+            exchange.tell()
+        return [self._joined(i) for i in range(len(self.parts))]
+
+    def _joined(self, i: int) -> Tensor:
+        (sizes, like), start, width = self.parts[i], self.ends[i], self.widths[i]
+        each = zip(self.received, sizes, strict=True)
+        raw = torch.cat([values[start : start + size * width] for values, size in each])
+        return raw.to(like.device).view(like.dtype).view(-1, *like.shape[1:])
+
+
+class Sums:
+    """A message with sums over processes of tensors of the same shapes on all, and a flag."""
+
+    def __init__(self, exchange: Exchange, likes: Sequence[Tensor]) -> None:
+        self.exchange, self.likes = exchange, likes
+        size = sum(like.numel() for like in likes)
+        widest = reduce(torch.promote_types, [like.dtype for like in likes])
+        self.room = exchange.on_wire(likes[0].new_zeros(size + 1, dtype=widest))
+
+    def send(self, *tensors: Tensor) -> list[Tensor]:
+        """The sums, on every process; an error is raised on all of them."""
+        start = 0
+        for values in tensors:
+            self.room[start : start + values.numel()] = values.reshape(-1)
+            start += values.numel()
+        self.room[-1] = self.exchange.error is not None
+        dist.all_reduce(self.room, group=self.exchange.group)
+        if bool(self.room[-1]):
+            self.exchange.tell()
+        parts = self.room[:-1].split([like.numel() for like in self.likes])
+        return [
+            part.view(like.shape).to(like) for part, like in zip(parts, self.likes, strict=True)
+        ]
+
+
+def must_be_alike(reports: list[dict[str, Any]]) -> None:
+    """Raise a ValueError, on all processes, for what their reports do not have in common."""
+    for what in reports[0]:
+        got = [each[what] for each in reports]
+        if len(set(got)) > 1:
+            every = ", ".join(str(value) for value in got)
+            raise GroupValueError(f"{what} must be the same on all ranks, got {every}")

@@ -1,0 +1,118 @@
+"""The metrics by name: each a number of a query, from the grades of its nearest references.
+
+Shapes: C queries of a block, L references of the list of a query.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Lists(NamedTuple):
+    """The nearest references of some queries, the nearest first.
+
+    ``grades`` (C, L): how relevant each is, > 0 or not; ``num_relevant`` (C,): R, how many of all
+    references are relevant, at least 1; ``ideal`` (C, ≥ K): the largest grades of all references.
+    """
+
+    grades: Tensor
+    num_relevant: Tensor
+    ideal: Tensor | None = None
+
+    def hits(self) -> Tensor:
+        """Whether each of the nearest is relevant, (C, L)."""
+        return self.grades > 0
+
+    def places(self) -> Tensor:
+        """1, 2, 3, …, (L,)."""
+        return torch.arange(1, self.grades.shape[1] + 1, device=self.grades.device)
+
+
+def recall(lists: Lists, k: int) -> Tensor:
+    """1 where one of the K nearest is relevant, else 0."""
+    return lists.hits()[:, :k].any(dim=1).double()
+
+
+def precision(lists: Lists, k: int) -> Tensor:
+    """The share of relevant ones among the K nearest."""
+    return lists.hits()[:, :k].sum(dim=1) / float(k)
+
+
+def ndcg(lists: Lists, k: int) -> Tensor:
+    """DCG@K, ``Σ_{i=1..K} g_i / log2(i + 1)`` of the grades, over that of the best order."""
+    assert lists.ideal is not None
+    discounts = torch.log2(lists.places()[:k] + 1.0).double()
+    got, best = (
+        (grades[:, :k].double() / discounts).cumsum(dim=1)[:, -1]
+        for grades in (lists.grades, lists.ideal)
+    )
+    return got / best
+
+
+def r_precision(lists: Lists) -> Tensor:
+    """The share of relevant ones among the R nearest."""
+    hits = lists.hits() & (lists.places() <= lists.num_relevant[:, None])
+    return hits.sum(dim=1) / lists.num_relevant.double()
+
+
+def average_precision_at_r(lists: Lists) -> Tensor:
+    """``(1/R) Σ_{i=1..R} [i-th is relevant] r_i / i``, r_i relevant among the i nearest."""
+    return _average_precision(lists, lists.places() <= lists.num_relevant[:, None])
+
+
+def average_precision(lists: Lists) -> Tensor:
+    """``(1/R) Σ_i [i-th is relevant] r_i / i`` over all ranks."""
+    return _average_precision(lists, True)
+
+
+def _average_precision(lists: Lists, within: Tensor | bool) -> Tensor:
+    hits = lists.hits() & within
+    precisions = (hits.cumsum(dim=1) / lists.places().double()).masked_fill_(~hits, 0.0)
+    # Unlike sum, in the order of the list: neither its length nor the size of blocks changes a
+    # digit.
+    return precisions.cumsum(dim=1)[:, -1] / lists.num_relevant
+
+
+def reciprocal_rank(lists: Lists) -> Tensor:
+    """One over the rank of the first relevant reference."""
+    return 1.0 / (lists.hits().byte().argmax(dim=1) + 1).double()
+
+
+class Measure(NamedTuple):
+    """A metric: its name in texts, its function, and how many of the nearest it looks at."""
+
+    title: str
+    of: Callable[..., Tensor]
+    depth: str  # "k", "r" or "all"
+
+
+MEASURES = {
+    "recall_at_k": Measure("Recall@K", recall, "k"),
+    "precision_at_k": Measure("precision@K", precision, "k"),
+    "ndcg_at_k": Measure("nDCG@K", ndcg, "k"),
+    "r_precision": Measure("R-precision", r_precision, "r"),
+    "map_at_r": Measure("MAP@R", average_precision_at_r, "r"),
+    "map": Measure("mAP", average_precision, "all"),
+    "mrr": Measure("MRR", reciprocal_rank, "all"),
+}
+
+
+def columns_of(names: Iterable[str], ks: Sequence[int]) -> dict[str, Callable[[Lists], Tensor]]:
+    """The function of each value: ``recall_at_1``, …, for the names of metrics and the K."""
+    columns: dict[str, Any] = {}
+    for name in names:
+        of = MEASURES[name].of
+        if MEASURES[name].depth == "k":
+            stem = name.removesuffix("k")
+            columns |= {f"{stem}{k}": lambda lists, of=of, k=k: of(lists, k) for k in ks}
+        else:
+            columns[name] = of
+    return columns
+
+
+def titles_of(names: Iterable[str]) -> str:
+    """The metrics as a text says them: ``Recall@K, R-precision and MAP@R``."""
+    *first, last = [MEASURES[name].title for name in names]
+    return f"{', '.join(first)} and {last}" if first else last

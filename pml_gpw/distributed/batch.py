@@ -36,36 +36,6 @@ class Arguments(NamedTuple):
     wants_pairs: bool = False
 
 
-class Report(NamedTuple):
-    """The facts of a call that other processes have to know before anything is sent."""
-
-    anchors: int
-    references: int
-    gradients: tuple[bool, bool]
-    keys: tuple[int | None, ...]
-    wants_pairs: bool
-    alike: dict[str, Any]
-
-    @classmethod
-    def of(cls, call: Arguments) -> "Report":
-        """The report on a checked call."""
-        embeddings, ref_emb = call.embeddings, call.ref_emb
-        alike: dict[str, Any] = {
-            name: "None" if value is None else "given"
-            for name, value in call._asdict().items()
-            if name not in ("embeddings", "keys", "wants_pairs")
-        }
-        alike |= {"dims": embeddings.shape[1], "dtype of embeddings": embeddings.dtype}
-        if call.labels is not None:
-            alike["shape of a label"] = tuple(call.labels.shape[1:])
-        if ref_emb is not None:
-            alike["dtype of ref_emb"] = ref_emb.dtype
-        gradients = embeddings.requires_grad, ref_emb is not None and ref_emb.requires_grad
-        keys = tuple(None if key is None else int(key) for key in call.keys)
-        references = 0 if ref_emb is None else len(ref_emb)
-        return cls(len(embeddings), references, gradients, keys, call.wants_pairs, alike)
-
-
 class GatheredCall(NamedTuple):
     """The arguments of all processes, and whose rows are whose.
 
@@ -76,6 +46,7 @@ class GatheredCall(NamedTuple):
     arguments: Arguments
     anchors: RowPartition
     references: RowPartition
+    exchange: Exchange
 
     def pair_batch(self, *, indices_tuple: Sequence[Tensor] | None, relation: Any) -> PairBatch:
         """The batch of all processes, with the pairs of a tuple or all that the labels give.
@@ -110,40 +81,59 @@ def gathered_call(call: Arguments, exchange: Exchange) -> GatheredCall:
     Errors: ValueError on all processes for calls that do not fit, and for a tuple that is none or
     holds places beyond the batch.
     """
-    reports = exchange.tell(Report.of(call))
-    must_be_alike([each.alike for each in reports])
-    anchors = RowPartition(exchange.rank, tuple(each.anchors for each in reports))
-    references = RowPartition(exchange.rank, tuple(each.references for each in reports))
-    device = call.embeddings.device
-    needed, ref_needed = (any(each.gradients[i] for each in reports) for i in range(2))
-    rows = {
-        "embeddings": (anchors, _with_gradient(call.embeddings, needed)),
-        "labels": (anchors, call.labels),
-        "ref_emb": (references, _with_gradient(call.ref_emb, ref_needed)),
-        "ref_labels": (references, call.ref_labels),
-        "enqueue_mask": (anchors, call.enqueue_mask),
-    }
-    given = {
-        name: (partition, local.to(device))
-        for name, (partition, local) in rows.items()
-        if local is not None
-    }
+    reports = exchange.tell(_report(call))
+    must_be_alike([alike for *_, alike in reports])
+    sizes, ref_sizes, gradients, keys, wants_pairs, _ = zip(*reports, strict=True)
+    anchors, references = (RowPartition(exchange.rank, each) for each in (sizes, ref_sizes))
     others = anchors if call.ref_emb is None else references
+    device = call.embeddings.device
     tuple_of_all = _renumbered(call.indices_tuple, anchors, others, device)
-    parts = [(partition.sizes, local) for partition, local in given.values()]
-    gathered = dict(zip(given, exchange.gather(*parts), strict=True))
-    for name in ("embeddings", "ref_emb"):
-        if name in given:
-            partition, local = given[name]
-            gathered[name] = with_gradient(exchange, local, gathered[name], partition.local)
-    keys = Keys(
-        *(None if key is None else torch.tensor(key, device=device) for key in reports[0].keys)
-    )
-    wants_pairs = any(each.wants_pairs for each in reports)
+    partitions = dict.fromkeys(("embeddings", "labels", "enqueue_mask"), anchors)
+    partitions |= dict.fromkeys(("ref_emb", "ref_labels"), references)
+    local = {
+        name: getattr(call, name).to(device)
+        for name in partitions
+        if getattr(call, name) is not None
+    }
+    parts = ((partitions[name].sizes, rows) for name, rows in local.items())
+    gathered = dict(zip(local, exchange.gather(*parts), strict=True))
+    for i, name in enumerate(("embeddings", "ref_emb")):
+        if name in local:
+            rows = local[name]
+            if any(each[i] for each in gradients) and not rows.requires_grad:
+                rows = rows.detach().requires_grad_()  # it takes part in backward too
+            gathered[name] = with_gradient(exchange, rows, gathered[name], partitions[name].local)
     whole = call._replace(
-        indices_tuple=tuple_of_all, keys=keys, wants_pairs=wants_pairs, **gathered
+        indices_tuple=tuple_of_all,
+        keys=Keys(*(None if key is None else torch.tensor(key, device=device) for key in keys[0])),
+        wants_pairs=any(wants_pairs),
+        **gathered,
     )
-    return GatheredCall(whole, anchors, others)
+    return GatheredCall(whole, anchors, others, exchange)
+
+
+def _report(call: Arguments) -> tuple[Any, ...]:
+    """The facts of a checked call that other processes have to know before anything is sent.
+
+    The numbers of anchors and references, whether they need gradients, the random keys, whether
+    somebody looks at pairs, and what must be alike.
+    """
+    embeddings, ref_emb = call.embeddings, call.ref_emb
+    alike: dict[str, Any] = {
+        name: "None" if value is None else "given"
+        for name, value in call._asdict().items()
+        if name not in ("embeddings", "keys", "wants_pairs")
+    }
+    alike |= {"dims": embeddings.shape[1], "dtype of embeddings": embeddings.dtype}
+    if call.labels is not None:
+        alike["dtype of labels"] = call.labels.dtype
+        alike["shape of a label"] = tuple(call.labels.shape[1:])
+    if ref_emb is not None:
+        alike["dtype of ref_emb"] = ref_emb.dtype
+    gradients = embeddings.requires_grad, ref_emb is not None and ref_emb.requires_grad
+    keys = [None if key is None else int(key) for key in call.keys]
+    references = 0 if ref_emb is None else len(ref_emb)
+    return len(embeddings), references, gradients, keys, call.wants_pairs, alike
 
 
 def gathered_pairs(
@@ -169,10 +159,3 @@ def _renumbered(
     first, others = anchors.local_first(device), references.local_first(device)
     (a1, p), (a2, n) = checked_tuple(indices_tuple, (len(first), len(others)), device)
     return first[a1], others[p], first[a2], others[n]
-
-
-def _with_gradient(rows: Tensor | None, needed: bool) -> Tensor | None:
-    """The rows; where other processes need a gradient, such that take part in backward too."""
-    if rows is None or not needed or rows.requires_grad:
-        return rows
-    return rows.detach().requires_grad_()

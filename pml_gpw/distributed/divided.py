@@ -34,12 +34,15 @@ def divided_losses(
     ``parameters`` of the losses, that of the mean of what all compute: so it is right whether
     somebody averages it over processes or nobody does.
     """
-    x, other = batch.anchors, batch.references
-    references = None if other is x else other
+    x, others = batch.anchors, batch.references
     forms_gradient = torch.is_grad_enabled()
-    link = x[:1].clone()
-    arguments = x, references, link, batch, partition, exchange, local, forms_gradient
-    found = _DividedLosses.apply(*arguments, *parameters)
+
+    def losses(anchors: Tensor, others: Tensor) -> AnchorLosses:
+        with torch.set_grad_enabled(forms_gradient):
+            return _checked(local(batch.with_embeddings(anchors, others)), partition, x.dtype)
+
+    rows = x, None if others is x else others, x[:1].clone()
+    found = _DividedLosses.apply(*rows, exchange, partition.local, losses, *parameters)
     return AnchorLosses(*found)
 
 
@@ -53,25 +56,18 @@ class _DividedLosses(torch.autograd.Function):
         x: Tensor,
         references: Tensor | None,
         link: Tensor,
-        batch: PairBatch,
-        partition: RowPartition,
         exchange: Exchange,
-        local: LocalLosses,
-        forms_gradient: bool,
+        local: slice,
+        losses: Callable[[Tensor, Tensor], AnchorLosses],
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         needs_x, needs_references = ctx.needs_input_grad[:2]
-        anchors = x.detach().requires_grad_(needs_x and forms_gradient)
-        others = anchors
+        anchors = others = x.detach().requires_grad_(needs_x)
         if references is not None:
-            others = references.detach().requires_grad_(needs_references and forms_gradient)
-
-        with torch.set_grad_enabled(forms_gradient):
-            found = local(batch.with_embeddings(anchors, others))
-        found = _checked(found, partition, anchors.dtype)
-        ctx.partition, ctx.exchange = partition, exchange
+            others = references.detach().requires_grad_(needs_references)
+        found = losses(anchors, others)
+        ctx.exchange, ctx.local, ctx.local_losses = exchange, local, found.losses
         ctx.leaves = anchors, None if references is None else others, *parameters
-        ctx.local_losses = found.losses
         ctx.save_for_backward(link)
         assert exchange.expected is not None
         (gathered,) = exchange.expected.send(torch.stack(found, dim=1))
@@ -82,25 +78,29 @@ class _DividedLosses(torch.autograd.Function):
     @staticmethod
     @override
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        (link,) = ctx.saved_tensors
         exchange, leaves = ctx.exchange, ctx.leaves
-        message, of_parameters = Sums(exchange, [upstream]), None
-        with exchange.kept_errors():  # room for the next messages, before this one is sent
-            of_rows = [Sums(exchange, [leaf]) for leaf in leaves[:2] if _is_needed(leaf)]
-            exchange.sums = {sums.room.numel() - 1: sums for sums in of_rows}
-            if leaves[2:]:
-                of_parameters = Sums(exchange, leaves[2:])
+        needed = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
+        num_rows = len(needed) - len(leaves[2:])  # parameters come last
+        message = Sums(exchange, [upstream])
+        with exchange.errors(keep=True):  # room for the next messages, before this one is sent
+            exchange.sums = {rows.numel(): Sums(exchange, [rows]) for rows in needed[:num_rows]}
+            shares = Sums(exchange, needed[num_rows:]) if leaves[2:] else None
         (total,) = message.send(upstream)
-        gradients: list[Any] = [_zeros(leaf) if _is_needed(leaf) else None for leaf in leaves]
-        with exchange.kept_errors():
+        found = [leaf.new_zeros(()).expand(leaf.shape) for leaf in needed]  # without memory
+        with exchange.errors(keep=True):
             if ctx.local_losses.requires_grad:
-                gradients = _gradients(ctx.local_losses, total[ctx.partition.local], leaves)
-        if of_parameters is not None:
-            shares = of_parameters.send(*gradients[2:])
-            gradients[2:] = [share / exchange.world for share in shares]
+                options = {"allow_unused": True, "materialize_grads": True, "retain_graph": True}
+                mine = total[ctx.local]
+                found = [*torch.autograd.grad(ctx.local_losses, needed, mine, **options)]
+        if shares is not None:
+            found[num_rows:] = [s / exchange.world for s in shares.send(*found[num_rows:])]
+        given = iter(found)
+        gradients = [
+            None if leaf is None or not leaf.requires_grad else next(given) for leaf in leaves
+        ]
         if torch.is_grad_enabled():  # with create_graph=True
-            gradients = once_differentiable(gradients, link)
-        return *gradients[:2], None, None, None, None, None, None, *gradients[2:]
+            gradients = once_differentiable(gradients, *ctx.saved_tensors)
+        return *gradients[:2], None, None, None, None, *gradients[2:]
 
 
 def _checked(losses: AnchorLosses, partition: RowPartition, dtype: torch.dtype) -> AnchorLosses:
@@ -113,25 +113,3 @@ def _checked(losses: AnchorLosses, partition: RowPartition, dtype: torch.dtype) 
                 f"got {tuple(values.shape)} {values.dtype}"
             )
     return losses
-
-
-def _is_needed(leaf: Tensor | None) -> bool:
-    return leaf is not None and leaf.requires_grad
-
-
-def _zeros(leaf: Tensor) -> Tensor:
-    """Zeros like a leaf that take no memory, of which there may be too little."""
-    return leaf.new_zeros(()).expand(leaf.shape)
-
-
-def _gradients(
-    losses: Tensor, upstream: Tensor, leaves: tuple[Tensor | None, ...]
-) -> list[Tensor | None]:
-    """The gradients of leaves; None for those that need none."""
-    needed = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
-    found = iter(
-        torch.autograd.grad(
-            losses, needed, upstream, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-    )
-    return [next(found) if _is_needed(leaf) else None for leaf in leaves]

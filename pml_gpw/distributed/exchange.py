@@ -24,6 +24,10 @@ STATUS_BYTES = 1024
 """Room for the report of a process; longer ones take some more messages."""
 
 
+Part = tuple[Sequence[int], Tensor]
+"""How many rows each process has, by rank, and the rows (n, …) of this one, or some like them."""
+
+
 class GroupError(Exception):
     """An error of some process, raised on all of them."""
 
@@ -71,10 +75,11 @@ class Exchange:
         return cls(group, alone=group is None or not several_processes(group))
 
     @contextmanager
-    def errors(self) -> Iterator[None]:
+    def errors(self, keep: bool = False) -> Iterator[None]:
         """An error within becomes one of all processes, with the message that they wait for.
 
-        Checks look at values at once, on accelerators too: the messages wait anyway.
+        ``keep``: this process goes on until its next message. Checks look at values at once, on
+        accelerators too: the messages wait anyway.
         """
         try:
             with eager_checks():
@@ -85,19 +90,11 @@ class Exchange:
             if self.world == 1:
                 raise
             self.error = error
+            if keep:
+                return
             if self.expected is not None:
                 self.expected.send()
             self.tell()
-            raise
-
-    @contextmanager
-    def kept_errors(self) -> Iterator[None]:
-        """An error within goes with the next message, and this process goes on until then."""
-        try:
-            with eager_checks():
-                yield
-        except Exception as error:
-            self.error = error
 
     def tell(self, report: Any = None) -> list[Any]:
         """The reports of all processes, by rank.
@@ -107,11 +104,19 @@ class Exchange:
         """
         if self.world == 1:
             return [report]
-        error = self.error
-        told = None
-        if error is not None:
-            told = f"{error}" or type(error).__name__, isinstance(error, ValueError)
-        everyone = self._objects((report, told))
+        failure = None
+        if (error := self.error) is not None:
+            failure = f"{error}" or type(error).__name__, isinstance(error, ValueError)
+        told = report, failure
+        pickled = pickle.dumps(told)
+        fits = len(pickled) <= STATUS_BYTES
+        padded = bytearray((pickled if fits else pickle.dumps(None)).ljust(STATUS_BYTES, b"\0"))
+        room = self.on_wire(torch.frombuffer(padded, dtype=torch.uint8))
+        received = [torch.empty_like(room) for _ in range(self.world)]
+        dist.all_gather(received, room, self.group)
+        everyone = [pickle.loads(each.cpu().numpy().tobytes()) for each in received]
+        if None in everyone:
+            dist.all_gather_object(everyone, told, self.group)
         for rank, (_, failure) in enumerate(everyone):
             if failure is not None:
                 text, about_arguments = failure
@@ -119,26 +124,13 @@ class Exchange:
                 raise kind(f"rank {rank} of {self.world}: {text}") from error
         return [report for report, _ in everyone]
 
-    def _objects(self, value: Any) -> list[Any]:
-        short = pickle.dumps(value)
-        if len(short) > STATUS_BYTES:
-            short = pickle.dumps(None)
-        padded = bytearray(short.ljust(STATUS_BYTES, b"\0"))
-        room = self.on_wire(torch.frombuffer(padded, dtype=torch.uint8))
-        received = [torch.empty_like(room) for _ in range(self.world)]
-        dist.all_gather(received, room, self.group)
-        everyone = [pickle.loads(each.cpu().numpy().tobytes()) for each in received]
-        if None in everyone:
-            dist.all_gather_object(everyone, value, self.group)
-        return everyone
-
-    def expect(self, *parts: "tuple[Sequence[int], Tensor]") -> "Rows":
-        """The next message: rows of all processes, (sizes by rank, a tensor like them) of each."""
+    def expect(self, *parts: Part) -> "Rows":
+        """The next message, with rows of all processes."""
         self.expected = Rows(self, parts)
         return self.expected
 
-    def gather(self, *parts: "tuple[Sequence[int], Tensor]") -> list[Tensor]:
-        """The rows (N, …) of all processes, from sizes by rank and this process's (n, …), of each.
+    def gather(self, *parts: Part) -> list[Tensor]:
+        """The rows (N, …) of all processes, from those of this one, of each part.
 
         Room is made before anything is sent, so that a process without memory is heard.
         """
@@ -158,36 +150,41 @@ class Exchange:
 class Rows:
     """A message with the rows of all processes, as bytes behind a flag."""
 
-    def __init__(self, exchange: Exchange, parts: "Sequence[tuple[Sequence[int], Tensor]]") -> None:
+    def __init__(self, exchange: Exchange, parts: Sequence[Part]) -> None:
         self.exchange, self.parts = exchange, parts
-        self.widths = [like[:0].element_size() * math.prod(like.shape[1:]) for _, like in parts]
-        self.ends = [1]
-        for (sizes, _), width in zip(parts, self.widths, strict=True):
-            self.ends.append(self.ends[-1] + max(sizes) * width)
-        room = parts[0][1].new_empty(self.ends[-1], dtype=torch.uint8)
-        self.room = exchange.on_wire(room)
-        self.received = [torch.empty_like(self.room) for _ in range(exchange.world)]
+        widths = [like[:0].element_size() * math.prod(like.shape[1:]) for _, like in parts]
+        self.lengths = [  # of the flag and of each part, by rank
+            [1, *(part[0][rank] * width for part, width in zip(parts, widths, strict=True))]
+            for rank in range(exchange.world)
+        ]
+        longest = max(map(sum, self.lengths))
+        self.room = exchange.on_wire(parts[0][1].new_empty(longest, dtype=torch.uint8))
+        self.received = [torch.empty_like(self.room) for _ in self.lengths]
 
     def send(self, *rows: Tensor) -> list[Tensor]:
         """The rows (N, …) of all processes, of each tensor (n, …); an error is raised on all."""
         exchange = self.exchange
         if exchange.world == 1:
             return [*rows]
-        for start, values in zip(self.ends, rows, strict=False):
-            raw = values.detach().contiguous().reshape(-1).view(torch.uint8)
-            self.room[start : start + len(raw)] = raw
-        self.room[0] = exchange.error is not None
+        flag = self.room.new_tensor([exchange.error is not None])
+        raw = (values.detach().contiguous().view(-1).view(torch.uint8) for values in rows)
+        for target, values in zip(
+            self._split(self.room, exchange.rank), (flag, *raw), strict=False
+        ):
+            target.copy_(values)
         exchange.expected = None
         dist.all_gather(self.received, self.room, exchange.group)
-        if bool(torch.stack([each[0] for each in self.received]).any()):
+        flags, *columns = zip(*map(self._split, self.received, range(exchange.world)), strict=True)
+        if bool(torch.cat(flags).any()):
             exchange.tell()
-        return [self._joined(i) for i in range(len(self.parts))]
+        return [
+            torch.cat(column).to(like.device).view(like.dtype).view(-1, *like.shape[1:])
+            for column, (_, like) in zip(columns, self.parts, strict=True)
+        ]
 
-    def _joined(self, i: int) -> Tensor:
-        (sizes, like), start, width = self.parts[i], self.ends[i], self.widths[i]
-        each = zip(self.received, sizes, strict=True)
-        raw = torch.cat([values[start : start + size * width] for values, size in each])
-        return raw.to(like.device).view(like.dtype).view(-1, *like.shape[1:])
+    def _split(self, room: Tensor, rank: int) -> tuple[Tensor, ...]:
+        lengths = self.lengths[rank]
+        return room[: sum(lengths)].split(lengths)
 
 
 class Sums:

@@ -30,7 +30,6 @@ from ..related_pairs import relation_labels
 from .batch import Arguments, GatheredCall, gathered_call, gathered_pairs
 from .divided import divided_losses
 from .exchange import Exchange, several_processes
-from .row_partition import RowPartition
 
 
 class DistributedLoss(torch.nn.Module):
@@ -127,7 +126,7 @@ class DistributedLoss(torch.nn.Module):
         self.loss = loss
         self.miner = miner
         self.group = group
-        self._has_compared = not any(True for _ in loss.parameters())
+        self._has_compared = False
 
     @override
     def forward(
@@ -147,35 +146,24 @@ class DistributedLoss(torch.nn.Module):
         with exchange.errors():
             whole = gathered_call(self._checked(call), exchange)
             if isinstance(self.loss, CrossBatchMemory):
-                loss = self._of_memory(self.loss, whole, exchange)
+                loss = self._of_memory(self.loss, whole)
             else:
-                loss = self._of_loss(self.loss, whole, exchange)
-            sums = exchange.tell(self._sums_of_parameters())
-        self._warn_of_other_parameters(sums)
+                loss = self._of_loss(self.loss, whole)
+            parameters = [] if self._has_compared else [*self.loss.parameters()]
+            sums = exchange.tell([float(each.detach().double().sum()) for each in parameters])
+        self._has_compared = True
+        if any(other != sums[0] for other in sums):  # the same gradients keep them so
+            warnings.warn(
+                "parameters of the loss differ between processes: wrap the loss in "
+                "DistributedDataParallel or set one seed, else they stay apart",
+                stacklevel=2,
+            )
         return loss
 
     def first_row(self, num_rows: int) -> int:
         """The number of this process's first row among those of all, of which it has so many."""
-        if not several_processes(self.group):
-            return 0
-        exchange = Exchange(self.group)
+        exchange = Exchange(self.group, alone=not several_processes(self.group))
         return sum(exchange.tell(num_rows)[: exchange.rank])
-
-    def _sums_of_parameters(self) -> list[float] | None:
-        """The sum of each parameter of the loss, in the first call; None afterwards."""
-        if self._has_compared:
-            return None
-        return [float(parameter.detach().double().sum()) for parameter in self.loss.parameters()]
-
-    def _warn_of_other_parameters(self, sums: list[list[float] | None]) -> None:
-        """Warn where trained fields began apart: the same gradients keep them so."""
-        if not self._has_compared and any(other != sums[0] for other in sums):
-            warnings.warn(
-                "parameters of the loss differ between processes: wrap the loss in "
-                "DistributedDataParallel or set one seed, else they stay apart",
-                stacklevel=3,
-            )
-        self._has_compared = True
 
     def _refuse(self, call: Arguments) -> None:
         """Raise a ValueError for arguments that do not go together."""
@@ -226,53 +214,38 @@ class DistributedLoss(torch.nn.Module):
             indices_tuple = self.miner(embeddings, labels, ref_emb=ref_emb, ref_labels=ref_labels)
         return self.loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)
 
-    def _of_loss(self, loss: GPWLoss, whole: GatheredCall, exchange: Exchange) -> Tensor:
+    def _of_loss(self, loss: GPWLoss, whole: GatheredCall) -> Tensor:
         indices_tuple = whole.arguments.indices_tuple
         batch = whole.pair_batch(indices_tuple=indices_tuple, relation=loss.pairs)
 
-        def part() -> PairBatch:
+        def paired() -> PairBatch:
             to_mine = replace(batch, key=whole.arguments.keys.miner)
             return replace(_mined(self.miner, to_mine, whole.anchors.local), key=batch.key)
 
-        return self._divided(loss, batch, part, whole.anchors, whole, exchange)
+        return self._divided(loss, batch, paired, whole)
 
-    def _of_memory(
-        self, memory: CrossBatchMemory, whole: GatheredCall, exchange: Exchange
-    ) -> Tensor:
+    def _of_memory(self, memory: CrossBatchMemory, whole: GatheredCall) -> Tensor:
         embeddings, labels, indices_tuple, _, _, mask, keys, _ = whole.arguments
         assert labels is not None
         if indices_tuple is not None:  # before any process fills its memory
             memory.check(embeddings, labels, indices_tuple, mask)
-            exchange.tell()
+            whole.exchange.tell()
         comparisons = memory.enqueue(embeddings, labels, indices_tuple, mask, keys)
-        exchange.tell()
-        anchors = whole.compared
-        losses = [
-            self._divided(
-                memory.loss,
-                comparison.batch,
-                partial(memory.paired, comparison, anchors.local),
-                anchors,
-                whole,
-                exchange,
-            )
-            for comparison in comparisons
-        ]
+        whole.exchange.tell()
+        losses = []
+        for comparison in comparisons:
+            paired = partial(memory.paired, comparison, whole.compared.local)
+            losses.append(self._divided(memory.loss, comparison.batch, paired, whole))
         return sum(losses[1:], losses[0])
 
     def _divided(
-        self,
-        loss: GPWLoss,
-        batch: PairBatch,
-        paired: Callable[[], PairBatch],
-        anchors: RowPartition,
-        whole: GatheredCall,
-        exchange: Exchange,
+        self, loss: GPWLoss, batch: PairBatch, paired: Callable[[], PairBatch], whole: GatheredCall
     ) -> Tensor:
-        """The loss of a batch: the first step on the local ``anchors``, the second on all.
+        """The loss of a batch: the first step on the local anchors, the second on all.
 
         ``paired``: the local anchors with their pairs, which a miner may have to find.
         """
+        anchors, exchange, wants_pairs = whole.compared, whole.exchange, whole.arguments.wants_pairs
         reduction = loss.known_reduction()
 
         def local_losses(batch: PairBatch) -> AnchorLosses:
@@ -281,14 +254,14 @@ class DistributedLoss(torch.nn.Module):
 
         if len(batch.anchors) == 0 or len(batch.references) == 0:
             return loss(batch)
-        if whole.arguments.wants_pairs:  # somebody looks at those of all in the second step
+        if wants_pairs:  # somebody looks at those of all in the second step
             part = paired()
             if isinstance(part.pairs, IndexPairs):
                 batch = gathered_pairs(exchange, batch, part, anchors)
         if loss.needs_all_anchors():  # which has to see all anchors
             return loss(batch)
         exchange.expect((anchors.sizes, batch.anchors.new_empty((0, 3))))
-        if not whole.arguments.wants_pairs:
+        if not wants_pairs:
             part = paired()
         trained = [parameter for parameter in loss.parameters() if parameter.requires_grad]
         losses = divided_losses(batch, anchors, exchange, local_losses, trained)

@@ -37,18 +37,18 @@ def recall(lists: Lists, k: int) -> Tensor:
 
 def precision(lists: Lists, k: int) -> Tensor:
     """The share of relevant ones among the K nearest."""
-    return lists.hits()[:, :k].sum(dim=1) / float(k)
+    return lists.hits()[:, :k].double().sum(dim=1) / k
 
 
 def ndcg(lists: Lists, k: int) -> Tensor:
     """DCG@K, ``Σ_{i=1..K} g_i / log2(i + 1)`` of the grades, over that of the best order."""
     assert lists.ideal is not None
-    discounts = torch.log2(lists.places()[:k] + 1.0).double()
-    got, best = (
-        (grades[:, :k].double() / discounts).cumsum(dim=1)[:, -1]
-        for grades in (lists.grades, lists.ideal)
-    )
-    return got / best
+    return _dcg(lists.grades[:, :k]) / _dcg(lists.ideal[:, :k])
+
+
+def _dcg(grades: Tensor) -> Tensor:
+    places = torch.arange(1, grades.shape[1] + 1, dtype=torch.float64, device=grades.device)
+    return (grades / torch.log2(places + 1)).cumsum(dim=1)[:, -1]
 
 
 def r_precision(lists: Lists) -> Tensor:

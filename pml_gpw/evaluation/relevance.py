@@ -3,7 +3,7 @@
 Shapes: N queries, C queries of a block, M references.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,8 @@ def _rule_of_lists(
         raise ValueError(f"{name} must be {shape[0]} lists, one a query, got {len(lists)}")
     columns = []
     for query, found in enumerate(lists):
-        indices = np.asarray(found.tolist() if hasattr(found, "tolist") else [*found])
+        of_one = found.tolist() if hasattr(found, "tolist") else found
+        indices = np.asarray([*of_one] if isinstance(of_one, Iterable) else None)
         is_right = indices.dtype.kind in "iu" and ((indices >= 0) & (indices < shape[1])).all()
         if indices.size and not (is_right and indices.ndim == 1):
             raise ValueError(

@@ -13,14 +13,14 @@ from pml_gpw.distributed import (
 from pml_gpw.evaluation import dataset_metrics, recall_at_k, retrieval_metrics
 from pml_gpw.evaluation import dataset_recall as recall_in_one_process
 
-from .inside import dataset_recall, metrics, recall, recall_errors
+from .inside import dataset_recall, judged, metrics, recall, recall_errors
 from .processes import Processes
 
 pytest.importorskip("faiss")
 
 CHECKS = [
     (module.__name__, name)
-    for module in (metrics, recall, recall_errors, dataset_recall)
+    for module in (metrics, recall, recall_errors, dataset_recall, judged)
     for name in vars(module)
     if name.startswith("check_")
 ]

@@ -73,23 +73,31 @@ class Ranking:
 
         floor = similarities.gather(1, depths[:, None] - 1) - self.margin
         doubtful = doubtful_pairs(similarities, grades, floor, self.margin)
-        num_doubtful = doubtful.sum(dim=1)
-        all_references = (last >= floor.squeeze(1)) | (
-            num_doubtful * PAIR_COST > len(self.task.reference)
-        )
-        pairs = ((num_doubtful > 0) & ~all_references).nonzero().squeeze(1)
-        longest = int(depths.max())
-        result = grades[:, :longest].contiguous()
-        if len(pairs):
-            exact = similarities[pairs].double()
-            chosen, listed = doubtful[pairs], columns[pairs]
-            query = to_vectors(self.query_map, self.task.query[rows[pairs]], torch.float64)
-            exact[chosen] = self._pair_similarities(query, chosen.nonzero()[:, 0], listed[chosen])
-            order = exact_order(exact, listed)
-            result[pairs] = grades[pairs].gather(1, order)[:, :longest]
+        too_many = doubtful.sum(dim=1) * PAIR_COST > len(self.task.reference)
+        all_references = (last >= floor.squeeze(1)) | too_many
+        doubtful &= ~all_references[:, None]
+        if bool(doubtful.any()):
+            grades[doubtful] = self._reordered(rows, columns, grades, doubtful)
+        grades = grades[:, : int(depths.max())].contiguous()
         if bool(all_references.any()):
-            result[all_references] = self._grades_of_all(rows[all_references], longest)
-        return result
+            grades[all_references] = self._grades_of_all(rows[all_references], grades.shape[1])
+        return grades
+
+    def _reordered(self, rows: Tensor, columns: Tensor, grades: Tensor, doubtful: Tensor) -> Tensor:
+        """The grades (P,) of the doubtful references of lists (C, L) in float64's order.
+
+        The others stay where they are: only those of their own grade can change places with them.
+        """
+        counts = doubtful.sum(dim=1)
+        query_index, columns = doubtful.nonzero()[:, 0], columns[doubtful]
+        first = (counts.cumsum(dim=0) - counts)[query_index]
+        cells = query_index, torch.arange(len(columns), device=columns.device) - first
+        listed = columns.new_zeros((len(rows), int(counts.max())))
+        similarities = torch.full_like(listed, -torch.inf, dtype=torch.float64)
+        query = to_vectors(self.query_map, self.task.query[rows], torch.float64)
+        similarities[cells] = self._pair_similarities(query, query_index, columns)
+        listed[cells] = columns
+        return grades[doubtful][first + exact_order(similarities, listed)[cells]]
 
     def _grades_of_all(self, rows: Tensor, length: int) -> Tensor:
         """The grades (C, L) of some queries, from float64 over all references."""
@@ -124,17 +132,9 @@ def _without_left_out(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The lists (C, L) with the references of grade NaN at their ends, as of similarity -inf."""
     left_out = grades.isnan()
-    if not bool(left_out.any()):
-        return similarities, columns, grades
-    kept = ~left_out
-    num_kept = kept.sum(dim=1, keepdim=True)
-    places = torch.where(kept, kept.cumsum(dim=1), num_kept + left_out.cumsum(dim=1)) - 1
-    similarities = similarities.masked_fill(left_out, -torch.inf)
-    similarities, columns, grades = (
-        torch.empty_like(values).scatter_(1, places, values)
-        for values in (similarities, columns, grades.nan_to_num(0.0))
-    )
-    return similarities, columns, grades
+    order = left_out.byte().argsort(dim=1, stable=True)
+    similarities = similarities.masked_fill(left_out, -torch.inf).gather(1, order)
+    return similarities, columns.gather(1, order), grades.nan_to_num(0.0).gather(1, order)
 
 
 def doubtful_pairs(similarities: Tensor, grades: Tensor, floor: Tensor, margin: float) -> Tensor:

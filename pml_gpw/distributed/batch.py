@@ -20,7 +20,7 @@ from ..engine.index_pairs import checked_tuple
 from ..modules.cross_batch_memory import Keys
 from ..related_pairs import related_batch
 from .exchange import Exchange, must_be_alike
-from .row_partition import RowPartition, with_gradient
+from .gathered_rows import with_gradient
 
 
 class Arguments(NamedTuple):
@@ -37,15 +37,14 @@ class Arguments(NamedTuple):
 
 
 class GatheredCall(NamedTuple):
-    """The arguments of all processes, and whose rows are whose.
+    """The arguments of all processes, and how many anchors each has, by rank.
 
     The index tuple is that of this process alone, whose anchors it is about; its places are those
     in the batch of all.
     """
 
     arguments: Arguments
-    anchors: RowPartition
-    references: RowPartition
+    sizes: tuple[int, ...]
     exchange: Exchange
 
     def pair_batch(self, *, indices_tuple: Sequence[Tensor] | None, relation: Any) -> PairBatch:
@@ -66,13 +65,12 @@ class GatheredCall(NamedTuple):
         return related_batch(*given, relation, self_index, keys.loss)
 
     @property
-    def compared(self) -> RowPartition:
-        """Whose anchors are whose: all rows but those that are put into a memory only."""
+    def compared(self) -> tuple[int, ...]:
+        """How many anchors each process has, but for those that are put into a memory only."""
         mask = self.arguments.enqueue_mask
         if mask is None:
-            return self.anchors
-        sizes = tuple(int((~part).sum()) for part in mask.split(list(self.anchors.sizes)))
-        return RowPartition(self.anchors.rank, sizes)
+            return self.sizes
+        return tuple(int((~part).sum()) for part in mask.split(self.sizes))
 
 
 def gathered_call(call: Arguments, exchange: Exchange) -> GatheredCall:
@@ -84,32 +82,31 @@ def gathered_call(call: Arguments, exchange: Exchange) -> GatheredCall:
     reports = exchange.tell(_report(call))
     must_be_alike([alike for *_, alike in reports])
     sizes, ref_sizes, gradients, keys, wants_pairs, _ = zip(*reports, strict=True)
-    anchors, references = (RowPartition(exchange.rank, each) for each in (sizes, ref_sizes))
-    others = anchors if call.ref_emb is None else references
+    sides = sizes, sizes if call.ref_emb is None else ref_sizes
     device = call.embeddings.device
-    tuple_of_all = _renumbered(call.indices_tuple, anchors, others, device)
-    partitions = dict.fromkeys(("embeddings", "labels", "enqueue_mask"), anchors)
-    partitions |= dict.fromkeys(("ref_emb", "ref_labels"), references)
+    tuple_of_all = _renumbered(call.indices_tuple, exchange, sides, device)
+    sizes_of = dict.fromkeys(("embeddings", "labels", "enqueue_mask"), sizes)
+    sizes_of |= dict.fromkeys(("ref_emb", "ref_labels"), ref_sizes)
     local = {
-        name: getattr(call, name).to(device)
-        for name in partitions
-        if getattr(call, name) is not None
+        name: getattr(call, name).to(device) for name in sizes_of if getattr(call, name) is not None
     }
-    parts = ((partitions[name].sizes, rows) for name, rows in local.items())
+    parts = ((sizes_of[name], rows) for name, rows in local.items())
     gathered = dict(zip(local, exchange.gather(*parts), strict=True))
     for i, name in enumerate(("embeddings", "ref_emb")):
         if name in local:
             rows = local[name]
             if any(each[i] for each in gradients) and not rows.requires_grad:
                 rows = rows.detach().requires_grad_()  # it takes part in backward too
-            gathered[name] = with_gradient(exchange, rows, gathered[name], partitions[name].local)
+            gathered[name] = with_gradient(
+                exchange, rows, gathered[name], exchange.local(sizes_of[name])
+            )
     whole = call._replace(
         indices_tuple=tuple_of_all,
         keys=Keys(*(None if key is None else torch.tensor(key, device=device) for key in keys[0])),
         wants_pairs=any(wants_pairs),
         **gathered,
     )
-    return GatheredCall(whole, anchors, others, exchange)
+    return GatheredCall(whole, sizes, exchange)
 
 
 def _report(call: Arguments) -> tuple[Any, ...]:
@@ -137,11 +134,11 @@ def _report(call: Arguments) -> tuple[Any, ...]:
 
 
 def gathered_pairs(
-    exchange: Exchange, batch: PairBatch, part: PairBatch, partition: RowPartition
+    exchange: Exchange, batch: PairBatch, part: PairBatch, anchors: slice
 ) -> PairBatch:
     """The batch of all processes with the pairs that each has for its part of the anchors."""
     a1, p, a2, n = part.pairs.index_tuple()
-    start, device = partition.local.start, batch.anchors.device
+    start, device = anchors.start, batch.anchors.device
     everyone = exchange.tell([index.cpu() for index in (a1 + start, p, a2 + start, n)])
     parts = zip(*everyone, strict=True)
     return batch.with_indices([torch.cat(each).to(device) for each in parts])
@@ -149,13 +146,17 @@ def gathered_pairs(
 
 def _renumbered(
     indices_tuple: Sequence[Tensor] | None,
-    anchors: RowPartition,
-    references: RowPartition,
+    exchange: Exchange,
+    sides: Sequence[Sequence[int]],
     device: torch.device,
 ) -> Sequence[Tensor] | None:
     """A tuple that counts this process's rows first, with the places of the batch of all."""
     if indices_tuple is None:
         return None
-    first, others = anchors.local_first(device), references.local_first(device)
+    places = []
+    for sizes in sides:
+        rows, local = torch.arange(sum(sizes), device=device), exchange.local(sizes)
+        places.append(torch.cat([rows[local], rows[: local.start], rows[local.stop :]]))
+    first, others = places
     (a1, p), (a2, n) = checked_tuple(indices_tuple, (len(first), len(others)), device)
     return first[a1], others[p], first[a2], others[n]

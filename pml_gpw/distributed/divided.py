@@ -13,22 +13,22 @@ from typing_extensions import override
 from ..engine import AnchorLosses, PairBatch
 from ..engine.double_backward import once_differentiable
 from .exchange import Exchange, Sums
-from .row_partition import RowPartition
 
 LocalLosses = Callable[[PairBatch], AnchorLosses]
+Step = tuple[Exchange, slice, Callable[[Tensor, Tensor], AnchorLosses]]
 
 
 def divided_losses(
     batch: PairBatch,
-    partition: RowPartition,
+    anchors: slice,
     exchange: Exchange,
     local: LocalLosses,
     parameters: Sequence[Tensor] = (),
 ) -> AnchorLosses:
     """The losses of the anchors of all processes, on every process.
 
-    ``local`` computes those of this process's anchors from the batch of all. The next message that
-    the ``exchange`` expects is that of the losses, (n, 3) of each process. An error of one
+    ``local`` computes those of this process's ``anchors`` from the batch of all. The next message
+    that the ``exchange`` expects is that of the losses, (n, 3) of each process. An error of one
     process, in forward or in backward, is raised on all of them. Gradients are those of the sum of
     what all processes compute from the losses. Each process is given the whole gradient of the
     ``parameters`` of the losses, that of the mean of what all compute: so it is right whether
@@ -37,12 +37,13 @@ def divided_losses(
     x, others = batch.anchors, batch.references
     forms_gradient = torch.is_grad_enabled()
 
-    def losses(anchors: Tensor, others: Tensor) -> AnchorLosses:
+    def losses(x: Tensor, others: Tensor) -> AnchorLosses:
         with torch.set_grad_enabled(forms_gradient):
-            return _checked(local(batch.with_embeddings(anchors, others)), partition, x.dtype)
+            found = local(batch.with_embeddings(x, others))
+        return _checked(found, anchors.stop - anchors.start, x.dtype)
 
     rows = x, None if others is x else others, x[:1].clone()
-    found = _DividedLosses.apply(*rows, exchange, partition.local, losses, *parameters)
+    found = _DividedLosses.apply(*rows, (exchange, anchors, losses), *parameters)
     return AnchorLosses(*found)
 
 
@@ -56,17 +57,16 @@ class _DividedLosses(torch.autograd.Function):
         x: Tensor,
         references: Tensor | None,
         link: Tensor,
-        exchange: Exchange,
-        local: slice,
-        losses: Callable[[Tensor, Tensor], AnchorLosses],
+        step: Step,
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        exchange, ctx.local, losses = step
         needs_x, needs_references = ctx.needs_input_grad[:2]
         anchors = others = x.detach().requires_grad_(needs_x)
         if references is not None:
             others = references.detach().requires_grad_(needs_references)
         found = losses(anchors, others)
-        ctx.exchange, ctx.local, ctx.local_losses = exchange, local, found.losses
+        ctx.exchange, ctx.local_losses = exchange, found.losses
         ctx.leaves = anchors, None if references is None else others, *parameters
         ctx.save_for_backward(link)
         assert exchange.expected is not None
@@ -100,12 +100,11 @@ class _DividedLosses(torch.autograd.Function):
         ]
         if torch.is_grad_enabled():  # with create_graph=True
             gradients = once_differentiable(gradients, *ctx.saved_tensors)
-        return *gradients[:2], None, None, None, None, *gradients[2:]
+        return *gradients[:2], None, None, *gradients[2:]
 
 
-def _checked(losses: AnchorLosses, partition: RowPartition, dtype: torch.dtype) -> AnchorLosses:
+def _checked(losses: AnchorLosses, length: int, dtype: torch.dtype) -> AnchorLosses:
     """The losses of this process, of the shape and dtype that the others expect."""
-    length = partition.sizes[partition.rank]
     for values in losses:
         if values.shape != (length,) or values.dtype != dtype:
             raise ValueError(

@@ -49,30 +49,34 @@ def several_processes(group: Any) -> bool:
     return dist.get_world_size(group) > 1
 
 
-def global_rank(group: Any, rank: int) -> int:
-    """The rank among all processes of the one of that rank in the group."""
-    return rank if group is None else dist.get_global_rank(group, rank)
+def default_group() -> Any:
+    """The group of all processes; None where there is none."""
+    return dist.group.WORLD if dist.is_available() and dist.is_initialized() else None
 
 
 class Exchange:
-    """The messages of one call, of the processes of a group, or of one process ``alone``.
+    """The messages of one call, of the processes of a group, or of this one alone for None.
 
     ``error`` is what went wrong here; the next message tells it. ``expected`` is the message that
     the other processes wait for next, where it is none of :meth:`tell`.
     """
 
-    def __init__(self, group: Any, alone: bool = False) -> None:
-        self.group = group
-        self.rank = 0 if alone else dist.get_rank(group)
-        self.world = 1 if alone else dist.get_world_size(group)
+    def __init__(self, group: Any) -> None:
+        self.group, self.rank, self.world = group, 0, 1
+        if group is not None and several_processes(group):
+            self.rank, self.world = dist.get_rank(group), dist.get_world_size(group)
         self.error: Exception | None = None
         self.expected: Rows | None = None
         self.sums: dict[int, Sums] = {}
 
-    @classmethod
-    def of_group(cls, group: Any) -> "Exchange":
-        """That of a group; of this process alone for None and for a group of one."""
-        return cls(group, alone=group is None or not several_processes(group))
+    def local(self, sizes: Sequence[int]) -> slice:
+        """Where the rows of this process lie among those of all, which have ``sizes`` of them."""
+        start = sum(sizes[: self.rank])
+        return slice(start, start + sizes[self.rank])
+
+    def share(self, size: int) -> range:
+        """The rows that are this process's where all divide ``size`` of them."""
+        return range(self.rank * size // self.world, (self.rank + 1) * size // self.world)
 
     @contextmanager
     def errors(self, keep: bool = False) -> Iterator[None]:

@@ -29,7 +29,7 @@ from ..modules.pair_miner import check_relation, mined_from, mines_batches
 from ..related_pairs import relation_labels
 from .batch import Arguments, GatheredCall, gathered_call, gathered_pairs
 from .divided import divided_losses
-from .exchange import Exchange, several_processes
+from .exchange import Exchange, default_group, several_processes
 
 
 class DistributedLoss(torch.nn.Module):
@@ -142,7 +142,7 @@ class DistributedLoss(torch.nn.Module):
         if not several_processes(self.group):
             self._refuse(call)
             return self._alone(call)
-        exchange = Exchange(self.group)
+        exchange = Exchange(self.group or default_group())
         with exchange.errors():
             whole = gathered_call(self._checked(call), exchange)
             if isinstance(self.loss, CrossBatchMemory):
@@ -162,7 +162,7 @@ class DistributedLoss(torch.nn.Module):
 
     def first_row(self, num_rows: int) -> int:
         """The number of this process's first row among those of all, of which it has so many."""
-        exchange = Exchange(self.group, alone=not several_processes(self.group))
+        exchange = Exchange(self.group or default_group())
         return sum(exchange.tell(num_rows)[: exchange.rank])
 
     def _refuse(self, call: Arguments) -> None:
@@ -220,7 +220,8 @@ class DistributedLoss(torch.nn.Module):
 
         def paired() -> PairBatch:
             to_mine = replace(batch, key=whole.arguments.keys.miner)
-            return replace(_mined(self.miner, to_mine, whole.anchors.local), key=batch.key)
+            anchors = whole.exchange.local(whole.sizes)
+            return replace(_mined(self.miner, to_mine, anchors), key=batch.key)
 
         return self._divided(loss, batch, paired, whole)
 
@@ -232,9 +233,9 @@ class DistributedLoss(torch.nn.Module):
             whole.exchange.tell()
         comparisons = memory.enqueue(embeddings, labels, indices_tuple, mask, keys)
         whole.exchange.tell()
-        losses = []
+        anchors, losses = whole.exchange.local(whole.compared), []
         for comparison in comparisons:
-            paired = partial(memory.paired, comparison, whole.compared.local)
+            paired = partial(memory.paired, comparison, anchors)
             losses.append(self._divided(memory.loss, comparison.batch, paired, whole))
         return sum(losses[1:], losses[0])
 
@@ -245,11 +246,12 @@ class DistributedLoss(torch.nn.Module):
 
         ``paired``: the local anchors with their pairs, which a miner may have to find.
         """
-        anchors, exchange, wants_pairs = whole.compared, whole.exchange, whole.arguments.wants_pairs
+        exchange, wants_pairs = whole.exchange, whole.arguments.wants_pairs
+        sizes, anchors = whole.compared, exchange.local(whole.compared)
         reduction = loss.known_reduction()
 
         def local_losses(batch: PairBatch) -> AnchorLosses:
-            local = part.with_embeddings(batch.anchors[anchors.local], batch.references)
+            local = part.with_embeddings(batch.anchors[anchors], batch.references)
             return loss.anchor_losses(local, reduction)
 
         if len(batch.anchors) == 0 or len(batch.references) == 0:
@@ -260,7 +262,7 @@ class DistributedLoss(torch.nn.Module):
                 batch = gathered_pairs(exchange, batch, part, anchors)
         if loss.needs_all_anchors():  # which has to see all anchors
             return loss(batch)
-        exchange.expect((anchors.sizes, batch.anchors.new_empty((0, 3))))
+        exchange.expect((sizes, batch.anchors.new_empty((0, 3))))
         if not wants_pairs:
             part = paired()
         trained = [parameter for parameter in loss.parameters() if parameter.requires_grad]

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch.distributed as dist
-
 from ..evaluation import dataset_metrics, dataset_recall, recall_at_k, retrieval_metrics
+from .exchange import default_group
 
 T = TypeVar("T")
 
@@ -60,6 +59,5 @@ def _in_group(metrics: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str
     """The call with the group of all processes where it names none."""
     if len(args) > 7:  # the eighth was the group
         args, kwargs = args[:7], {"group": args[7], **kwargs}
-    if kwargs.get("group") is None and dist.is_available() and dist.is_initialized():
-        kwargs = {**kwargs, "group": dist.group.WORLD}
-    return metrics(*args, **kwargs)
+    group = kwargs.pop("group", None)
+    return metrics(*args, **kwargs, group=default_group() if group is None else group)

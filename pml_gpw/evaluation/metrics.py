@@ -13,11 +13,9 @@ from torch import Tensor
 
 from ..distributed.exchange import Exchange, must_be_alike
 from .measures import MEASURES, Lists, columns_of, titles_of
-from .options import Options, check_ks_within, checked_options
+from .options import DEFAULT, Options, check_ks_within, checked_options
 from .ranking import Ranking
 from .retrieval import Array, RetrievalTask, checked_retrieval
-
-DEFAULT = ("recall_at_k", "r_precision", "map_at_r")
 
 
 def retrieval_metrics(
@@ -120,18 +118,12 @@ def retrieval_metrics(
     al., Scalable person re-identification, 2015 (CMC and mAP); Järvelin, Kekäläinen, Cumulated
     gain-based evaluation of IR techniques, 2002 (nDCG).
     """
-    exchange = Exchange.of_group(group)
+    exchange = Exchange(group)
     with exchange.errors():
-        options = checked_options(ks, backend, metric, metrics)
-        task = checked_retrieval(
-            query,
-            query_labels,
-            reference,
-            reference_labels,
-            min_rows=int(exchange.world == 1),
-            any_labels=relevant is not None,
-        )
-    return task_metrics(exchange, task, options, relevant, ignore)
+        options = checked_options(ks, backend, metric, metrics, relevant=relevant, ignore=ignore)
+        given = query, query_labels, reference, reference_labels
+        task = checked_retrieval(*given, relevant=relevant, parts=exchange.world)
+    return task_metrics(exchange, task, options)
 
 
 def recall_at_k(query: Array, *args: Any, **options: Any) -> dict[int, float]:
@@ -200,23 +192,18 @@ def _without_ks(name: str, *args: Any, **options: Any) -> float:
 
 
 @torch.no_grad()
-def task_metrics(
-    exchange: Exchange, task: RetrievalTask, options: Options, relevant: Any, ignore: Any
-) -> dict[str, float]:
+def task_metrics(exchange: Exchange, task: RetrievalTask, options: Options) -> dict[str, float]:
     """The metrics of the parts of all processes, from the checked task of this one."""
     is_self, labels = task.self_index is not None, task.reference_labels
-    alike = {
+    alike = options._asdict() | {
         "reference": "None" if is_self else "given",
-        "ks": options.ks,
-        "metrics": options.names,
-        "metric": options.metric,
         "dims": task.query.shape[1],
         "dtype of query": task.query.dtype,
         "dtype of reference": task.reference.dtype,
-        "relevant": "None" if relevant is None else "given",
-        "ignore": "None" if ignore is None else "given",
         "labels": "None" if labels is None else (labels.dtype, tuple(labels.shape[1:])),
     }
+    for name in ("relevant", "ignore"):
+        alike[name] = "None" if alike[name] is None else "given"
     parts = exchange.tell((len(task.query), len(task.reference), alike))
     must_be_alike([each for _, _, each in parts])
     queries, references = (tuple(part[side] for part in parts) for side in (0, 1))
@@ -226,15 +213,14 @@ def task_metrics(
     check_ks_within(options.ks, sum(references) - is_self)
     with exchange.errors():
         task = task.gathered(exchange, references)
-        names = columns_of(options.names, options.ks)
-        values = exchange.expect(
-            (queries, task.query.new_empty((0, len(names)), dtype=torch.float64))
-        )
-        task = task.judged(relevant, ignore, sum(queries[: exchange.rank]))
+        names = columns_of(options.metrics, options.ks)
+        like = task.query.new_empty((0, len(names)), dtype=torch.float64)
+        values = exchange.expect((queries, like))
+        task = task.judged(options.relevant, options.ignore, exchange.local(queries).start)
         (every,) = values.send(query_values(task, options))
     has_relevant = ~every[:, 0].isnan()
     if exchange.rank == 0:
-        warn_without_relevant(has_relevant, options.names)
+        warn_without_relevant(has_relevant, options.metrics)
     means = (column.contiguous().mean().item() for column in every[has_relevant].unbind(dim=1))
     return dict(zip(names, means, strict=True))
 
@@ -243,21 +229,16 @@ def query_values(task: RetrievalTask, options: Options) -> Tensor:
     """The value of each metric and K of each query, (N, ·) in float64, or NaN."""
     num_relevant, left_out = task.counts()
     num_compared = len(task.reference) - left_out
-    columns = columns_of(options.names, options.ks)
-    looks_at = {MEASURES[name].depth for name in options.names}
-    depths = torch.full_like(num_relevant, max(options.ks, default=0))
-    if "r" in looks_at:
-        depths = depths.maximum(num_relevant)
-    if "all" in looks_at:
-        depths = num_compared
+    largest_k = torch.full_like(left_out, max(options.ks, default=0))
+    looks_at = {"k": largest_k, "r": num_relevant, "all": num_compared}
+    depths = torch.stack([looks_at[MEASURES[name].depth] for name in options.metrics]).amax(dim=0)
     depths = depths.minimum(num_compared).masked_fill(num_relevant == 0, 0)
+    columns = columns_of(options.metrics, options.ks)
     values = task.query.new_full((len(task.query), len(columns)), torch.nan, dtype=torch.float64)
-    if not bool(depths.any()):
-        return values
     ranking = Ranking(task, options.metric, options.backend)
     for rows, grades in ranking.lists(depths, left_out):
         ideal = None
-        if "ndcg_at_k" in options.names:
+        if "ndcg_at_k" in options.metrics:
             ideal = task.grades(rows).nan_to_num(0.0).topk(max(options.ks), dim=1).values
         lists = Lists(grades, num_relevant[rows], ideal)
         values[rows] = torch.stack([of(lists) for of in columns.values()], dim=1)
@@ -275,14 +256,11 @@ def warn_without_relevant(has_relevant: Tensor, names: Sequence[str]) -> None:
     titles = titles_of(names)
     verb = "are" if " and " in titles else "is"
     consequence = f", which leaves none: {titles} {verb} nan" if count == len(has_relevant) else ""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(INSIDE):
+    inside, level, frame = ("pml_gpw.", "torch.", "pytorch_metric_learning."), 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(inside):
         level, frame = level + 1, frame.f_back
     warnings.warn(
         f"{count} of {len(has_relevant)} queries have no relevant reference and are left out "
         f"of {titles}{consequence}",
         stacklevel=level,
     )
-
-
-INSIDE = ("pml_gpw.", "torch.", "pytorch_metric_learning.")

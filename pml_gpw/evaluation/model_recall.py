@@ -1,6 +1,6 @@
 """The metrics of a model on a data set, which several processes may embed shares of."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -10,10 +10,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Subset
 
 from .. import checks
-from ..distributed.exchange import Exchange, global_rank, must_be_alike
+from ..distributed.exchange import Exchange, must_be_alike
 from ..optional import progress
 from .backends import import_faiss
-from .metrics import DEFAULT, by_k, task_metrics
+from .metrics import by_k, task_metrics
 from .options import checked_options
 from .retrieval import checked_retrieval
 
@@ -26,14 +26,10 @@ def dataset_metrics(
     references: Any = None,
     *,
     ks: Iterable[int] | None = None,
-    backend: str = "auto",
-    metric: str = "cosine",
     batch_size: int = 64,
     workers: int = 0,
     group: Any = None,
-    metrics: Sequence[str] = DEFAULT,
-    relevant: Any = None,
-    ignore: Any = None,
+    **options: Any,
 ) -> dict[str, float]:
     """The metrics of a model on a data set, in its own protocol, from one pass and one search.
 
@@ -54,15 +50,12 @@ def dataset_metrics(
         queries: a data set of (image tensor, label).
         references: a data set to search in. Without it, the queries are searched in.
         ks: the K to compute; ``queries.ks`` where not given.
-        backend: "torch", "faiss" or "auto", as in :func:`retrieval_metrics`.
-        metric: the similarity: "cosine", "dot" or "l2".
         batch_size: images per step and process.
         workers: processes that load images, per process.
         group: a process group, such as ``torch.distributed.group.WORLD``; None: this process alone.
-        metrics: names of metrics, of the table of :func:`retrieval_metrics`.
-        relevant: which references are relevant, as in :func:`retrieval_metrics`, of all queries
-            and references; a relation is told their labels, which may have any shape then.
-        ignore: references that are neither a hit nor a rank for a query, likewise.
+        options: those of :func:`retrieval_metrics`: ``backend``, ``metric``, ``metrics``,
+            ``relevant`` and ``ignore``. Lists and matrices are of all queries and references; a
+            relation is told their labels, which may have any shape then.
 
     Returns:
         ``recall_at_1`` and so on for each name and K, each in 0..1, the same on every process.
@@ -81,16 +74,15 @@ def dataset_metrics(
         >>> dataset_metrics(torch.nn.Identity(), queries, ks=(1,), metric="l2")
         {'recall_at_1': 0.75, 'r_precision': 0.75, 'map_at_r': 0.75}
     """
-    exchange = Exchange.of_group(group)
+    exchange = Exchange(group)
     with exchange.errors():
         checks.positive_integer("batch_size", batch_size)
         checks.non_negative_integer("workers", workers)
+        ks = getattr(queries, "ks", None) if ks is None else ks
         if ks is None:
-            ks = getattr(queries, "ks", None)
-            if ks is None:
-                raise ValueError("ks must be given for queries that have no attribute ks")
-        options = checked_options(ks, backend, metric, metrics)
-        if backend == "faiss":
+            raise ValueError("ks must be given for queries that have no attribute ks")
+        checked = checked_options(ks, **options)
+        if checked.backend == "faiss":
             import_faiss()
         datasets = {"queries": queries} | ({} if references is None else {"references": references})
         for name, dataset in datasets.items():
@@ -102,11 +94,19 @@ def dataset_metrics(
     with exchange.errors():
         embedded: list[Any] = []
         for dataset in datasets.values():
-            embedded += _embed_share(model, dataset, batch_size, workers, exchange)
-        shared: Any = {"min_rows": int(exchange.world == 1), "any_labels": relevant is not None}
-        task = checked_retrieval(*embedded, **shared)
-        rules = [_share(rule, len(queries), exchange) for rule in (relevant, ignore)]
-    return task_metrics(exchange, task, options, *rules)
+            share = exchange.share(len(dataset))
+            # An empty share needs dims and a dtype too: any one image provides them.
+            subset = Subset(dataset, [*share] or [0])
+            found = embed_dataset(model, subset, batch_size, workers)
+            embedded += (rows[: len(share)] for rows in found)
+        given = *embedded, *([None] * (4 - len(embedded)))
+        task = checked_retrieval(*given, relevant=checked.relevant, parts=exchange.world)
+        own = exchange.share(len(queries))
+        for name in ("relevant", "ignore"):
+            rule = getattr(checked, name)
+            if hasattr(rule, "__len__") and len(rule) == len(queries):
+                checked = checked._replace(**{name: rule[own.start : own.stop]})
+    return task_metrics(exchange, task, checked)
 
 
 def dataset_recall(
@@ -137,40 +137,13 @@ def _check_dataset(name: str, dataset: Any) -> None:
         raise ValueError(f"{name} must have at least one image, got an empty data set")
 
 
-def _own(size: int, exchange: Exchange) -> range:
-    """The indices of this process's share."""
-    rank, world = exchange.rank, exchange.world
-    return range(rank * size // world, (rank + 1) * size // world)
-
-
-def _share(rule: Any, size: int, exchange: Exchange) -> Any:
-    """Of lists and matrices the rows of this process's queries; a relation as it is."""
-    if callable(rule) or not hasattr(rule, "__len__") or len(rule) != size:
-        return rule
-    own = _own(size, exchange)
-    return rule[own.start : own.stop]
-
-
-def _embed_share(
-    model: nn.Module, dataset: Any, batch_size: int, workers: int, exchange: Exchange
-) -> tuple[Tensor, Tensor]:
-    """The embeddings (n, D) and labels (n,) of this process's share of a data set."""
-    if exchange.world == 1:
-        return embed_dataset(model, dataset, batch_size, workers)
-    indices = _own(len(dataset), exchange)
-    # An empty share needs dims and a dtype too: any one image provides them.
-    subset = Subset(dataset, [*indices] or [0])
-    embeddings, labels = embed_dataset(model, subset, batch_size, workers)
-    return embeddings[: len(indices)], labels[: len(indices)]
-
-
 @torch.no_grad()
 def _unwrap_ddp(model: nn.Module, exchange: Exchange) -> nn.Module:
     if exchange.world == 1 or not isinstance(model, DistributedDataParallel):
         return model
     if model.broadcast_buffers:
         for buffer in model.module.buffers():
-            dist.broadcast(buffer, global_rank(exchange.group, 0), exchange.group)
+            dist.broadcast(buffer, dist.get_global_rank(exchange.group, 0), exchange.group)
     return model.module
 
 

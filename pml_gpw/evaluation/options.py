@@ -6,28 +6,39 @@ from typing import Any, NamedTuple
 
 import torch
 
+from .. import checks
 from .backends import BACKENDS
 from .measures import MEASURES
 from .similarity_kinds import SIMILARITY_KINDS
 
+DEFAULT = ("recall_at_k", "r_precision", "map_at_r")
+
 
 class Options(NamedTuple):
-    """What to compute, and how: the K, the back end, the similarity and the names of metrics."""
+    """What to compute, and how; ``relevant`` and ``ignore`` as the user gave them."""
 
     ks: tuple[int, ...]
     backend: str
     metric: str
-    names: tuple[str, ...]
+    metrics: tuple[str, ...]
+    relevant: Any = None
+    ignore: Any = None
 
 
-def checked_options(ks: Iterable[int], backend: str, metric: str, names: Sequence[str]) -> Options:
+def checked_options(
+    ks: Iterable[int],
+    backend: str = "auto",
+    metric: str = "cosine",
+    metrics: Sequence[str] = DEFAULT,
+    **rules: Any,
+) -> Options:
     """The options, or a ValueError that names the argument at fault."""
     check_backend_and_metric(backend, metric)
-    given = (names,) if isinstance(names, str) else (*names,)
-    if not given or any(name not in [*MEASURES] for name in given):
-        raise ValueError(f"metrics must be names out of {sorted(MEASURES)}, got {names!r}")
-    needs_ks = any(MEASURES[name].depth == "k" for name in given)
-    return Options(checked_ks(ks) if needs_ks else (), backend, metric, given)
+    names = (metrics,) if isinstance(metrics, str) else (*metrics,)
+    if not names or any(name not in [*MEASURES] for name in names):
+        raise ValueError(f"metrics must be names out of {sorted(MEASURES)}, got {metrics!r}")
+    needs_ks = any(MEASURES[name].depth == "k" for name in names)
+    return Options(checked_ks(ks) if needs_ks else (), backend, metric, names, **rules)
 
 
 def checked_ks(ks: Iterable[int]) -> tuple[int, ...]:
@@ -64,10 +75,5 @@ def checked_device(device: Any) -> torch.device | None:
 
 def check_backend_and_metric(backend: str, metric: str) -> None:
     """Raise unless both are known names."""
-    _check_choice("backend", backend, BACKENDS)
-    _check_choice("metric", metric, SIMILARITY_KINDS)
-
-
-def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    if value not in [*choices]:
-        raise ValueError(f"{name} must be one of {sorted(choices)}, got {value!r}")
+    checks.one_of("backend", backend, BACKENDS)
+    checks.one_of("metric", metric, SIMILARITY_KINDS)

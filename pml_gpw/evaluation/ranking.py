@@ -57,7 +57,8 @@ class Ranking:
         start = 0
         while start < len(order):
             length = int(lengths[order[start]])
-            columns = num_references * self.task.matrices_of_a_block + LIST_COST * length
+            matrices = 1 if self.task.by_labels else 4  # numbers (C, M) that are held at a time
+            columns = num_references * matrices + LIST_COST * length
             rows = order[start : start + max(16, backends.BLOCK_SIZE // columns)]
             yield rows, self._grades(rows, depths[rows], length)
             start += len(rows)
@@ -68,7 +69,7 @@ class Ranking:
         last = similarities[:, -1].clone()  # bounds all references outside the list
         if length == len(self.task.reference):
             last.fill_(-torch.inf)
-        grades = self.task.listed_grades(rows, columns)
+        grades = self.task.grades(rows, columns)
         similarities, columns, grades = _without_left_out(similarities, columns, grades)
 
         floor = similarities.gather(1, depths[:, None] - 1) - self.margin

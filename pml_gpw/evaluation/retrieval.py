@@ -44,19 +44,18 @@ class RetrievalTask:
         return len(self.reference) - (self.self_index is not None)
 
     @property
-    def matrices_of_a_block(self) -> int:
-        """How many matrices (C, M) of numbers are held for a block of queries."""
-        return 1 if self.relevant is None and self.ignored is None else 4
+    def by_labels(self) -> bool:
+        """True where equal labels say everything, so that no matrix (C, M) has to be made."""
+        return self.relevant is None and self.ignored is None
 
     def gathered(self, exchange: Exchange, sizes: Sequence[int]) -> "RetrievalTask":
         """The queries of this process and the references of all, which have ``sizes`` of them."""
         parts = [rows for rows in (self.reference, self.reference_labels) if rows is not None]
         reference, *labels = exchange.gather(*((sizes, rows) for rows in parts))
-        self_index = self.self_index
-        if self_index is not None:
-            self_index = self_index + sum(sizes[: exchange.rank])
+        own = self.self_index
+        own = None if own is None else own + exchange.local(sizes).start
         reference_labels = labels[0] if labels else None
-        return RetrievalTask(self.query, self.query_labels, reference, reference_labels, self_index)
+        return RetrievalTask(self.query, self.query_labels, reference, reference_labels, own)
 
     def judged(self, relevant: Any, ignore: Any, first_query: int = 0) -> "RetrievalTask":
         """The same task with the rules that a user gave, checked.
@@ -73,37 +72,35 @@ class RetrievalTask:
         )
         return replace(self, relevant=relevant, ignored=ignored)
 
-    def grades(self, rows: Tensor) -> Tensor:
-        """The grade of each reference for some queries (C, M): 0 is irrelevant, NaN left out."""
-        if self.relevant is None:
-            grades: Tensor = self.query_labels[rows, None] == self.reference_labels
-        else:
+    def grades(self, rows: Tensor, columns: Tensor | None = None) -> Tensor:
+        """The grade of each reference for some queries: 0 is irrelevant, NaN left out.
+
+        Of all references (C, M), or of the ``columns`` (C, L).
+        """
+        if columns is not None and not self.by_labels:
+            return self.grades(rows).gather(1, columns)
+        if self.relevant is not None:
             grades = self.relevant(rows)
+        else:
+            labels = self.reference_labels if columns is None else self.reference_labels[columns]
+            grades = self.query_labels[rows, None] == labels
         grades = grades if grades.is_floating_point() else grades.float()
         if self.ignored is not None:
             grades = grades.masked_fill(self.ignored(rows), torch.nan)
         if self.self_index is not None:
-            grades = grades.scatter(1, self.self_index[rows, None], torch.nan)
-        return grades
-
-    def listed_grades(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """The grades of some references (C, L) for some queries (C,)."""
-        if self.relevant is not None or self.ignored is not None:
-            return self.grades(rows).gather(1, columns)
-        grades: Tensor = self.query_labels[rows, None] == self.reference_labels[columns]
-        grades = grades.float()
-        if self.self_index is not None:
-            grades.masked_fill_(columns == self.self_index[rows, None], torch.nan)
+            all_columns = torch.arange(len(self.reference), device=rows.device)
+            is_own = (all_columns if columns is None else columns) == self.self_index[rows, None]
+            grades = grades.masked_fill(is_own, torch.nan)
         return grades
 
     def counts(self) -> tuple[Tensor, Tensor]:
         """The numbers of relevant references and of those left out, of each query (N,)."""
-        if self.relevant is None and self.ignored is None:
+        if self.by_labels:
             left_out = torch.full_like(self.query_labels, len(self.reference) - self.num_compared)
             return count_same_label(self.query_labels, self.reference_labels) - left_out, left_out
         queries = torch.arange(len(self.query), device=self.query.device)
         counts = queries.new_zeros((2, len(queries)))
-        for rows in row_blocks(len(queries), self.matrices_of_a_block * len(self.reference)):
+        for rows in row_blocks(len(queries), 4 * len(self.reference)):
             grades = self.grades(queries[rows])
             counts[0, rows] = (grades > 0).sum(dim=1)
             counts[1, rows] = grades.isnan().sum(dim=1)
@@ -117,28 +114,29 @@ def checked_retrieval(
     reference_labels: Any = None,
     ref_includes_query: bool = False,
     device: torch.device | None = None,
-    min_rows: int = 1,
-    any_labels: bool = False,
+    relevant: Any = None,
+    parts: int = 1,
 ) -> RetrievalTask:
     """The task, or a ValueError that names the argument at fault.
 
     Without a reference the queries are the references; then, and with ``ref_includes_query``,
-    query i is reference i. All tensors move to ``device``, or to the device of ``query``. Queries
-    and references must have ``min_rows`` rows each; for shards that is 0. With ``any_labels`` they
-    are those of relations: of any shape, or none.
+    query i is reference i. All tensors move to ``device``, or to the device of ``query``. Where
+    something else than labels says what is ``relevant``, they may have any shape, or be left out.
+    One of several ``parts`` may have no rows.
     """
-    checked_labels: Any = checked_label_rows if any_labels else _checked_labels
-    if any_labels and query_labels is None and reference_labels is None:
+    checked_labels: Any = _checked_labels if relevant is None else checked_label_rows
+    if relevant is not None and query_labels is None and reference_labels is None:
         checked_labels = _no_labels
-    else:
-        check_together(reference, reference_labels)
-    query = checked_embeddings("query", query, device, min_rows)
+    elif (reference is None) != (reference_labels is None):
+        given = "reference_labels" if reference is None else "reference"
+        raise ValueError(f"reference and reference_labels must come together, got {given} alone")
+    query = checked_embeddings("query", query, device, parts)
     query_labels = checked_labels("query_labels", query_labels, query)
+    self_index = torch.arange(len(query), device=query.device)
     if reference is None:
-        self_index = torch.arange(len(query), device=query.device)
         return RetrievalTask(query, query_labels, query, query_labels, self_index)
 
-    reference = checked_embeddings("reference", reference, query.device, min_rows)
+    reference = checked_embeddings("reference", reference, query.device, parts)
     reference_labels = checked_labels("reference_labels", reference_labels, reference)
     if reference.shape[1] != query.shape[1]:
         raise ValueError(
@@ -147,25 +145,18 @@ def checked_retrieval(
         )
     task = RetrievalTask(query, query_labels, reference, reference_labels)
     if ref_includes_query:
-        _check_begins_with_queries(reference, reference_labels, query, query_labels)
-        return replace(task, self_index=torch.arange(len(query), device=query.device))
+        _check_begins_with_queries(task)
+        return replace(task, self_index=self_index)
     return task
 
 
-def check_together(reference: Any, reference_labels: Any) -> None:
-    """Raise unless references and their labels are both given, or neither."""
-    if (reference is None) != (reference_labels is None):
-        given = "reference_labels" if reference is None else "reference"
-        raise ValueError(f"reference and reference_labels must come together, got {given} alone")
-
-
 def checked_embeddings(
-    name: str, values: Any, device: torch.device | None = None, min_rows: int = 1
+    name: str, values: Any, device: torch.device | None = None, parts: int = 1
 ) -> Tensor:
-    """A tensor or array as a finite floating-point (N, D) tensor, N >= ``min_rows``, D >= 1."""
+    """A tensor or array as a finite floating-point (N, D) tensor; N may be 0 in several parts."""
     tensor = _from_array(name, values)
     checks.embedding_matrix(name, tensor)
-    if len(tensor) < min_rows or tensor.shape[1] == 0:
+    if (len(tensor) == 0 and parts == 1) or tensor.shape[1] == 0:
         raise ValueError(f"{name} must have at least one row and column, got {(*tensor.shape,)}")
     device = device or tensor.device
     # MPS has no float64, which all ranks need.
@@ -194,12 +185,9 @@ def checked_label_rows(name: str, values: Any, embeddings: Tensor) -> Tensor:
     return labels.to(embeddings.device)
 
 
-def checked_compared_labels(name: str, values: Any, embeddings: Tensor) -> Tensor:
-    """Labels (N,) or (N, …) that a user's function compares, after PML has made them float32.
-
-    Large numbers of which float32 would make other ones are refused.
-    """
-    labels = checked_label_rows(name, values, embeddings)
+def check_compared_labels(name: str, labels: Any) -> None:
+    """Raise for labels of which PML would make others, when it makes them float32 to compare."""
+    checks.instance(name, labels, Tensor)
     if labels.is_complex() or bool(labels.isnan().any()):
         raise ValueError(f"{name} must be real numbers, got {labels.dtype} with complex or NaN")
     is_changed = labels.float().to(labels.dtype) != labels
@@ -209,7 +197,6 @@ def checked_compared_labels(name: str, values: Any, embeddings: Tensor) -> Tenso
             f"them float32, got {labels[is_changed][0].item()}: give smaller numbers, or several "
             "columns"
         )
-    return labels
 
 
 def _from_array(name: str, values: Any) -> Any:
@@ -223,14 +210,12 @@ def _from_array(name: str, values: Any) -> Any:
         raise ValueError(f"{name} must hold numbers, got an array of {values.dtype}") from None
 
 
-def _check_begins_with_queries(
-    reference: Tensor, reference_labels: Tensor, query: Tensor, query_labels: Tensor
-) -> None:
-    first = reference[: len(query)]
+def _check_begins_with_queries(task: RetrievalTask) -> None:
+    first, labels = (rows[: len(task.query)] for rows in (task.reference, task.reference_labels))
     if not (
-        first.shape == query.shape
-        and torch.equal(reference_labels[: len(query)], query_labels)
-        and (first.data_ptr() == query.data_ptr() or torch.allclose(first, query.to(first)))
+        first.shape == task.query.shape
+        and torch.equal(labels, task.query_labels)
+        and torch.allclose(first, task.query.to(first))
     ):
         raise ValueError(
             "reference must begin with the rows of query, and reference_labels with "

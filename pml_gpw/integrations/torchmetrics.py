@@ -13,8 +13,12 @@ from typing_extensions import override
 
 from .. import checks
 from ..evaluation import map_at_r, r_precision, recall_at_k, retrieval_metrics
-from ..evaluation.metrics import DEFAULT
-from ..evaluation.options import check_backend_and_metric, checked_ks, checked_options
+from ..evaluation.options import (
+    DEFAULT,
+    check_backend_and_metric,
+    checked_ks,
+    checked_options,
+)
 from ..optional import not_installed
 
 try:
@@ -212,7 +216,7 @@ class RetrievalMetrics(_EmbeddingMetric):
     ) -> None:
         super().__init__(backend, metric, **kwargs)
         self.ks = checked_ks(ks)
-        self.names = checked_options(self.ks, backend, metric, metrics).names
+        self.names = checked_options(self.ks, backend, metric, metrics).metrics
 
     @override
     def compute(self) -> dict[str, Tensor]:

@@ -28,9 +28,7 @@ from ...evaluation.options import (
 from ...evaluation.retrieval import (
     Array,
     RetrievalTask,
-    check_together,
-    checked_compared_labels,
-    checked_embeddings,
+    check_compared_labels,
     checked_retrieval,
 )
 from .knn import SimilarityKNN
@@ -221,14 +219,14 @@ class RecallCalculator(AccuracyCalculator):
         """All metrics by PML, for labels that only ``label_comparison_fn`` can compare."""
         if not names:
             return {}
-        check_together(reference, reference_labels)
-        query = checked_embeddings("query", query, self.requested_device)
-        query_labels = checked_compared_labels("query_labels", query_labels, query)
+        given = query, query_labels, reference, reference_labels
+        device = self.requested_device
+        task = checked_retrieval(*given, device=device, relevant=self.label_comparison_fn)
+        check_compared_labels("query_labels", task.query_labels)
+        check_compared_labels("reference_labels", task.reference_labels)
+        query, query_labels = task.query, task.query_labels
         if reference is not None:
-            reference = checked_embeddings("reference", reference, query.device)
-            reference_labels = checked_compared_labels(
-                "reference_labels", reference_labels, reference
-            )
+            reference, reference_labels = task.reference, task.reference_labels
         self.device = query.device
         return super().get_accuracy(
             query, query_labels, reference, reference_labels, ref_includes_query, include=names

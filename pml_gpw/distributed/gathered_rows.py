@@ -1,9 +1,8 @@
-"""Which process has which rows, and the gradient of rows that were brought from all of them.
+"""The gradient of rows that were brought from all processes.
 
 Shapes: N rows of all processes, in the order of ranks; n of them are this process's.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,26 +11,6 @@ from typing_extensions import override
 
 from ..precision import at_least_float32
 from .exchange import Exchange, Sums
-
-
-@dataclass(frozen=True)
-class RowPartition:
-    """How many rows each process has; ``sizes`` by rank."""
-
-    rank: int
-    sizes: tuple[int, ...]
-
-    @property
-    def local(self) -> slice:
-        """Where this process's rows lie among all."""
-        start = sum(self.sizes[: self.rank])
-        return slice(start, start + self.sizes[self.rank])
-
-    def local_first(self, device: torch.device) -> Tensor:
-        """The places (N,) of this process's rows and then of the others'."""
-        places = torch.arange(sum(self.sizes), device=device)
-        local = self.local
-        return torch.cat([places[local], places[: local.start], places[local.stop :]])
 
 
 def with_gradient(exchange: Exchange, rows: Tensor, gathered: Tensor, local: slice) -> Tensor:

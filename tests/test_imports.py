@@ -51,7 +51,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
         "weightings",
         "related_pairs",
     },
-    "evaluation": {"checks", "distributed", "hosts", "lazy", "optional"},
+    "evaluation": {"checks", "distributed", "hosts", "lazy", "optional", "related_pairs"},
     "hosts": {
         "arguments",
         "checks",

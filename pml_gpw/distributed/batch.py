@@ -4,23 +4,18 @@ Shapes: N anchors of all processes, n of them one process's, M references, D dim
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..arguments import (
-    NAMES,
-    Embeddings,
-    find_self_index,
-    resolved_batch,
-)
+from ..arguments import pair_batch
 from ..engine import PairBatch
 from ..engine.index_pairs import checked_tuple
 from ..modules.cross_batch_memory import Keys
-from ..related_pairs import related_batch
-from .exchange import Exchange, must_be_alike
-from .gathered_rows import with_gradient
+from .exchange import Exchange, kind_of, must_be_alike
+from .gathered_rows import GatheredRows
 
 
 class Arguments(NamedTuple):
@@ -47,22 +42,14 @@ class GatheredCall(NamedTuple):
     sizes: tuple[int, ...]
     exchange: Exchange
 
-    def pair_batch(self, *, indices_tuple: Sequence[Tensor] | None, relation: Any) -> PairBatch:
+    def pair_batch(self, relation: Any) -> PairBatch:
         """The batch of all processes, with the pairs of a tuple or all that the labels give.
 
         ``relation``: of labels, in place of their equality.
         """
-        embeddings, labels, _, ref_emb, ref_labels, _, keys, _ = self.arguments
-        if ref_emb is None:
-            given = Embeddings(embeddings, embeddings, labels, labels)
-        else:
-            if ref_labels is None and labels is not None and len(ref_emb) == len(labels):
-                ref_labels = labels
-            given = Embeddings(embeddings, ref_emb, labels, ref_labels)
-        if relation is None or indices_tuple is not None:
-            return resolved_batch(given, indices_tuple, None, NAMES, keys.loss)
-        self_index = find_self_index(given.anchors, given.references)
-        return related_batch(*given, relation, self_index, keys.loss)
+        embeddings, labels, indices_tuple, ref_emb, ref_labels, *_ = self.arguments
+        batch = pair_batch(embeddings, labels, indices_tuple, ref_emb, ref_labels, pairs=relation)
+        return replace(batch, key=self.arguments.keys.loss)
 
     @property
     def compared(self) -> tuple[int, ...]:
@@ -84,7 +71,8 @@ def gathered_call(call: Arguments, exchange: Exchange) -> GatheredCall:
     sizes, ref_sizes, gradients, keys, wants_pairs, _ = zip(*reports, strict=True)
     sides = sizes, sizes if call.ref_emb is None else ref_sizes
     device = call.embeddings.device
-    tuple_of_all = _renumbered(call.indices_tuple, exchange, sides, device)
+    local_sides = [exchange.local(each) for each in sides]
+    tuple_of_all = _renumbered(call.indices_tuple, sides, local_sides, device)
     sizes_of = dict.fromkeys(("embeddings", "labels", "enqueue_mask"), sizes)
     sizes_of |= dict.fromkeys(("ref_emb", "ref_labels"), ref_sizes)
     local = {
@@ -97,9 +85,8 @@ def gathered_call(call: Arguments, exchange: Exchange) -> GatheredCall:
             rows = local[name]
             if any(each[i] for each in gradients) and not rows.requires_grad:
                 rows = rows.detach().requires_grad_()  # it takes part in backward too
-            gathered[name] = with_gradient(
-                exchange, rows, gathered[name], exchange.local(sizes_of[name])
-            )
+            local_rows = exchange.local(sizes_of[name])
+            gathered[name] = GatheredRows.apply(rows, gathered[name], exchange, local_rows)
     whole = call._replace(
         indices_tuple=tuple_of_all,
         keys=Keys(*(None if key is None else torch.tensor(key, device=device) for key in keys[0])),
@@ -116,17 +103,8 @@ def _report(call: Arguments) -> tuple[Any, ...]:
     somebody looks at pairs, and what must be alike.
     """
     embeddings, ref_emb = call.embeddings, call.ref_emb
-    alike: dict[str, Any] = {
-        name: "None" if value is None else "given"
-        for name, value in call._asdict().items()
-        if name not in ("embeddings", "keys", "wants_pairs")
-    }
-    alike |= {"dims": embeddings.shape[1], "dtype of embeddings": embeddings.dtype}
-    if call.labels is not None:
-        alike["dtype of labels"] = call.labels.dtype
-        alike["shape of a label"] = tuple(call.labels.shape[1:])
-    if ref_emb is not None:
-        alike["dtype of ref_emb"] = ref_emb.dtype
+    alike = {name: kind_of(values) for name, values in call._asdict().items()}
+    del alike["keys"], alike["wants_pairs"]
     gradients = embeddings.requires_grad, ref_emb is not None and ref_emb.requires_grad
     keys = [None if key is None else int(key) for key in call.keys]
     references = 0 if ref_emb is None else len(ref_emb)
@@ -146,17 +124,20 @@ def gathered_pairs(
 
 def _renumbered(
     indices_tuple: Sequence[Tensor] | None,
-    exchange: Exchange,
     sides: Sequence[Sequence[int]],
+    local: Sequence[slice],
     device: torch.device,
 ) -> Sequence[Tensor] | None:
     """A tuple that counts this process's rows first, with the places of the batch of all."""
     if indices_tuple is None:
         return None
-    places = []
-    for sizes in sides:
-        rows, local = torch.arange(sum(sizes), device=device), exchange.local(sizes)
-        places.append(torch.cat([rows[local], rows[: local.start], rows[local.stop :]]))
-    first, others = places
-    (a1, p), (a2, n) = checked_tuple(indices_tuple, (len(first), len(others)), device)
-    return first[a1], others[p], first[a2], others[n]
+    shape = sum(sides[0]), sum(sides[1])
+    (a1, p), (a2, n) = checked_tuple(indices_tuple, shape, device)
+    return [_places(index, local[i % 2]) for i, index in enumerate((a1, p, a2, n))]
+
+
+def _places(index: Tensor, local: slice) -> Tensor:
+    """The places of rows that are counted from the ``local`` ones on, then those of the others."""
+    num_local = local.stop - local.start
+    of_others = torch.where(index < local.stop, index - num_local, index)
+    return torch.where(index < num_local, index + local.start, of_others)

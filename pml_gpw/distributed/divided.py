@@ -14,15 +14,12 @@ from ..engine import AnchorLosses, PairBatch
 from ..engine.double_backward import once_differentiable
 from .exchange import Exchange, Sums
 
-LocalLosses = Callable[[PairBatch], AnchorLosses]
-Step = tuple[Exchange, slice, Callable[[Tensor, Tensor], AnchorLosses]]
-
 
 def divided_losses(
     batch: PairBatch,
     anchors: slice,
     exchange: Exchange,
-    local: LocalLosses,
+    local: Callable[[PairBatch], AnchorLosses],
     parameters: Sequence[Tensor] = (),
 ) -> AnchorLosses:
     """The losses of the anchors of all processes, on every process.
@@ -53,12 +50,7 @@ class _DividedLosses(torch.autograd.Function):
     @staticmethod
     @override
     def forward(
-        ctx: Any,
-        x: Tensor,
-        references: Tensor | None,
-        link: Tensor,
-        step: Step,
-        *parameters: Tensor,
+        ctx: Any, x: Tensor, references: Tensor | None, link: Tensor, step: Any, *fields: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         exchange, ctx.local, losses = step
         needs_x, needs_references = ctx.needs_input_grad[:2]
@@ -67,7 +59,7 @@ class _DividedLosses(torch.autograd.Function):
             others = references.detach().requires_grad_(needs_references)
         found = losses(anchors, others)
         ctx.exchange, ctx.local_losses = exchange, found.losses
-        ctx.leaves = anchors, None if references is None else others, *parameters
+        ctx.leaves = anchors, None if references is None else others, *fields
         ctx.save_for_backward(link)
         assert exchange.expected is not None
         (gathered,) = exchange.expected.send(torch.stack(found, dim=1))

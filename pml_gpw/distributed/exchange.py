@@ -172,9 +172,8 @@ class Rows:
             return [*rows]
         flag = self.room.new_tensor([exchange.error is not None])
         raw = (values.detach().contiguous().view(-1).view(torch.uint8) for values in rows)
-        for target, values in zip(
-            self._split(self.room, exchange.rank), (flag, *raw), strict=False
-        ):
+        room = self._split(self.room, exchange.rank)
+        for target, values in zip(room, (flag, *raw), strict=False):
             target.copy_(values)
         exchange.expected = None
         dist.all_gather(self.received, self.room, exchange.group)
@@ -216,10 +215,16 @@ class Sums:
         ]
 
 
+def kind_of(values: Any) -> str:
+    """What the rows of an argument have to have in common on all processes."""
+    if not isinstance(values, Tensor):
+        return "None" if values is None else "given"
+    return f"{values.dtype} (n, {', '.join(map(str, values.shape[1:]))})"
+
+
 def must_be_alike(reports: list[dict[str, Any]]) -> None:
     """Raise a ValueError, on all processes, for what their reports do not have in common."""
     for what in reports[0]:
-        got = [each[what] for each in reports]
-        if len(set(got)) > 1:
-            every = ", ".join(str(value) for value in got)
-            raise GroupValueError(f"{what} must be the same on all ranks, got {every}")
+        if len({each[what] for each in reports}) > 1:
+            got = ", ".join(str(each[what]) for each in reports)
+            raise GroupValueError(f"{what} must be the same on all ranks, got {got}")

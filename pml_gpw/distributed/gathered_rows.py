@@ -13,16 +13,13 @@ from ..precision import at_least_float32
 from .exchange import Exchange, Sums
 
 
-def with_gradient(exchange: Exchange, rows: Tensor, gathered: Tensor, local: slice) -> Tensor:
-    """``gathered`` rows (N, D) in at least float32, differentiable by ``rows`` (n, D).
+class GatheredRows(torch.autograd.Function):
+    """Gathered rows (N, D) in at least float32, differentiable by the ``rows`` (n, D) of a process.
 
     What flows back is summed over processes: each has the gradient of the sum of what all of
     them compute from the rows.
     """
-    return _GatheredRows.apply(rows, gathered, exchange, local)
 
-
-class _GatheredRows(torch.autograd.Function):
     @staticmethod
     @override
     def forward(

@@ -193,11 +193,12 @@ class DistributedLoss(torch.nn.Module):
         else:
             rules = random_rules_of(self.miner), random_rules_of(self.loss)
             keys = Keys(*(drawn_key(device, *each) for each in rules))
+        has_hooks = bool(within._forward_hooks or within._forward_pre_hooks)
         return call._replace(
             labels=given.labels,
             ref_labels=None if call.ref_labels is None else given.reference_labels,
             keys=keys,
-            wants_pairs=within.needs_all_anchors() or _has_hooks(within),
+            wants_pairs=within.needs_all_anchors() or has_hooks,
         )
 
     def _alone(self, call: Arguments) -> Tensor:
@@ -215,8 +216,7 @@ class DistributedLoss(torch.nn.Module):
         return self.loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)
 
     def _of_loss(self, loss: GPWLoss, whole: GatheredCall) -> Tensor:
-        indices_tuple = whole.arguments.indices_tuple
-        batch = whole.pair_batch(indices_tuple=indices_tuple, relation=loss.pairs)
+        batch = whole.pair_batch(loss.pairs)
 
         def paired() -> PairBatch:
             to_mine = replace(batch, key=whole.arguments.keys.miner)
@@ -280,10 +280,6 @@ def _checked_related(call: Arguments) -> Embeddings:
     if ref_labels is not None and call.ref_emb is not None:
         ref_labels = relation_labels("ref_labels", ref_labels, len(call.ref_emb), device)
     return given._replace(labels=labels, reference_labels=ref_labels)
-
-
-def _has_hooks(loss: torch.nn.Module) -> bool:
-    return bool(loss._forward_hooks or loss._forward_pre_hooks)
 
 
 def _mined(miner: torch.nn.Module | None, batch: PairBatch, anchors: slice) -> PairBatch:

@@ -1,12 +1,9 @@
 """The former names of the metrics of :mod:`pml_gpw.evaluation` over processes."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from ..evaluation import dataset_metrics, dataset_recall, recall_at_k, retrieval_metrics
 from .exchange import default_group
-
-T = TypeVar("T")
 
 
 def distributed_retrieval_metrics(*args: Any, **kwargs: Any) -> dict[str, float]:
@@ -17,7 +14,7 @@ def distributed_retrieval_metrics(*args: Any, **kwargs: Any) -> dict[str, float]
     >>> distributed_retrieval_metrics(embeddings, labels, ks=(1,), metric="l2")
     {'recall_at_1': 0.75, 'r_precision': 0.75, 'map_at_r': 0.75}
     """
-    return _in_group(retrieval_metrics, args, kwargs)
+    return retrieval_metrics(*args[:7], **_grouped(args, kwargs))
 
 
 def distributed_recall_at_k(*args: Any, **kwargs: Any) -> dict[int, float]:
@@ -28,7 +25,7 @@ def distributed_recall_at_k(*args: Any, **kwargs: Any) -> dict[int, float]:
     >>> distributed_recall_at_k(embeddings, labels, ks=(1, 2, 3), metric="l2")
     {1: 0.0, 2: 0.75, 3: 1.0}
     """
-    return _in_group(recall_at_k, args, kwargs)
+    return recall_at_k(*args[:7], **_grouped(args, kwargs))
 
 
 def distributed_dataset_metrics(*args: Any, **kwargs: Any) -> dict[str, float]:
@@ -40,7 +37,7 @@ def distributed_dataset_metrics(*args: Any, **kwargs: Any) -> dict[str, float]:
     >>> distributed_dataset_metrics(torch.nn.Identity(), queries, ks=(1,), metric="l2")
     {'recall_at_1': 0.75, 'r_precision': 0.75, 'map_at_r': 0.75}
     """
-    return _in_group(dataset_metrics, args, kwargs)
+    return dataset_metrics(*args[:7], **_grouped(args, kwargs))
 
 
 def distributed_dataset_recall(*args: Any, **kwargs: Any) -> dict[int, float]:
@@ -52,12 +49,10 @@ def distributed_dataset_recall(*args: Any, **kwargs: Any) -> dict[int, float]:
     >>> distributed_dataset_recall(torch.nn.Identity(), queries, ks=(1, 2, 3), metric="l2")
     {1: 0.0, 2: 0.75, 3: 1.0}
     """
-    return _in_group(dataset_recall, args, kwargs)
+    return dataset_recall(*args[:7], **_grouped(args, kwargs))
 
 
-def _in_group(metrics: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-    """The call with the group of all processes where it names none."""
-    if len(args) > 7:  # the eighth was the group
-        args, kwargs = args[:7], {"group": args[7], **kwargs}
-    group = kwargs.pop("group", None)
-    return metrics(*args, **kwargs, group=default_group() if group is None else group)
+def _grouped(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The keywords of the call with a group, which was its eighth argument."""
+    group = args[7] if len(args) > 7 else kwargs.get("group")
+    return {**kwargs, "group": default_group() if group is None else group}

@@ -3,8 +3,9 @@
 Shapes: C queries of a block, L references of the list of a query.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,9 +22,10 @@ class Lists(NamedTuple):
     num_relevant: Tensor
     ideal: Tensor | None = None
 
-    def hits(self) -> Tensor:
-        """Whether each of the nearest is relevant, (C, L)."""
-        return self.grades > 0
+    def hits(self, at_r: bool = False) -> Tensor:
+        """Whether each of the nearest, or of the R nearest, is relevant, (C, L)."""
+        hits = self.grades > 0
+        return hits & (self.places() <= self.num_relevant[:, None]) if at_r else hits
 
     def places(self) -> Tensor:
         """1, 2, 3, …, (L,)."""
@@ -53,22 +55,12 @@ def _dcg(grades: Tensor) -> Tensor:
 
 def r_precision(lists: Lists) -> Tensor:
     """The share of relevant ones among the R nearest."""
-    hits = lists.hits() & (lists.places() <= lists.num_relevant[:, None])
-    return hits.sum(dim=1) / lists.num_relevant.double()
+    return lists.hits(at_r=True).sum(dim=1) / lists.num_relevant.double()
 
 
-def average_precision_at_r(lists: Lists) -> Tensor:
-    """``(1/R) Σ_{i=1..R} [i-th is relevant] r_i / i``, r_i relevant among the i nearest."""
-    return _average_precision(lists, lists.places() <= lists.num_relevant[:, None])
-
-
-def average_precision(lists: Lists) -> Tensor:
-    """``(1/R) Σ_i [i-th is relevant] r_i / i`` over all ranks."""
-    return _average_precision(lists, True)
-
-
-def _average_precision(lists: Lists, within: Tensor | bool) -> Tensor:
-    hits = lists.hits() & within
+def average_precision(lists: Lists, at_r: bool = False) -> Tensor:
+    """``(1/R) Σ_i [i-th is relevant] r_i / i``, r_i relevant among the i nearest, or i ≤ R."""
+    hits = lists.hits(at_r)
     precisions = (hits.cumsum(dim=1) / lists.places().double()).masked_fill_(~hits, 0.0)
     # Unlike sum, in the order of the list: neither its length nor the size of blocks changes a
     # digit.
@@ -93,22 +85,21 @@ MEASURES = {
     "precision_at_k": Measure("precision@K", precision, "k"),
     "ndcg_at_k": Measure("nDCG@K", ndcg, "k"),
     "r_precision": Measure("R-precision", r_precision, "r"),
-    "map_at_r": Measure("MAP@R", average_precision_at_r, "r"),
+    "map_at_r": Measure("MAP@R", partial(average_precision, at_r=True), "r"),
     "map": Measure("mAP", average_precision, "all"),
     "mrr": Measure("MRR", reciprocal_rank, "all"),
 }
 
 
-def columns_of(names: Iterable[str], ks: Sequence[int]) -> dict[str, Callable[[Lists], Tensor]]:
+def columns_of(names: Iterable[str], ks: Iterable[int]) -> dict[str, Callable[[Lists], Tensor]]:
     """The function of each value: ``recall_at_1``, …, for the names of metrics and the K."""
-    columns: dict[str, Any] = {}
+    columns: dict[str, Callable[[Lists], Tensor]] = {}
     for name in names:
-        of = MEASURES[name].of
-        if MEASURES[name].depth == "k":
-            stem = name.removesuffix("k")
-            columns |= {f"{stem}{k}": lambda lists, of=of, k=k: of(lists, k) for k in ks}
+        measure = MEASURES[name]
+        if measure.depth == "k":
+            columns |= {name.removesuffix("k") + str(k): partial(measure.of, k=k) for k in ks}
         else:
-            columns[name] = of
+            columns[name] = measure.of
     return columns
 
 

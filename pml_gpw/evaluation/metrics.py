@@ -6,15 +6,17 @@ Shapes: N queries and M references, of all processes where there are several, D 
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..distributed.exchange import Exchange, must_be_alike
+from ..distributed.exchange import Exchange, kind_of, must_be_alike
 from .measures import MEASURES, Lists, columns_of, titles_of
-from .options import DEFAULT, Options, check_ks_within, checked_options
+from .options import DEFAULT, Options, check_ks_within
 from .ranking import Ranking
+from .relevance import checked_rule
 from .retrieval import Array, RetrievalTask, checked_retrieval
 
 
@@ -120,7 +122,7 @@ def retrieval_metrics(
     """
     exchange = Exchange(group)
     with exchange.errors():
-        options = checked_options(ks, backend, metric, metrics, relevant=relevant, ignore=ignore)
+        options = Options(ks, backend, metric, metrics, relevant, ignore)
         given = query, query_labels, reference, reference_labels
         task = checked_retrieval(*given, relevant=relevant, parts=exchange.world)
     return task_metrics(exchange, task, options)
@@ -194,13 +196,11 @@ def _without_ks(name: str, *args: Any, **options: Any) -> float:
 @torch.no_grad()
 def task_metrics(exchange: Exchange, task: RetrievalTask, options: Options) -> dict[str, float]:
     """The metrics of the parts of all processes, from the checked task of this one."""
-    is_self, labels = task.self_index is not None, task.reference_labels
-    alike = options._asdict() | {
-        "reference": "None" if is_self else "given",
-        "dims": task.query.shape[1],
-        "dtype of query": task.query.dtype,
-        "dtype of reference": task.reference.dtype,
-        "labels": "None" if labels is None else (labels.dtype, tuple(labels.shape[1:])),
+    is_self = task.self_index is not None
+    alike = vars(options) | {
+        "query": kind_of(task.query),
+        "reference": "None" if is_self else kind_of(task.reference),
+        "query_labels": kind_of(task.query_labels),
     }
     for name in ("relevant", "ignore"):
         alike[name] = "None" if alike[name] is None else "given"
@@ -212,11 +212,15 @@ def task_metrics(exchange: Exchange, task: RetrievalTask, options: Options) -> d
             raise ValueError(f"{name} must have at least one row on some rank, got none on any")
     check_ks_within(options.ks, sum(references) - is_self)
     with exchange.errors():
-        task = task.gathered(exchange, references)
+        task = task.gathered(exchange, (queries, references))
         names = columns_of(options.metrics, options.ks)
         like = task.query.new_empty((0, len(names)), dtype=torch.float64)
         values = exchange.expect((queries, like))
-        task = task.judged(options.relevant, options.ignore, exchange.local(queries).start)
+        for name in ("relevant", "ignore"):
+            if (rule := getattr(options, name)) is not None:
+                labels = task.query_labels, task.reference_labels
+                checked: Any = {name: checked_rule(name, rule, labels)}
+                task = replace(task, **checked)
         (every,) = values.send(query_values(task, options))
     has_relevant = ~every[:, 0].isnan()
     if exchange.rank == 0:
@@ -253,9 +257,9 @@ def warn_without_relevant(has_relevant: Tensor, names: Sequence[str]) -> None:
     count = int((~has_relevant).sum())
     if not count:
         return
-    titles = titles_of(names)
-    verb = "are" if " and " in titles else "is"
-    consequence = f", which leaves none: {titles} {verb} nan" if count == len(has_relevant) else ""
+    titles, consequence = titles_of(names), ""
+    if count == len(has_relevant):
+        consequence = f", which leaves none: {titles} {'are' if ' and ' in titles else 'is'} nan"
     inside, level, frame = ("pml_gpw.", "torch.", "pytorch_metric_learning."), 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals["__name__"].startswith(inside):
         level, frame = level + 1, frame.f_back

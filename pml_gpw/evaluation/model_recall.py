@@ -14,7 +14,7 @@ from ..distributed.exchange import Exchange, must_be_alike
 from ..optional import progress
 from .backends import import_faiss
 from .metrics import by_k, task_metrics
-from .options import checked_options
+from .options import Options
 from .retrieval import checked_retrieval
 
 PATIENCE = 2  # seconds until a bar shows how far it is
@@ -81,16 +81,17 @@ def dataset_metrics(
         ks = getattr(queries, "ks", None) if ks is None else ks
         if ks is None:
             raise ValueError("ks must be given for queries that have no attribute ks")
-        checked = checked_options(ks, **options)
+        checked = Options(ks, **options)
         if checked.backend == "faiss":
             import_faiss()
         datasets = {"queries": queries} | ({} if references is None else {"references": references})
-        for name, dataset in datasets.items():
-            _check_dataset(name, dataset)
-        sizes = {f"size of {name}": len(dataset) for name, dataset in datasets.items()}
+        sizes = {f"size of {name}": _checked_size(name, of) for name, of in datasets.items()}
         alike = exchange.tell({"model": type(model).__name__, **sizes})
     must_be_alike(alike)
-    model = _unwrap_ddp(model, exchange)
+    if exchange.world > 1 and isinstance(model, DistributedDataParallel):
+        for buffer in model.module.buffers() if model.broadcast_buffers else ():
+            dist.broadcast(buffer, dist.get_global_rank(group, 0), group)
+        model = model.module
     with exchange.errors():
         embedded: list[Any] = []
         for dataset in datasets.values():
@@ -99,13 +100,12 @@ def dataset_metrics(
             subset = Subset(dataset, [*share] or [0])
             found = embed_dataset(model, subset, batch_size, workers)
             embedded += (rows[: len(share)] for rows in found)
-        given = *embedded, *([None] * (4 - len(embedded)))
-        task = checked_retrieval(*given, relevant=checked.relevant, parts=exchange.world)
+        task = checked_retrieval(*embedded, relevant=checked.relevant, parts=exchange.world)
         own = exchange.share(len(queries))
         for name in ("relevant", "ignore"):
             rule = getattr(checked, name)
             if hasattr(rule, "__len__") and len(rule) == len(queries):
-                checked = checked._replace(**{name: rule[own.start : own.stop]})
+                setattr(checked, name, rule[own.start : own.stop])
     return task_metrics(exchange, task, checked)
 
 
@@ -127,7 +127,7 @@ def dataset_recall(
     return by_k(dataset_metrics(model, queries, references, metrics=("recall_at_k",), **options))
 
 
-def _check_dataset(name: str, dataset: Any) -> None:
+def _checked_size(name: str, dataset: Any) -> int:
     kind = type(dataset)
     if not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")):
         raise ValueError(
@@ -135,16 +135,7 @@ def _check_dataset(name: str, dataset: Any) -> None:
         )
     if len(dataset) == 0:
         raise ValueError(f"{name} must have at least one image, got an empty data set")
-
-
-@torch.no_grad()
-def _unwrap_ddp(model: nn.Module, exchange: Exchange) -> nn.Module:
-    if exchange.world == 1 or not isinstance(model, DistributedDataParallel):
-        return model
-    if model.broadcast_buffers:
-        for buffer in model.module.buffers():
-            dist.broadcast(buffer, dist.get_global_rank(exchange.group, 0), exchange.group)
-    return model.module
+    return len(dataset)
 
 
 def embed_dataset(
@@ -159,27 +150,25 @@ def embed_dataset(
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     loader = DataLoader(dataset, batch_size, num_workers=workers, pin_memory=device.type == "cuda")
     training = {module: module.training for module in model.modules()}
-    check = model.register_forward_hook(_check_output)
     embeddings, labels = [], []
     try:
         model.eval()
         with torch.no_grad():
             for images, batch_labels in progress(loader, "embedding", PATIENCE):
-                embeddings.append(model(images.to(device)))
+                embeddings.append(_checked_output(model(images.to(device)), images))
                 labels.append(batch_labels)
     finally:
-        check.remove()
         for module, mode in training.items():
             module.training = mode
     return torch.cat(embeddings), torch.cat(labels)
 
 
-def _check_output(_: nn.Module, inputs: Any, output: Any) -> None:
+def _checked_output(output: Any, images: Tensor) -> Tensor:
     if not isinstance(output, Tensor) or output.ndim != 2:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(f"model must map images to embeddings (B, D), got {got}")
-    images = inputs[0] if inputs else None
-    if isinstance(images, Tensor) and len(images) != len(output):
+    if len(images) != len(output):
         raise ValueError(
             f"model must give one embedding per image, got {len(output)} of {len(images)} images"
         )
+    return output

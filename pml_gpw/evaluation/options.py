@@ -2,7 +2,8 @@
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -14,31 +15,29 @@ from .similarity_kinds import SIMILARITY_KINDS
 DEFAULT = ("recall_at_k", "r_precision", "map_at_r")
 
 
-class Options(NamedTuple):
-    """What to compute, and how; ``relevant`` and ``ignore`` as the user gave them."""
+@dataclass
+class Options:
+    """What to compute, and how, or a ValueError that names the argument at fault.
 
-    ks: tuple[int, ...]
-    backend: str
-    metric: str
-    metrics: tuple[str, ...]
+    ``relevant`` and ``ignore`` are as the user gave them.
+    """
+
+    ks: Iterable[int]
+    backend: str = "auto"
+    metric: str = "cosine"
+    metrics: Sequence[str] = DEFAULT
     relevant: Any = None
     ignore: Any = None
 
-
-def checked_options(
-    ks: Iterable[int],
-    backend: str = "auto",
-    metric: str = "cosine",
-    metrics: Sequence[str] = DEFAULT,
-    **rules: Any,
-) -> Options:
-    """The options, or a ValueError that names the argument at fault."""
-    check_backend_and_metric(backend, metric)
-    names = (metrics,) if isinstance(metrics, str) else (*metrics,)
-    if not names or any(name not in [*MEASURES] for name in names):
-        raise ValueError(f"metrics must be names out of {sorted(MEASURES)}, got {metrics!r}")
-    needs_ks = any(MEASURES[name].depth == "k" for name in names)
-    return Options(checked_ks(ks) if needs_ks else (), backend, metric, names, **rules)
+    def __post_init__(self) -> None:
+        check_backend_and_metric(self.backend, self.metric)
+        names = (self.metrics,) if isinstance(self.metrics, str) else (*self.metrics,)
+        if not names or any(name not in [*MEASURES] for name in names):
+            raise ValueError(
+                f"metrics must be names out of {sorted(MEASURES)}, got {self.metrics!r}"
+            )
+        needs_ks = any(MEASURES[name].depth == "k" for name in names)
+        self.ks, self.metrics = checked_ks(self.ks) if needs_ks else (), names
 
 
 def checked_ks(ks: Iterable[int]) -> tuple[int, ...]:

@@ -51,8 +51,8 @@ class Ranking:
         references, ``num_left_out`` (N,) do not count.
         """
         num_references = len(self.task.reference)
-        lengths = list_length(depths + num_left_out).clamp(max=num_references)
-        lengths = lengths.masked_fill(depths == 0, 0)
+        lengths = list_length(depths + num_left_out).masked_fill(depths == 0, 0)
+        lengths = lengths.clamp(max=num_references)
         order = lengths.argsort(descending=True, stable=True)[: int((depths > 0).sum())]
         start = 0
         while start < len(order):

@@ -15,11 +15,13 @@ from .. import checks
 Rule = Callable[[Tensor], Tensor]  # indices (C,) of queries -> booleans or grades (C, M)
 
 
-def checked_rule(name: str, given: Any, query_labels: Tensor, reference_labels: Tensor) -> Rule:
+def checked_rule(name: str, given: Any, labels: tuple[Tensor, Tensor]) -> Rule:
     """The rule of lists, a relation or a matrix, or a ValueError that names the argument.
 
-    A relation is told ``query_labels`` (N, …) of a block and all ``reference_labels`` (M, …).
+    A relation is told the ``labels`` of a block of queries, of (N, …), and those of all
+    references (M, …).
     """
+    query_labels, reference_labels = labels
     shape = len(query_labels), len(reference_labels)
     if isinstance(given, np.ndarray):  # an array of lists, or a matrix
         given = [*given] if given.dtype == object else torch.from_numpy(given)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from .. import checks
 from ..distributed.exchange import Exchange
+from ..related_pairs import relation_labels
 from .backends import row_blocks
-from .relevance import Rule, checked_rule, count_same_label
+from .relevance import Rule, count_same_label
 
 Array = Tensor | np.ndarray
 FLOAT32_INTEGERS = 2**24  # float32 tells integers up to here apart
@@ -27,7 +28,7 @@ class RetrievalTask:
     ``query_labels`` (N,) and ``reference_labels`` (M,): int64, or of any shape where a rule, in
     place of equal labels, says which references are relevant. ``self_index`` (N,): the place of the
     query's own row among the references, which the query is not compared with; None where there is
-    none. ``ignored``: a rule of others that it is not compared with.
+    none. ``ignore``: a rule of others that it is not compared with.
     """
 
     query: Tensor
@@ -36,41 +37,28 @@ class RetrievalTask:
     reference_labels: Any
     self_index: Tensor | None = None
     relevant: Rule | None = None
-    ignored: Rule | None = None
-
-    @property
-    def num_compared(self) -> int:
-        """The number of references that a query is compared with, unless some are ignored."""
-        return len(self.reference) - (self.self_index is not None)
+    ignore: Rule | None = None
 
     @property
     def by_labels(self) -> bool:
         """True where equal labels say everything, so that no matrix (C, M) has to be made."""
-        return self.relevant is None and self.ignored is None
+        return self.relevant is None and self.ignore is None
 
-    def gathered(self, exchange: Exchange, sizes: Sequence[int]) -> "RetrievalTask":
-        """The queries of this process and the references of all, which have ``sizes`` of them."""
-        parts = [rows for rows in (self.reference, self.reference_labels) if rows is not None]
-        reference, *labels = exchange.gather(*((sizes, rows) for rows in parts))
-        own = self.self_index
-        own = None if own is None else own + exchange.local(sizes).start
-        reference_labels = labels[0] if labels else None
-        return RetrievalTask(self.query, self.query_labels, reference, reference_labels, own)
+    def gathered(self, exchange: Exchange, sizes: Sequence[Sequence[int]]) -> "RetrievalTask":
+        """The queries of this process and the references of all.
 
-    def judged(self, relevant: Any, ignore: Any, first_query: int = 0) -> "RetrievalTask":
-        """The same task with the rules that a user gave, checked.
-
-        Without labels, relations are told indices, those of the queries from ``first_query``.
+        ``sizes``: how many queries each process has, and references. Where there are no labels,
+        places take their part.
         """
-        labels, others, device = self.query_labels, self.reference_labels, self.query.device
-        if labels is None or others is None:
-            labels = torch.arange(first_query, first_query + len(self.query), device=device)
-            others = torch.arange(len(self.reference), device=device)
-        relevant, ignored = (
-            None if given is None else checked_rule(name, given, labels, others)
-            for name, given in (("relevant", relevant), ("ignore", ignore))
-        )
-        return replace(self, relevant=relevant, ignored=ignored)
+        parts = [rows for rows in (self.reference, self.reference_labels) if rows is not None]
+        reference, *labels = exchange.gather(*((sizes[1], rows) for rows in parts))
+        own = exchange.local(sizes[0])
+        places = torch.arange(max(own.stop, len(reference)), device=reference.device)
+        self_index = None if self.self_index is None else places[own]
+        if labels:
+            return RetrievalTask(self.query, self.query_labels, reference, labels[0], self_index)
+        others = places[: len(reference)]
+        return RetrievalTask(self.query, places[own], reference, others, self_index)
 
     def grades(self, rows: Tensor, columns: Tensor | None = None) -> Tensor:
         """The grade of each reference for some queries: 0 is irrelevant, NaN left out.
@@ -85,8 +73,8 @@ class RetrievalTask:
             labels = self.reference_labels if columns is None else self.reference_labels[columns]
             grades = self.query_labels[rows, None] == labels
         grades = grades if grades.is_floating_point() else grades.float()
-        if self.ignored is not None:
-            grades = grades.masked_fill(self.ignored(rows), torch.nan)
+        if self.ignore is not None:
+            grades = grades.masked_fill(self.ignore(rows), torch.nan)
         if self.self_index is not None:
             all_columns = torch.arange(len(self.reference), device=rows.device)
             is_own = (all_columns if columns is None else columns) == self.self_index[rows, None]
@@ -96,7 +84,7 @@ class RetrievalTask:
     def counts(self) -> tuple[Tensor, Tensor]:
         """The numbers of relevant references and of those left out, of each query (N,)."""
         if self.by_labels:
-            left_out = torch.full_like(self.query_labels, len(self.reference) - self.num_compared)
+            left_out = torch.full_like(self.query_labels, int(self.self_index is not None))
             return count_same_label(self.query_labels, self.reference_labels) - left_out, left_out
         queries = torch.arange(len(self.query), device=self.query.device)
         counts = queries.new_zeros((2, len(queries)))
@@ -112,6 +100,7 @@ def checked_retrieval(
     query_labels: Any = None,
     reference: Any = None,
     reference_labels: Any = None,
+    *,
     ref_includes_query: bool = False,
     device: torch.device | None = None,
     relevant: Any = None,
@@ -124,7 +113,7 @@ def checked_retrieval(
     something else than labels says what is ``relevant``, they may have any shape, or be left out.
     One of several ``parts`` may have no rows.
     """
-    checked_labels: Any = _checked_labels if relevant is None else checked_label_rows
+    checked_labels: Any = _checked_labels if relevant is None else _labels_of_relation
     if relevant is not None and query_labels is None and reference_labels is None:
         checked_labels = _no_labels
     elif (reference is None) != (reference_labels is None):
@@ -172,17 +161,8 @@ def _no_labels(name: str, values: Any, embeddings: Tensor) -> None:
     """None: relations are told indices."""
 
 
-def checked_label_rows(name: str, values: Any, embeddings: Tensor) -> Tensor:
-    """Labels (N,) or (N, …) that a relation compares, on the device of the embeddings."""
-    labels = _from_array(name, values)
-    checks.instance(name, labels, Tensor)
-    checks.with_values(name, labels)
-    if labels.ndim == 0 or len(labels) != len(embeddings):
-        raise ValueError(
-            f"{name} must have {len(embeddings)} rows, one per embedding, "
-            f"got the shape {tuple(labels.shape)}"
-        )
-    return labels.to(embeddings.device)
+def _labels_of_relation(name: str, values: Any, embeddings: Tensor) -> Tensor:
+    return relation_labels(name, _from_array(name, values), len(embeddings), embeddings.device)
 
 
 def check_compared_labels(name: str, labels: Any) -> None:

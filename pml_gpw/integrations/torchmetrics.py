@@ -15,9 +15,9 @@ from .. import checks
 from ..evaluation import map_at_r, r_precision, recall_at_k, retrieval_metrics
 from ..evaluation.options import (
     DEFAULT,
+    Options,
     check_backend_and_metric,
     checked_ks,
-    checked_options,
 )
 from ..optional import not_installed
 
@@ -216,7 +216,7 @@ class RetrievalMetrics(_EmbeddingMetric):
     ) -> None:
         super().__init__(backend, metric, **kwargs)
         self.ks = checked_ks(ks)
-        self.names = checked_options(self.ks, backend, metric, metrics).metrics
+        self.names = Options(self.ks, backend, metric, metrics).metrics
 
     @override
     def compute(self) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ import torch
 from pml_gpw.evaluation.measures import (
     Lists,
     average_precision,
-    average_precision_at_r,
     r_precision,
     titles_of,
 )
@@ -22,7 +21,7 @@ def loops(relevant, r):
 
 def precision_at_r(relevant, num_relevant):
     lists = Lists(relevant.float(), num_relevant)
-    return r_precision(lists), average_precision_at_r(lists)
+    return r_precision(lists), average_precision(lists, at_r=True)
 
 
 @pytest.fixture

@@ -247,7 +247,7 @@ def test_bad_relevance_is_named(relevant, message):
         ),
         (
             {"relevant": SameLevel(0), "query_labels": LABELS[:3]},
-            "query_labels must have 4 rows, one per embedding, got the shape",
+            "query_labels must be a tensor of 4 rows for a relation, got",
         ),
     ],
 )

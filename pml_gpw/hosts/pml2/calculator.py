@@ -146,8 +146,8 @@ class RecallCalculator(AccuracyCalculator):
                 query_labels,
                 reference,
                 reference_labels,
-                ref_includes_query,
-                self.requested_device,
+                ref_includes_query=ref_includes_query,
+                device=self.requested_device,
             )
             values = self._exact_metrics(
                 task,
@@ -168,7 +168,7 @@ class RecallCalculator(AccuracyCalculator):
         names = (("recall_at_k",) if ks else ()) + precisions
         if not names:
             return {}
-        check_ks_within(ks, task.num_compared)
+        check_ks_within(ks, len(task.reference) - (task.self_index is not None))
         values = query_values(task, Options(ks, self.backend, self.metric, names))
         has_relevant = ~values[:, 0].isnan()
         warn_without_relevant(has_relevant, names)
@@ -203,7 +203,7 @@ class RecallCalculator(AccuracyCalculator):
             query_labels,
             task.reference,
             reference_labels,
-            task.num_compared < len(task.reference),
+            task.self_index is not None,
             include=names,
         )
 

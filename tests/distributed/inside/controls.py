@@ -38,7 +38,7 @@ def check_owed_gradients_matter():
     def kept(ctx, upstream):
         return world * upstream[ctx.local], None, None, None
 
-    with mock.patch.object(gathered_rows._GatheredRows, "backward", staticmethod(kept)):
+    with mock.patch.object(gathered_rows.GatheredRows, "backward", staticmethod(kept)):
         many = run(DistributedLoss(MSLoss()), *batch.part)
     assert fails(many, one, batch.rows)
     equal((many[0], world * one[1][batch.rows]), one, batch.rows)  # the value is right, though

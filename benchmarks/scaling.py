@@ -25,7 +25,9 @@ from pytorch_metric_learning.utils.distributed import (
     DistributedMinerWrapper,
 )
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm import tqdm
+from typing_extensions import override
 
 from pml_gpw import MSLoss
 from pml_gpw.distributed import DistributedLoss
@@ -133,8 +135,9 @@ def _row(job: Job) -> dict[str, Any]:
     # Without it, memory that a process has freed may still be its own, and a peak is not seen.
     with mock.patch.dict(os.environ, {"MALLOC_MMAP_THRESHOLD_": "65536"}):
         memory = _in_processes(_memory, job)
+    counts = _in_processes(_collectives, job)
     row = {"embeddings": job.kind, "method": job.method, "processes": job.world}
-    return {**row, **times, **memory}
+    return {**row, **times, **memory, **counts}
 
 
 def _in_processes(measure: Measure, job: Job) -> dict[str, float]:
@@ -184,6 +187,28 @@ def _time(job: Job, rank: int) -> dict[str, float]:
     }
 
 
+class _Collectives(TorchDispatchMode):
+    """Counts the messages that all processes of a group wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    @override
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.namespace == "c10d"
+        return func(*args, **(kwargs or {}))
+
+
+def _collectives(job: Job, rank: int) -> dict[str, float]:
+    """How many collectives a step takes, after the first, which compares parameters."""
+    _, step = job._replace(batch=2 * steps.PER_CLASS * job.world).step(rank)
+    step()
+    with _Collectives() as seen:
+        step()
+    return {"collectives": seen.count}
+
+
 def _memory(job: Job, rank: int) -> dict[str, float]:
     """MiB of a step, beyond the embeddings of the process."""
     _, small = job._replace(batch=2 * steps.PER_CLASS * job.world).step(rank)
@@ -226,8 +251,9 @@ def _report(rows: pd.DataFrame, batch: int, dims: int, output: Path) -> None:
         "",
         f"Multi-Similarity loss with mining of N = {batch:,} embeddings, D = {dims}, forward and "
         "backward, in processes of one thread each on one CPU: medians, of the slowest process; "
-        "peak memory of the largest, beyond its own embeddings. Value: the reported loss over that "
-        "of one process; gradient: relative error, as DistributedDataParallel averages it.",
+        "peak memory of the largest, beyond its own embeddings; collectives of a step. Value: the "
+        "reported loss over that of one process; gradient: relative error, as "
+        "DistributedDataParallel averages it.",
         "",
     ]
     for kind, table in rows.groupby("embeddings", sort=False):
@@ -250,6 +276,7 @@ def _markdown(table: pd.DataFrame) -> str:
             "step, ms": table["ms"].map("{:,.0f}".format),
             "CPU of each, ms": table["cpu_ms"].map("{:,.0f}".format),
             "peak MB of each": table["peak_mb"].map("{:,.1f}".format),
+            "collectives": table["collectives"].map("{:.0f}".format),
             "value": table["value"].map("{:.6f}".format),
             "gradient": table["gradient_error"].map("{:.1e}".format),
         }

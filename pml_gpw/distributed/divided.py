@@ -7,38 +7,40 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from typing_extensions import override
 
 from ..engine import AnchorLosses, PairBatch
 from ..engine.double_backward import once_differentiable
-from .row_partition import RowPartition, sum_over_processes
-from .status import in_step
-
-LocalLosses = Callable[[PairBatch], AnchorLosses]
+from .exchange import Exchange, Sums
 
 
 def divided_losses(
     batch: PairBatch,
-    partition: RowPartition,
-    local: LocalLosses,
+    anchors: slice,
+    exchange: Exchange,
+    local: Callable[[PairBatch], AnchorLosses],
     parameters: Sequence[Tensor] = (),
 ) -> AnchorLosses:
     """The losses of the anchors of all processes, on every process.
 
-    ``local`` computes those of this process's anchors from the batch of all. An error of one
+    ``local`` computes those of this process's ``anchors`` from the batch of all. The next message
+    that the ``exchange`` expects is that of the losses, (n, 3) of each process. An error of one
     process, in forward or in backward, is raised on all of them. Gradients are those of the sum of
     what all processes compute from the losses. Each process is given the whole gradient of the
     ``parameters`` of the losses, that of the mean of what all compute: so it is right whether
     somebody averages it over processes or nobody does.
     """
-    x, other = batch.anchors, batch.references
-    references = None if other is x else other
+    x, others = batch.anchors, batch.references
     forms_gradient = torch.is_grad_enabled()
-    link = x[:1].clone()
-    arguments = x, references, link, batch, partition, local, forms_gradient
-    found = _DividedLosses.apply(*arguments, *parameters)
+
+    def losses(x: Tensor, others: Tensor) -> AnchorLosses:
+        with torch.set_grad_enabled(forms_gradient):
+            found = local(batch.with_embeddings(x, others))
+        return _checked(found, anchors.stop - anchors.start, x.dtype)
+
+    rows = x, None if others is x else others, x[:1].clone()
+    found = _DividedLosses.apply(*rows, (exchange, anchors, losses), *parameters)
     return AnchorLosses(*found)
 
 
@@ -48,33 +50,19 @@ class _DividedLosses(torch.autograd.Function):
     @staticmethod
     @override
     def forward(
-        ctx: Any,
-        x: Tensor,
-        references: Tensor | None,
-        link: Tensor,
-        batch: PairBatch,
-        partition: RowPartition,
-        local: LocalLosses,
-        forms_gradient: bool,
-        *parameters: Tensor,
+        ctx: Any, x: Tensor, references: Tensor | None, link: Tensor, step: Any, *fields: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        exchange, ctx.local, losses = step
         needs_x, needs_references = ctx.needs_input_grad[:2]
-        anchors = x.detach().requires_grad_(needs_x and forms_gradient)
-        others = anchors
+        anchors = others = x.detach().requires_grad_(needs_x)
         if references is not None:
-            others = references.detach().requires_grad_(needs_references and forms_gradient)
-
-        def losses() -> AnchorLosses:
-            with torch.set_grad_enabled(forms_gradient):
-                found = local(batch.with_embeddings(anchors, others))
-            return _checked(found, partition, anchors.dtype)
-
-        found = in_step(partition.group, losses)
-        ctx.partition = partition
-        ctx.leaves = anchors, None if references is None else others, *parameters
-        ctx.local_losses = found.losses
+            others = references.detach().requires_grad_(needs_references)
+        found = losses(anchors, others)
+        ctx.exchange, ctx.local_losses = exchange, found.losses
+        ctx.leaves = anchors, None if references is None else others, *fields
         ctx.save_for_backward(link)
-        (gathered,) = partition.all_gather(torch.stack(found, dim=1))
+        assert exchange.expected is not None
+        (gathered,) = exchange.expected.send(torch.stack(found, dim=1))
         total, num_pos, num_neg = gathered.unbind(dim=1)
         ctx.mark_non_differentiable(num_pos, num_neg)
         return total, num_pos, num_neg
@@ -82,25 +70,33 @@ class _DividedLosses(torch.autograd.Function):
     @staticmethod
     @override
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        (total,) = sum_over_processes(ctx.partition.group, upstream)
-        assert total is not None
-        (link,) = ctx.saved_tensors
-        group = ctx.partition.group
-        gradients = in_step(
-            group, lambda: _gradients(ctx.local_losses, total[ctx.partition.local], ctx.leaves)
-        )
-        if len(gradients) > 2:
-            shares = sum_over_processes(group, *gradients[2:])
-            world = dist.get_world_size(group)
-            gradients[2:] = [None if share is None else share / world for share in shares]
+        exchange, leaves = ctx.exchange, ctx.leaves
+        needed = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
+        num_rows = len(needed) - len(leaves[2:])  # parameters come last
+        message = Sums(exchange, [upstream])
+        with exchange.errors(keep=True):  # room for the next messages, before this one is sent
+            exchange.sums = {rows.numel(): Sums(exchange, [rows]) for rows in needed[:num_rows]}
+            shares = Sums(exchange, needed[num_rows:]) if leaves[2:] else None
+        (total,) = message.send(upstream)
+        found = [leaf.new_zeros(()).expand(leaf.shape) for leaf in needed]  # without memory
+        with exchange.errors(keep=True):
+            if ctx.local_losses.requires_grad:
+                options = {"allow_unused": True, "materialize_grads": True, "retain_graph": True}
+                mine = total[ctx.local]
+                found = [*torch.autograd.grad(ctx.local_losses, needed, mine, **options)]
+        if shares is not None:
+            found[num_rows:] = [s / exchange.world for s in shares.send(*found[num_rows:])]
+        given = iter(found)
+        gradients = [
+            None if leaf is None or not leaf.requires_grad else next(given) for leaf in leaves
+        ]
         if torch.is_grad_enabled():  # with create_graph=True
-            gradients = once_differentiable(gradients, link)
-        return *gradients[:2], None, None, None, None, None, *gradients[2:]
+            gradients = once_differentiable(gradients, *ctx.saved_tensors)
+        return *gradients[:2], None, None, *gradients[2:]
 
 
-def _checked(losses: AnchorLosses, partition: RowPartition, dtype: torch.dtype) -> AnchorLosses:
+def _checked(losses: AnchorLosses, length: int, dtype: torch.dtype) -> AnchorLosses:
     """The losses of this process, of the shape and dtype that the others expect."""
-    length = partition.sizes[partition.rank]
     for values in losses:
         if values.shape != (length,) or values.dtype != dtype:
             raise ValueError(
@@ -108,22 +104,3 @@ def _checked(losses: AnchorLosses, partition: RowPartition, dtype: torch.dtype) 
                 f"got {tuple(values.shape)} {values.dtype}"
             )
     return losses
-
-
-def _gradients(
-    losses: Tensor, upstream: Tensor, leaves: tuple[Tensor | None, ...]
-) -> list[Tensor | None]:
-    """The gradients of leaves; None for those that need none."""
-    needed = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
-    found: Sequence[Tensor | None] = [None] * len(needed)
-    if losses.requires_grad:
-        found = torch.autograd.grad(losses, needed, upstream, retain_graph=True, allow_unused=True)
-    given = iter(found)
-    gradients: list[Tensor | None] = []
-    for leaf in leaves:
-        if leaf is None or not leaf.requires_grad:
-            gradients.append(None)
-        else:
-            gradient = next(given)
-            gradients.append(torch.zeros_like(leaf) if gradient is None else gradient)
-    return gradients

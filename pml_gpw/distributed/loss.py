@@ -4,8 +4,9 @@ Shapes: N anchors of all processes, n of them one process's, M references, D dim
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -28,8 +29,7 @@ from ..modules.pair_miner import check_relation, mined_from, mines_batches
 from ..related_pairs import relation_labels
 from .batch import Arguments, GatheredCall, gathered_call, gathered_pairs
 from .divided import divided_losses
-from .row_partition import RowPartition
-from .status import all_gather_status, propagate_errors, several_processes
+from .exchange import Exchange, default_group, several_processes
 
 
 class DistributedLoss(torch.nn.Module):
@@ -63,10 +63,11 @@ class DistributedLoss(torch.nn.Module):
     **Cost**, per process: n/N of the products, and what the engine holds for n anchors, beside
     some copies of all embeddings. In embeddings of b bytes a number, forward receives N·D·b bytes
     (references as much again), backward sends and receives about 2·N·D·4 (·8 in float64); 8 bytes
-    a label, 12 an anchor's loss, and short messages that say whether all is well, five in forward
-    and three in backward, for which processes wait. Unequal batches are padded to the longest on
-    the way. Mining inside a batch takes half the product in one process and all of it here: on
-    well-trained embeddings, two processes gain little.
+    a label, 12 an anchor's loss. Processes wait for each other in seven messages a step, five in
+    forward (three of them short ones: of sizes, of room for what comes, and at the end) and two in
+    backward; each carries a flag that says whether all is well. Unequal batches are padded to the
+    longest on the way. Mining inside a batch takes half the product in one process and all of it
+    here: on well-trained embeddings, two processes gain little.
 
     An index tuple holds places in the concatenated batch in which the rows of the calling process
     come first, then those of the other ranks: so does a tuple of the local batch, and so number
@@ -125,7 +126,7 @@ class DistributedLoss(torch.nn.Module):
         self.loss = loss
         self.miner = miner
         self.group = group
-        self._has_compared = not any(True for _ in loss.parameters())
+        self._has_compared = False
 
     @override
     def forward(
@@ -141,38 +142,28 @@ class DistributedLoss(torch.nn.Module):
         if not several_processes(self.group):
             self._refuse(call)
             return self._alone(call)
-        with propagate_errors(self.group):
-            whole = gathered_call(self._checked(call), self.group)
+        exchange = Exchange(self.group or default_group())
+        with exchange.errors():
+            whole = gathered_call(self._checked(call), exchange)
             if isinstance(self.loss, CrossBatchMemory):
                 loss = self._of_memory(self.loss, whole)
             else:
                 loss = self._of_loss(self.loss, whole)
-        self._warn_of_other_parameters(all_gather_status(self.group, self._sums_of_parameters()))
+            parameters = [] if self._has_compared else [*self.loss.parameters()]
+            sums = exchange.tell([float(each.detach().double().sum()) for each in parameters])
+        self._has_compared = True
+        if any(other != sums[0] for other in sums):  # the same gradients keep them so
+            warnings.warn(
+                "parameters of the loss differ between processes: wrap the loss in "
+                "DistributedDataParallel or set one seed, else they stay apart",
+                stacklevel=2,
+            )
         return loss
 
     def first_row(self, num_rows: int) -> int:
         """The number of this process's first row among those of all, of which it has so many."""
-        if not several_processes(self.group):
-            return 0
-        with propagate_errors(self.group):
-            numbers = all_gather_status(self.group, num_rows)
-        return sum(numbers[: dist.get_rank(self.group)])
-
-    def _sums_of_parameters(self) -> list[float] | None:
-        """The sum of each parameter of the loss, in the first call; None afterwards."""
-        if self._has_compared:
-            return None
-        return [float(parameter.detach().double().sum()) for parameter in self.loss.parameters()]
-
-    def _warn_of_other_parameters(self, sums: list[list[float] | None]) -> None:
-        """Warn where trained fields began apart: the same gradients keep them so."""
-        if not self._has_compared and any(other != sums[0] for other in sums):
-            warnings.warn(
-                "parameters of the loss differ between processes: wrap the loss in "
-                "DistributedDataParallel or set one seed, else they stay apart",
-                stacklevel=3,
-            )
-        self._has_compared = True
+        exchange = Exchange(self.group or default_group())
+        return sum(exchange.tell(num_rows)[: exchange.rank])
 
     def _refuse(self, call: Arguments) -> None:
         """Raise a ValueError for arguments that do not go together."""
@@ -202,11 +193,12 @@ class DistributedLoss(torch.nn.Module):
         else:
             rules = random_rules_of(self.miner), random_rules_of(self.loss)
             keys = Keys(*(drawn_key(device, *each) for each in rules))
+        has_hooks = bool(within._forward_hooks or within._forward_pre_hooks)
         return call._replace(
             labels=given.labels,
             ref_labels=None if call.ref_labels is None else given.reference_labels,
             keys=keys,
-            wants_pairs=within.needs_all_anchors() or _has_hooks(within),
+            wants_pairs=within.needs_all_anchors() or has_hooks,
         )
 
     def _alone(self, call: Arguments) -> Tensor:
@@ -224,55 +216,57 @@ class DistributedLoss(torch.nn.Module):
         return self.loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)
 
     def _of_loss(self, loss: GPWLoss, whole: GatheredCall) -> Tensor:
-        indices_tuple = whole.arguments.indices_tuple
-        batch = whole.pair_batch(indices_tuple=indices_tuple, relation=loss.pairs)
+        batch = whole.pair_batch(loss.pairs)
 
-        to_mine = replace(batch, key=whole.arguments.keys.miner)
-        mined = _mined(self.miner, to_mine, whole.anchors.local)
-        part = replace(mined, key=batch.key)
-        return self._divided(loss, batch, part, whole.anchors, whole.arguments.wants_pairs)
+        def paired() -> PairBatch:
+            to_mine = replace(batch, key=whole.arguments.keys.miner)
+            anchors = whole.exchange.local(whole.sizes)
+            return replace(_mined(self.miner, to_mine, anchors), key=batch.key)
+
+        return self._divided(loss, batch, paired, whole)
 
     def _of_memory(self, memory: CrossBatchMemory, whole: GatheredCall) -> Tensor:
-        embeddings, labels, indices_tuple, _, _, mask, keys, wants_pairs = whole.arguments
+        embeddings, labels, indices_tuple, _, _, mask, keys, _ = whole.arguments
         assert labels is not None
         if indices_tuple is not None:  # before any process fills its memory
             memory.check(embeddings, labels, indices_tuple, mask)
-            all_gather_status(self.group)
-        compared = whole.compared
-        total: Tensor | None = None
-        for comparison in memory.enqueue(embeddings, labels, indices_tuple, mask, keys):
-            part = memory.paired(comparison, compared.local)
-            loss = self._divided(memory.loss, comparison.batch, part, compared, wants_pairs)
-            total = loss if total is None else total + loss
-        assert total is not None
-        return total
+            whole.exchange.tell()
+        comparisons = memory.enqueue(embeddings, labels, indices_tuple, mask, keys)
+        whole.exchange.tell()
+        anchors, losses = whole.exchange.local(whole.compared), []
+        for comparison in comparisons:
+            paired = partial(memory.paired, comparison, anchors)
+            losses.append(self._divided(memory.loss, comparison.batch, paired, whole))
+        return sum(losses[1:], losses[0])
 
     def _divided(
-        self,
-        loss: GPWLoss,
-        batch: PairBatch,
-        part: PairBatch,
-        anchors: RowPartition,
-        wants_pairs: bool,
+        self, loss: GPWLoss, batch: PairBatch, paired: Callable[[], PairBatch], whole: GatheredCall
     ) -> Tensor:
-        """The loss of a batch: the first step on ``part`` of the anchors, the second on all.
+        """The loss of a batch: the first step on the local anchors, the second on all.
 
-        ``wants_pairs``: whether somebody looks at the pairs of the batch in the second step.
+        ``paired``: the local anchors with their pairs, which a miner may have to find.
         """
+        exchange, wants_pairs = whole.exchange, whole.arguments.wants_pairs
+        sizes, anchors = whole.compared, exchange.local(whole.compared)
         reduction = loss.known_reduction()
 
         def local_losses(batch: PairBatch) -> AnchorLosses:
-            local = part.with_embeddings(batch.anchors[anchors.local], batch.references)
+            local = part.with_embeddings(batch.anchors[anchors], batch.references)
             return loss.anchor_losses(local, reduction)
 
         if len(batch.anchors) == 0 or len(batch.references) == 0:
             return loss(batch)
-        if wants_pairs and isinstance(part.pairs, IndexPairs):
-            batch = gathered_pairs(batch, part, anchors)
+        if wants_pairs:  # somebody looks at those of all in the second step
+            part = paired()
+            if isinstance(part.pairs, IndexPairs):
+                batch = gathered_pairs(exchange, batch, part, anchors)
         if loss.needs_all_anchors():  # which has to see all anchors
             return loss(batch)
+        exchange.expect((sizes, batch.anchors.new_empty((0, 3))))
+        if not wants_pairs:
+            part = paired()
         trained = [parameter for parameter in loss.parameters() if parameter.requires_grad]
-        losses = divided_losses(batch, anchors, local_losses, trained)
+        losses = divided_losses(batch, anchors, exchange, local_losses, trained)
         return loss(batch, anchor_losses=losses)
 
 
@@ -286,10 +280,6 @@ def _checked_related(call: Arguments) -> Embeddings:
     if ref_labels is not None and call.ref_emb is not None:
         ref_labels = relation_labels("ref_labels", ref_labels, len(call.ref_emb), device)
     return given._replace(labels=labels, reference_labels=ref_labels)
-
-
-def _has_hooks(loss: torch.nn.Module) -> bool:
-    return bool(loss._forward_hooks or loss._forward_pre_hooks)
 
 
 def _mined(miner: torch.nn.Module | None, batch: PairBatch, anchors: slice) -> PairBatch:

@@ -1,4 +1,4 @@
-"""Exact Recall@K, R-precision and MAP@R: functions, of a model, an accuracy calculator of PML.
+"""Exact metrics of retrieval: of embeddings, of a model, an accuracy calculator of PML.
 
 The calculator needs pytorch-metric-learning 2.9: ``pip install "pml-gpw[pml]"``.
 """
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..hosts import former_modules
 from ..lazy import lazy_exports
+from .metrics import map_at_r, r_precision, recall_at_k, retrieval_metrics
+from .model_recall import dataset_metrics, dataset_recall
 
 if TYPE_CHECKING:
     from ..hosts.pml2 import RecallCalculator
-    from .metrics import map_at_r, r_precision, recall_at_k, retrieval_metrics
-    from .model_recall import dataset_metrics, dataset_recall
 
 __all__ = [
     "RecallCalculator",
@@ -23,17 +23,6 @@ __all__ = [
     "retrieval_metrics",
 ]
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "RecallCalculator": ".hosts.pml2",
-        "dataset_metrics": "model_recall",
-        "dataset_recall": "model_recall",
-        "map_at_r": "metrics",
-        "r_precision": "metrics",
-        "recall_at_k": "metrics",
-        "retrieval_metrics": "metrics",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, {"RecallCalculator": ".hosts.pml2"})
 
 former_modules(__name__, {"calculator": "calculator", "knn": "knn"})

@@ -1,13 +1,43 @@
-"""Checks of the options that all evaluations share: ``ks``, ``backend`` and ``metric``."""
+"""The options that all evaluations share, checked."""
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from .. import checks
 from .backends import BACKENDS
+from .measures import MEASURES
 from .similarity_kinds import SIMILARITY_KINDS
+
+DEFAULT = ("recall_at_k", "r_precision", "map_at_r")
+
+
+@dataclass
+class Options:
+    """What to compute, and how, or a ValueError that names the argument at fault.
+
+    ``relevant`` and ``ignore`` are as the user gave them.
+    """
+
+    ks: Iterable[int]
+    backend: str = "auto"
+    metric: str = "cosine"
+    metrics: Sequence[str] = DEFAULT
+    relevant: Any = None
+    ignore: Any = None
+
+    def __post_init__(self) -> None:
+        check_backend_and_metric(self.backend, self.metric)
+        names = (self.metrics,) if isinstance(self.metrics, str) else (*self.metrics,)
+        if not names or any(name not in [*MEASURES] for name in names):
+            raise ValueError(
+                f"metrics must be names out of {sorted(MEASURES)}, got {self.metrics!r}"
+            )
+        needs_ks = any(MEASURES[name].depth == "k" for name in names)
+        self.ks, self.metrics = checked_ks(self.ks) if needs_ks else (), names
 
 
 def checked_ks(ks: Iterable[int]) -> tuple[int, ...]:
@@ -44,10 +74,5 @@ def checked_device(device: Any) -> torch.device | None:
 
 def check_backend_and_metric(backend: str, metric: str) -> None:
     """Raise unless both are known names."""
-    _check_choice("backend", backend, BACKENDS)
-    _check_choice("metric", metric, SIMILARITY_KINDS)
-
-
-def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    if value not in [*choices]:
-        raise ValueError(f"{name} must be one of {sorted(choices)}, got {value!r}")
+    checks.one_of("backend", backend, BACKENDS)
+    checks.one_of("metric", metric, SIMILARITY_KINDS)

@@ -1,25 +1,85 @@
-"""Which queries have a relevant reference, that is one with the label of the query.
+"""What a reference is to a query: relevant, and how much, or left out of its ranks.
 
-Shapes: N queries, M references.
+Shapes: N queries, C queries of a block, M references.
 """
 
-import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .retrieval import RetrievalTask
+from .. import checks
+
+Rule = Callable[[Tensor], Tensor]  # indices (C,) of queries -> booleans or grades (C, M)
 
 
-def has_relevant_reference(task: RetrievalTask) -> Tensor:
-    """Whether each query (N,) has a relevant reference other than its own row."""
-    return count_relevant(task) > 0
+def checked_rule(name: str, given: Any, labels: tuple[Tensor, Tensor]) -> Rule:
+    """The rule of lists, a relation or a matrix, or a ValueError that names the argument.
+
+    A relation is told the ``labels`` of a block of queries, of (N, …), and those of all
+    references (M, …).
+    """
+    query_labels, reference_labels = labels
+    shape = len(query_labels), len(reference_labels)
+    if isinstance(given, np.ndarray):  # an array of lists, or a matrix
+        given = [*given] if given.dtype == object else torch.from_numpy(given)
+    if isinstance(given, (list, tuple)):
+        return _rule_of_lists(name, given, shape, query_labels.device)
+    if isinstance(given, Tensor):
+        matrix = _checked_matrix(name, given, shape, "be")
+        return lambda rows: matrix[rows.to(matrix.device)].to(rows.device)
+    if isinstance(given, type) or not callable(given):
+        raise ValueError(
+            f"{name} must be a list of references for each query, a relation or a matrix, "
+            f"got {given!r}"
+        )
+
+    def related(rows: Tensor) -> Tensor:
+        matrix = given(query_labels[rows], reference_labels)
+        return _checked_matrix(name, matrix, (len(rows), shape[1]), "return").to(rows.device)
+
+    return related
 
 
-def count_relevant(task: RetrievalTask) -> Tensor:
-    """The number of relevant references of each query (N,), not counting its own row."""
-    same_label = count_same_label(task.query_labels, task.reference_labels)
-    return same_label - (task.self_index >= 0).long()
+def _checked_matrix(name: str, matrix: Any, shape: tuple[int, int], verb: str) -> Tensor:
+    if isinstance(matrix, Tensor):
+        checks.with_values(name, matrix)
+        matrix = matrix.double() if matrix.dtype in checks.INTEGERS else matrix
+    check = checks.boolean_matrix if name == "ignore" else checks.relation_matrix
+    check(name, matrix, shape, verb)
+    if bool(matrix.isinf().any()):
+        raise ValueError(f"{name} must {verb} finite grades, got inf")
+    return matrix
+
+
+def _rule_of_lists(
+    name: str, lists: Sequence[Any], shape: tuple[int, int], device: torch.device
+) -> Rule:
+    if len(lists) != shape[0]:
+        raise ValueError(f"{name} must be {shape[0]} lists, one a query, got {len(lists)}")
+    columns = []
+    for query, found in enumerate(lists):
+        of_one = found.tolist() if hasattr(found, "tolist") else found
+        indices = np.asarray([*of_one] if isinstance(of_one, Iterable) else None)
+        is_right = indices.dtype.kind in "iu" and ((indices >= 0) & (indices < shape[1])).all()
+        if indices.size and not (is_right and indices.ndim == 1):
+            raise ValueError(
+                f"{name} must be lists of indices of references in [0, {shape[1]}), "
+                f"got {found!r} for query {query}"
+            )
+        columns.append(torch.from_numpy(indices.astype(np.int64)).to(device))
+
+    def listed(rows: Tensor) -> Tensor:
+        chosen = [columns[query] for query in rows.tolist()]
+        sizes = torch.tensor([len(each) for each in chosen], device=device)
+        places = torch.arange(len(rows), device=device).repeat_interleave(sizes)
+        matrix = torch.zeros(len(rows), shape[1], dtype=torch.bool, device=device)
+        matrix[places, torch.cat(chosen)] = True
+        return matrix
+
+    return listed
 
 
 def count_same_label(query_labels: Tensor, reference_labels: Tensor) -> Tensor:
@@ -27,21 +87,3 @@ def count_same_label(query_labels: Tensor, reference_labels: Tensor) -> Tensor:
     labels = reference_labels.sort().values
     end = torch.searchsorted(labels, query_labels, right=True)
     return end - torch.searchsorted(labels, query_labels)
-
-
-def warn_without_relevant(
-    has_relevant: Tensor, stacklevel: int, metrics: str = "Recall@K is"
-) -> None:
-    """Warn once of the queries that ``has_relevant`` (N,) leaves out of the mean, if any.
-
-    ``metrics`` names what is a mean over queries, with its verb.
-    """
-    count = int((~has_relevant).sum())
-    if count:
-        consequence = f", which leaves none: {metrics} nan" if count == len(has_relevant) else ""
-        names = metrics.rpartition(" ")[0]
-        warnings.warn(
-            f"{count} of {len(has_relevant)} queries have no relevant reference and are left out "
-            f"of {names}{consequence}",
-            stacklevel=stacklevel + 1,
-        )

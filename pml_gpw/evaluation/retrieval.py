@@ -3,94 +3,149 @@
 Shapes: N queries, M references, D dims.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .. import checks
+from ..distributed.exchange import Exchange
+from ..related_pairs import relation_labels
+from .backends import row_blocks
+from .relevance import Rule, count_same_label
 
 Array = Tensor | np.ndarray
 FLOAT32_INTEGERS = 2**24  # float32 tells integers up to here apart
 
 
-class RetrievalTask(NamedTuple):
-    """Queries (N, D) and references (M, D) with int64 labels, all on one device.
+@dataclass(frozen=True)
+class RetrievalTask:
+    """Queries (N, D) and references (M, D), on one device, and what they are to each other.
 
-    ``self_index`` (N,) is the index of the query's own row among the references, which the query is
-    not compared with; -1 where there is none. ``num_compared`` is the number of references that a
-    query is compared with.
+    ``query_labels`` (N,) and ``reference_labels`` (M,): int64, or of any shape where a rule, in
+    place of equal labels, says which references are relevant. ``self_index`` (N,): the place of the
+    query's own row among the references, which the query is not compared with; None where there is
+    none. ``ignore``: a rule of others that it is not compared with.
     """
 
     query: Tensor
-    query_labels: Tensor
+    query_labels: Any
     reference: Tensor
-    reference_labels: Tensor
-    self_index: Tensor
-    num_compared: int
+    reference_labels: Any
+    self_index: Tensor | None = None
+    relevant: Rule | None = None
+    ignore: Rule | None = None
 
-    def filter_queries(self, keep: Tensor) -> "RetrievalTask":
-        """The same task for the queries where ``keep`` (N,) is true."""
-        if bool(keep.all()):
-            return self
-        return self._replace(
-            query=self.query[keep],
-            query_labels=self.query_labels[keep],
-            self_index=self.self_index[keep],
-        )
+    @property
+    def by_labels(self) -> bool:
+        """True where equal labels say everything, so that no matrix (C, M) has to be made."""
+        return self.relevant is None and self.ignore is None
+
+    def gathered(self, exchange: Exchange, sizes: Sequence[Sequence[int]]) -> "RetrievalTask":
+        """The queries of this process and the references of all.
+
+        ``sizes``: how many queries each process has, and references. Where there are no labels,
+        places take their part.
+        """
+        parts = [rows for rows in (self.reference, self.reference_labels) if rows is not None]
+        reference, *labels = exchange.gather(*((sizes[1], rows) for rows in parts))
+        own = exchange.local(sizes[0])
+        places = torch.arange(max(own.stop, len(reference)), device=reference.device)
+        self_index = None if self.self_index is None else places[own]
+        if labels:
+            return RetrievalTask(self.query, self.query_labels, reference, labels[0], self_index)
+        others = places[: len(reference)]
+        return RetrievalTask(self.query, places[own], reference, others, self_index)
+
+    def grades(self, rows: Tensor, columns: Tensor | None = None) -> Tensor:
+        """The grade of each reference for some queries: 0 is irrelevant, NaN left out.
+
+        Of all references (C, M), or of the ``columns`` (C, L).
+        """
+        if columns is not None and not self.by_labels:
+            return self.grades(rows).gather(1, columns)
+        if self.relevant is not None:
+            grades = self.relevant(rows)
+        else:
+            labels = self.reference_labels if columns is None else self.reference_labels[columns]
+            grades = self.query_labels[rows, None] == labels
+        grades = grades if grades.is_floating_point() else grades.float()
+        if self.ignore is not None:
+            grades = grades.masked_fill(self.ignore(rows), torch.nan)
+        if self.self_index is not None:
+            all_columns = torch.arange(len(self.reference), device=rows.device)
+            is_own = (all_columns if columns is None else columns) == self.self_index[rows, None]
+            grades = grades.masked_fill(is_own, torch.nan)
+        return grades
+
+    def counts(self) -> tuple[Tensor, Tensor]:
+        """The numbers of relevant references and of those left out, of each query (N,)."""
+        if self.by_labels:
+            left_out = torch.full_like(self.query_labels, int(self.self_index is not None))
+            return count_same_label(self.query_labels, self.reference_labels) - left_out, left_out
+        queries = torch.arange(len(self.query), device=self.query.device)
+        counts = queries.new_zeros((2, len(queries)))
+        for rows in row_blocks(len(queries), 4 * len(self.reference)):
+            grades = self.grades(queries[rows])
+            counts[0, rows] = (grades > 0).sum(dim=1)
+            counts[1, rows] = grades.isnan().sum(dim=1)
+        return counts[0], counts[1]
 
 
 def checked_retrieval(
     query: Any,
-    query_labels: Any,
+    query_labels: Any = None,
     reference: Any = None,
     reference_labels: Any = None,
+    *,
     ref_includes_query: bool = False,
     device: torch.device | None = None,
-    min_rows: int = 1,
+    relevant: Any = None,
+    parts: int = 1,
 ) -> RetrievalTask:
     """The task, or a ValueError that names the argument at fault.
 
     Without a reference the queries are the references; then, and with ``ref_includes_query``,
-    query i is reference i. All tensors move to ``device``, or to the device of ``query``. Queries
-    and references must have ``min_rows`` rows each; for shards that is 0.
+    query i is reference i. All tensors move to ``device``, or to the device of ``query``. Where
+    something else than labels says what is ``relevant``, they may have any shape, or be left out.
+    One of several ``parts`` may have no rows.
     """
-    check_together(reference, reference_labels)
-    query = checked_embeddings("query", query, device, min_rows)
-    query_labels = _checked_labels("query_labels", query_labels, query)
+    checked_labels: Any = _checked_labels if relevant is None else _labels_of_relation
+    if relevant is not None and query_labels is None and reference_labels is None:
+        checked_labels = _no_labels
+    elif (reference is None) != (reference_labels is None):
+        given = "reference_labels" if reference is None else "reference"
+        raise ValueError(f"reference and reference_labels must come together, got {given} alone")
+    query = checked_embeddings("query", query, device, parts)
+    query_labels = checked_labels("query_labels", query_labels, query)
+    self_index = torch.arange(len(query), device=query.device)
     if reference is None:
-        self_index = torch.arange(len(query), device=query.device)
-        return RetrievalTask(query, query_labels, query, query_labels, self_index, len(query) - 1)
+        return RetrievalTask(query, query_labels, query, query_labels, self_index)
 
-    reference = checked_embeddings("reference", reference, query.device, min_rows)
-    reference_labels = _checked_labels("reference_labels", reference_labels, reference)
+    reference = checked_embeddings("reference", reference, query.device, parts)
+    reference_labels = checked_labels("reference_labels", reference_labels, reference)
     if reference.shape[1] != query.shape[1]:
         raise ValueError(
             f"reference must have the {query.shape[1]} dimensions of query, "
             f"got {reference.shape[1]}"
         )
-    self_index, num_compared = query_labels.new_full((len(query),), -1), len(reference)
+    task = RetrievalTask(query, query_labels, reference, reference_labels)
     if ref_includes_query:
-        _check_begins_with_queries(reference, reference_labels, query, query_labels)
-        self_index, num_compared = torch.arange(len(query), device=query.device), num_compared - 1
-    return RetrievalTask(query, query_labels, reference, reference_labels, self_index, num_compared)
-
-
-def check_together(reference: Any, reference_labels: Any) -> None:
-    """Raise unless references and their labels are both given, or neither."""
-    if (reference is None) != (reference_labels is None):
-        given = "reference_labels" if reference is None else "reference"
-        raise ValueError(f"reference and reference_labels must come together, got {given} alone")
+        _check_begins_with_queries(task)
+        return replace(task, self_index=self_index)
+    return task
 
 
 def checked_embeddings(
-    name: str, values: Any, device: torch.device | None = None, min_rows: int = 1
+    name: str, values: Any, device: torch.device | None = None, parts: int = 1
 ) -> Tensor:
-    """A tensor or array as a finite floating-point (N, D) tensor, N >= ``min_rows``, D >= 1."""
+    """A tensor or array as a finite floating-point (N, D) tensor; N may be 0 in several parts."""
     tensor = _from_array(name, values)
     checks.embedding_matrix(name, tensor)
-    if len(tensor) < min_rows or tensor.shape[1] == 0:
+    if (len(tensor) == 0 and parts == 1) or tensor.shape[1] == 0:
         raise ValueError(f"{name} must have at least one row and column, got {(*tensor.shape,)}")
     device = device or tensor.device
     # MPS has no float64, which all ranks need.
@@ -102,19 +157,17 @@ def _checked_labels(name: str, values: Any, embeddings: Tensor) -> Tensor:
     return labels.to(embeddings.device).contiguous()
 
 
-def checked_compared_labels(name: str, values: Any, embeddings: Tensor) -> Tensor:
-    """Labels (N,) or (N, …) that a user's function compares, after PML has made them float32.
+def _no_labels(name: str, values: Any, embeddings: Tensor) -> None:
+    """None: relations are told indices."""
 
-    Large numbers of which float32 would make other ones are refused.
-    """
-    labels = _from_array(name, values)
+
+def _labels_of_relation(name: str, values: Any, embeddings: Tensor) -> Tensor:
+    return relation_labels(name, _from_array(name, values), len(embeddings), embeddings.device)
+
+
+def check_compared_labels(name: str, labels: Any) -> None:
+    """Raise for labels of which PML would make others, when it makes them float32 to compare."""
     checks.instance(name, labels, Tensor)
-    checks.with_values(name, labels)
-    if labels.ndim == 0 or len(labels) != len(embeddings):
-        raise ValueError(
-            f"{name} must have {len(embeddings)} rows, one per embedding, "
-            f"got the shape {tuple(labels.shape)}"
-        )
     if labels.is_complex() or bool(labels.isnan().any()):
         raise ValueError(f"{name} must be real numbers, got {labels.dtype} with complex or NaN")
     is_changed = labels.float().to(labels.dtype) != labels
@@ -124,7 +177,6 @@ def checked_compared_labels(name: str, values: Any, embeddings: Tensor) -> Tenso
             f"them float32, got {labels[is_changed][0].item()}: give smaller numbers, or several "
             "columns"
         )
-    return labels
 
 
 def _from_array(name: str, values: Any) -> Any:
@@ -138,14 +190,12 @@ def _from_array(name: str, values: Any) -> Any:
         raise ValueError(f"{name} must hold numbers, got an array of {values.dtype}") from None
 
 
-def _check_begins_with_queries(
-    reference: Tensor, reference_labels: Tensor, query: Tensor, query_labels: Tensor
-) -> None:
-    first = reference[: len(query)]
+def _check_begins_with_queries(task: RetrievalTask) -> None:
+    first, labels = (rows[: len(task.query)] for rows in (task.reference, task.reference_labels))
     if not (
-        first.shape == query.shape
-        and torch.equal(reference_labels[: len(query)], query_labels)
-        and (first.data_ptr() == query.data_ptr() or torch.allclose(first, query.to(first)))
+        first.shape == task.query.shape
+        and torch.equal(labels, task.query_labels)
+        and torch.allclose(first, task.query.to(first))
     ):
         raise ValueError(
             "reference must begin with the rows of query, and reference_labels with "

@@ -1,9 +1,9 @@
-"""Recall@K, R-precision and MAP@R as metrics of torchmetrics.
+"""The metrics of :mod:`pml_gpw.evaluation` as metrics of torchmetrics.
 
 Needs ``pip install "pml-gpw[torchmetrics]"``. Shapes: n embeddings of an update, D dims.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,12 @@ from typing_extensions import override
 
 from .. import checks
 from ..evaluation import map_at_r, r_precision, recall_at_k, retrieval_metrics
-from ..evaluation.options import check_backend_and_metric, checked_ks
+from ..evaluation.options import (
+    DEFAULT,
+    Options,
+    check_backend_and_metric,
+    checked_ks,
+)
 from ..optional import not_installed
 
 try:
@@ -64,6 +69,11 @@ class _EmbeddingMetric(Metric):
         rows.append(embeddings.detach())
         numbers.append(labels)
 
+    @override
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Figure and axes of torchmetrics: of ``val``, a value or several, or of ``compute()``."""
+        return self._plot(val, ax)
+
     def _task(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Queries and their labels, and the gallery and its labels, or None."""
         queries, labels = _joined(self.embeddings), _joined(self.labels)
@@ -85,9 +95,10 @@ class RecallAtK(_EmbeddingMetric):
     is a query to all others; where ``update(embeddings, labels, gallery=True)`` gives a gallery,
     the other embeddings are queries to it. The value is that of
     :func:`pml_gpw.evaluation.recall_at_k` of all that was given, exact, also over processes, which
-    gather all embeddings; :func:`pml_gpw.distributed.distributed_retrieval_metrics` needs no such
-    memory. It takes one search, at ``compute``; call ``update`` rather than the metric, which
-    would search within each batch as well.
+    gather all embeddings; :func:`pml_gpw.evaluation.retrieval_metrics` with a ``group`` divides the
+    search among processes. It takes one search, at ``compute``; call ``update`` rather than the
+    metric, which would search within each batch as well. ``plot()`` draws the value, and
+    ``plot([…])`` those of several epochs.
 
     Args:
         k: K, at most the number of embeddings that a query is compared with.
@@ -174,7 +185,7 @@ class MAPAtR(_EmbeddingMetric):
 
 
 class RetrievalMetrics(_EmbeddingMetric):
-    """Recall@K, R-precision and MAP@R in one search.
+    """Several metrics in one search: Recall@K, R-precision and MAP@R, or others by name.
 
     How it is used, and what it costs, is as of :class:`RecallAtK`; the values are those of
     :func:`pml_gpw.evaluation.retrieval_metrics`. ``compute`` gives a dict, which ``log_dict`` of
@@ -184,6 +195,7 @@ class RetrievalMetrics(_EmbeddingMetric):
         ks: the K of Recall@K, each at most the number of embeddings that a query is compared with.
         backend: "torch", "faiss" or "auto", as :func:`pml_gpw.evaluation.recall_at_k`.
         metric: the similarity: "cosine", "dot" or "l2".
+        metrics: names of metrics, as of :func:`pml_gpw.evaluation.retrieval_metrics`.
         **kwargs: as ``torchmetrics.Metric``.
 
     >>> import torch
@@ -199,15 +211,18 @@ class RetrievalMetrics(_EmbeddingMetric):
         ks: Iterable[int] = (1, 2, 4, 8),
         backend: str = "auto",
         metric: str = "cosine",
+        metrics: Sequence[str] = DEFAULT,
         **kwargs: Any,
     ) -> None:
         super().__init__(backend, metric, **kwargs)
         self.ks = checked_ks(ks)
+        self.names = Options(self.ks, backend, metric, metrics).metrics
 
     @override
     def compute(self) -> dict[str, Tensor]:
-        """``recall_at_K`` for each K, ``r_precision`` and ``map_at_r``, each in 0..1 or nan."""
-        values = retrieval_metrics(*self._task(), ks=self.ks, **self._options())
+        """``recall_at_1`` and so on for each name and K, each in 0..1 or nan."""
+        options = {"ks": self.ks, "metrics": self.names, **self._options()}
+        values = retrieval_metrics(*self._task(), **options)
         return {name: self._scalar(value) for name, value in values.items()}
 
 

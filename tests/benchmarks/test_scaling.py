@@ -18,6 +18,7 @@ def test_a_row():
     assert row["gradient_error"] < 1e-5
     assert row["ms"] > 0
     assert row["cpu_ms"] > 0
+    assert row["collectives"] == 7  # reports, room, rows, losses, the end; two in backward
     assert {"embeddings", "method", "processes", "peak_mb"} <= row.keys()
 
 

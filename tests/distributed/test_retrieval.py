@@ -4,17 +4,23 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pml_gpw.distributed import distributed_recall_at_k, distributed_retrieval_metrics
-from pml_gpw.evaluation import recall_at_k, retrieval_metrics
+from pml_gpw.distributed import (
+    distributed_dataset_metrics,
+    distributed_dataset_recall,
+    distributed_recall_at_k,
+    distributed_retrieval_metrics,
+)
+from pml_gpw.evaluation import dataset_metrics, recall_at_k, retrieval_metrics
+from pml_gpw.evaluation import dataset_recall as recall_in_one_process
 
-from .inside import metrics, recall, recall_errors
+from .inside import dataset_recall, judged, metrics, recall, recall_errors
 from .processes import Processes
 
 pytest.importorskip("faiss")
 
 CHECKS = [
     (module.__name__, name)
-    for module in (metrics, recall, recall_errors)
+    for module in (metrics, recall, recall_errors, dataset_recall, judged)
     for name in vars(module)
     if name.startswith("check_")
 ]
@@ -34,6 +40,9 @@ def in_one_process():
         assert distributed_retrieval_metrics(*args) == retrieval_metrics(*args)
     with pytest.raises(ValueError, match=r"^query must have at least one row"):
         distributed_recall_at_k(x[:0], labels[:0])
+    args = dataset_recall.Net(), dataset_recall.Images(13), dataset_recall.Images(9)
+    assert distributed_dataset_recall(*args) == recall_in_one_process(*args)
+    assert distributed_dataset_metrics(*args) == dataset_metrics(*args)
 
 
 def test_without_a_group():

@@ -13,8 +13,7 @@ from pytorch_metric_learning.utils.inference import CustomKNN
 from pml_gpw.evaluation import (
     map_at_r,
     r_precision,
-    ranked_relevance,
-    ranks,
+    ranking,
     recall_at_k,
     retrieval_metrics,
 )
@@ -45,7 +44,7 @@ def test_ties_are_decided_by_index(task):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_random_embeddings(metric, gallery, dtype, shortest, backend, monkeypatch):
     if shortest:
-        monkeypatch.setattr(ranks, "list_length", lambda largest_k: largest_k)
+        monkeypatch.setattr(ranking, "list_length", lambda needed: needed)
     generator = torch.Generator().manual_seed(5)
     query = torch.randn(60, 3, generator=generator, dtype=dtype) + 0.3
     labels = torch.randint(12, (60,), generator=generator)
@@ -135,8 +134,7 @@ def test_ties_of_all_metrics_are_decided_by_index(task):
 def test_all_metrics_of_random_embeddings(metric, gallery, dtype, shortest, backend, monkeypatch):
     """Classes of 1 to 30, so that most references of a small class are in no list."""
     if shortest:
-        for module in (ranks, ranked_relevance):
-            monkeypatch.setattr(module, "list_length", lambda largest: largest)
+        monkeypatch.setattr(ranking, "list_length", lambda needed: needed)
     generator = torch.Generator().manual_seed(5)
     query = torch.randn(90, 3, generator=generator, dtype=dtype) + 0.3
     labels = (torch.rand(90, generator=generator) * 4).exp().long()

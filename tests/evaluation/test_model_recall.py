@@ -124,7 +124,7 @@ def test_bad_arguments(clothes):
             dataset_recall(Tint(), queries, gallery, **{"ks": (1,), **arguments})
     with pytest.raises(ValueError, match="ks must be given"):
         dataset_recall(Tint(), torch.utils.data.Subset(queries, [0, 1]))
-    with pytest.raises(ValueError, match="query data set must not be empty"):
+    with pytest.raises(ValueError, match="queries must have at least one image"):
         dataset_recall(Tint(), torch.utils.data.Subset(queries, []), ks=(1,))
 
 

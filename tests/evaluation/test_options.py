@@ -21,8 +21,8 @@ CASES = {
     "bool": ({"ks": (True,)}, r"ks must be .* got \[True\]"),
     "number": ({"ks": 1}, "ks must be .* got 1"),
     "text": ({"ks": "12"}, "ks must be .* got '12'"),
-    "backend": ({"backend": "annoy"}, r"backend must be one of \['auto', .*\], got 'annoy'"),
-    "metric": ({"metric": "L2"}, r"metric must be one of \['cosine', .*\], got 'L2'"),
+    "backend": ({"backend": "annoy"}, r"backend must be one of auto, .*, got 'annoy'"),
+    "metric": ({"metric": "L2"}, r"metric must be one of cosine, .*, got 'L2'"),
 }
 
 

@@ -76,6 +76,26 @@ def test_all_in_one_search():
     }
 
 
+def test_metrics_by_name():
+    x, labels = task()
+    names = ("map", "ndcg_at_k")
+    metric = given(RetrievalMetrics(ks=(2,), metrics=names), (x, labels))
+    wanted = retrieval_metrics(x, labels, ks=(2,), metrics=names)
+    assert {name: value.item() for name, value in metric.compute().items()} == pytest.approx(wanted)
+    with pytest.raises(ValueError, match="metrics must be names out of"):
+        RetrievalMetrics(metrics=("mAP",))
+
+
+def test_plots():
+    pytest.importorskip("matplotlib").use("agg")
+    x, labels = task()
+    for metric in (RecallAtK(), RetrievalMetrics(ks=(1, 2))):
+        value = given(metric, (x, labels)).compute()
+        for figure, axes in (metric.plot(), metric.plot([value, value])):
+            assert figure is not None
+            assert axes is not None
+
+
 def test_a_reset_forgets():
     metric = given(RecallAtK(), task())
     metric.compute()

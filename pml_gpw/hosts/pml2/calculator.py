@@ -16,28 +16,22 @@ from typing_extensions import override
 
 from ... import checks
 from ...evaluation.backends import import_faiss
-from ...evaluation.metrics import ALL_METRICS
+from ...evaluation.measures import columns_of
+from ...evaluation.metrics import query_values, warn_without_relevant
 from ...evaluation.options import (
+    Options,
     check_backend_and_metric,
     check_ks_within,
     checked_device,
     checked_ks,
 )
-from ...evaluation.ranked_relevance import query_measures
-from ...evaluation.ranks import first_relevant_ranks
-from ...evaluation.relevance import has_relevant_reference, warn_without_relevant
 from ...evaluation.retrieval import (
     Array,
     RetrievalTask,
-    check_together,
-    checked_compared_labels,
-    checked_embeddings,
+    check_compared_labels,
     checked_retrieval,
 )
 from .knn import SimilarityKNN
-
-# name of a metric → field of the measures of queries
-EXACT_PRECISIONS = {"map_at_r": "average_precision", "r_precision": "r_precision"}
 
 
 class RecallCalculator(AccuracyCalculator):
@@ -106,9 +100,8 @@ class RecallCalculator(AccuracyCalculator):
             setattr(self, f"calculate_{name}", partial(self._recall_from_neighbor_lists, k))
         if isinstance(include, (tuple, list)) and not any(n in include for n in self.ks_by_name):
             include = (*include, *self.ks_by_name)
-        self.exact_precisions = EXACT_PRECISIONS.copy()
-        if knn_func is not None:  # which is asked for the lists of PML's metrics
-            del self.exact_precisions["r_precision"]
+        # A knn_func is asked for the lists of PML's metrics.
+        self.exact_precisions = ("r_precision", "map_at_r") if knn_func is None else ("map_at_r",)
         self.requested_device = checked_device(device)
         for name in ("label_comparison_fn", "kmeans_func"):
             checks.module_like(name, kwargs.get(name))
@@ -153,13 +146,13 @@ class RecallCalculator(AccuracyCalculator):
                 query_labels,
                 reference,
                 reference_labels,
-                ref_includes_query,
-                self.requested_device,
+                ref_includes_query=ref_includes_query,
+                device=self.requested_device,
             )
             values = self._exact_metrics(
                 task,
-                {name: k for name, k in self.ks_by_name.items() if name in metrics},
-                {name: of for name, of in self.exact_precisions.items() if name in metrics},
+                tuple(k for name, k in self.ks_by_name.items() if name in metrics),
+                tuple(name for name in self.exact_precisions if name in metrics),
             )
             values |= self._pml_metrics(task, [name for name in metrics if name not in values])
         else:
@@ -170,28 +163,24 @@ class RecallCalculator(AccuracyCalculator):
         return {name: values[name] for name in metrics}
 
     def _exact_metrics(
-        self, task: RetrievalTask, ks_by_name: dict[str, int], precisions: dict[str, str]
+        self, task: RetrievalTask, ks: tuple[int, ...], precisions: tuple[str, ...]
     ) -> dict[str, Any]:
-        if not (ks_by_name or precisions):
+        names = (("recall_at_k",) if ks else ()) + precisions
+        if not names:
             return {}
-        check_ks_within(ks_by_name.values(), task.num_compared)
-        has_relevant = has_relevant_reference(task)
-        warn_without_relevant(
-            has_relevant, stacklevel=4, metrics=ALL_METRICS if precisions else "Recall@K is"
-        )
-        if not has_relevant.any():
+        check_ks_within(ks, len(task.reference) - (task.self_index is not None))
+        values = query_values(task, Options(ks, self.backend, self.metric, names))
+        has_relevant = ~values[:, 0].isnan()
+        warn_without_relevant(has_relevant, names)
+        columns, labels = columns_of(names, ks), task.query_labels[has_relevant]
+        if not len(labels):
             nan = nan_accuracy(task.query_labels.unique(), self.return_per_class)
-            return dict.fromkeys([*ks_by_name, *precisions], nan)
-        task = task.filter_queries(has_relevant)
-        ks = (*ks_by_name.values(),)
-        if precisions:
-            measures = query_measures(task, ks, self.metric, self.backend)
-            ranks = measures.ranks
-        else:
-            ranks = first_relevant_ranks(task, ks, self.metric, self.backend)
-        values = {name: ranks < k for name, k in ks_by_name.items()}
-        values |= {name: getattr(measures, of) for name, of in precisions.items()}
-        return {name: self._mean(value, task.query_labels) for name, value in values.items()}
+            return dict.fromkeys(columns, nan)
+        of_queries = values[has_relevant].unbind(dim=1)
+        return {
+            name: self._mean(of.contiguous(), labels)
+            for name, of in zip(columns, of_queries, strict=True)
+        }
 
     def _mean(self, values: Tensor, labels: Tensor) -> float | list[float]:
         """PML's mean over queries or classes, without its (N, classes) matrix."""
@@ -214,7 +203,7 @@ class RecallCalculator(AccuracyCalculator):
             query_labels,
             task.reference,
             reference_labels,
-            task.num_compared < len(task.reference),
+            task.self_index is not None,
             include=names,
         )
 
@@ -230,14 +219,14 @@ class RecallCalculator(AccuracyCalculator):
         """All metrics by PML, for labels that only ``label_comparison_fn`` can compare."""
         if not names:
             return {}
-        check_together(reference, reference_labels)
-        query = checked_embeddings("query", query, self.requested_device)
-        query_labels = checked_compared_labels("query_labels", query_labels, query)
+        given = query, query_labels, reference, reference_labels
+        device = self.requested_device
+        task = checked_retrieval(*given, device=device, relevant=self.label_comparison_fn)
+        check_compared_labels("query_labels", task.query_labels)
+        check_compared_labels("reference_labels", task.reference_labels)
+        query, query_labels = task.query, task.query_labels
         if reference is not None:
-            reference = checked_embeddings("reference", reference, query.device)
-            reference_labels = checked_compared_labels(
-                "reference_labels", reference_labels, reference
-            )
+            reference, reference_labels = task.reference, task.reference_labels
         self.device = query.device
         return super().get_accuracy(
             query, query_labels, reference, reference_labels, ref_includes_query, include=names
@@ -247,8 +236,8 @@ class RecallCalculator(AccuracyCalculator):
     def _get_accuracy(self, function_dict: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         ours = function_dict.keys() & {"map_at_r", *self.ks_by_name}
         if ours:
-            names = ALL_METRICS if "map_at_r" in ours else "Recall@K is"
-            warn_without_relevant(kwargs["not_lone_query_mask"], stacklevel=6, metrics=names)
+            names = ("recall_at_k", *(ours & {"map_at_r"}))
+            warn_without_relevant(kwargs["not_lone_query_mask"], names)
         return super()._get_accuracy(function_dict, **kwargs)
 
     def _recall_from_neighbor_lists(

@@ -10,7 +10,7 @@ from pytorch_metric_learning.utils.distributed import (
 )
 
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
-from pml_gpw.distributed import DistributedLoss, row_partition
+from pml_gpw.distributed import DistributedLoss, gathered_rows
 from pml_gpw.losses import CrossBatchMemory
 
 from ..partition import equal, partitioned_batch, run
@@ -36,9 +36,9 @@ def check_owed_gradients_matter():
     world = dist.get_world_size()
 
     def kept(ctx, upstream):
-        return world * upstream[ctx.partition.local], None, None
+        return world * upstream[ctx.local], None, None, None
 
-    with mock.patch.object(row_partition._GatheredRows, "backward", staticmethod(kept)):
+    with mock.patch.object(gathered_rows.GatheredRows, "backward", staticmethod(kept)):
         many = run(DistributedLoss(MSLoss()), *batch.part)
     assert fails(many, one, batch.rows)
     equal((many[0], world * one[1][batch.rows]), one, batch.rows)  # the value is right, though

@@ -101,7 +101,7 @@ def check_one_at_fault():
     broken.images[-1] = torch.nan
     for message, args, options in (
         ("batch_size must be", (queries,), {"batch_size": 0}),
-        ("query data set must not be empty", (Images(0),), {}),
+        ("queries must have at least one image", (Images(0),), {}),
         ("ks must be given", ([(0, 0)],), {}),
         ("no picture", (broken,), {}),
         ("no picture", (queries, broken), {}),

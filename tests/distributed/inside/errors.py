@@ -85,12 +85,20 @@ def check_batches_that_do_not_fit():
     x, labels = partitioned_batch(THREE).part
     refs = x.clone()
     for message, args, other in (
-        ("dims must be the same on all ranks, got 5, .*4", (x, labels), (x[:, 1:], labels)),
-        ("dtype of embeddings must .*float64, .*float32", (x, labels), (x.float(), labels)),
-        ("labels must be the same on all ranks, got given, .*None", (x, labels), (x, None)),
-        ("ref_emb must .*got None, .*given", (x, labels), (x, labels, None, refs, labels)),
         (
-            "dtype of ref_emb must .*float32",
+            r"embeddings must be the same on all ranks, got .*\(n, 5\), .*\(n, 4\)",
+            (x, labels),
+            (x[:, 1:], labels),
+        ),
+        ("embeddings must be the same .*float64.*, .*float32", (x, labels), (x.float(), labels)),
+        (
+            "labels must be the same on all ranks, got torch.int64 .*, .*None",
+            (x, labels),
+            (x, None),
+        ),
+        ("ref_emb must .*got None, .*float64", (x, labels), (x, labels, None, refs, labels)),
+        (
+            "ref_emb must be the same .*float32",
             (x, labels, None, refs, labels),
             (x, labels, None, refs.float(), labels),
         ),

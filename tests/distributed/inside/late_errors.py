@@ -1,6 +1,7 @@
 """Errors after the embeddings have been gathered, in forward and in backward, reach all."""
 
 from dataclasses import dataclass
+from unittest import mock
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch.distributed as dist
 from pytorch_metric_learning.reducers import MeanReducer, ThresholdReducer
 
 from pml_gpw import GPWLoss, MSLoss
-from pml_gpw.distributed import DistributedLoss, row_partition
+from pml_gpw.distributed import DistributedLoss, exchange
 from pml_gpw.engine.reduction import NONE
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.weightings import MultiSimilarity
@@ -72,20 +73,61 @@ def check_errors_in_backward():
 def check_no_room_for_what_is_gathered():
     """The room is made before anything is sent, so that the others do not wait in vain."""
     x, labels = partitioned_batch(THREE).part
-    original = row_partition.RowPartition._buffers
+    original = exchange.Rows.__init__
 
-    def without_memory(self, rows):
-        if at_fault() and rows.is_floating_point():
+    def without_memory(self, of, parts):
+        if at_fault():
             raise MemoryError("no room left")
-        return original(self, rows)
+        original(self, of, parts)
 
-    row_partition.RowPartition._buffers = without_memory
-    try:
-        with pytest.raises(RuntimeError, match=from_last("no room left")):
-            DistributedLoss(MSLoss())(x, labels)
-    finally:
-        row_partition.RowPartition._buffers = original
+    with (
+        mock.patch.object(exchange.Rows, "__init__", without_memory),
+        pytest.raises(RuntimeError, match=from_last("no room left")),
+    ):
+        DistributedLoss(MSLoss())(x, labels)
     still_in_step()
+
+
+def check_no_room_for_what_flows_back():
+    """Nor there: room for the sums of gradients is made before a message that tells it."""
+    x, labels = partitioned_batch(THREE).part
+    x = x.clone().requires_grad_()
+    original = exchange.Sums.__init__
+
+    def without_memory(self, of, likes):
+        if at_fault() and likes[0].ndim == 2:
+            raise MemoryError("no room left")
+        original(self, of, likes)
+
+    for loss in (MSLoss(), AllAnchors()):
+        value = DistributedLoss(loss)(x, labels)
+        with (
+            mock.patch.object(exchange.Sums, "__init__", without_memory),
+            pytest.raises(RuntimeError, match=from_last("no room left")),
+        ):
+            value.backward()
+        assert x.grad is None
+        still_in_step()
+
+
+class AllAnchors(MSLoss):
+    def compute_loss(self, *args):
+        return super().compute_loss(*args)
+
+
+def check_long_errors_and_reports():
+    """Texts that do not fit into the room of a message."""
+    x, labels = partitioned_batch(THREE).part
+    loss = MSLoss()
+    loss.register_forward_hook(_fails_at_length)
+    with pytest.raises(RuntimeError, match=from_last("word " * 2000)):
+        DistributedLoss(loss)(x, labels)
+    still_in_step()
+
+
+def _fails_at_length(*_):
+    if at_fault():
+        raise LookupError("word " * 2000)
 
 
 def check_errors_about_arguments_are_value_errors():

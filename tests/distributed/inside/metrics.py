@@ -2,19 +2,29 @@
 
 import random
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from unittest import mock
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from pml_gpw.distributed import distributed_retrieval_metrics, retrieval
-from pml_gpw.evaluation import backends, exact_lists, ranked_relevance, retrieval_metrics
+from pml_gpw.distributed import distributed_retrieval_metrics
+from pml_gpw.evaluation import ranking, retrieval_metrics
 
 from ...evaluation.tasks import METRICS, close_pairs
 from .errors import at_fault, from_last, raised_on_all, spoiled
-from .recall import BACKENDS, CASES, cut, parts, random_embeddings, same, tied_task
+from .recall import (
+    BACKENDS,
+    CASES,
+    cut,
+    parts,
+    random_embeddings,
+    references_turned,
+    same,
+    small_blocks,
+    tied_task,
+)
 
 
 def both(task, sizes, **options):
@@ -25,21 +35,9 @@ def both(task, sizes, **options):
         return distributed_retrieval_metrics(*mine, **options), retrieval_metrics(*task, **options)
 
 
-@contextmanager
-def small_blocks(step=7):
-    def blocks(rows, columns, size=None):
-        return (slice(start, start + step) for start in range(0, rows, step))
-
-    with (
-        mock.patch.object(exact_lists, "row_blocks", blocks),
-        mock.patch.object(backends, "BLOCK_SIZE", 1),
-    ):
-        yield
-
-
 def pair_cost(number):
     """Whether single pairs are computed (0), or all references."""
-    return mock.patch.object(ranked_relevance, "PAIR_COST", number)
+    return mock.patch.object(ranking, "PAIR_COST", number)
 
 
 def check_ties():
@@ -58,8 +56,8 @@ def check_random_embeddings():
             for task in ((x, labels), (x[:30], labels[:30], x[30:], labels[30:])):
                 sizes = [cut(len(of), draw) for of in task[::2]]
                 # Lists no longer than R leave doubts, which float64 settles.
-                for length in (ranked_relevance.list_length, lambda largest: largest):
-                    with mock.patch.object(ranked_relevance, "list_length", length):
+                for length in (ranking.list_length, lambda needed: needed):
+                    with mock.patch.object(ranking, "list_length", length):
                         many, one = both(task, sizes, ks=(1, 10), metric=metric, backend=backend)
                     assert same(many, one)
                     assert 0 < many["map_at_r"] < many["r_precision"] < 1
@@ -96,17 +94,12 @@ def check_order_among_equals_is_that_of_all():
 
 def check_controls():
     """With the references in another order than that of ranks: something else."""
-    real = retrieval.all_gather_rows
-
-    def turned(given):
-        return [rows.flip(0) for rows in real(given)]
-
     x, labels, _ = random_embeddings()
     world = dist.get_world_size()
     task, sizes = (x.round(), labels), [[90 - 7 * (world - 1)] + [7] * (world - 1)]
     with pair_cost(0), small_blocks():
         assert same(*both(task, sizes))
-        with mock.patch.object(retrieval, "all_gather_rows", turned):
+        with references_turned():
             many, one = both(task, sizes)
     assert not same(many, one)
 

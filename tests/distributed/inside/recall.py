@@ -10,8 +10,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pml_gpw.distributed import distributed_recall_at_k, retrieval
-from pml_gpw.evaluation import exact, ranks, recall_at_k
+from pml_gpw.distributed import distributed_recall_at_k
+from pml_gpw.distributed.exchange import Exchange
+from pml_gpw.evaluation import backends, ranking, recall_at_k
 
 from ...evaluation.tasks import DTYPES, METRICS, close_pairs
 
@@ -64,13 +65,10 @@ def tied_task(seed):
 
 
 @contextmanager
-def small_blocks(step=7):
-    def blocks(rows, columns, size=None):
-        return (slice(start, start + step) for start in range(0, rows, step))
-
+def small_blocks():
     with (
-        mock.patch.object(ranks, "row_blocks", blocks),
-        mock.patch.object(exact, "row_blocks", blocks),
+        mock.patch.object(ranking, "FLOAT64_BLOCK_SIZE", 1),
+        mock.patch.object(backends, "BLOCK_SIZE", 1),
     ):
         yield
 
@@ -99,7 +97,7 @@ def check_random_embeddings():
             for task in ((x, labels), (x[:30], labels[:30], x[30:], labels[30:])):
                 sizes = [cut(len(of), draw) for of in task[::2]]
                 # Lists no longer than K leave doubts, which float64 settles.
-                with mock.patch.object(ranks, "list_length", lambda largest_k: largest_k):
+                with mock.patch.object(ranking, "list_length", lambda needed: needed):
                     many, one = both(task, sizes, ks=(1, 3, 10, 39), metric=metric, backend=backend)
                 assert same(many, one)
                 assert 0 < many[1] < many[39] <= 1
@@ -143,14 +141,19 @@ def check_order_among_equals_is_that_of_all():
             assert many == one == {k: float(k > place) for k in range(1, 8)}
 
 
+def references_turned():
+    real = Exchange.gather
+
+    def turned(self, *parts):
+        found = real(self, *parts)
+        return [rows.flip(0) for rows in found] if self.world > 1 else found
+
+    return mock.patch.object(Exchange, "gather", turned)
+
+
 def check_controls():
     """With the references in another order than that of ranks: something else."""
-    real = retrieval.all_gather_rows
-
-    def turned(given):
-        return [rows.flip(0) for rows in real(given)]
-
-    with mock.patch.object(retrieval, "all_gather_rows", turned):
+    with references_turned():
         found = [equal_references(place) for place in range(7)]
     assert not all(same(many, one) for many, one in found)
 

@@ -53,8 +53,8 @@ def check_shards_that_do_not_fit():
     x, labels = batch()
     right = {"ks": (1, 2), "metric": "cosine"}
     for name, args, options in (
-        ("dims", (x[:, 1:], labels), right),
-        ("dtype of query", (x.double(), labels), right),
+        ("query", (x[:, 1:], labels), right),
+        ("query", (x.double(), labels), right),
         ("reference", (x, labels, x, labels), right),
         ("ks", (x, labels), right | {"ks": (1,)}),
         ("metric", (x, labels), right | {"metric": "l2"}),

@@ -1,9 +1,14 @@
-"""R-precision and AP@R of lists against loops, whatever else is in the lists."""
+"""The metrics of lists against loops, whatever else is in the lists."""
 
 import pytest
 import torch
 
-from pml_gpw.evaluation.average_precision import precision_at_r
+from pml_gpw.evaluation.measures import (
+    Lists,
+    average_precision,
+    r_precision,
+    titles_of,
+)
 
 
 def loops(relevant, r):
@@ -12,6 +17,11 @@ def loops(relevant, r):
         if relevant[k - 1]:
             total += sum(relevant[:k]) / k
     return sum(relevant[:r]) / r, total / r
+
+
+def precision_at_r(relevant, num_relevant):
+    lists = Lists(relevant.float(), num_relevant)
+    return r_precision(lists), average_precision(lists, at_r=True)
 
 
 @pytest.fixture
@@ -44,5 +54,10 @@ def test_what_follows_the_r_nearest_changes_no_digit(lists):
 def test_negative_control_average_precision_over_all_is_another_number(lists):
     relevant, counts = lists
     _, got = precision_at_r(relevant, counts)
-    _, over_all = precision_at_r(relevant, torch.full_like(counts, 60))
+    over_all = average_precision(Lists(relevant.float(), counts))
     assert (got - over_all).abs().max() > 0.1
+
+
+def test_titles():
+    assert titles_of(("map",)) == "mAP"
+    assert titles_of(("recall_at_k", "map", "mrr")) == "Recall@K, mAP and MRR"

@@ -257,8 +257,7 @@ class GPWLoss(LatestShare, TrainedFields, ConfigFields, PairLoss):
         if anchor_losses is None:
             anchor_losses = self.anchor_losses(batch, self.known_reduction())
         if not torch.compiler.is_compiling():
-            had_pairs = anchor_losses.num_pos + anchor_losses.num_neg > 0
-            self.__dict__["_had_pairs"] = had_pairs  # no attribute that is checked
+            self.__dict__["_numbers_of_pairs"] = anchor_losses[1:]  # no attribute that is checked
         return self.reduce(anchor_losses, batch)
 
     @override

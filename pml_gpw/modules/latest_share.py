@@ -17,8 +17,8 @@ class LatestShare:
     tensor(0.3333)
     """
 
-    _had_pairs: Tensor | None = None
-    """Which anchors had pairs, (N,): set by each call but inside a user's ``torch.compile``."""
+    _numbers_of_pairs: tuple[Tensor, ...] | None = None
+    """Of each anchor, (N,) of any kind: set by each call but inside a user's ``torch.compile``."""
 
     @property
     def share_of_anchors_with_pairs(self) -> Tensor:
@@ -26,8 +26,9 @@ class LatestShare:
 
         1 − it is the "batch accuracy" of place recognition. It stays on the device: nothing waits.
         """
-        had_pairs = self._had_pairs
-        return torch.tensor(torch.nan) if had_pairs is None else had_pairs.float().mean()
+        if self._numbers_of_pairs is None:
+            return torch.tensor(torch.nan)
+        return torch.stack(self._numbers_of_pairs).any(dim=0).float().mean()
 
 
 def anchors_of(mined: tuple[Tensor, ...], n: int) -> Tensor:

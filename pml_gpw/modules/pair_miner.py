@@ -105,7 +105,7 @@ class PairMiner(LatestShare, ConfigFields, nn.Module):
         with torch.no_grad(), full_precision(batch.anchors):
             mined = self.mined_of(batch)
         if not torch.compiler.is_compiling():
-            self._had_pairs = anchors_of(mined, len(batch.anchors))
+            self._numbers_of_pairs = (anchors_of(mined, len(batch.anchors)),)
         return mined
 
     def mined_of(self, batch: PairBatch) -> tuple[Tensor, ...]:

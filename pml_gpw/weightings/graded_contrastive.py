@@ -7,13 +7,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from .. import checks
-from .euclidean import distance
+from .base import PairWeighting, PairWeights
+from .euclidean import distance, per_distance
 from .pair_rows import Rows
-from .row_loss import RowLoss
 
 
 @dataclass(frozen=True)
-class GradedContrastive(RowLoss):
+class GradedContrastive(PairWeighting):
     """Generalised contrastive loss: pairs are similar by degrees.
 
     L_i = Σ_{P_i ∪ N_i} { ½ ψ_ij D_ij² + ½ (1 − ψ_ij) [τ − D_ij]_+² } with ψ the relevance of the
@@ -38,17 +38,21 @@ class GradedContrastive(RowLoss):
     margin: float = 0.5
     uses: ClassVar[frozenset[str]] = frozenset("S")
     of_unit_rows: ClassVar[bool] = True
+    any_sign: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.finite("margin", self.margin)
         checks.floats(self, "margin")
 
     @override
-    def loss(self, pos: Rows, neg: Rows) -> Tensor:
-        return self._of_side(pos) + self._of_side(neg)
+    def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:
+        (of_pos, pos_slopes), (of_neg, neg_slopes) = self._of_side(pos), self._of_side(neg)
+        return of_pos + of_neg, PairWeights(-pos_slopes, neg_slopes)
 
-    def _of_side(self, rows: Rows) -> Tensor:
+    def _of_side(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """The losses (C,) of the pairs of one kind, and their derivatives as pair values."""
         relevance = rows.relevance
         short = (rows.expand(self.margin) - distance(rows.sim)).clamp(min=0)
         near, far = relevance * (2 - 2 * rows.sim), (1 - relevance) * short.square()
-        return rows.sum(near + far) / 2
+        slopes = (1 - relevance) * short * per_distance(rows.sim) - relevance
+        return rows.sum(near + far) / 2, slopes

@@ -81,3 +81,19 @@ def test_an_unknown_loss(tmp_path):
     result = invoke(tmp_path, "--losses", "NoLoss")
     assert result.exit_code == 2
     assert "NoLoss" in result.output
+
+
+def test_what_the_committed_table_shows():
+    """At N = 4,000, as the pages say: little memory, near the two products, faster than PML."""
+    table = pd.read_csv(field_losses.RESULTS / "field-losses.csv")
+    assert {*table["N"]} == {80, 480, 1000, 4000}
+    large = table[table["N"] == 4000].set_index("loss")
+    assert {*large.index} == {*LOSSES}
+    for method in ("streamed", "fused"):
+        assert (large[f"{method}_mb"] <= 200).all()
+    assert (large["fused_ms"] <= 2.2 * large["floor_ms"]).all()
+    by_hand = large[large["by_hand"] & (large.index != "NPairLoss")]  # whose products are checked
+    assert (by_hand["fused_ms"] <= 1.8 * by_hand["floor_ms"]).all()
+    assert (large["fused_ms"] < large["pml_ms"].fillna(float("inf"))).all()
+    too_large = large[large["pml_class"] & large["pml_ms"].isna()]
+    assert {*too_large.index} == {"NTXentLoss", "TupletMarginLoss"}

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pml_gpw.evaluation import retrieval_metrics
+from pml_gpw.hosts import host
 
 from ..docs.blocks import run_page
 
@@ -17,7 +18,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "evaluation.md"
 @pytest.fixture(scope="module")
 def page():
     pytest.importorskip("matplotlib")
-    pytest.importorskip("pytorch_metric_learning")
+    if host != "pml2":
+        pytest.skip("the page shows the calculator of PML too")
     return run_page(PAGE)
 
 

@@ -6,17 +6,18 @@ import warnings
 from pml_gpw import losses
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.mining import MSMining
+from pml_gpw.modules import contrastive_losses, margin_losses, ranking_losses
 
 from ...tolerances import close
 from ..partition import equal, partitioned_batch, run
 from .trained import gradients
 
 ARGUMENTS = {"RankedListLoss": {"margin": 0.4, "Tn": 5.0}}
-NAMES = [name for name in losses.__all__ if isinstance(getattr(losses, name), type)]
 NAMED = [
     name
-    for name in NAMES
-    if vars(getattr(losses, name)).get("__module__", "").endswith("named_losses")
+    for module in (contrastive_losses, margin_losses, ranking_losses)
+    for name, value in vars(module).items()
+    if getattr(value, "__module__", "") == module.__name__
 ]
 
 

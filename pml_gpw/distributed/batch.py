@@ -53,7 +53,7 @@ class GatheredCall(NamedTuple):
 
     @property
     def compared(self) -> tuple[int, ...]:
-        """How many anchors each process has, but for those that are put into a memory only."""
+        """The number of anchors of each process, but for those that are put into a memory only."""
         mask = self.arguments.enqueue_mask
         if mask is None:
             return self.sizes

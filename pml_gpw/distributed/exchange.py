@@ -1,4 +1,4 @@
-"""What the processes of a group tell each other in one call, and how all hear the error of one.
+"""Messages between the processes of a group in one call, by which all hear the error of one.
 
 All of them send the same messages in the same order, and each message has room for a flag. A
 process with an error sends the message that the others wait for, with the flag set; only then do
@@ -70,7 +70,7 @@ class Exchange:
         self.sums: dict[int, Sums] = {}
 
     def local(self, sizes: Sequence[int]) -> slice:
-        """Where the rows of this process lie among those of all, which have ``sizes`` of them."""
+        """The place of this process's rows among those of all, which have ``sizes`` of them."""
         start = sum(sizes[: self.rank])
         return slice(start, start + sizes[self.rank])
 
@@ -216,7 +216,7 @@ class Sums:
 
 
 def kind_of(values: Any) -> str:
-    """What the rows of an argument have to have in common on all processes."""
+    """The kind of the rows of an argument, which has to be the same on all processes."""
     if not isinstance(values, Tensor):
         return "None" if values is None else "given"
     return f"{values.dtype} (n, {', '.join(map(str, values.shape[1:]))})"

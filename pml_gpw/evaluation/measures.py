@@ -23,7 +23,7 @@ class Lists(NamedTuple):
     ideal: Tensor | None = None
 
     def hits(self, at_r: bool = False) -> Tensor:
-        """Whether each of the nearest, or of the R nearest, is relevant, (C, L)."""
+        """True where one of the nearest, or of the R nearest, is relevant, (C, L)."""
         hits = self.grades > 0
         return hits & (self.places() <= self.num_relevant[:, None]) if at_r else hits
 

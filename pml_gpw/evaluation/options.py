@@ -17,7 +17,7 @@ DEFAULT = ("recall_at_k", "r_precision", "map_at_r")
 
 @dataclass
 class Options:
-    """What to compute, and how, or a ValueError that names the argument at fault.
+    """The options of an evaluation, or a ValueError that names the argument at fault.
 
     ``relevant`` and ``ignore`` are as the user gave them.
     """

@@ -1,4 +1,4 @@
-"""What a reference is to a query: relevant, and how much, or left out of its ranks.
+"""The relevance of references to a query, in grades, and those that are left out of its ranks.
 
 Shapes: N queries, C queries of a block, M references.
 """

@@ -213,7 +213,7 @@ class GPWLoss(LatestShare, TrainedFields, ConfigFields, PairLoss):
         return SIMILARITIES[self.similarity]
 
     def reduction_of_anchors(self) -> Reduction:
-        """What the second step makes of the losses of the anchors."""
+        """The reduction that the second step makes of the losses of the anchors."""
         if isinstance(self.pairs, WeightedRelations):
             checks.one_of("reduction of several relations", self.reduction, LINEAR)
         return REDUCTIONS[self.reduction]

@@ -1,4 +1,4 @@
-"""How many anchors of the latest call had pairs: what live projects log of a miner or loss.
+"""The share of the anchors of the latest call that had pairs, as live projects log it.
 
 Shapes: N anchors.
 """

@@ -19,9 +19,8 @@ def distance(sim: Tensor) -> Tensor:
     >>> distance(torch.tensor([1.0, 0.5, -1.0]))
     tensor([0., 1., 2.])
     """
-    squared = squared_distance(sim)
-    apart = squared > 0
-    return torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
+    apart, squared = _apart(sim)
+    return torch.where(apart, squared.sqrt(), 0.0)
 
 
 def per_distance(sim: Tensor) -> Tensor:
@@ -30,6 +29,12 @@ def per_distance(sim: Tensor) -> Tensor:
     >>> per_distance(torch.tensor([1.0, 0.5, -1.0]))
     tensor([0.0000, 1.0000, 0.5000])
     """
+    apart, squared = _apart(sim)
+    return torch.where(apart, squared.rsqrt(), 0.0)
+
+
+def _apart(sim: Tensor) -> tuple[Tensor, Tensor]:
+    """True where D is above 0, and D² there; 1 elsewhere, whose root has a derivative."""
     squared = squared_distance(sim)
     apart = squared > 0
-    return torch.where(apart, torch.where(apart, squared, 1.0).rsqrt(), 0.0)
+    return apart, torch.where(apart, squared, 1.0)

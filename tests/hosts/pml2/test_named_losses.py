@@ -7,6 +7,7 @@ from torch.nn.functional import normalize
 
 from pml_gpw.analysis import pair_weights, similarity_usage
 from pml_gpw.hosts import pml2
+from pml_gpw.hosts.pml2 import named_losses
 
 from ...tolerances import close
 
@@ -83,6 +84,13 @@ def test_references_and_tuples_of_distinct_pairs_are_read_as_by_pml(name, kwargs
 def test_gradients_are_formed_in_forward_below_the_default_reducer(name, kwargs):
     ours, _ = pair_of(name, kwargs)
     assert ours.known_reduction().counts is not None
+
+
+def test_so_they_are_where_pml_has_no_class():
+    others = {name for name in vars(named_losses) if name.endswith("Loss")} - {*TWINS, "GPWLoss"}
+    assert len(others) == 6
+    for name in others:
+        assert getattr(pml2, name)().known_reduction().counts is not None, name
 
 
 @pytest.mark.parametrize("name", ["NTXentLoss", "SupConLoss"])

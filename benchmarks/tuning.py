@@ -22,7 +22,7 @@ from pml_gpw.training.file_errors import reading_file
 from pml_gpw.training.files import write_atomically
 
 from .data import balanced, contenders, options, search_spaces
-from .data.datasets import DATASETS
+from .data.datasets import CONFIGURATION_OF, DATASETS
 from .data.faults import AGAIN, bad, command, output_folder
 from .data.plan import (
     MOST_DIMS,
@@ -54,8 +54,12 @@ def main(
     dataset: Annotated[str, typer.Option(help=f"One of: {', '.join(DATASETS)}.")] = "Glyphs",
     root: options.Root = None,
     configuration: Annotated[
-        str, typer.Option(help=f"What is trained, one of: {', '.join(CONFIGURATIONS)}.")
-    ] = "small",
+        str,
+        typer.Option(
+            help=f"The settings of the training, one of: {', '.join(CONFIGURATIONS)}.",
+            show_default="small, for WorldNames names",
+        ),
+    ] = "",
     rows: Annotated[
         str,
         typer.Option(help=f"all, or comma-separated out of: {', '.join(EVERY_NAME)}."),
@@ -68,7 +72,9 @@ def main(
     test_iterations: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Training steps of a test.", show_default="as trials, for small 500"
+            min=1,
+            help="Training steps of a test.",
+            show_default="as trials; for small and names 500",
         ),
     ] = None,
     batch: options.Batch = None,
@@ -124,7 +130,9 @@ def main(
     to those that are there. Results do not depend on --jobs.
     """
     experiment = changed(
-        chosen_experiment("--dataset", dataset, configuration),
+        chosen_experiment(
+            "--dataset", dataset, configuration or CONFIGURATION_OF.get(dataset, "small")
+        ),
         {
             "iterations": iterations,
             "batch": batch,
@@ -144,7 +152,8 @@ def main(
     names, where = _rows(rows), checked_device(device)
     experiment = replace(experiment, data=_checked_data(experiment, root, fold_count))
     if test_iterations is None:
-        test_iterations = 500 if experiment.configuration == "small" else experiment.iterations
+        short = experiment.configuration in CONFIGURATION_OF.values()
+        test_iterations = 500 if short else experiment.iterations
     tuning = Tuning(experiment, init, fold_count, test_iterations, names, trials, seeds)
     output_folder(output)
     folder = output / "tuning-runs" / tuning.trials_name

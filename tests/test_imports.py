@@ -16,6 +16,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
     "precision": set(),
     "optional": set(),
     "lazy": set(),
+    "items": set(),
     "weightings": {"checks", "value_checks"},
     "mining": {"checks", "weightings"},
     "engine": {"checks", "mining", "precision", "value_checks", "weightings"},

@@ -2,12 +2,15 @@
 
 from typing import Any, NamedTuple
 
-from pml_gpw.datasets import CUB200, Cars196, Glyphs, ImageFolder, InShop
+from pml_gpw.datasets import CUB200, Cars196, Glyphs, ImageFolder, InShop, WorldNames
 from pml_gpw.datasets import StanfordOnlineProducts as SOP
 
 DATASETS: dict[str, Any] = {
-    dataset.__name__: dataset for dataset in (Glyphs, CUB200, Cars196, SOP, InShop, ImageFolder)
+    dataset.__name__: dataset
+    for dataset in (Glyphs, WorldNames, CUB200, Cars196, SOP, InShop, ImageFolder)
 }
+CONFIGURATION_OF = {"Glyphs": "small", "WorldNames": "names"}
+"""Of the data sets that need no download: the configuration that trains on them in seconds."""
 
 
 class Data(NamedTuple):

@@ -4,21 +4,25 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pml_gpw.datasets import ImageFolder
+from pml_gpw.backbones import character_ngrams
+from pml_gpw.datasets import ImageFolder, WorldNames
 from pml_gpw.training import evaluation_transform, processes, train_transform
 from pml_gpw.training.environment import code_digest, versions
 
 from .contenders import CONTENDERS, EVERY_CONTENDER, ON_REQUEST
-from .datasets import DATASETS, Data
+from .datasets import CONFIGURATION_OF, DATASETS, Data
 from .faults import bad, integers, usable_device
-from .presets import CONFIGURATIONS, BenchmarkExperiment, preset
+from .presets import CONFIGURATIONS, NGRAM_BAG, BenchmarkExperiment, preset
 
 GLYPHS_FILE = "glyphs.cache"
+NGRAMS = cache(character_ngrams)
+"""Each name is read again and again; its n-grams are kept."""
 
 HERE = Path(__file__).parents[1]
 DECISIVE = (HERE / "data" / "contenders.py", HERE / "measure" / "runs.py")
@@ -111,10 +115,18 @@ def splits_of(
     """The splits of a data set; ``train_share`` of the classes of an image folder."""
     _check_root(experiment.dataset, root)
     dataset, views = DATASETS[experiment.dataset], (None, None)
+    if (experiment.backbone == NGRAM_BAG) != (dataset is WorldNames):
+        raise bad(
+            "--backbone",
+            f"must be {NGRAM_BAG} for names and only for names, got "
+            f"{experiment.backbone!r} for {experiment.dataset}",
+        )
     options = {} if train_share is None else {"train_share": train_share}
     if options and dataset is not ImageFolder:
         raise bad("--train-share", f"must be left out for {experiment.dataset}, which has splits")
-    if experiment.crop is not None:
+    if experiment.backbone == NGRAM_BAG:
+        views = (NGRAMS, NGRAMS)
+    elif experiment.crop is not None:
         sizes = (experiment.resize, experiment.crop)
         views = train_transform(*sizes, experiment.smallest_crop), evaluation_transform(*sizes)
     try:
@@ -127,7 +139,7 @@ def splits_of(
 
 def _check_root(dataset: str, root: Path | None) -> None:
     """Refuse a folder that Glyphs would write its images into, beside what is there, or none."""
-    if dataset != "Glyphs" and root is None:
+    if dataset not in CONFIGURATION_OF and root is None:
         raise bad("--root", f"must be given for {dataset}")
     if dataset == "Glyphs" and root is not None and root.is_dir():
         there = {path.name for path in root.iterdir()}

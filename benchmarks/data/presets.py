@@ -6,8 +6,9 @@ crops of 224, random classes and images, no word on frozen batch normalisation o
 where the paper is silent (batch, learning rate, schedule) it is as released. benchmarks/README.md
 says where ``released`` still differs from the released experiment.
 
-``small`` trains a small network from random weights on small images, such as those of Glyphs, and
-``pictures`` on photographs; ``pictures()`` has it for other networks and initial weights.
+``small`` trains a small network from random weights on small images, such as those of Glyphs,
+``names`` one for short texts on WorldNames, and ``pictures`` a small one on photographs;
+``pictures()`` has it for other networks and initial weights.
 
 No schedule was published for the other sets. Cars196 is trained as CUB200; StanfordOnlineProducts
 and InShop, which are ten and four times as large, longer: our choice, not the authors'.
@@ -20,6 +21,8 @@ from dataclasses import dataclass, replace
 from pml_gpw.training.experiment import Experiment
 
 PER_CLASS = 5
+NGRAM_BAG = "ngram_bag"
+"""The backbone for texts; the others are for images."""
 KS = (1, 2, 4, 8)
 METRICS = (*(f"recall_at_{k}" for k in KS), "r_precision", "map_at_r")
 INITIALS = ("random", "classifier")
@@ -96,6 +99,12 @@ _SMALL: dict[str, object] = {
     "beta": 50.0,
     "crop": None,
 }
+_NAMES: dict[str, object] = {
+    **_SMALL,
+    "backbone": NGRAM_BAG,
+    "dims": 64,
+    "learning_rate": 1e-2,
+}
 _PICTURES: dict[str, object] = {
     **_SMALL,
     "sampler": "exhaustive",
@@ -120,6 +129,7 @@ CONFIGURATIONS: dict[str, dict[str, object]] = {
     "released": _RELEASED,
     "text": _TEXT,
     "small": _SMALL,
+    "names": _NAMES,
     "pictures": _PICTURES,
 }
 

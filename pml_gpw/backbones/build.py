@@ -1,7 +1,7 @@
 """Backbones by name."""
 
 from .. import checks
-from . import bn_inception, small_cnn, timm_models, torchvision_models
+from . import bn_inception, ngram_bag, small_cnn, timm_models, torchvision_models
 from .feature_extractor import closest_names
 from .freeze import freeze_batch_norm
 from .pooling import POOLINGS
@@ -12,7 +12,12 @@ LIBRARIES = {
     "timm": timm_models.feature_extractor,
     "torchvision": torchvision_models.feature_extractor,
 }
-NAMES = ("bn_inception", "small_cnn", *(f"{library}/resnet50" for library in LIBRARIES))
+OWN = {
+    "bn_inception": bn_inception.feature_extractor,
+    "small_cnn": small_cnn.feature_extractor,
+    "ngram_bag": ngram_bag.feature_extractor,
+}
+NAMES = (*OWN, *(f"{library}/resnet50" for library in LIBRARIES))
 
 
 def backbone(
@@ -30,7 +35,9 @@ def backbone(
     Args:
         name: "bn_inception" (D0 = 1024), "timm/<model>" or "torchvision/<model>", the last for
             classification models; or "small_cnn", three convolutions of 24,000 parameters for grey
-            levels of 32x32 (D0 = 64, with its own pooling 1024), which also takes (B, 1, H, W).
+            levels of 32x32 (D0 = 64, with its own pooling 1024), which also takes (B, 1, H, W); or
+            "ngram_bag" for short texts (D0 = 64, its own pooling alone): the mean of a learned
+            vector for each of the hashed n-grams (B, 64) of :func:`character_ngrams`.
         pooling: "average" or "max" over the feature map, "sum" of both, or "own", that of
             the network before its last linear layer: the only one for networks of tokens, such as
             ViTs. BN-Inception's own is the average, that of "small_cnn" the average to 4x4.
@@ -60,15 +67,13 @@ def backbone(
     checks.instance("frozen_batch_norm", frozen_batch_norm, bool)
     weights_file(weights)
     library, _, model_name = str(name).partition("/")
-    if name == "bn_inception":
-        extractor = bn_inception.feature_extractor(pooling, weights)
-    elif name == "small_cnn":
-        extractor = small_cnn.feature_extractor(pooling, weights)
+    if name in OWN:
+        extractor = OWN[name](pooling, weights)
     elif library in LIBRARIES and model_name:
         extractor = LIBRARIES[library](model_name, pooling, weights)
     else:
         raise ValueError(
-            "name must be 'bn_inception', 'small_cnn', 'timm/<model>' or 'torchvision/<model>', "
+            f"name must be {', '.join(map(repr, OWN))}, 'timm/<model>' or 'torchvision/<model>', "
             f"got {name!r}{closest_names(str(name), NAMES)}"
         )
     pool = POOLINGS[pooling]()

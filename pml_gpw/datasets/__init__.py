@@ -8,6 +8,7 @@ from .image_folder import ImageFolder
 from .in_shop import InShop
 from .records import ImageRecord
 from .stanford_online_products import StanfordOnlineProducts
+from .world_names import WorldNames
 
 __all__ = [
     "CUB200",
@@ -18,4 +19,5 @@ __all__ = [
     "ImageRecord",
     "InShop",
     "StanfordOnlineProducts",
+    "WorldNames",
 ]

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Subset
 
 from .. import checks
 from ..distributed.exchange import Exchange, must_be_alike
+from ..items import to_device
 from ..optional import progress
 from .backends import import_faiss
 from .metrics import by_k, task_metrics
@@ -47,7 +48,8 @@ def dataset_metrics(
 
     Args:
         model: maps a batch of images to embeddings (B, D), on the device where its parameters are.
-        queries: a data set of (image tensor, label).
+        queries: a data set of (image tensor, label), or of other items that torch's ``DataLoader``
+            makes batches of and ``model`` takes: texts, or dicts of tensors.
         references: a data set to search in. Without it, the queries are searched in.
         ks: the K to compute; ``queries.ks`` where not given.
         batch_size: images per step and process.
@@ -155,7 +157,8 @@ def embed_dataset(
         model.eval()
         with torch.no_grad():
             for images, batch_labels in progress(loader, "embedding", PATIENCE):
-                embeddings.append(_checked_output(model(images.to(device)), images))
+                output = model(to_device(images, device))
+                embeddings.append(_checked_output(output, len(batch_labels)))
                 labels.append(batch_labels)
     finally:
         for module, mode in training.items():
@@ -163,12 +166,12 @@ def embed_dataset(
     return torch.cat(embeddings), torch.cat(labels)
 
 
-def _checked_output(output: Any, images: Tensor) -> Tensor:
+def _checked_output(output: Any, items: int) -> Tensor:
     if not isinstance(output, Tensor) or output.ndim != 2:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(f"model must map images to embeddings (B, D), got {got}")
-    if len(images) != len(output):
+    if items != len(output):
         raise ValueError(
-            f"model must give one embedding per image, got {len(output)} of {len(images)} images"
+            f"model must give one embedding per image, got {len(output)} of {items} images"
         )
     return output

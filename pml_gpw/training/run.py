@@ -86,7 +86,8 @@ def train_and_evaluate(
         model: maps images (B, …) to embeddings (B, D); or its parts by PML's names, "trunk" and
             "embedder". It is trained in place, on ``device``.
         loss: a loss of this package, or of PML where it is there; its parameters are trained too.
-        train: a data set of (image, integer label), with all labels as attribute ``labels``.
+        train: a data set of (image, integer label), with all labels as attribute ``labels``. The
+            images may be other items that torch's ``DataLoader`` makes batches of, such as texts.
         test: a data set of queries, of other classes.
         miner: a miner of this package or of PML.
         references: a data set to search in; without it, the queries are searched in.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from ..items import to_device
 from . import processes
 from .experiment import SAMPLERS, Experiment, epoch_seed
 from .views import NumberedBatches, SeededViews
@@ -36,8 +37,10 @@ class Trainer:
 
     Args:
         experiment: the settings.
-        dataset: of (image, integer label), with all labels as attribute ``labels``.
-        models: "trunk", from images (B, …), and perhaps "embedder", to embeddings (B, D).
+        dataset: of (image, integer label), with all labels as attribute ``labels``. In place of
+            an image there may be any item that ``collate_fn`` makes batches of, such as a text.
+        models: "trunk", from a batch of images (B, …) or of other items, and perhaps "embedder",
+            to embeddings (B, D).
         optimizers: of any names; all of them step.
         loss_funcs: "metric_loss".
         mining_funcs: "tuple_miner", or none.
@@ -174,8 +177,8 @@ class Trainer:
         """The iterations before this one, whatever the lengths of epochs."""
         return int(self.start + self.iteration)
 
-    def step(self, images: Tensor, labels: Tensor) -> None:
-        """One step of the optimizers on a batch of images (B, …) and labels (B,)."""
+    def step(self, images: Any, labels: Tensor) -> None:
+        """One step of the optimizers on a batch of B images or other items and labels (B,)."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         for module in (*self.models.values(), *self.loss_funcs.values()):
@@ -193,10 +196,9 @@ class Trainer:
         for optimizer in self.optimizers.values():
             optimizer.step()
 
-    def compute_embeddings(self, images: Tensor) -> Tensor:
+    def compute_embeddings(self, images: Any) -> Tensor:
         """The embeddings (B, D) of a batch, in float32."""
-        layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
-        images = images.to(self.data_device, non_blocking=True, memory_format=layout)
+        images = to_device(images, self.data_device)
         with torch.autocast(self.data_device.type, torch.bfloat16, enabled=self.experiment.amp):
             embeddings: Tensor = self.models["embedder"](self.models["trunk"](images))
         return embeddings.float()

@@ -3,26 +3,23 @@
 python -m benchmarks.accuracy --help
 """
 
-import re
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-import torch
 import typer
 
-from pml_gpw.evaluation import retrieval_metrics
 from pml_gpw.training import processes
 from pml_gpw.training.environment import device_name, environment
 
 from .data import options
-from .data.contenders import CONTENDERS, RAW_PIXELS
-from .data.datasets import DATASETS, Data
+from .data.datasets import CONFIGURATION_OF, DATASETS
 from .data.faults import command, output_folder
 from .data.plan import (
-    MOST_DIMS,
     changed,
     check_batch,
     checked_device,
@@ -33,14 +30,15 @@ from .data.plan import (
     plan_of,
     splits_of,
 )
-from .data.presets import BenchmarkExperiment, fitted, pictures, preset
+from .data.presets import BenchmarkExperiment, file_name, fitted, pictures, preset
+from .data.rows import COMPARED, RAW, Row
 from .measure import control
+from .measure.raw_items import raw_metrics
 from .measure.runs import Place, train_all
 from .report.plots import plot_recall
 from .report.saving import RESULTS, save
 from .report.summaries import paired_differences, summarize, to_markdown
 
-SMALL = preset("Glyphs", "small")
 FEW_SEEDS = (
     " Intervals of so few seeds are wide (with two, 9 standard deviations; with three, 2.5; with "
     "five, 1.2): more seeds tell more."
@@ -62,16 +60,14 @@ def main(
     ] = None,
     losses: options.Losses = "all",
     seeds: options.Seeds = 3,
-    backbone: options.Backbone = SMALL.backbone,
+    backbone: options.Backbone = None,
     weights: Annotated[
         str,
         typer.Option(help="Initial weights: 'random', 'pretrained' (downloaded) or a file."),
     ] = "random",
     iterations: options.Iterations = None,
     batch: options.Batch = None,
-    dims: Annotated[
-        int, typer.Option(min=1, max=MOST_DIMS, help="Embedding dimensions.")
-    ] = SMALL.dims,
+    dims: options.Dims = None,
     learning_rate: options.LearningRate = None,
     resize: options.Resize = None,
     crop: options.Crop = None,
@@ -89,56 +85,54 @@ def main(
     --nproc-per-node N -m benchmarks.accuracy, N processes train together to the same result.
     """
     dataset = one_of("--dataset", dataset, DATASETS)
-    names, where = checked_losses(losses), checked_device(device)
-    chosen = SMALL
-    if (dataset, backbone, weights, crop, resize) != (
-        "Glyphs",
-        SMALL.backbone,
-        "random",
-        None,
-        None,
-    ):
-        chosen = pictures(dataset, backbone, digest_of_weights(weights))
-    chosen = changed(chosen, {"resize": resize, "crop": crop, "dims": dims})
-    data = splits_of(chosen, root, train_share)
-    if dataset != "Glyphs":
+    rows, where = checked_losses(losses), checked_device(device)
+    chosen = _chosen(dataset, backbone, digest_of_weights(weights), (resize, crop) != (None, None))
+    data = splits_of(changed(chosen, {"resize": resize, "crop": crop}), root, train_share)
+    if dataset not in CONFIGURATION_OF:
         chosen = fitted(chosen, len(data.train), len(data.train.classes))
     plain = chosen
+    chosen = changed(chosen, {"resize": resize, "crop": crop, "dims": dims})
     chosen = changed(
         chosen, {"iterations": iterations, "batch": batch, "learning_rate": learning_rate}
     )
     check_batch(chosen, data)
     output_folder(output)
-    plan = [*plan_of(identified(chosen, data), names, [dims], seeds)]
+    plan = [*plan_of(identified(chosen, data), rows, [chosen.dims], seeds)]
     workers = 0 if chosen.crop is None else options.loading(workers)
     place = Place(output / "runs", None if weights == "random" else weights, where, "auto", workers)
     title = chosen.dataset if root is None or dataset == "Glyphs" else root.resolve().name
+    stem = output / _stem(title, chosen, plain, rows, seeds)
     with processes.process_group(where):
-        results = train_all(plan, data, place, fresh, control.watch)
+        results = train_all(plan, rows, data, place, fresh, control.watch)
         if processes.is_first():
-            rows = [*_raw_pixels(data, chosen), *map(_row, results)]
+            raw = {RAW[chosen.dataset]: found} if (found := raw_metrics(data, chosen)) else {}
+            lines = [{"loss": n, "seed": 0, **one} for n, one in raw.items()]
+            runs = _table([*lines, *map(_row, results)], [*raw, *rows])
             watched = [one for one in plan if control.is_watched(one)]
             foot = [
                 *chain(*(control.lines(place.output / w.name, w.iterations) for w in watched)),
                 f"{environment('torchvision', 'pillow')}; {device_name(where)}",
             ]
-            stem = output / _stem(title, chosen, plain, names, seeds)
-            _report(_table(rows, [RAW_PIXELS, *names]), title, chosen, seeds, foot, stem)
+            _report(runs, rows, title, chosen, seeds, foot, stem)
+
+
+def _chosen(
+    dataset: str, backbone: str | None, weights: str, is_cropped: bool
+) -> BenchmarkExperiment:
+    """The settings of a data set: of small items its own, of pictures those of the backbone."""
+    configuration = CONFIGURATION_OF.get(dataset)
+    if configuration is not None:
+        small = replace(preset(dataset, configuration), weights=weights)
+        is_plain = backbone in (None, small.backbone) and not is_cropped
+        if is_plain and (weights == "random" or dataset == "WorldNames"):
+            return small
+    return pictures(dataset, backbone or "small_cnn", weights)
 
 
 def _row(result: dict[str, Any]) -> dict[str, Any]:
     """Loss, seed and the metrics after the last iteration."""
     metrics = {k: v for k, v in result["last"].items() if k not in ("epoch", "iteration")}
     return {"loss": result["experiment"]["loss"], "seed": result["experiment"]["seed"], **metrics}
-
-
-def _raw_pixels(data: Data, chosen: BenchmarkExperiment) -> list[dict[str, Any]]:
-    """The metrics of the test images themselves, flattened, where they are small enough."""
-    if chosen.crop is not None:
-        return []
-    images = torch.stack([data.queries[i][0] for i in range(len(data.queries))])
-    metrics = retrieval_metrics(images.flatten(1), data.queries.labels, ks=data.queries.ks)
-    return [{"loss": RAW_PIXELS, "seed": 0, **metrics}]
 
 
 def _table(rows: list[dict[str, Any]], order: list[str]) -> pd.DataFrame:
@@ -152,23 +146,25 @@ def _stem(
     title: str,
     chosen: BenchmarkExperiment,
     plain: BenchmarkExperiment,
-    names: list[str],
+    rows: Mapping[str, Row],
     seeds: int,
 ) -> str:
     """The name of the files, so that no run with other settings overwrites this one's."""
-    name = re.sub(r"[^\w.-]+", "_", title.lower())
-    parts = [f"accuracy-{name}-{chosen.iterations}it-{seeds}seeds"]
-    parts += [chosen.backbone.replace("/", "_")] * (chosen.backbone != SMALL.backbone)
+    parts = [f"accuracy-{file_name(title.lower())}-{chosen.iterations}it-{seeds}seeds"]
+    small = preset(chosen.dataset, CONFIGURATION_OF.get(chosen.dataset, "pictures"))
+    parts += [chosen.backbone.replace("/", "_")] * (chosen.backbone != small.backbone)
     parts += [chosen.weights.replace(":", "")] * (chosen.weights != "random")
     parts += [f"crop{chosen.crop}"] * (chosen.crop != plain.crop)
     parts += [f"batch{chosen.batch}"] * (chosen.batch != plain.batch)
-    parts += [f"{chosen.dims}d"] * (chosen.dims != SMALL.dims)
+    parts += [f"{chosen.dims}d"] * (chosen.dims != small.dims)
     parts += [f"lr{chosen.learning_rate:g}"] * (chosen.learning_rate != plain.learning_rate)
-    return "-".join(parts if names == list(CONTENDERS) else [*parts, "only", *names])
+    only = [] if [*rows] == [*COMPARED] else ["only", *(row.file_name for row in rows.values())]
+    return "-".join([*parts, *only])
 
 
 def _report(
     runs: pd.DataFrame,
+    rows: Mapping[str, Row],
     name: str,
     chosen: BenchmarkExperiment,
     seeds: int,
@@ -188,7 +184,7 @@ def _report(
         f"mean ± 95 % confidence interval over seeds. R@1 − {control.OURS}: the same of the "
         "differences, in points, seed by seed." + FEW_SEEDS * (1 < seeds < 5),
         "",
-        to_markdown(summary, paired_differences(runs, control.OURS)),
+        to_markdown(summary, rows, paired_differences(runs, control.OURS)),
         "",
         *foot,
         "",

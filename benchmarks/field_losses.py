@@ -4,7 +4,6 @@ python -m benchmarks.field_losses --help
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from pml_gpw.training.environment import environment
 from pml_gpw.training.files import write_atomically
 
+from .data import options
 from .data.faults import command, integers, output_folder
 from .measure.field_losses import BY_HAND, LOSSES, METHODS, PML, peak_within, step
 from .measure.stopwatch import PEAK_STEPS, time_in_turns
@@ -36,7 +36,7 @@ def main(
     losses: Annotated[str, typer.Option(help="Names of losses; empty: all.")] = "",
     seconds: Annotated[float, typer.Option(min=0, max=3600, help="Time for each cell.")] = 1.0,
     limit: Annotated[float, typer.Option(min=1, help="GB that a step of PML may take.")] = 8.0,
-    output: Annotated[Path, typer.Option(help="Folder for the table.")] = RESULTS,
+    output: options.Output = RESULTS,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the rows of the same call that are there.")
     ] = False,

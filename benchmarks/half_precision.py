@@ -4,8 +4,7 @@ python -m benchmarks.half_precision --help
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 import pytorch_metric_learning.losses as theirs
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from pml_gpw import losses as ours
 from pml_gpw.training.environment import environment
 
+from .data import options
 from .data.faults import command, output_folder
 from .measure.steps import embeddings
 from .report.saving import RESULTS, save
@@ -42,7 +42,7 @@ LOSSES: Mapping[str, tuple[Callable[[], Loss], Callable[[], Loss]]] = {
 
 
 @command
-def main(output: Annotated[Path, typer.Option(help="Folder for the table.")] = RESULTS) -> None:
+def main(output: options.Output = RESULTS) -> None:
     """Measure relative errors of gradients at the sizes of live place recognition projects."""
     output_folder(output)
     cases = [(place, name) for place in PLACES for name in LOSSES]

@@ -27,8 +27,11 @@ from pml_gpw.datasets import Glyphs
 from pml_gpw.training.environment import environment
 from pml_gpw.weightings import Contrastive, LiftedStructure, Triplet
 
+from .data import options
 from .data.faults import command, output_folder
+from .data.plan import checked_losses
 from .data.presets import PER_CLASS
+from .data.rows import MinerAndLoss
 from .measure.steps import embeddings
 from .measure.stopwatch import Marks, now, time_in_turns
 from .report.saving import RESULTS, save
@@ -50,13 +53,22 @@ SIZE = 1024  # of the batch whose pair weights are timed
 
 @command
 def main(
+    losses: options.Losses = "all",
     iterations: Annotated[int, typer.Option(min=1, help="Training steps on Glyphs.")] = 500,
     seconds: Annotated[float, typer.Option(min=0, max=3600, help="Time for each cell.")] = 4.0,
-    output: Annotated[Path, typer.Option(help="Folder for table and pictures.")] = RESULTS,
+    output: options.Output = RESULTS,
 ) -> None:
-    """Time pair_weights and the recorder, and draw weights during and after a training."""
+    """Time pair_weights and the recorder, and draw weights during and after a training.
+
+    With `--losses` the cost and the weights of just these, on a batch after that training.
+    """
     output_folder(output)
-    table = pd.DataFrame([*_cost_of_pair_weights(seconds), _cost_of_recording(seconds)])
+    chosen, name = _usual(), "pair-weight-cost"
+    rows = {} if losses == "all" else checked_losses(losses)
+    if rows:
+        chosen, name = {row.name: row.make() for row in rows.values()}, f"{name}-losses"
+    costs = [_cost_of_pair_weights(n, *one, seconds) for n, one in chosen.items()]
+    table = pd.DataFrame(costs if rows else [*costs, _cost_of_recording(seconds)])
     text = (
         "### What pair weights cost\n\n"
         f"`pair_weights` of {SIZE:,} embeddings beside forward and backward of the loss alone; "
@@ -65,8 +77,14 @@ def main(
         f"Medians, in turns.\n\n{table.to_markdown(index=False, floatfmt='.3g')}\n\n"
         f"{environment()}\n"
     )
-    save(output, {"pair-weight-cost.md": text, "pair-weight-cost.csv": table.to_csv(index=False)})
+    save(output, {f"{name}.md": text, f"{name}.csv": table.to_csv(index=False)})
     history, x, y = _train(iterations)
+    if rows:
+        shown = {n: (loss, miner) for n, (miner, loss) in chosen.items()}
+        draw = partial(plots.plot_weight_against_similarity, shown, x, y)
+        save(output, {f"{name}.png": lambda path: _picture(path, lambda ax: draw(ax=ax))})
+        typer.echo(text)
+        return
     pictures: dict[str, Callable[[Path], None]] = {
         "weights-in-training.png": partial(_training_curves, history),
         "weight-against-similarity.png": partial(_weights_of_losses, x, y),
@@ -78,9 +96,9 @@ def main(
     typer.echo(text)
 
 
-def _cost_of_pair_weights(seconds: float) -> list[dict[str, Any]]:
-    x, y = embeddings("trained-like", SIZE, 128)
-    rows = []
+def _usual() -> dict[str, MinerAndLoss]:
+    """The losses of the table, none of them mined."""
+    found: dict[str, MinerAndLoss] = {}
     for loss in (
         losses.MultiSimilarityLoss(),
         losses.ContrastiveLoss(),
@@ -90,20 +108,20 @@ def _cost_of_pair_weights(seconds: float) -> list[dict[str, Any]]:
         GPWLoss(LiftedStructure()),
         *FIELD.values(),
     ):
-        name = type(loss).__name__
-        if isinstance(loss, GPWLoss):
-            name = f"GPWLoss({type(loss.weighting).__name__})"
-        rows.append(
-            _row(
-                f"pair_weights, {name}",
-                {
-                    "without": partial(_forward_backward, loss, x, y),
-                    "with": partial(_timed, partial(pair_weights, loss, x, y)),
-                },
-                seconds,
-            )
-        )
-    return rows
+        weighting = f"GPWLoss({type(loss.weighting).__name__})" if isinstance(loss, GPWLoss) else ""
+        found[weighting or type(loss).__name__] = (None, loss)
+    return found
+
+
+def _cost_of_pair_weights(
+    name: str, miner: nn.Module | None, loss: nn.Module, seconds: float
+) -> dict[str, Any]:
+    x, y = embeddings("trained-like", SIZE, 128)
+    steps: dict[str, Callable[[], Marks]] = {
+        "without": partial(_forward_backward, miner, loss, x, y),
+        "with": partial(_timed, partial(pair_weights, loss, x, y, miner)),
+    }
+    return _row(f"pair_weights, {name}", steps, seconds)
 
 
 def _cost_of_recording(seconds: float) -> dict[str, Any]:
@@ -135,9 +153,16 @@ def _row(what: str, steps: dict[str, Callable[[], Marks]], seconds: float) -> di
     }
 
 
-def _forward_backward(loss: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Marks:
+def _forward_backward(
+    miner: nn.Module | None, loss: nn.Module, x: torch.Tensor, y: torch.Tensor
+) -> Marks:
     leaf = x.clone().requires_grad_()
-    return _timed(lambda: loss(normalize(leaf), y).backward())
+
+    def step() -> None:
+        unit = normalize(leaf)
+        loss(unit, y, None if miner is None else miner(unit, y)).backward()
+
+    return _timed(step)
 
 
 def _timed(call: Callable[[], object]) -> Marks:

@@ -29,7 +29,7 @@ from .data.plan import (
     splits_of,
 )
 from .measure.runs import Place, train_all
-from .report.saving import PAPER_RUNS
+from .report.saving import RESULTS
 
 PUBLISHED = "bn_inception-52deb4733.pth"
 BACKENDS = ("auto", "faiss", "torch")
@@ -59,7 +59,7 @@ def main(
     dims: Annotated[str, typer.Option(help="Embedding dimensions, comma-separated.")] = "512",
     seeds: options.Seeds = 1,
     fresh: options.Fresh = False,
-    backbone: options.Backbone = "bn_inception",
+    backbone: options.Backbone = None,
     pooling: Annotated[
         str | None,
         typer.Option(help="average, max, sum (of both) or own.", show_default=CONFIGURED),
@@ -115,7 +115,7 @@ def main(
     backend: Annotated[
         str, typer.Option(help="Search of Recall@K: auto, faiss or torch.")
     ] = "auto",
-    output: options.Output = PAPER_RUNS,
+    output: options.Output = RESULTS / "paper-runs",
 ) -> None:
     """Train each loss, dimension and seed on the data set; python -m benchmarks.tables compares.
 
@@ -136,18 +136,18 @@ def main(
     for option in ("dataset", "configuration", "dims"):  # preset, or a list
         del settings[option]
     chosen = changed(chosen_experiment("DATASET", dataset, configuration), settings)
-    names, sizes, where = checked_losses(losses), checked_dims(dims), checked_device(device)
+    rows, sizes, where = checked_losses(losses), checked_dims(dims), checked_device(device)
     if 0 < memory < chosen.batch:
         raise bad("--memory", f"must be 0 or at least the batch of {chosen.batch}, got {memory}")
     backend = one_of("--backend", backend, BACKENDS)
     data = splits_of(chosen, root)
     check_batch(chosen, data)
-    plan = [*plan_of(identified(chosen, data), names, sizes, seeds)]
+    plan = [*plan_of(identified(chosen, data), rows, sizes, seeds)]
     output_folder(output)
     workers = options.loading(workers)
     place = Place(output, None if weights == "random" else weights, where, backend, workers)
     with processes.process_group(where):
-        train_all(plan, data, place, fresh)
+        train_all(plan, rows, data, place, fresh)
         compare = ["python", "-m", "benchmarks.tables", "--runs", str(output)]
         typer.echo(f"Compare with: {shlex.join(compare)}")
 

@@ -34,6 +34,7 @@ from pml_gpw.distributed import DistributedLoss
 from pml_gpw.training.environment import environment
 from pml_gpw.training.processes import destroy_process_group
 
+from .data import options
 from .data.faults import bad, command, integers, output_folder
 from .measure import steps
 from .measure.stopwatch import peak_here
@@ -74,7 +75,7 @@ def main(
     dims: Annotated[int, typer.Option(help="D, 128 or 512.")] = 128,
     worlds: Annotated[str, typer.Option(help="Numbers of processes.")] = "1,2,4",
     repetitions: Annotated[int, typer.Option(min=1, help="Timed steps of each.")] = 7,
-    output: Annotated[Path, typer.Option(help="Folder for the tables.")] = RESULTS,
+    output: options.Output = RESULTS,
 ) -> None:
     """Time a loss step in 1, 2, … processes of one thread each, on the CPU of this machine.
 

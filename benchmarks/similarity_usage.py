@@ -3,8 +3,7 @@
 python -m benchmarks.similarity_usage --help
 """
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 import typer
@@ -22,7 +21,9 @@ from pml_gpw.weightings import (
     Triplet,
 )
 
+from .data import options
 from .data.faults import command, output_folder
+from .data.plan import checked_losses
 from .measure.field_losses import ARGUMENTS, LOSSES
 from .report.saving import RESULTS, save
 
@@ -117,14 +118,22 @@ def methods() -> list[tuple[str, Any, str]]:
 
 @command
 def main(
-    output: Annotated[Path, typer.Option(help="Folder for the table.")] = RESULTS,
+    losses: options.Losses = "all",
+    output: options.Output = RESULTS,
 ) -> None:
-    """Measure which similarities (S, N, P) each loss uses, beside Table 1 of the paper."""
+    """Measure which similarities (S, N, P) each loss uses, beside Table 1 of the paper.
+
+    With `--losses` just these, without their miners.
+    """
     output_folder(output)
-    rows = pd.DataFrame([_row(*method) for method in methods()])
+    chosen, name = methods(), "similarity-usage"
+    if losses != "all":
+        rows_of = checked_losses(losses).values()
+        chosen, name = [(row.name, row.make()[1], "") for row in rows_of], f"{name}-losses"
+    rows = pd.DataFrame([_row(*method) for method in chosen])
     text = f"{HEADING}\n\n{rows.to_markdown(index=False, disable_numparse=True)}\n\n{FOOT}\n\n"
     text += f"{environment()}\n"
-    save(output, {"similarity-usage.md": text, "similarity-usage.csv": rows.to_csv(index=False)})
+    save(output, {f"{name}.md": text, f"{name}.csv": rows.to_csv(index=False)})
     typer.echo(f"\n{text}")
 
 

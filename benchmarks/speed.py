@@ -17,15 +17,18 @@ from tqdm import tqdm
 from pml_gpw.training.environment import environment
 from pml_gpw.training.files import write_atomically
 
+from .data import options
 from .data.faults import bad, command, integers, output_folder, usable_device
+from .data.own_losses import row_of
+from .data.plan import checked_losses
 from .measure import steps
 from .measure.counts import MODEL, counted
 from .measure.methods import COUNTED, FORMULAS, MEMORIES, MINED, TUPLES, UNMINED
 from .measure.stopwatch import PEAK_PROCESSES, PEAK_STEPS, peak_megabytes, time_in_turns
 from .report.numbers import number
 from .report.plots import plot_counts, plot_speed
+from .report.saving import RESULTS
 
-RESULTS = Path(__file__).parent / "results"
 DIMS, MEMORY_DIMS, MEMORY_BATCH = 512, 128, 256
 PLACES = ((60, 512), (120, 4096), (60, 8448), (160, 12288))
 """Classes of 4 and dims of live place recognition projects: GSV-Cities, MixVPR, SALAD, BoQ."""
@@ -42,6 +45,7 @@ SAME = 1e-4  # relative difference of the losses of methods, above which the tab
 
 @command
 def main(
+    losses: options.Losses = "all",
     batches: Annotated[str, typer.Option(help="Batch sizes N.")] = "80,320,1000,4000",
     live: Annotated[
         bool, typer.Option(help="Batches and index tuples of the sizes of live projects.")
@@ -75,13 +79,14 @@ def main(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
-    output: Annotated[Path, typer.Option(help="Folder for tables and plot.")] = RESULTS,
+    output: options.Output = RESULTS,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the tables of the same call that are there.")
     ] = False,
 ) -> None:
     """Time every method in turns, measure its peak memory, and print and save the tables.
 
+    With `--losses` the loss steps of just these, on embeddings as trained ones, beside the floor.
     Methods are compared within a table, and tables are saved one by one: what was interrupted goes
     on with `--resume`. With its defaults it takes more than an hour on two CPU cores. Loss steps
     come first: with `--device cuda` the lines that say whether ours are faster than PML on that
@@ -102,6 +107,7 @@ def main(
     output_folder(output)
     if seconds is None:
         seconds = 4.0 if device == "cpu" else 0.5
+    rows = {} if losses == "all" else checked_losses(losses)
     tasks: list[Task] = [
         *_loss_tasks(sizes, counts, seconds, device),
         *_formula_tasks(sizes, seconds, device),
@@ -113,6 +119,11 @@ def main(
         *([partial(_column_rows, columns)] if columns and device == "cpu" else []),
     ]
     stem, text = output / f"speed-{device.replace(':', '')}", ""
+    if rows:
+        of = [row.source for row in rows.values()]
+        batch_of = partial(steps.Batch, "trained-like", dims=DIMS)
+        tasks = [partial(_row_rows, seconds, batch_of(n=n), of, device) for n in sizes]
+        stem = stem.with_name(f"{stem.name}-losses")
     saved = pd.DataFrame({"table": []})
     if resume and stem.with_name(f"{stem.name}.csv").is_file():
         saved = pd.read_csv(stem.with_name(f"{stem.name}.csv"))
@@ -255,6 +266,25 @@ def _tuple_rows(seconds: float, batch: steps.Batch, device: str) -> list[dict[st
 def _memory_rows(seconds: float, batch: steps.Batch, device: str) -> list[dict[str, Any]]:
     title = f"Cross-batch memory step, {batch.kind}"
     return _measured("memory", title, batch, [*MEMORIES], seconds, device, True)
+
+
+def _row_rows(
+    seconds: float, batch: steps.Batch, sources: list[str], device: str
+) -> list[dict[str, Any]]:
+    """Losses that differ, by the sources of their rows."""
+    title = "Loss step of each loss with its miner, trained-like"
+    labels = {"task": "losses", "title": title, "kind": batch.kind, "mined": False}
+    sizes = {"N": batch.n, "M": batch.n, "D": batch.dims}
+    rows = _timed(
+        {**labels, **sizes},
+        seconds,
+        sources,
+        lambda source: (steps.loss_step, "row", source, batch, device),
+        True,
+    )
+    for row in rows:
+        row["method"] = row["method"] if row["method"] == "floor" else row_of(row["method"]).name
+    return rows
 
 
 def _measured(

@@ -16,14 +16,14 @@ from typing import Annotated, Any, NamedTuple
 import pandas as pd
 import typer
 
-from .data.contenders import CONTENDERS, ON_REQUEST, similarities_of
 from .data.datasets import DATASETS
 from .data.faults import bad, command, output_folder
+from .data.rows import COMPARED, ROWS
 from .report import saving
 from .report.collected import EPOCHS, PUBLISHED, environments, in_order, ours, published, recall_at
 from .report.plots import plot_dimensions
 
-RUNS, RESULTS = saving.PAPER_RUNS, saving.RESULTS / "paper"
+RUNS = saving.RESULTS / "paper-runs"
 DIMS = (64, 128, 512)
 NOT_RUN, NOT_PUBLISHED = "not run", "–"
 LAST, BEST = EPOCHS.values()
@@ -41,14 +41,12 @@ class Table(NamedTuple):
 def main(
     runs: Annotated[
         Path,
-        typer.Option(
-            help="Folder of the runs of benchmarks.paper.",
-            show_default="benchmarks/results/paper-runs",
-        ),
+        typer.Option(help="Folder of the runs of benchmarks.paper."),
     ] = RUNS,
     output: Annotated[
-        Path, typer.Option(help="Folder for the tables.", show_default="benchmarks/results/paper")
-    ] = RESULTS,
+        Path | None,
+        typer.Option(help="Folder for the tables.", show_default="paper, beside the runs"),
+    ] = None,
 ) -> None:
     """Collect finished runs into tables beside published results.
 
@@ -62,6 +60,7 @@ def main(
         mine = ours(runs)
     except ValueError as error:
         raise bad("--runs", str(error)) from error
+    output = runs.parent / "paper" if output is None else output
     output_folder(output)
     cells = pd.concat([published(), mine], ignore_index=True)
     tables = [*comparisons(cells), *ablations(mine), *dimensions(cells)]
@@ -114,8 +113,8 @@ def ablations(mine: pd.DataFrame) -> Iterator[Table]:
             continue  # nothing to compare it with
         metrics = in_order(group["metric"])
         rows = []
-        for loss in (*CONTENDERS, *(name for name in ON_REQUEST if name in {*group["loss"]})):
-            row: dict[str, str] = {"loss": loss, "uses": similarities_of(loss)}
+        for loss in dict.fromkeys((*COMPARED, *group["loss"])):
+            row: dict[str, str] = {"loss": loss, "uses": ROWS[loss].uses if loss in ROWS else ""}
             for short, result in (("last", LAST), ("best", BEST)):
                 one = group[(group["loss"] == loss) & (group["result"] == result)]
                 texts = _texts(one, metrics, missing=NOT_RUN)

@@ -21,31 +21,30 @@ from pml_gpw.training.environment import code_digest, versions
 from pml_gpw.training.file_errors import reading_file
 from pml_gpw.training.files import write_atomically
 
-from .data import balanced, contenders, options, search_spaces
+from .data import balanced, options
+from .data import rows as all_rows
 from .data.datasets import CONFIGURATION_OF, DATASETS
 from .data.faults import AGAIN, bad, command, output_folder
 from .data.plan import (
-    MOST_DIMS,
     changed,
     checked_device,
+    checked_losses,
     chosen_experiment,
     digest_of_data,
     digest_of_weights,
     splits_of,
 )
 from .data.presets import CONFIGURATIONS, INITIALS, PER_CLASS, BenchmarkExperiment
-from .measure import folds, runs, scoring, studies, tuning_workers
+from .measure import folds, runs, scoring, search, tuning_runs
 from .measure.folds import contiguous_folds
 from .measure.runs import Place
-from .measure.tuning_collect import collect
-from .measure.tuning_plan import EVERY_NAME, FOLDS, NAMES, Tuning
-from .measure.tuning_runs import run_all
-from .measure.tuning_workers import Images, processes
+from .measure.tuning_plan import FOLDS, TUNED, Tuning
+from .measure.tuning_runs import Images, processes, run_all
 from .report.saving import RESULTS
 from .report.tuning_export import Export
 from .tuning_report import report
 
-DECISIVE = (balanced, contenders, folds, runs, scoring, search_spaces, studies, tuning_workers)
+DECISIVE = (balanced, all_rows, folds, runs, scoring, search, tuning_runs)
 """The modules here on which results depend."""
 
 
@@ -60,10 +59,7 @@ def main(
             show_default="small, for WorldNames names",
         ),
     ] = "",
-    rows: Annotated[
-        str,
-        typer.Option(help=f"all, or comma-separated out of: {', '.join(EVERY_NAME)}."),
-    ] = "all",
+    losses: options.Losses = "all",
     trials: Annotated[int, typer.Option(min=1, help="Trials of each row.")] = 50,
     seeds: Annotated[
         int, typer.Option(min=1, help="Tests per row and parameters, with seeds 0, 1, ….")
@@ -78,10 +74,7 @@ def main(
         ),
     ] = None,
     batch: options.Batch = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(help="See pml_gpw.backbones.", show_default="of the configuration"),
-    ] = None,
+    backbone: options.Backbone = None,
     weights: Annotated[
         str, typer.Option(help="Initial weights of the backbone: random, pretrained or a file.")
     ] = "random",
@@ -92,12 +85,7 @@ def main(
             "first learned to tell the training classes apart, in as many steps."
         ),
     ] = INITIALS[0],
-    dims: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=MOST_DIMS, help="Embedding dimensions.", show_default="of the configuration"
-        ),
-    ] = None,
+    dims: options.Dims = None,
     learning_rate: options.LearningRate = None,
     fold_count: Annotated[
         int, typer.Option("--folds", min=2, help="Parts of the training classes.")
@@ -109,10 +97,7 @@ def main(
     workers: Annotated[
         int, typer.Option(min=0, max=1024, help="Processes that load images, per job.")
     ] = 0,
-    output: Annotated[
-        Path,
-        typer.Option(help="Folder for reports and trials.", show_default="benchmarks/results"),
-    ] = RESULTS,
+    output: options.Output = RESULTS,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Train nothing; report what is finished.")
     ] = False,
@@ -149,20 +134,20 @@ def main(
     )
     if init not in INITIALS:
         raise bad("--init", f"must be one of {', '.join(INITIALS)}, got {init!r}")
-    names, where = _rows(rows), checked_device(device)
+    rows, where = checked_losses(losses, TUNED), checked_device(device)
     experiment = replace(experiment, data=_checked_data(experiment, root, fold_count))
     if test_iterations is None:
         short = experiment.configuration in CONFIGURATION_OF.values()
         test_iterations = 500 if short else experiment.iterations
-    tuning = Tuning(experiment, init, fold_count, test_iterations, names, trials, seeds)
+    tuning = Tuning(experiment, init, fold_count, test_iterations, rows, trials, seeds)
     output_folder(output)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = output / "tuning-runs" / tuning.trials_name
     tuning = _begun(folder, tuning, fresh, report_only)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not report_only:
         place = Place(folder, weights if weights != "random" else None, where, "auto", workers)
         _train_all(tuning, folder, root, place, jobs)
-    Export(*collect(tuning, folder)).write(output / tuning.name)
+    Export.collect(tuning, folder).write(output / tuning.name)
     typer.echo(f"\n{report(output / tuning.name)}\nSaved in {output / tuning.name}")
 
 
@@ -173,14 +158,6 @@ def images_of(experiment: BenchmarkExperiment, root: Path | None) -> Images:
         return Images(data, data.train)
     view = evaluation_transform(experiment.resize, experiment.crop)
     return Images(data, DATASETS[experiment.dataset](root, "train", view))
-
-
-def _rows(text: str) -> tuple[str, ...]:
-    """The rows of a comma-separated list, in the order of the table."""
-    names = list(NAMES) if text == "all" else [name.strip() for name in text.split(",")]
-    if unknown := [name for name in names if name not in EVERY_NAME]:
-        raise bad("--rows", f"must be all, or out of {', '.join(EVERY_NAME)}, got {unknown[0]!r}")
-    return tuple(name for name in EVERY_NAME if name in names)
 
 
 def _checked_data(experiment: BenchmarkExperiment, root: Path | None, count: int) -> str:
@@ -238,9 +215,11 @@ def _train_all(tuning: Tuning, folder: Path, root: Path | None, place: Place, jo
     try:
         with (
             FileLock(folder / "lock", timeout=0),
-            processes(jobs, load, tuning.folds, place) as pool,
+            processes(jobs, load, tuning.folds) as pool,
         ):
-            run_all(tuning, folder, pool, jobs + 1)  # one that waits: no process is ever idle
+            run_all(
+                tuning, folder, place, pool, jobs + 1
+            )  # one that waits: no process is ever idle
     except Timeout:
         typer.echo(f"Error: {folder}: another call is at work on these trials", err=True)
         raise typer.Exit(1) from None

@@ -3,6 +3,7 @@
 python -m benchmarks.tuning_report --help
 """
 
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -13,15 +14,31 @@ import pandas as pd
 import typer
 
 from pml_gpw.losses import VARIANTS
+from pml_gpw.weightings import Range
 
 from .data.faults import command
 from .data.presets import INITIALS, METRICS
-from .data.search_spaces import CONTROL, CONTROLLED, EDGE, EVERY_ROW, ROWS, SYMBOLS, Range
-from .measure.studies import RANDOM_TRIALS, WIDEN_EVERY, best_trial, importances, space_of
+from .data.rows import BALANCED, CONTROL, CONTROLLED
+from .measure.search import (
+    EDGE,
+    RANDOM_TRIALS,
+    WIDEN_EVERY,
+    best_trial,
+    edge_at,
+    importances,
+    space_of,
+)
+from .measure.tuning_plan import searched_for
 from .report.saving import save
 from .report.summaries import confidence_half_width
 from .report.tuning_export import Export
-from .report.tuning_plots import plot_differences, plot_importances, plot_tests, plot_trials
+from .report.tuning_plots import (
+    SYMBOLS,
+    plot_differences,
+    plot_importances,
+    plot_tests,
+    plot_trials,
+)
 
 KINDS = ("default", "tuned")
 SHOWN = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
@@ -64,10 +81,10 @@ def summary(export: Export) -> pd.DataFrame:
     """A line for each row and kind of parameters: seeds, mean and half-width of each metric, the
     same of its differences to that of SNP, paired by seed, and the objective on the folds: of the
     defaults, or the best of the first ten and of all trials."""
-    lines = []
+    lines, uses = [], {name: searched_for(row).uses for name, row in export.rows.items()}
     for row, kind in product(export.settings["rows"], KINDS):
         tests = _tests(export, row, kind)
-        line: dict[str, Any] = {"row": row, "uses": _uses(row), "parameters": kind}
+        line: dict[str, Any] = {"row": row, "uses": uses[row], "parameters": kind}
         line |= {"seeds": len(tests), "failed": int(tests["failed"].notna().sum())}
         for metric in METRICS:
             values = tests[metric].dropna()
@@ -110,7 +127,7 @@ def parameters(export: Export) -> pd.DataFrame:
     """A line for each hyper-parameter of each row: first and last range, whether it was widened and
     at which end the best value is, default, best value, importance."""
     lines = []
-    for row in (EVERY_ROW[name] for name in export.settings["rows"] if name in EVERY_ROW):
+    for row in export.rows.values():
         trials = export.trials_of(row.name)
         best = best_trial(trials)
         if not trials or best is None:
@@ -118,7 +135,7 @@ def parameters(export: Export) -> pd.DataFrame:
         first, last = (space_of(trials[place]) for place in (0, -1))
         found = importances(trials, last)
         for name, limits in row.space.items():
-            widest = Range(last[name].low, last[name].high, limits.log, limits.least, limits.most)
+            widest = replace(limits, low=last[name].low, high=last[name].high)
             lines.append(
                 {
                     "row": row.name,
@@ -126,7 +143,7 @@ def parameters(export: Export) -> pd.DataFrame:
                     "first_range": _interval(first[name]),
                     "last_range": _interval(last[name]),
                     "widened": first[name] != last[name],
-                    "edge": widest.edge_at(best.params[name]) or "",
+                    "edge": edge_at(widest, best.params[name]) or "",
                     "default": row.defaults[name],
                     "best": best.params[name],
                     "importance": found.get(name),
@@ -169,7 +186,7 @@ def _pairs() -> list[tuple[str, str, str]]:
                 without = similarities.replace(letter, "") or "none"
                 found.append((letter, similarities, without))
                 one, other = f"{similarities} balanced", f"{without} balanced"
-                found += [(letter, one, other)] if {one, other} <= ROWS.keys() else []
+                found += [(letter, one, other)] if {one, other} <= BALANCED.keys() else []
                 found += [(letter, similarities, other)] if letter == "N" else []
     return found
 
@@ -188,10 +205,6 @@ def _less(export: Export, row: str, other: str, kind: str) -> dict[str, "pd.Seri
     """Of each metric the differences between two rows, over the seeds that both have."""
     one, two = (_tests(export, name, kind).set_index("seed") for name in (row, other))
     return {metric: (one[metric] - two[metric]).dropna() for metric in METRICS}
-
-
-def _uses(row: str) -> str:
-    return EVERY_ROW[CONTROLLED if row == CONTROL else row].uses
 
 
 def _interval(limits: Range) -> str:
@@ -220,7 +233,7 @@ def _text(export: Export, tables: dict[str, pd.DataFrame]) -> str:
         "their number.",
         *_progress(export),
         _summary_text(tables["summary"]),
-        _notes(settings["rows"]),
+        _notes(export),
         "![tests](tests.png)",
         "#### What each similarity adds",
         "Points of the row less the row without the letter.",
@@ -248,8 +261,8 @@ def _text(export: Export, tables: dict[str, pd.DataFrame]) -> str:
 def _progress(export: Export) -> list[str]:
     """A sentence where something is not finished."""
     settings = export.settings
-    rows = [EVERY_ROW[name] for name in settings["rows"] if name in EVERY_ROW]
-    wanted = sum(settings["trials"] if row.space else 1 for row in rows)
+    searched = {row.name: row for row in map(searched_for, export.rows.values())}
+    wanted = sum(settings["trials"] if row.space else 1 for row in searched.values())
     tests = 2 * settings["seeds"] * len(settings["rows"])
     if len(export.trials) >= wanted and len(export.tests) >= tests:
         return []
@@ -259,8 +272,10 @@ def _progress(export: Export) -> list[str]:
     ]
 
 
-def _notes(rows: list[str]) -> str:
-    notes = ["Rows without hyper-parameters have one trial."]
+def _notes(export: Export) -> str:
+    rows = export.settings["rows"]
+    plain = [n for n, row in export.rows.items() if not searched_for(row).space]
+    notes = [f"Nothing is searched of {', '.join(plain)}: one trial."] if plain else []
     if any("balanced" in row for row in rows):
         notes.append(
             "Balanced: the weights of an anchor's positives are divided by their sum, and so are "

@@ -11,14 +11,22 @@ import typer
 
 from pml_gpw.training.experiment import SAMPLERS
 
-from .contenders import EVERY_CONTENDER
 from .presets import PER_CLASS
+from .rows import ROWS
 
 CONFIGURED = "by configuration"
+MOST_DIMS = 65_536
 
 Losses = Annotated[
     str,
-    typer.Option(help=f"all, or comma-separated out of: {', '.join(EVERY_CONTENDER)}. SNP is MS."),
+    typer.Option(
+        "--losses",
+        "--rows",
+        help=f"all, or comma-separated out of: {', '.join(ROWS)} (SNP is MS); a class of PML, such "
+        "as CircleLoss; or a loss of yours by its import path, such as mine.py:Circle or "
+        "package.module:make: a weighting, a loss, a class of one, or a function that makes a loss "
+        "or (miner, loss).",
+    ),
 ]
 Root = Annotated[
     Path | None,
@@ -26,7 +34,15 @@ Root = Annotated[
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs of each loss, with seeds 0, 1, ….")]
 Backbone = Annotated[
-    str, typer.Option(help="small_cnn, bn_inception, timm/<model> or torchvision/<model>.")
+    str | None,
+    typer.Option(
+        help="small_cnn, bn_inception, timm/<model> or torchvision/<model>; ngram_bag for names.",
+        show_default=CONFIGURED,
+    ),
+]
+Dims = Annotated[
+    int | None,
+    typer.Option(min=1, max=MOST_DIMS, help="Embedding dimensions.", show_default=CONFIGURED),
 ]
 Iterations = Annotated[
     int | None,
@@ -66,9 +82,7 @@ Workers = Annotated[
     typer.Option(min=0, max=1024, help="Processes that load images.", show_default="up to 4"),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …", show_default="cuda, else cpu")]
-Output = Annotated[
-    Path, typer.Option(help="Folder of tables and runs.", show_default="in benchmarks/results")
-]
+Output = Annotated[Path, typer.Option(help="Folder for tables, pictures and runs.")]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Train again what is finished or interrupted.")
 ]

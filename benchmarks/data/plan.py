@@ -15,20 +15,20 @@ from pml_gpw.datasets import ImageFolder, WorldNames
 from pml_gpw.training import evaluation_transform, processes, train_transform
 from pml_gpw.training.environment import code_digest, versions
 
-from .contenders import CONTENDERS, EVERY_CONTENDER, ON_REQUEST
 from .datasets import CONFIGURATION_OF, DATASETS, Data
 from .faults import bad, integers, usable_device
+from .options import MOST_DIMS
+from .own_losses import row_of
 from .presets import CONFIGURATIONS, NGRAM_BAG, BenchmarkExperiment, preset
+from .rows import COMPARED, Row
 
 GLYPHS_FILE = "glyphs.cache"
 NGRAMS = cache(character_ngrams)
 """Each name is read again and again; its n-grams are kept."""
 
 HERE = Path(__file__).parents[1]
-DECISIVE = (HERE / "data" / "contenders.py", HERE / "measure" / "runs.py")
+DECISIVE = (HERE / "data" / "rows.py", HERE / "data" / "balanced.py", HERE / "measure" / "runs.py")
 """The files here on which results depend."""
-MOST_DIMS = 65_536
-WITHOUT_HYPERPARAMETERS = ("contrastive", "triplet-semihard", "ntxent", *ON_REQUEST)
 
 
 def one_of(option: str, value: str, allowed: Any) -> str:
@@ -61,13 +61,19 @@ def digest_of_weights(weights: str) -> str:
     return f"sha256:{hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:16]}"
 
 
-def checked_losses(text: str) -> list[str]:
-    """The losses of a comma-separated list, once each, or all."""
-    names = list(CONTENDERS) if text == "all" else [name.strip() for name in text.split(",")]
-    if unknown := [name for name in names if name not in EVERY_CONTENDER]:
-        allowed, got = ", ".join(EVERY_CONTENDER), ", ".join(map(repr, unknown))
-        raise bad("--losses", f"must be all, or out of {allowed}, got {got}")
-    return list(dict.fromkeys(names))
+def checked_losses(text: str, every: Mapping[str, Row] = COMPARED) -> dict[str, Row]:
+    """The rows of a comma-separated list by name, once each, or all of ``every``."""
+    if text == "all":
+        return dict(every)
+    found: dict[str, Row] = {}
+    for part in text.split(","):
+        try:
+            row = row_of(part.strip())
+        except ValueError as error:
+            raise bad("--losses", str(error)) from error
+        if found.setdefault(row.name, row).source != row.source:
+            raise bad("--losses", f"must have other names, got two of {row.name}")
+    return found
 
 
 def checked_dims(text: str) -> list[int]:
@@ -91,17 +97,17 @@ def changed(chosen: BenchmarkExperiment, given: Mapping[str, Any]) -> BenchmarkE
 
 
 def plan_of(
-    chosen: BenchmarkExperiment, losses: list[str], dims: list[int], seeds: int
+    chosen: BenchmarkExperiment, rows: Mapping[str, Row], dims: list[int], seeds: int
 ) -> Iterator[BenchmarkExperiment]:
     """Seed by seed, so that an early stop leaves whole comparisons."""
+    plain: Any = preset(chosen.dataset, chosen.configuration).hyperparameters
     for seed in range(seeds):
-        for loss in losses:
+        for row in rows.values():
+            # another ε must not make another run of a loss that has none
+            own: Any = {} if row.settings else plain
             for dimensions in dims:
-                one = replace(chosen, loss=loss, dims=dimensions, seed=seed)
-                if loss in WITHOUT_HYPERPARAMETERS:  # another ε must not make another run of it
-                    plain = preset(one.dataset, one.configuration).hyperparameters
-                    one = replace(one, **plain)  # type: ignore[arg-type]
-                yield one
+                changes: Any = {"loss": row.name, "loss_code": row.digest, "dims": dimensions}
+                yield replace(chosen, seed=seed, **changes, **own)
 
 
 def checked_device(name: str) -> torch.device:
@@ -114,7 +120,8 @@ def splits_of(
 ) -> Data:
     """The splits of a data set; ``train_share`` of the classes of an image folder."""
     _check_root(experiment.dataset, root)
-    dataset, views = DATASETS[experiment.dataset], (None, None)
+    views: tuple[Any, Any] = (None, None)
+    dataset = DATASETS[experiment.dataset]
     if (experiment.backbone == NGRAM_BAG) != (dataset is WorldNames):
         raise bad(
             "--backbone",

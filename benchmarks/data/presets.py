@@ -16,6 +16,7 @@ and InShop, which are ten and four times as large, longer: our choice, not the a
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 
 from pml_gpw.training.experiment import Experiment
@@ -28,13 +29,19 @@ METRICS = (*(f"recall_at_{k}" for k in KS), "r_precision", "map_at_r")
 INITIALS = ("random", "classifier")
 
 
+def file_name(text: str) -> str:
+    """A text as a part of the name of a file."""
+    return re.sub(r"[^\w.-]+", "_", text)
+
+
 @dataclass(frozen=True)
 class BenchmarkExperiment(Experiment):
     """Everything that decides the result of a run, and what it runs on.
 
-    ``loss`` names one of ``METHODS``. ``weights`` names the initial weights: "random", "pretrained"
-    or the SHA-256 of a file; ``data`` the images: digests of the splits, and "published" before
-    them where there are as many as were published; ``code`` and ``versions`` what computes.
+    ``loss`` is the name of a row, and ``loss_code`` names its code where it is a user's.
+    ``weights`` names the initial weights: "random", "pretrained" or the SHA-256 of a file; ``data``
+    the images: digests of the splits, and "published" before them where there are as many as were
+    published; ``code`` and ``versions`` what computes.
     ``head`` says how the embedding layer begins: as ``embedding_head``, "he", or as torch's layers.
     ``crop`` is None where images stay as the data set gives them.
     """
@@ -42,6 +49,7 @@ class BenchmarkExperiment(Experiment):
     dataset: str = "CUB200"
     configuration: str = "released"
     loss: str = "SNP"
+    loss_code: str = ""
     dims: int = 512
     backbone: str = "bn_inception"
     weights: str = "random"
@@ -69,7 +77,8 @@ class BenchmarkExperiment(Experiment):
     def name(self) -> str:
         """A name for its folder: readable, and another for any other setting."""
         digest = hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()
-        parts = (self.dataset, self.configuration, self.loss, f"{self.dims}d", digest[:8])
+        loss = file_name(self.loss)
+        parts = (self.dataset, self.configuration, loss, f"{self.dims}d", digest[:8])
         return "-".join(parts) + f"/seed{self.seed}"
 
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from pml_gpw.training import Trainer, processes
 from pml_gpw.training.file_errors import reading_file
 
-from ..data.contenders import CONTENDERS, MinerAndLoss
 from ..data.faults import AGAIN
 from ..data.presets import BenchmarkExperiment
+from ..data.rows import CONTROL, CONTROLLED, ROWS, MinerAndLoss
 
-OURS, THEIRS = "SNP", "pml-ms"
+OURS, THEIRS = CONTROLLED, CONTROL
 LOG = Path("logs", "control.csv")  # below a run; what is in logs/ goes back with a checkpoint
 
 
@@ -38,7 +38,7 @@ def watch(
     """
     if not is_watched(experiment):
         return None
-    pair = [CONTENDERS[name](**experiment.hyperparameters) for name in (OURS, THEIRS)]
+    pair = [ROWS[name].of_experiment(experiment.hyperparameters) for name in (OURS, THEIRS)]
     last: list[float] = []
 
     def see(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:

@@ -1,7 +1,7 @@
 """The trainings of a plan: what is finished is kept, what was interrupted goes on."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,10 @@ from pml_gpw.training.experiment import epoch_seed
 from pml_gpw.training.results import RESULT, finished
 from pml_gpw.training.trainer import seed_all
 
-from ..data.contenders import EVERY_CONTENDER, MinerAndLoss
 from ..data.datasets import Data
 from ..data.faults import AGAIN, within
 from ..data.presets import BenchmarkExperiment
+from ..data.rows import MinerAndLoss, Row
 
 HEADS: dict[str, Callable[[int, int], nn.Module]] = {"he": embedding_head, "torch": nn.Linear}
 
@@ -41,6 +41,7 @@ class Place(NamedTuple):
 
 def train_all(
     plan: Sequence[BenchmarkExperiment],
+    rows: Mapping[str, Row],
     data: Data,
     place: Place,
     fresh: bool,
@@ -48,8 +49,9 @@ def train_all(
 ) -> list[dict[str, Any]]:
     """The results of a plan, in its order; all processes of a group call it.
 
-    Each run has a folder, below ``place.output``; ``fresh`` trains it again. ``watch`` may look at
-    a loss before it is trained, and give what is to be called after each step.
+    ``rows``: the losses by the names that the plan has. Each run has a folder, below
+    ``place.output``; ``fresh`` trains it again. ``watch`` may look at a loss before it is trained,
+    and give what is to be called after each step.
     """
     results = []
     total = sum(experiment.iterations for experiment in plan)
@@ -61,8 +63,10 @@ def train_all(
                 if fresh and processes.is_first():
                     _remove(folder)
                 result = processes.read_by_first(partial(finished, folder, AGAIN))
+                how = "trained" if result is None else "read from an earlier call"
                 if result is None:
-                    result = train(experiment, data, place, folder, bar, watch)
+                    row = rows[experiment.loss]
+                    result = train(experiment, row, data, place, folder, bar, watch)
                 elif processes.is_first():
                     Checkpoints(folder).clear()  # which a kill at the very end has left
             bar.update(end - bar.n)
@@ -70,13 +74,14 @@ def train_all(
             last, best = (f"{100 * result[row]['recall_at_1']:.1f}" for row in ("last", "best"))
             with bar.external_write_mode():
                 typer.echo(
-                    f"{experiment.name}: R@1 {last} after the last epoch, {best} in the best"
+                    f"{experiment.name}, {how}: R@1 {last} after the last epoch, {best} in the best"
                 )
     return results
 
 
 def train(
     experiment: BenchmarkExperiment,
+    row: Row,
     data: Data,
     place: Place,
     folder: Path,
@@ -86,7 +91,7 @@ def train(
     """The result of one run, which moves the bar."""
     seed_all(epoch_seed(experiment.seed, 0))
     model = models(experiment, place.weights)
-    miner, loss = miner_and_loss(experiment)
+    miner, loss = miner_and_loss(experiment, row)
     begun, see = bar.n, watch(experiment, loss, folder)
 
     def on_iteration(trainer: Trainer) -> None:
@@ -135,9 +140,9 @@ def models(experiment: BenchmarkExperiment, weights: str | None) -> dict[str, nn
     return {"trunk": trunk, "embedder": head}
 
 
-def miner_and_loss(experiment: BenchmarkExperiment) -> MinerAndLoss:
+def miner_and_loss(experiment: BenchmarkExperiment, row: Row) -> MinerAndLoss:
     """Miner, or None, and loss; with a memory, the loss holds the miner."""
-    miner, loss = EVERY_CONTENDER[experiment.loss](**experiment.hyperparameters)
+    miner, loss = row.of_experiment(experiment.hyperparameters)
     if experiment.memory:
         return None, CrossBatchMemory(loss, experiment.dims, experiment.memory, miner)
     return miner, loss

@@ -18,6 +18,7 @@ from pml_gpw.evaluation import recall_at_k
 from pml_gpw.functional import column_loss
 from pml_gpw.weightings import MultiSimilarity, NTXent
 
+from ..data.own_losses import row_of
 from .methods import COUNTED, FORMULAS, MEMORIES, MINED, TUPLES, UNMINED
 from .stopwatch import Marks, Step, now
 
@@ -118,7 +119,21 @@ def of_memory(name: str, batch: Batch, device: str) -> LossOfLeaf:
     return LossOfLeaf(x, lambda: loss(normalize(x), x_labels))
 
 
-LOSSES = {"loss": of_batch, "formula": of_formula, "tuple": of_tuple, "memory": of_memory}
+def of_row(source: str, batch: Batch, device: str) -> LossOfLeaf:
+    """The loss of a row of the tables, by the source of the row, with its miner."""
+    x, labels = batch.embeddings(device)
+    miner, loss = row_of(source).make()
+    loss = loss.to(device)
+    return LossOfLeaf(x, lambda: loss(x, labels, None if miner is None else miner(x, labels)))
+
+
+LOSSES = {
+    "row": of_row,
+    "loss": of_batch,
+    "formula": of_formula,
+    "tuple": of_tuple,
+    "memory": of_memory,
+}
 
 
 def loss_step(task: str, name: str, batch: Batch, device: str = "cpu") -> Step:

@@ -1,29 +1,24 @@
-"""What a tuning is made of: its settings, and single trainings."""
+"""The settings of a tuning, and its tests as single trainings."""
 
 import hashlib
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import pandas as pd
+from pml_gpw.weightings import Range
 
-from ..data.presets import INITIALS, METRICS, BenchmarkExperiment, preset
-from ..data.search_spaces import CONTROL, CONTROLLED, EVERY_ROW, ROWS, Row
-from .studies import Parameters
+from ..data.presets import INITIALS, BenchmarkExperiment, preset
+from ..data.rows import BALANCED, CONTROL, CONTROLLED, ROWS, SUBSETS, THE_CONTROL, USUAL, Row
+from .search import Parameters
 
-PARAMETERS = list(dict.fromkeys(name for row in ROWS.values() for name in row.space))
-TRIAL_NUMBERS = ["trial", "map_at_r", "cpu_seconds", *PARAMETERS]
-TEST_NUMBERS = ["seed", *METRICS, "cpu_seconds"]
-WORDS = ("row", "parameters", "failed", "space")
+TUNED = {**SUBSETS, **BALANCED, **USUAL, CONTROL: THE_CONTROL}
+"""What a tuning has where no losses are named."""
 FOLDS = 4
-NAMES = (*ROWS, CONTROL)
-EVERY_NAME = (*NAMES, *(name for name in EVERY_ROW if name not in ROWS))
 TEST = -1
 """Stands for the number of a fold: train on all training classes and score the test classes."""
-
-Result = dict[str, Any]
-"""The metrics of a run and its ``cpu_seconds``, or the reason why it has ``failed``."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class Tuning:
     initial: str
     folds: int
     test_iterations: int
-    rows: tuple[str, ...]
+    rows: Mapping[str, Row]
     trials: int
     seeds: int
 
@@ -51,14 +46,13 @@ class Tuning:
     @property
     def searched(self) -> list[Row]:
         """The rows that are tuned: of the control, the one that it controls."""
-        names = [CONTROLLED if name == CONTROL else name for name in self.rows]
-        return [EVERY_ROW[name] for name in dict.fromkeys(names)]
+        found = {row.name: row for row in map(searched_for, self.rows.values())}
+        return [*found.values()]
 
-    @property
-    def trial_numbers(self) -> list[str]:
-        """The columns of its trials that are numbers."""
-        names = (name for row in self.searched for name in row.space)
-        return list(dict.fromkeys((*TRIAL_NUMBERS, *names)))
+    def test_file(self, folder: Path, row: Row, parameters: Parameters, seed: int) -> Path:
+        """Where the result of a test is kept."""
+        of = digest([dict(parameters), self.test.settings(), self.initial])
+        return folder / row.file_name / f"test-{of}-seed-{seed}.json"
 
     def budget(self, row: Row) -> int:
         """The trials of a row: one, where there is nothing to tune."""
@@ -70,12 +64,28 @@ class Tuning:
         return {**self.experiment.settings(), "initial": self.initial, "folds": self.folds}
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """All of it as JSON has it; of a user's rows what a report needs of them."""
+        own = {
+            name: {
+                "defaults": dict(row.defaults),
+                "space": {n: _json(r) for n, r in row.space.items()},
+            }
+            for name, row in self.rows.items()
+            if name not in ROWS
+        }
+        names = ("initial", "folds", "test_iterations", "trials", "seeds")
+        found = {name: getattr(self, name) for name in names}
+        found |= {"experiment": asdict(self.experiment), "rows": [*self.rows]}
+        return {**found, **({"own_rows": own} if own else {})}
+
+    @property
     def trials_name(self) -> str:
         """A readable name for the trials. Others settings that are not as usual are a digest."""
         one = self.experiment
         plain = preset(one.dataset, one.configuration)
         parts = [one.dataset.lower(), f"{one.iterations}it"]
-        parts += [one.configuration] * (one.configuration != "small")
+        parts += [one.configuration] * (one.configuration not in ("small", "names"))
         parts += [f"batch{one.batch}"] * (one.batch != plain.batch)
         parts += [f"{one.dims}d"] * (one.dims != plain.dims)
         parts += [f"lr{one.learning_rate:g}"] * (one.learning_rate != plain.learning_rate)
@@ -90,63 +100,33 @@ class Tuning:
         """Names the report."""
         parts = [f"tuning-{self.trials_name}-{self.trials}trials"]
         parts += [f"{self.test_iterations}it-{self.seeds}seeds"]
-        if self.rows != NAMES:
-            parts += ["only", *(self.rows if len(self.rows) <= 4 else [_digest(self.rows)])]
-        return "-".join(parts).replace(" ", "-")
+        if [*self.rows] != [*TUNED]:
+            names = [row.file_name for row in self.rows.values()]
+            parts += ["only", *(names if len(names) <= 4 else [digest([*self.rows])])]
+        return "-".join(parts)
 
 
-@dataclass(frozen=True)
-class Run:
-    """One training: a row with parameters, on a fold or for the test, with a seed."""
+class Test(NamedTuple):
+    """One training of a row with parameters on all training classes, with a seed."""
 
-    row: str
+    row: Row
+    kind: str
     parameters: Parameters
-    experiment: BenchmarkExperiment
-    initial: str
-    fold: int
     seed: int
     file: Path
-    """Where the result is kept."""
-
-    def identity(self) -> dict[str, Any]:
-        """All that the result depends on, as JSON has it."""
-        identity = {
-            "row": self.row,
-            "parameters": dict(self.parameters),
-            "experiment": self.experiment.settings(),
-            "initial": self.initial,
-            "fold": self.fold,
-            "seed": self.seed,
-        }
-        plain: dict[str, Any] = json.loads(json.dumps(identity))
-        return plain
+    """Where the result is kept; that of the same parameters is the same."""
 
 
-def fold_run(
-    row: Row, trial: int, parameters: Parameters, tuning: Tuning, fold: int, folder: Path
-) -> Run:
-    """A fold of a trial. Its seed is the number of the fold, in all trials and rows."""
-    file = folder / row.name / f"trial-{trial}-fold-{fold}.json"
-    return Run(row.name, parameters, tuning.experiment, tuning.initial, fold, fold, file)
+def _json(limits: Range) -> dict[str, float]:
+    return {name: value for name, value in asdict(limits).items() if math.isfinite(value)}
 
 
-def run_of_test(row: str, parameters: Parameters, tuning: Tuning, seed: int, folder: Path) -> Run:
-    """A test; tests of the same parameters have the same file."""
-    file = folder / row / f"test-{tuning.test_iterations}it-{_digest(parameters)}-seed-{seed}.json"
-    return Run(row, parameters, tuning.test, tuning.initial, TEST, seed, file)
+def searched_for(row: Row) -> Row:
+    """The row whose trials a row takes."""
+    return ROWS[CONTROLLED] if row.name == CONTROL else row
 
 
-def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Trials or tests with words as objects and all else as floats."""
-    columns = {
-        name: table[name].astype(object).where(table[name].notna(), None)
-        if name in WORDS
-        else table[name].map(float, na_action="ignore").astype(float)
-        for name in table.columns
-    }
-    return pd.DataFrame(columns, columns=table.columns)
-
-
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """Names a value of JSON."""
     text = json.dumps(value, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,181 +1,208 @@
-"""The runs of a tuning: searches over folds, then tests, kept on disk as they end."""
+"""The runs of a tuning: searches, then tests, in processes of one thread each, kept as they end."""
 
 import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    as_completed,
+    wait,
+)
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+import optuna
+import torch
 from optuna.trial import FrozenTrial
 from tqdm import tqdm
 
 from pml_gpw.training.file_errors import reading_file
 from pml_gpw.training.files import write_atomically
 
+from ..data.datasets import Data
 from ..data.faults import AGAIN
-from ..data.search_spaces import CONTROL, CONTROLLED, EVERY_ROW, Row
-from .studies import TrialFile, best_trial, proposal
-from .tuning_plan import Result, Run, Tuning, fold_run, run_of_test
-from .tuning_workers import train
+from ..data.own_losses import row_of
+from ..data.presets import INITIALS, BenchmarkExperiment
+from ..data.rows import Row
+from .folds import contiguous_folds
+from .runs import Place
+from .scoring import DivergedError, Part, Weights, classifier_weights, train_and_score
+from .search import Parameters, add_trial, best_trial, database_errors, open_study, trials_of
+from .tuning_plan import TEST, Test, Tuning, searched_for
 
-Steps = Generator[list[Run], list[Result], None]
-"""Asks for runs again and again, and is sent their results."""
+Result = dict[str, Any]
+"""The metrics of a test and its ``cpu_seconds``, or the reason why it has ``failed``."""
 
 
-def run_all(tuning: Tuning, folder: Path, executor: Executor, at_once: int) -> None:
+class Images(NamedTuple):
+    """The splits of a data set, and the training images once more as they are evaluated."""
+
+    test: Data
+    """The training split, and what it is tested on."""
+    train_as_queries: object
+
+
+Load = Callable[[], Images]
+
+_parts: dict[int, Data] = {}
+"""Of this process: what each fold and the test train on and score."""
+_classifiers: dict[tuple[Any, int, int], Weights] = {}
+"""Of this process: weights that runs begin with, by experiment, fold and seed."""
+
+
+def processes(jobs: int, load: Load, folds: int) -> ProcessPoolExecutor:
+    """Processes for :func:`run_all`. They end when this process does, however it ends."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, context, _prepare_process, (load, folds))
+
+
+def prepare(load: Load, folds: int) -> None:
+    """Load the images, in this process, and let it use one thread."""
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    images = load()
+    train, queries = images.test.train, images.train_as_queries
+    for number, fold in enumerate(contiguous_folds(torch.as_tensor(train.labels), folds)):
+        _parts[number] = Data(Part(train, fold.train), Part(queries, fold.validation))
+    _parts[TEST] = images.test
+    _classifiers.clear()
+
+
+class Work(NamedTuple):
+    """What a process is told of a training: what it is of, and where its results are kept."""
+
+    source: str
+    """Of the row."""
+    experiment: BenchmarkExperiment
+    initial: str
+    place: Place
+    folder: Path
+
+
+def run_all(tuning: Tuning, folder: Path, place: Place, executor: Executor, at_once: int) -> None:
     """Search for the parameters of all rows, then test all rows; what is in ``folder`` is kept.
 
-    ``executor`` has been prepared by :mod:`benchmarks.tuning_workers`.
+    Rows take turns, one trial of each after the other, ``at_once`` at a time. What is tried of a
+    row depends on its own trials alone, so the number of processes makes no difference.
     """
-    rows = tuning.searched
-    done = [len(trials_of(row, tuning, folder)) * tuning.folds for row in rows]
-    total = sum(map(tuning.budget, rows)) * tuning.folds
-    with tqdm(desc="searching", total=total, initial=sum(done), unit="run", mininterval=1) as bar:
-        drive([search(row, tuning, folder) for row in rows], executor, at_once, _progress(bar))
-    tests = [runs_of_tests(row, tuning, folder) for row in tuning.rows]
-    total = sum(len({run.file for _, run in runs}) for runs in tests)
-    with tqdm(desc="testing", total=total, unit="run", mininterval=1) as bar:
-        drive(
-            [_once([run for _, run in runs]) for runs in tests], executor, at_once, _progress(bar)
+    rows = {row.name: row for row in tuning.searched}
+    left = {n: tuning.budget(r) - len(finished_trials(r, tuning, folder)) for n, r in rows.items()}
+    waiting = deque(name for name, count in left.items() if count)
+    running: dict[Future[None], str] = {}
+    total = sum(map(tuning.budget, rows.values()))
+    done = total - sum(left.values())
+    with tqdm(desc="searching", total=total, initial=done, unit="trial", mininterval=1) as bar:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                name = waiting.popleft()
+                work = Work(rows[name].source, tuning.experiment, tuning.initial, place, folder)
+                running[executor.submit(_search, work, tuning.folds)] = name
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                future.result()
+                name = running.pop(future)
+                left[name] -= 1
+                waiting.extend([name] * bool(left[name]))
+                bar.set_postfix_str(name, refresh=False)
+                bar.update()
+    tests = [test for row in tuning.rows.values() for test in tests_of(row, tuning, folder)]
+    new = {test.file: test for test in tests if kept(test) is None}
+    futures = [
+        executor.submit(
+            _test,
+            Work(test.row.source, tuning.test, tuning.initial, place, test.file),
+            test.parameters,
+            test.seed,
         )
+        for test in new.values()
+    ]
+    for future in tqdm(as_completed(futures), "testing", len(futures), unit="test", mininterval=1):
+        future.result()
 
 
-def search(row: Row, tuning: Tuning, folder: Path) -> Steps:
-    """Bring the trials of a row up to their number; each is scored by the mean over folds."""
-    file = trial_file(row, folder)
-    while len(trials := file.trials()) < tuning.budget(row):
-        tried = proposal(row, trials)
-        runs = [
-            fold_run(row, tried.number, tried.parameters, tuning, fold, folder)
-            for fold in range(tuning.folds)
-        ]
-        file.add(tried, outcome((yield runs)))
-        for run in runs:
-            run.file.unlink(missing_ok=True)
-
-
-def outcome(results: list[Result]) -> Result:
-    """Of a trial, the mean MAP@R of its folds; a trial of which a fold has failed has failed."""
-    seconds = sum(result["cpu_seconds"] for result in results)
-    failed = [f"fold {n}: {r['failed']}" for n, r in enumerate(results) if "failed" in r]
-    if failed:
-        return {"failed": "; ".join(failed), "cpu_seconds": seconds}
-    values = [result["map_at_r"] for result in results]
-    return {"map_at_r": float(np.mean(values)), "folds": values, "cpu_seconds": seconds}
-
-
-def trial_file(row: Row, folder: Path) -> TrialFile:
-    """Where the trials of a row are kept."""
-    return TrialFile(folder / f"{row.name}.db", row)
-
-
-def trials_of(row: Row, tuning: Tuning, folder: Path) -> list[FrozenTrial]:
+def finished_trials(row: Row, tuning: Tuning, folder: Path) -> list[FrozenTrial]:
     """The finished trials of a row, of those that this tuning has."""
-    return trial_file(row, folder).trials()[: tuning.budget(row)]
+    with database_errors(folder):
+        return trials_of(open_study(folder, row))[: tuning.budget(row)]
 
 
-def runs_of_tests(row: str, tuning: Tuning, folder: Path) -> list[tuple[str, Run]]:
-    """The runs that test a row, as pairs of "default" or "tuned" and a run.
+def tests_of(row: Row, tuning: Tuning, folder: Path) -> list[Test]:
+    """The tests of a row, with its defaults and with its best parameters.
 
     The control takes the parameters of the row that it controls. A row whose trials have all failed
-    has no tuned ones. Where the defaults are the best, the same runs come twice.
+    has no best ones. Where the defaults are the best, the same tests come twice.
     """
-    searched = EVERY_ROW[CONTROLLED if row == CONTROL else row]
-    best = best_trial(trials_of(searched, tuning, folder))
+    searched = searched_for(row)
+    best = best_trial(finished_trials(searched, tuning, folder))
     parameters = {"default": dict(searched.defaults), **({"tuned": best.params} if best else {})}
     return [
-        (kind, run_of_test(row, chosen, tuning, seed, folder))
+        Test(row, kind, chosen, seed, tuning.test_file(folder, row, chosen, seed))
         for kind, chosen in parameters.items()
         for seed in range(tuning.seeds)
     ]
 
 
-def kept(run: Run) -> Result | None:
-    """The result of a run that is finished; None where its file is of another run, or not there."""
-    if not run.file.exists():
+def kept(test: Test) -> Result | None:
+    """The result of a test that is finished; None where there is none."""
+    if not test.file.exists():
         return None
-    with reading_file(run.file, AGAIN):
-        content = json.loads(run.file.read_text(encoding="utf-8"))
-        result: Result = content["result"]
+    with reading_file(test.file, AGAIN):
+        result: Result = json.loads(test.file.read_text(encoding="utf-8"))
         if not {"cpu_seconds"} < result.keys():
             raise ValueError(f"not all there: {sorted(result)}")
-        return result if content["run"] == run.identity() else None
+        return result
 
 
-def keep(run: Run, result: Result) -> None:
-    """Write down the result of a run."""
-    text = json.dumps({"run": run.identity(), "result": result})
-    write_atomically(run.file, lambda path: path.write_text(text, encoding="utf-8"))
+def _search(work: Work, folds: int) -> None:
+    """Add one trial to the study of a row; the seed of a fold is its number, in all trials."""
+    row = row_of(work.source)
+    with database_errors(work.folder):
+        add_trial(row, open_study(work.folder, row), partial(_score, work), folds)
 
 
-def drive(
-    steps: Iterable[Steps], executor: Executor, at_once: int, on_run: Callable[[Run], object]
-) -> None:
-    """Carry out the runs that several ask for, ``at_once`` at a time, in turns.
-
-    What one asks for depends on the results of its own runs alone, so the order in which runs end
-    makes no difference. ``on_run`` is called with each run that has ended.
-    """
-    waiting: deque[tuple[_Asking, int]] = deque()
-    running: dict[Future[Result], tuple[_Asking, int]] = {}
-
-    def ended(asking: "_Asking", place: int, result: Result) -> None:
-        asking.results[place] = result
-        on_run(asking.runs[place])
-
-    def go_on(asking: "_Asking") -> None:
-        while len(asking.results) == len(asking.runs) and asking.ask():
-            for place, run in enumerate(asking.runs):
-                result = kept(run)
-                if result is None:
-                    waiting.append((asking, place))
-                else:
-                    ended(asking, place, result)
-
-    for one in steps:
-        go_on(_Asking(one))
-    while waiting or running:
-        while waiting and len(running) < at_once:
-            asking, place = waiting.popleft()
-            running[executor.submit(train, asking.runs[place])] = asking, place
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            asking, place = running.pop(future)
-            keep(asking.runs[place], future.result())
-            ended(asking, place, future.result())
-            go_on(asking)
+def _score(work: Work, parameters: Parameters, fold: int) -> float:
+    return _metrics(work, parameters, fold, fold)["map_at_r"]
 
 
-@dataclass
-class _Asking:
-    """Steps, the runs that they have asked for last, and the results so far by place."""
-
-    steps: Steps
-    runs: list[Run] = field(default_factory=list)
-    results: dict[int, Result] = field(default_factory=dict)
-    begun: bool = False
-
-    def ask(self) -> bool:
-        """Send the results and take the next runs; whether there are any."""
-        results = [self.results[place] for place in range(len(self.runs))]
-        try:
-            self.runs = self.steps.send(results) if self.begun else next(self.steps)
-        except StopIteration:
-            return False
-        self.results, self.begun = {}, True
-        return True
+def _test(work: Work, parameters: Parameters, seed: int) -> None:
+    """Write down the result of a test; that it leaves the finite numbers is one as well."""
+    began, result = time.process_time(), Result()
+    try:
+        result |= _metrics(work, parameters, TEST, seed)
+    except DivergedError as error:
+        result["failed"] = str(error)
+    text = json.dumps({**result, "cpu_seconds": time.process_time() - began})
+    write_atomically(work.folder, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _once(runs: list[Run]) -> Steps:
-    """Ask for each of the runs once."""
-    yield [*{run.file: run for run in runs}.values()]
+def _metrics(work: Work, parameters: Parameters, part: int, seed: int) -> dict[str, float]:
+    """Train on a part of the data, and score what it leaves out."""
+    miner, loss = row_of(work.source).make(**parameters)
+    weights = None
+    if work.initial != INITIALS[0]:  # the same for all rows
+        key = work.experiment, part, seed
+        if key not in _classifiers:
+            _classifiers[key] = classifier_weights(work.experiment, _parts[part], work.place, seed)
+        weights = _classifiers[key]
+    return train_and_score(miner, loss, work.experiment, _parts[part], work.place, seed, weights)
 
 
-def _progress(bar: Any) -> Callable[[Run], None]:
-    def show(run: Run) -> None:
-        bar.set_postfix_str(run.row, refresh=False)
-        bar.update()
+def _prepare_process(load: Load, folds: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    prepare(load, folds)
 
-    return show
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from pml_gpw.training.files import write_atomically
 
-RESULTS = Path(__file__).parents[1] / "results"
-PAPER_RUNS = RESULTS / "paper-runs"
+COMMITTED = Path(__file__).parents[1] / "results"
+"""The results that are part of the repository. No command writes there unless it is told to."""
+RESULTS = Path("results")
+"""Where commands write by default: in the working directory."""
 
 
 def save(folder: Path, files: Mapping[str, str | Callable[[Path], object]]) -> None:

@@ -1,9 +1,11 @@
 """Runs collected into a comparison table: means with 95 % confidence intervals over seeds."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from scipy import stats
 
-from ..data.contenders import RAW_PIXELS, similarities_of
+from ..data.rows import RAW, Row
 
 
 def confidence_half_width(values: "pd.Series[float]") -> float:
@@ -29,14 +31,15 @@ def summarize(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def to_markdown(summary: pd.DataFrame, differences: "pd.Series[str]") -> str:
+def to_markdown(
+    summary: pd.DataFrame, rows: Mapping[str, Row], differences: "pd.Series[str]"
+) -> str:
     """The summary as Markdown: Recall@K and MAP@R in percent as mean ± half-width.
 
     ``differences`` is a further column, by loss.
     """
-    table = pd.DataFrame(
-        {"loss": summary["loss"], "uses": [similarities_of(str(n)) for n in summary["loss"]]}
-    )
+    uses = [rows[name].uses if name in rows else "" for name in summary["loss"]]
+    table = pd.DataFrame({"loss": summary["loss"], "uses": uses})
     titles = {
         metric: metric.replace("recall_at_", "R@").replace("map_at_r", "MAP@R")
         for metric in summary.columns
@@ -65,7 +68,7 @@ def paired_differences(runs: pd.DataFrame, to: str) -> "pd.Series[str]":
     texts = {}
     for loss in recalls.columns if to in recalls.columns else ():
         difference = 100 * (recalls[loss] - recalls[to]).dropna()
-        if loss != to and loss != RAW_PIXELS:
+        if loss != to and loss not in RAW.values():
             width = confidence_half_width(difference)
             texts[loss] = _mean_and_width(difference.mean(), width, sign="+")
     return pd.Series(texts, name=f"R@1 − {to}", dtype=str)

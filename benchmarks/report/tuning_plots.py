@@ -9,8 +9,15 @@ from matplotlib.figure import Figure
 
 from pml_gpw.analysis.colours import DARK, FIELD, LIGHT, MIDDLE
 
-from ..data.search_spaces import SYMBOLS
-
+SYMBOLS = {
+    "alpha": "α",
+    "beta": "β",
+    "base": "λ",
+    "epsilon": "ε",
+    "pos_margin": "pos. margin",
+    "neg_margin": "neg. margin",
+}
+"""How tables and figures name hyper-parameters."""
 METRICS = {"recall_at_1": "Recall@1", "map_at_r": "MAP@R"}
 COLOURS = {"default": (MIDDLE, "white"), "tuned": (DARK, DARK)}
 """Of lines and of the inside of markers."""

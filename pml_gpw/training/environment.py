@@ -13,6 +13,8 @@ from types import FunctionType
 import torch
 
 PACKAGE = Path(__file__).parents[1]
+NOT_TRAINED_WITH = ("analysis", "integrations", "pair_weight_table.py")
+"""Rooms and files of the package that nothing that trains imports."""
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -41,12 +43,20 @@ def device_name(device: torch.device) -> str:
 
 
 def code_digest(others: Iterable[Path] = ()) -> str:
-    """Names the code of this package and of the files ``others`` by what it does.
+    """Names the code of this package that trains, and of the files ``others``, by what it does."""
+    own = (path for path in sorted(PACKAGE.rglob("*.py")) if _trains(path))
+    return source_digest([*own, *others])
 
-    Comments, docstrings and layout do not count.
-    """
+
+def _trains(path: Path) -> bool:
+    """False for files on which no result of a training depends, such as those of plots."""
+    return path.relative_to(PACKAGE).parts[0] not in NOT_TRAINED_WITH
+
+
+def source_digest(paths: Iterable[Path]) -> str:
+    """Names the code of files by what it does: comments, docstrings and layout do not count."""
     digest = hashlib.sha256()
-    for path in [*sorted(PACKAGE.rglob("*.py")), *others]:
+    for path in paths:
         digest.update(_what_it_does(path.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()[:12]
 

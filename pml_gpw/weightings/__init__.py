@@ -19,6 +19,7 @@ from .pair_rows import Rows
 from .ranked_list import RankedList
 from .row_loss import RowLoss
 from .rules import Positive
+from .search_range import Range
 from .sigmoid import Sigmoid
 from .sparse_rows import SparseRows
 from .sup_con import GradedSupCon, SupCon
@@ -44,6 +45,7 @@ __all__ = [
     "PairWeighting",
     "PairWeights",
     "Positive",
+    "Range",
     "RankedList",
     "RowLoss",
     "Rows",

@@ -1,6 +1,7 @@
 """The common ground of weightings and minings: values of which methods belong together."""
 
 import copy
+import re
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any
 
@@ -77,7 +78,9 @@ logarithm."""
 def is_positive(rule: Any, name: str) -> bool:
     """True where a field is annotated ``Positive``."""
     kind = {field.name: field.type for field in fields(rule)}[name]
-    return kind is Positive or (isinstance(kind, str) and kind.split(".")[-1] == "Positive")
+    if isinstance(kind, str):
+        return re.search(r"\bPositive\b", kind) is not None
+    return "positive" in getattr(kind, "__metadata__", ())
 
 
 def number_fields(rule: Any) -> list[str]:

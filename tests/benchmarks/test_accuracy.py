@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from benchmarks import accuracy
 from benchmarks.data import plan
-from benchmarks.data.contenders import CONTENDERS
 from benchmarks.data.presets import fitted, preset
+from benchmarks.data.rows import COMPARED
 from benchmarks.measure import control, runs
 from pml_gpw.backbones import backbone
 from pml_gpw.training import Trainer
@@ -187,8 +187,8 @@ def test_the_same_seed_gives_the_same_result(invoke, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--losses", "SNP,best"], "--losses: must be all, or out of none, S, N"),
-        (["--dataset", "cub"], "--dataset: must be one of Glyphs, CUB200"),
+        (["--losses", "SNP,best"], "--losses: must be out of none, S, N"),
+        (["--dataset", "cub"], "--dataset: must be one of Glyphs, WorldNames, CUB200"),
         (["--batch", "21"], "--batch: must be a multiple of 5, got 21"),
         (
             ["--batch", "500"],
@@ -197,7 +197,7 @@ def test_the_same_seed_gives_the_same_result(invoke, tmp_path):
         (["--device", "toaster"], "--device: must be a device that torch has here, got 'toaster'"),
         (["--device", "meta"], "--device: must be a device that torch has here, got 'meta'"),
         (["--dims", "9" * 20], "--dims"),
-        (["--losses", ","], "got '', ''"),
+        (["--losses", ","], "--losses: must be out of none, S, N"),
         (["--learning-rate", "inf"], "--learning-rate"),
         (["--output", "/dev/null"], "--output: must be a folder to write to, got '/dev/null'"),
         (["--seeds", "0"], "--seeds"),
@@ -225,11 +225,11 @@ def test_only_the_full_comparison_has_the_plain_name():
     def stem(chosen, names):
         return accuracy._stem("Glyphs", chosen, settings, names, 5)
 
-    plain = stem(settings, list(CONTENDERS))
+    plain = stem(settings, COMPARED)
     assert plain == "accuracy-glyphs-500it-5seeds"
-    assert stem(settings, ["SNP"]) == f"{plain}-only-SNP"
+    assert stem(settings, {"SNP": COMPARED["SNP"]}) == f"{plain}-only-SNP"
     other = replace(settings, batch=160, dims=64, learning_rate=0.001)
-    assert stem(other, list(CONTENDERS)) == f"{plain}-batch160-64d-lr0.001"
+    assert stem(other, COMPARED) == f"{plain}-batch160-64d-lr0.001"
 
 
 # --- pictures of one's own -----------------------------------------------------------------------

@@ -14,24 +14,16 @@ from typer.testing import CliRunner
 
 from benchmarks import tuning, tuning_report
 from benchmarks.data.presets import preset
-from benchmarks.data.search_spaces import ROWS, Range, Row
+from benchmarks.data.rows import FIELD, ROWS
 from benchmarks.measure.scoring import DivergedError, classifier_weights, train_and_score
-from benchmarks.measure.studies import (
-    WIDEN_EVERY,
-    best_trial,
-    importances,
-    proposal,
-    space_after,
-    trial_of,
-)
-from benchmarks.measure.tuning_collect import collect
-from benchmarks.measure.tuning_plan import NAMES, PARAMETERS, Tuning
-from benchmarks.measure.tuning_runs import outcome, runs_of_tests, trials_of
+from benchmarks.measure.search import best_trial
+from benchmarks.measure.tuning_plan import TUNED, Tuning
+from benchmarks.measure.tuning_runs import finished_trials, tests_of
 from benchmarks.report.tuning_export import Export
 from benchmarks.tuning_report import report
 
 from . import tuning_lives
-from .tuning_lives import PLACE, SMALL, few_glyphs
+from .tuning_lives import PLACE, SMALL, few_glyphs, rows_of
 
 app, report_app = typer.Typer(), typer.Typer()
 app.command()(tuning.main)
@@ -40,7 +32,7 @@ report_app.command()(tuning_report.main)
 
 def exported(folder, settings=SMALL):
     """All that is found but the time it took."""
-    export = Export(*collect(settings, folder))
+    export = Export.collect(settings, folder)
     drop = {"columns": ["cpu_seconds"]}
     return export.trials.drop(**drop), export.tests.drop(**drop)
 
@@ -66,26 +58,25 @@ def test_each_row_has_its_trials_and_tests(finished):
     np.testing.assert_allclose(folds.mean(axis=1), trials["map_at_r"])
     assert tests.filter(like="recall").stack().between(0, 1).all()
     for row in SMALL.searched:
-        found = trials_of(row, SMALL, finished)
+        found = finished_trials(row, SMALL, finished)
         assert found[0].params == row.defaults
         for trial in found:
             for name, limits in row.space.items():
                 assert limits.low <= trial.params[name] <= limits.high
-    assert not [*finished.rglob("trial-*.json")]
 
 
 def test_the_tests_are_of_the_defaults_and_of_the_best_trial(finished):
-    best = best_trial(trials_of(ROWS["ntxent"], SMALL, finished))
-    runs = runs_of_tests("ntxent", SMALL, finished)
-    assert [(kind, run.seed) for kind, run in runs] == [
+    best = best_trial(finished_trials(ROWS["ntxent"], SMALL, finished))
+    tests = tests_of(ROWS["ntxent"], SMALL, finished)
+    assert [(test.kind, test.seed) for test in tests] == [
         ("default", 0),
         ("default", 1),
         ("tuned", 0),
         ("tuned", 1),
     ]
-    assert runs[0][1].parameters == ROWS["ntxent"].defaults
-    assert runs[2][1].parameters == best.params
-    assert runs[0][1].experiment.iterations == SMALL.test_iterations
+    assert tests[0].parameters == ROWS["ntxent"].defaults
+    assert tests[2].parameters == best.params
+    assert SMALL.test.iterations == SMALL.test_iterations
 
 
 @pytest.mark.parametrize(
@@ -93,7 +84,7 @@ def test_the_tests_are_of_the_defaults_and_of_the_best_trial(finished):
 )
 def test_a_tuning_that_is_killed_goes_on_to_the_same_numbers(finished, tmp_path, point, nth):
     assert tuning_lives.exit_code_of_a_life(tmp_path, point, nth) == -signal.SIGKILL
-    before = len(Export(*collect(SMALL, tmp_path)).trials)
+    before = len(Export.collect(SMALL, tmp_path).trials)
     assert before < 7 or point is tuning_lives.after_a_test
     tuning_lives.run(tmp_path)
     same(exported(tmp_path), exported(finished))
@@ -109,22 +100,19 @@ def test_more_trials_go_on_with_those_that_are_there(finished, tmp_path):
 
 
 def test_the_control_takes_what_was_found_for_its_row(tmp_path):
-    small = replace(SMALL, rows=("SNP", "pml-ms"), trials=2, seeds=1)
+    small = replace(SMALL, rows=rows_of("SNP", "pml-ms"), trials=2, seeds=1)
     tuning_lives.run(tmp_path, small)
     trials, tests = exported(tmp_path, small)
     assert set(trials["row"]) == {"SNP"}
     ours, theirs = (tests[tests["row"] == row]["map_at_r"].to_numpy() for row in small.rows)
     np.testing.assert_allclose(ours, theirs, atol=0.02)
-    best = best_trial(trials_of(ROWS["SNP"], small, tmp_path))
-    assert {
-        str(run.parameters)
-        for kind, run in runs_of_tests("pml-ms", small, tmp_path)
-        if kind == "tuned"
-    } == {str(best.params)}
+    best = best_trial(finished_trials(ROWS["SNP"], small, tmp_path))
+    tests = tests_of(ROWS["pml-ms"], small, tmp_path)
+    assert [test.parameters for test in tests if test.kind == "tuned"] == [best.params]
 
 
 def test_the_report_is_rebuilt_from_its_export(finished, tmp_path):
-    export = Export(*collect(SMALL, finished))
+    export = Export.collect(SMALL, finished)
     export.write(tmp_path / "one")
     text = report(tmp_path / "one")
     for part in ("| ntxent", "| none", "configuration small", "R@1, tuned", "seconds"):
@@ -147,7 +135,7 @@ def test_the_report_is_rebuilt_from_its_export(finished, tmp_path):
     read = Export.read(tmp_path / "two")
     same((read.trials, read.tests), (export.trials, export.tests))
     for row in SMALL.searched:
-        stored = trials_of(row, SMALL, finished)
+        stored = finished_trials(row, SMALL, finished)
         assert [(t.number, t.values, t.params, t.distributions) for t in stored] == [
             (t.number, t.values, t.params, t.distributions) for t in read.trials_of(row.name)
         ]
@@ -161,7 +149,7 @@ def test_means_and_paired_differences_of_the_report(tmp_path):
         for seed, value in reversed([*enumerate(found)])
     ]
     settings = {"rows": ["none", "S"], "folds": 2, "seeds": 3, "trials": 1}
-    columns = ["row", "trial", "map_at_r", "cpu_seconds", "failed", *PARAMETERS, "space"]
+    columns = ["row", "trial", "map_at_r", "cpu_seconds", "failed", "space"]
     metrics = [f"recall_at_{k}" for k in (2, 4, 8)] + ["r_precision", "cpu_seconds", "failed"]
     export = Export(
         settings,
@@ -177,50 +165,6 @@ def test_means_and_paired_differences_of_the_report(tmp_path):
     assert line["map_at_r_ci"] == pytest.approx(4.302653 * deviation / 3**0.5, rel=1e-6)
     summary = tuning_report.summary(export)
     assert summary.iloc[0]["map_at_r"] == pytest.approx(0.2)
-
-
-def made_up(values, space, number=0):
-    return [
-        trial_of(parameters, space, value, number + place)
-        for place, (parameters, value) in enumerate(values)
-    ]
-
-
-def test_a_range_is_widened_where_the_best_value_is_at_its_edge():
-    space = {"a": Range(0, 1), "b": Range(0.01, 100, log=True)}
-    inside, edge = {"a": 0.5, "b": 1.0}, {"a": 0.99, "b": 1.0}
-    nine = [(inside, 0.1)] * (WIDEN_EVERY - 1)
-    assert space_after(space, made_up([*nine], space)) == space
-    assert space_after(space, made_up([*nine, (inside, 0.2)], space)) == space
-    assert space_after(space, made_up([*nine, (edge, None)], space)) == space, "it has failed"
-    trials = made_up([*nine, (edge, 0.2)], space)
-    wider = {"a": Range(0, 1.5), "b": space["b"]}
-    assert space_after(space, trials) == wider
-    row = Row("a row", "", ROWS["N"].make, space, inside)
-    drawn = proposal(row, trials)
-    assert drawn.space == wider
-    assert drawn.number == WIDEN_EVERY
-    assert drawn == proposal(row, trials), "the same again"
-    assert drawn != proposal(replace(row, name="another"), trials)
-
-
-def test_importances_count_trials_of_all_ranges():
-    narrow = {"a": Range(0, 1), "b": Range(0, 1)}
-    wide = {"a": Range(0, 1), "b": Range(0, 2)}
-    random = np.random.default_rng(0)
-    trials = []
-    for number, space in enumerate([narrow] * 15 + [wide] * 15):
-        point = {name: float(random.uniform(r.low, r.high)) for name, r in space.items()}
-        trials += made_up([(point, point["b"] ** 2)], space, number)
-    found = importances(trials, wide)
-    assert found.keys() == {"a", "b"}
-    assert found["b"] > 0.9
-    assert sum(found.values()) == pytest.approx(1)
-    assert importances(trials[:3], wide) == {}
-    assert (
-        importances(made_up([({"a": 0.1, "b": x}, 0.5) for x in (0.1, 0.2, 0.3, 0.4)], wide), wide)
-        == {}
-    )
 
 
 class Infinite(torch.utils.data.Dataset):
@@ -247,21 +191,15 @@ def test_a_training_that_leaves_the_finite_numbers_is_a_failed_trial(tmp_path):
     miner, loss = ROWS["SNP"].make()
     with pytest.raises(DivergedError, match="the embeddings became NaN or Inf"):
         train_and_score(miner, loss, SMALL.experiment, broken_glyphs().test, PLACE, 0)
-    small = replace(SMALL, rows=("ntxent", "S", "pml-ms"), trials=2)
+    small = replace(SMALL, rows=rows_of("ntxent", "S", "pml-ms"), trials=2)
     tuning_lives.run(tmp_path, small, load=broken_glyphs)
     trials, tests = exported(tmp_path, small)
     assert trials["map_at_r"].isna().all()
     assert trials.groupby("row").size().to_dict() == {"S": 2, "SNP": 2, "ntxent": 2}
     assert "fold 0: the embeddings became NaN or Inf" in trials["failed"][0]
     assert set(tests["parameters"]) == {"default"}
-    Export(*collect(small, tmp_path)).write(tmp_path / "report")
+    Export.collect(small, tmp_path).write(tmp_path / "report")
     assert "nan" not in report(tmp_path / "report")
-
-
-def test_a_trial_of_which_one_fold_fails_has_failed():
-    fine, failed = {"map_at_r": 0.5, "cpu_seconds": 1.0}, {"failed": "it was", "cpu_seconds": 2.0}
-    assert outcome([fine, failed]) == {"failed": "fold 1: it was", "cpu_seconds": 3.0}
-    assert outcome([fine, fine])["map_at_r"] == 0.5
 
 
 def test_a_network_that_was_a_classifier_begins_elsewhere():
@@ -275,7 +213,7 @@ def test_a_network_that_was_a_classifier_begins_elsewhere():
 
 
 def test_runs_begin_with_a_classifier_of_their_own_fold(tmp_path):
-    small = replace(SMALL, rows=("N", "none"), trials=1, seeds=1)
+    small = replace(SMALL, rows=rows_of("N", "none"), trials=1, seeds=1)
     found = []
     for folder, initial in (("random", "random"), ("one", "classifier"), ("two", "classifier")):
         one = replace(small, initial=initial)
@@ -338,8 +276,8 @@ def words(result):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--rows", "SNP,best"], "--rows: must be all, or out of none, S, N"),
-        (["--dataset", "cub"], "--dataset: must be one of Glyphs, CUB200"),
+        (["--rows", "SNP,best"], "--losses: must be out of none, S, N"),
+        (["--dataset", "cub"], "--dataset: must be one of Glyphs, WorldNames, CUB200"),
         (["--init", "imagenet"], "--init: must be one of random, classifier, got 'imagenet'"),
         (["--batch", "21"], "--batch: must be a multiple of 5, got 21"),
         (["--batch", "1400"], "--batch: must be at most 1335 (267 training classes of a fold"),
@@ -380,14 +318,14 @@ def test_a_folder_without_an_export_is_named(tmp_path):
 
 
 def test_names_tell_settings_apart():
-    plain = Tuning(preset("Glyphs", "small"), "random", 4, 500, NAMES, 50, 10)
+    plain = Tuning(preset("Glyphs", "small"), "random", 4, 500, TUNED, 50, 10)
     assert plain.name == "tuning-glyphs-150it-50trials-500it-10seeds"
     other = replace(plain, experiment=replace(plain.experiment, batch=255), initial="classifier")
     assert other.trials_name == "glyphs-150it-batch255-classifier"
-    assert replace(plain, rows=("S balanced",)).name.endswith("-only-S-balanced")
-    assert len(replace(plain, rows=tuple(ROWS)).name) < 80
+    assert replace(plain, rows=rows_of("S balanced")).name.endswith("-only-S_balanced")
+    assert len(replace(plain, rows={**TUNED, **FIELD}).name) < 80
     assert replace(plain, trials=25).trials_name == plain.trials_name
-    paper = Tuning(preset("CUB200", "released"), "random", 4, 3000, NAMES, 50, 10)
+    paper = Tuning(preset("CUB200", "released"), "random", 4, 3000, TUNED, 50, 10)
     assert paper.trials_name == "cub200-3000it-released"
     assert paper.test.milestones == (1200, 2400)
     assert plain.test.iterations == 500

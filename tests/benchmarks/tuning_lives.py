@@ -11,22 +11,27 @@ import sqlalchemy.orm
 import torch
 
 from benchmarks.data.presets import preset
-from benchmarks.measure import tuning_runs
+from benchmarks.data.rows import ROWS
+from benchmarks.measure import search, tuning_runs
 from benchmarks.measure.runs import Data, Place
 from benchmarks.measure.scoring import Part
-from benchmarks.measure.studies import TrialFile
 from benchmarks.measure.tuning_plan import Tuning
-from benchmarks.measure.tuning_workers import Images, prepare
+from benchmarks.measure.tuning_runs import Images, prepare
 from pml_gpw.datasets import Glyphs
 
 from .kills import Strike, around
+
+
+def rows_of(*names):
+    return {name: ROWS[name] for name in names}
+
 
 SMALL = Tuning(
     experiment=replace(preset("Glyphs", "small"), iterations=2, batch=20, dims=8),
     initial="random",
     folds=4,
     test_iterations=3,
-    rows=("S", "none", "ntxent"),
+    rows=rows_of("S", "none", "ntxent"),
     trials=3,
     seeds=2,
 )
@@ -48,53 +53,50 @@ def few_glyphs():
 def run(folder, tuning=SMALL, threads=1, load=few_glyphs):
     """Bring a tuning to its end, in this process."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with ThreadPoolExecutor(
-        threads, initializer=prepare, initargs=(load, tuning.folds, PLACE)
-    ) as pool:
-        tuning_runs.run_all(tuning, Path(folder), pool, threads)
+    with ThreadPoolExecutor(threads, initializer=prepare, initargs=(load, tuning.folds)) as pool:
+        tuning_runs.run_all(tuning, Path(folder), PLACE, pool, threads)
 
 
-def after_the_result_of_a_fold_is_kept(strike):
-    around(tuning_runs, "keep", after=lambda *_: strike())
+def before_a_fold_is_scored(strike):
+    around(tuning_runs, "train_and_score", before=lambda *_: strike())
 
 
-def before_the_result_of_a_fold_is_renamed(strike):
-    around(os, "replace", before=lambda *_: strike())
-
-
-def before_a_trial_is_added(strike):
-    around(TrialFile, "add", before=lambda *_: strike())
+def after_a_fold_is_kept(strike):
+    around(optuna.Trial, "set_user_attr", after=lambda *_: strike())
 
 
 def in_the_transaction_of_a_trial(strike):
     """The trial is in the database, its transaction has not ended."""
+    around(sqlalchemy.orm.Session, "flush", after=lambda *_: strike())
 
-    def begin(*_):
-        around(sqlalchemy.orm.Session, "flush", after=lambda *_: strike())
 
-    around(TrialFile, "add", before=begin)
+def after_a_trial_is_told_to_have_failed(strike):
+    """It was cut off in the life before, and is to be taken up."""
+    around(optuna.Study, "tell", after=lambda *_: strike())
 
 
 def after_a_trial_is_added(strike):
-    """The results of its folds lie there still."""
-    around(TrialFile, "add", after=lambda *_: strike())
+    around(search, "add_trial", after=lambda *_: strike())
+    around(tuning_runs, "add_trial", after=lambda *_: strike())
+
+
+def before_the_result_of_a_test_is_renamed(strike):
+    around(os, "replace", before=lambda *_: strike())
 
 
 def after_a_test(strike):
-    def after(run, _):
-        if run.file.name.startswith("test-"):
-            strike()
-
-    around(tuning_runs, "keep", after=after)
+    around(tuning_runs, "_test", after=lambda *_: strike())
 
 
 POINTS = [
-    (after_the_result_of_a_fold_is_kept, 6),
-    (before_the_result_of_a_fold_is_renamed, 3),
-    (before_a_trial_is_added, 2),
+    (before_a_fold_is_scored, 6),
+    (after_a_fold_is_kept, 1),
+    (after_a_fold_is_kept, 13),
     (in_the_transaction_of_a_trial, 1),
     (in_the_transaction_of_a_trial, 4),
+    (in_the_transaction_of_a_trial, 25),
     (after_a_trial_is_added, 4),
+    (before_the_result_of_a_test_is_renamed, 3),
     (after_a_test, 3),
 ]
 

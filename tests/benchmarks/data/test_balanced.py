@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.data.balanced import BalancedBinomialDeviance, BalancedConstant, balanced_variant
-from benchmarks.data.contenders import CONTENDERS
+from benchmarks.data.rows import ROWS
 from pml_gpw.weightings import BinomialDeviance
 
 from ... import contract, oracles
@@ -104,5 +104,5 @@ def test_bad_variants_are_refused():
     ],
 )
 def test_parameters_reach_the_losses_of_pml(name, parameters, read):
-    assert read(*CONTENDERS[name](**parameters)) == tuple(parameters.values())
-    assert read(*CONTENDERS[name]()) != tuple(parameters.values())
+    assert read(*ROWS[name].make(**parameters)) == tuple(parameters.values())
+    assert read(*ROWS[name].make()) != tuple(parameters.values())

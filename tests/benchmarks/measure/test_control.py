@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks.data.contenders import CONTENDERS
 from benchmarks.data.presets import preset
+from benchmarks.data.rows import ROWS
 from benchmarks.measure import control
 
 SMALL = preset("Glyphs", "small")
@@ -19,7 +19,7 @@ def embeddings():
 
 
 def test_both_losses_agree_to_rounding():
-    ours, theirs = (CONTENDERS[name](**SMALL.hyperparameters) for name in ("SNP", "pml-ms"))
+    ours, theirs = (ROWS[name].make(**SMALL.hyperparameters) for name in ("SNP", "pml-ms"))
     value, gradient = control.differences(ours, theirs, *embeddings())
     assert 0 <= value < 1e-5
     assert 0 < gradient < 1e-5
@@ -27,14 +27,14 @@ def test_both_losses_agree_to_rounding():
 
 @pytest.mark.parametrize("wrong", [{"epsilon": 0.3}, {"alpha": 2.01}, {"base": 0.501}])
 def test_another_hyperparameter_is_seen(wrong):
-    ours = CONTENDERS["SNP"](**SMALL.hyperparameters)
-    theirs = CONTENDERS["pml-ms"](**{**SMALL.hyperparameters, **wrong})
+    ours = ROWS["SNP"].make(**SMALL.hyperparameters)
+    theirs = ROWS["pml-ms"].make(**{**SMALL.hyperparameters, **wrong})
     assert max(control.differences(ours, theirs, *embeddings())) > 1e-4
 
 
 def test_the_largest_differences_of_all_steps_are_told(tmp_path):
     (tmp_path / "logs").mkdir()
-    _, loss = CONTENDERS["SNP"](**SMALL.hyperparameters)
+    _, loss = ROWS["SNP"].make(**SMALL.hyperparameters)
     write = control.watch(SMALL, loss, tmp_path)
     for step in range(3):
         loss(*embeddings())

@@ -3,6 +3,7 @@ import math
 import pandas as pd
 import pytest
 
+from benchmarks.data.rows import ROWS
 from benchmarks.report.summaries import (
     confidence_half_width,
     paired_differences,
@@ -28,7 +29,7 @@ def test_confidence_interval_by_hand():
 
 def test_table_keeps_the_order_and_shows_mean_and_interval():
     runs = runs_of(SNP=[0.8, 0.9], none=[0.5], ntxent=[0.7, 0.7])
-    table = to_markdown(summarize(runs), pd.Series(dtype=str))
+    table = to_markdown(summarize(runs), ROWS, pd.Series(dtype=str))
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
     assert rows[0] == ["loss", "uses", "R@1"]
     assert rows[2] == ["SNP", "S N P", "85.0 ± 63.5"]  # t(0.975, 1) = 12.7062, sem = 5
@@ -41,7 +42,7 @@ def test_differences_are_paired_seed_by_seed():
     runs = runs.replace({"raw-pixels": "raw pixels"})
     differences = paired_differences(runs, "SNP")
     assert differences.to_dict() == {"pml-ms": "+1.0 ± 0.0", "S": "-10.0"}
-    table = to_markdown(summarize(runs), differences)
+    table = to_markdown(summarize(runs), ROWS, differences)
     assert "| R@1 − SNP   |" in table.splitlines()[0]
     (row,) = [line for line in table.splitlines() if line.startswith("| SNP")]
     assert row.split("|")[-2].strip() == ""

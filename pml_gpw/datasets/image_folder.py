@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from typing_extensions import override
 
+from .. import checks
 from .image_dataset import ImageDataset, PathLike
 from .records import ImageRecord
 from .rgb import Colour
@@ -51,6 +52,8 @@ class ImageFolder(ImageDataset):
             that it hid.
         train_share: the share of the classes, the first by name, that is for training where there
             are no folders of splits; in (0, 1), rounded up, with a class left for the test.
+        exif_orientation: whether images are turned as their camera recorded, as viewers show them;
+            the published data sets, whose results are without it, do not turn theirs.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -84,7 +87,10 @@ class ImageFolder(ImageDataset):
         allow_links: bool = False,
         background: Colour | None = WHITE,
         train_share: float = HALF,
+        exif_orientation: bool = True,
     ) -> None:
+        checks.instance("exif_orientation", exif_orientation, bool)
+        self.exif_orientation = exif_orientation
         self.background = _check_background(background)
         self.train_share = _check_share(train_share)
         super().__init__(root, split, transform, target_transform, download, allow_links)

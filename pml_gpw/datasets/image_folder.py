@@ -26,6 +26,9 @@ WEB_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".
 EXTENSIONS = frozenset(
     (*WEB_EXTENSIONS, ".jp2", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )
+OF_SERVERS = ("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot")
+SYSTEM_FOLDERS = frozenset((*OF_SERVERS, "$recycle.bin", "system volume information", "__macosx"))
+"""Folders of thumbnails and of what was thrown away; in whatever case."""
 WHITE = (255, 255, 255)
 HALF = 0.5
 
@@ -41,10 +44,11 @@ class ImageFolder(ImageDataset):
     so that no label stands for two classes.
 
     Images are the files named .jpg, .jpeg, .jpe, .jfif, .jp2, .png, .webp, .avif, .gif (its first
-    frame), .bmp, .tif, .tiff, .ppm, .pgm, .pbm and .pnm, in whatever case. Other files and hidden
-    ones are left out. A warning tells of images that lie in no class folder. That a file is empty
-    is found when it is read and by ``verify``, since to look up the size of every file takes
-    longer than to list them.
+    frame), .bmp, .tif, .tiff, .ppm, .pgm, .pbm and .pnm, in whatever case. Other files, hidden
+    ones and folders of systems, such as ``@eaDir`` and ``$RECYCLE.BIN``, are left out. Warnings
+    tell of images that lie in no class folder, and of a root that is itself a split beside others.
+    That a file is empty is found when it is read and by ``verify``, since to look up the size of
+    every file takes longer than to list them.
 
     Args:
         background: the colour (red, green, blue), each in 0..255, on which transparent images are
@@ -105,10 +109,11 @@ class ImageFolder(ImageDataset):
             found = [(c, split) for split in cls.splits for c in _find_classes(str(root / split))]
         elif splits := sorted(name for name in names if name.lower() in SPLIT_NAMES):
             raise ValueError(
-                f"{root} has {', '.join(splits)}, but not both of train and test. "
+                f"{root} has {', '.join(splits)}, but not both of train and test, in lower case. "
                 f"{cls.download_instructions}"
             )
         else:
+            _warn_of_a_split(root)
             classes = _find_classes(str(root))
             share = Fraction(str(train_share))  # 0.1 of 10 is 1, not a little more
             first = min(math.ceil(share * len(classes)), max(1, len(classes) - 1))
@@ -163,7 +168,7 @@ def _visible_folders(path: str) -> list[os.DirEntry[str]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return _unless_loop(entry.is_dir)
+    return entry.name.lower() not in SYSTEM_FOLDERS and _unless_loop(entry.is_dir)
 
 
 def _unless_loop(question: Callable[[], bool]) -> bool:
@@ -235,6 +240,19 @@ def _refuse_other_folders(cls: type[ImageFolder], folders: list[os.DirEntry[str]
                 f"root must hold images in {' and '.join(cls.splits)} only, got also some in "
                 f"{folder.path}, which would be in no split: move that folder into one of these, "
                 "or out of root"
+            )
+
+
+def _warn_of_a_split(root: Path) -> None:
+    """Warn of a root that is named as a split and lies beside another one."""
+    path = root.resolve()
+    if path.name.lower() in SPLIT_NAMES:
+        beside = {folder.name for folder in _visible_folders(str(path.parent))} - {path.name}
+        if others := sorted(name for name in beside if name.lower() in SPLIT_NAMES):
+            warnings.warn(
+                f"root {root} is itself a split, beside {', '.join(others)}, and its classes are "
+                f"split again: give {path.parent} as root where that is not what you want",
+                stacklevel=6,
             )
 
 

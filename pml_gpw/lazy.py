@@ -4,6 +4,17 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+NAMES_OF_PML = {"MultiSimilarityLoss": "MSWeightedLoss", "MultiSimilarityMiner": "MSMiner"}
+
+
+def no_attribute(package: str, name: str) -> AttributeError:
+    """The error for a name that a package does not have; a loss or miner with its place."""
+    ours = NAMES_OF_PML.get(name, name)
+    rooms = ("pml_gpw.losses", "pml_gpw.miners") if ours[:1].isupper() else ()
+    found = [room for room in rooms if ours in importlib.import_module(room).__all__]
+    hint = f": it is {found[0]}.{ours}" if found else ""
+    return AttributeError(f"module {package!r} has no attribute {name!r}{hint}", name=name)
+
 
 def lazy_exports(
     package: str, modules: Mapping[str, str]
@@ -15,7 +26,7 @@ def lazy_exports(
 
     def get(name: str) -> Any:
         if name not in modules:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            raise no_attribute(package, name)
         return getattr(importlib.import_module(f".{modules[name]}", package), name)
 
     def names() -> list[str]:

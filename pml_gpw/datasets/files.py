@@ -131,17 +131,6 @@ CHECKS_OF_FILES = (paths_escaping_root, duplicate_files, unusable_files)
 
 
 def first_problem(root: Root, records: list[ImageRecord]) -> str | None:
-    """Return the first problem of the files, or None, without a look at every file.
-
-    A record with the identity of its file comes from a listing of its folder: the file is in the
-    root and exists. That it is empty is not found here.
-    """
-    looked_up = inspect_files(root, (r for r in records if r.file_identity is None))
-    for check in (paths_escaping_root, unusable_files):
-        for problem in check(looked_up):
-            return problem
-    identities = {record.file_identity for record in records}
-    identities.update(file.identity for file in looked_up)
-    if len(identities - {None}) == len(records):
-        return None
-    return next(duplicate_files(inspect_files(root, records)), None)
+    """Return the first problem of the files, or None."""
+    files = inspect_files(root, records)
+    return next((problem for check in CHECKS_OF_FILES for problem in check(files)), None)

@@ -11,6 +11,8 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from ..lazy import no_attribute
+
 PACKAGE = "pytorch_metric_learning"
 
 
@@ -68,7 +70,7 @@ def exports(
 
     def get(name: str) -> Any:
         if name not in names:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            raise no_attribute(package, name)
         return object_of(name)
 
     return get, lambda: sorted({*vars(sys.modules[package]), *names})

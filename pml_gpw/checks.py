@@ -3,7 +3,7 @@ says what came and what is allowed. Shapes: N anchors, M references, D dims.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 from functools import partial
 from numbers import Real
@@ -155,7 +155,7 @@ def finite_similarities(sim: Tensor, first_anchor: int) -> None:
 def float_matrix(name: str, embeddings: Tensor) -> None:
     """Raise unless ``embeddings`` is a floating-point (N, D) tensor; looks at no value."""
     if not isinstance(embeddings, Tensor):
-        texts = isinstance(embeddings, list) and embeddings and isinstance(embeddings[0], dict)
+        texts = isinstance(embeddings, list) and embeddings and isinstance(embeddings[0], Mapping)
         hint = f", features of sentence-transformers: {WRAPPER} takes them" if texts else ""
         raise ValueError(f"{name} must be a torch.Tensor, got {type(embeddings).__name__}{hint}")
     dense(name, embeddings)
@@ -380,4 +380,4 @@ def module_like(name: str, value: object) -> None:
     if isinstance(value, type):
         raise ValueError(f"{name} must be an object, got the class {value.__name__}")
     if value is not None and (not callable(value) or hasattr(value, "for_negated_distances")):
-        raise ValueError(f"{name} must be a module or function, got {shown(name, value)}")
+        raise ValueError(f"{name} must be an object that can be called, got {shown(name, value)}")

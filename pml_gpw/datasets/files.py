@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Hashable, Iterable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 from .records import ImageRecord
@@ -37,16 +38,12 @@ class Root:
         self.path = os.path.abspath(path)
         self.real_path = os.path.realpath(path)
         self.allow_links = allow_links
-        self._folders: dict[str, str | None] = {}
+        self._escape = cache(self._folder_escape)  # of few folders with many files
 
     def path_escape(self, path: str) -> str | None:
         """Return how the path of a file leaves the root by itself or by its folders' links."""
         folder, name = os.path.split(path)
-        if name in ("", os.curdir, os.pardir):
-            return self._folder_escape(path)
-        if folder not in self._folders:  # a data set has few folders and many files
-            self._folders[folder] = self._folder_escape(folder)
-        return self._folders[folder]
+        return self._escape(path if name in ("", os.curdir, os.pardir) else folder)
 
     def _folder_escape(self, folder: str) -> str | None:
         if not _is_in(os.path.abspath(folder), self.path):

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from typing_extensions import override
 
@@ -114,25 +114,18 @@ class ImageFolder(ImageDataset):
             first = min(math.ceil(share * len(classes)), max(1, len(classes) - 1))
             found = [(c, "train" if i < first else "test") for i, c in enumerate(classes)]
         _warn_of_images_without_class(root, cls.splits if {*cls.splits} <= {*names} else ())
-        class_names = sorted({class_folder.name for class_folder, _ in found})
-        labels = {name: label for label, name in enumerate(class_names)}
+        labels = {
+            name: label for label, name in enumerate(sorted({name for (name, _), _ in found}))
+        }
         return [
-            ImageRecord(path, labels[name], name, split, folder)
-            for (name, folder, images), split in found
+            ImageRecord(path, labels[name], name, split, os.path.dirname(path))
+            for (name, images), split in found
             for path in images
         ]
 
     @override
     def _read_own(self) -> list[ImageRecord]:
         return self.read(self.root, self.train_share)
-
-
-class ClassFolder(NamedTuple):
-    """A folder that contains images."""
-
-    name: str
-    path: str
-    images: list[str]
 
 
 def _check_background(background: Any) -> Colour | None:
@@ -171,12 +164,11 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _find_classes(path: str) -> list[ClassFolder]:
-    """Return the folders that contain images, sorted by name."""
+def _find_classes(path: str) -> list[tuple[str, list[str]]]:
+    """Return the folders that contain images by name, with their images."""
     _, names, _ = next(_walk(path))
-    folders = [(name, os.path.join(path, name)) for name in names]
-    classes = (ClassFolder(name, folder, _list_images(folder)) for name, folder in folders)
-    return [folder for folder in classes if folder.images]
+    classes = ((name, _list_images(os.path.join(path, name))) for name in names)
+    return [(name, images) for name, images in classes if images]
 
 
 def _list_images(folder: str) -> list[str]:

@@ -1,6 +1,5 @@
 """A queue of past embeddings as references (cross-batch memory), streamed."""
 
-import inspect
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from ..engine.index_pairs import checked_tuple, without_own_positives
 from ..precision import at_least_float32
 from ..related_pairs import related_batch, relation_labels
 from .gpw_loss import PairLoss
-from .pair_miner import PairMiner, check_relation, mined_from, mines_batches
+from .pair_miner import check_loss, check_relation, mined_from, mines_batches
 
 Indices = Sequence[Tensor]
 STATE = ("embedding_memory", "label_memory", "_extra_state")
@@ -42,20 +41,6 @@ class Comparison(NamedTuple):
     def to_mine(self) -> PairBatch:
         """The batch as the miner sees it."""
         return replace(self.batch, key=self.miner_key)
-
-
-def check_loss(loss: Any) -> None:
-    """Raise a ValueError for what cannot be called as a loss with references is."""
-    try:
-        inspect.signature(getattr(loss, "forward", loss)).bind(*range(5))
-        is_loss = not isinstance(loss, PairMiner)
-    except TypeError:
-        is_loss = False
-    if not is_loss:
-        raise ValueError(
-            "loss must take embeddings, labels, an index tuple, references and their labels, got "
-            f"{checks.shown('loss', loss)}"
-        )
 
 
 class CrossBatchMemory(nn.Module):
@@ -143,7 +128,6 @@ class CrossBatchMemory(nn.Module):
         checks.positive_integer("embedding_size", embedding_size)
         checks.positive_integer("memory_size", memory_size)
         checks.non_negative_integer("warm_up", warm_up)
-        checks.module_like("loss", loss)
         check_loss(loss)
         checks.module_like("miner", miner)
         check_relation(miner, getattr(loss, "pairs", None))

@@ -250,7 +250,7 @@ def _check_labels(dataset: Any, classes: list[Any]) -> None:
 
 def _label(item: Any) -> Any:
     """The label of an item (image, label), a tensor or array as numbers."""
-    label = item[1] if isinstance(item, (tuple, list)) and len(item) == 2 else None
+    label: Any = item[1] if isinstance(item, (tuple, list)) and len(item) == 2 else None
     return label.tolist() if hasattr(label, "tolist") else label
 
 

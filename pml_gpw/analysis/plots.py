@@ -208,8 +208,7 @@ def _axes(ax: "Axes | None") -> "Axes":
         checks.instance("ax", ax, import_optional("matplotlib.axes", "plots").Axes)
         return ax
     plt = import_optional("matplotlib.pyplot", "plots")
-    made: Axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")[1]
-    return made
+    return plt.subplots(figsize=(5.5, 3.6), layout="constrained")[1]
 
 
 def _tidy(ax: "Axes") -> "Axes":

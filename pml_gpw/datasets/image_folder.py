@@ -20,10 +20,9 @@ TRAIN_NAMES = ("train", "training", "trainval")
 TEST_NAMES = ("val", "valid", "validation", "dev", "test", "testing", "query", "gallery")
 SPLIT_NAMES = frozenset((*TRAIN_NAMES, *TEST_NAMES))
 # Pillow reads more, but .pdf, .eps, .h5, .mpg and their like are not images alone.
-WEB_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif")
-EXTENSIONS = frozenset(
-    (*WEB_EXTENSIONS, ".jp2", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
-)
+OF_THE_WEB = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".jp2")
+OTHERS = (".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
+EXTENSIONS = frozenset((*OF_THE_WEB, *OTHERS))
 OF_SERVERS = ("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot")
 SYSTEM_FOLDERS = frozenset((*OF_SERVERS, "$recycle.bin", "system volume information", "__macosx"))
 """Folders of thumbnails and of what was thrown away; in whatever case."""

@@ -189,7 +189,7 @@ def _refuse_other_folders(cls: type[ImageFolder], root: Path, names: list[str]) 
 def _warn_of_a_split(root: Path) -> None:
     """Warn of a root that is named as a split and lies beside another one."""
     path = root.resolve()
-    if path.name.lower() in SPLIT_NAMES:
+    if path.name.lower() in SPLIT_NAMES and os.access(path.parent, os.R_OK):
         _, names, _ = next(_walk(str(path.parent)))
         if others := [n for n in names if n.lower() in SPLIT_NAMES and n != path.name]:
             warnings.warn(

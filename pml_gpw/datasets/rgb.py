@@ -7,9 +7,7 @@ import numpy as np
 from ..optional import import_optional
 
 Colour = tuple[int, int, int]
-LARGEST_OF_16_BITS = 2**16 - 1
-FORMATS_OF_16_BITS = ("PNG", "PPM")
-"""Whose mode I, integers of 32 bits, holds 16; in others nothing says which number is white."""
+BITS_PER_SAMPLE = 258  # a tag of TIFF
 
 
 def open_rgb(path: str, background: Colour | None = None, exif_orientation: bool = False) -> Any:
@@ -38,8 +36,9 @@ def open_rgb(path: str, background: Colour | None = None, exif_orientation: bool
 
 def _of_eight_bits(grey: Any, image_module: Any) -> Any:
     """A grey image of mode I or F in mode L, which Pillow would cut off at 255."""
-    largest = 1 if grey.mode == "F" else LARGEST_OF_16_BITS
-    if grey.mode == "I" and grey.format not in FORMATS_OF_16_BITS:
+    bits = getattr(grey, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]  # in TIFF also 12
+    largest = 1 if grey.mode == "F" else 2**bits - 1
+    if grey.mode == "I" and grey.format not in ("PNG", "PPM"):  # which have 16 bits at most
         raise ValueError("its 32-bit integers have no known range: save it with 8 or 16 bits")
     values = np.asarray(grey, np.float32)
     if not (values.min() >= 0 and values.max() <= largest):

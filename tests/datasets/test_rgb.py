@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,16 @@ def pgm_of_10_bits(path):
     path.write_bytes(b"P5 8 1 1023\n" + values.tobytes())
 
 
+def tiff_of_12_bits(path):
+    """Rows of 12 bits a pixel, which Pillow reads and does not write."""
+    values = (RAMP[0] * (4095 / 255)).round().astype(int)
+    packed = int("".join(f"{value:012b}" for value in values), 2).to_bytes(12, "big")
+    tags = {256: 8, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(packed)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    header = b"II*\0" + struct.pack("<I", 8 + len(packed))
+    path.write_bytes(header + packed + struct.pack("<H", len(tags)) + entries + b"\0" * 4)
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -101,15 +112,16 @@ def pgm_of_10_bits(path):
         ("16.pgm", OF_16_BITS),
         ("16.jp2", OF_16_BITS),
         ("big-endian.tif", OF_16_BITS.astype(">u2")),
-        ("10.pgm", None),
+        ("10.pgm", pgm_of_10_bits),
+        ("12.tif", tiff_of_12_bits),
         ("float.tif", RAMP.astype(np.float32) / 255),
     ],
 )
 def test_grey_of_more_than_8_bits_is_scaled(tmp_path, name, values):
     """A ramp from black to white stays one, whatever it is kept in: 0, 36, 72, …, 255."""
     path = tmp_path / name
-    if values is None:
-        pgm_of_10_bits(path)
+    if callable(values):
+        values(path)
     else:
         Image.fromarray(values).save(path)
     pixels = np.asarray(open_rgb(str(path)))

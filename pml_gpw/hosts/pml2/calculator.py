@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_metric_learning.utils.accuracy_calculator import (
     EQUALITY,
@@ -135,13 +134,10 @@ class RecallCalculator(AccuracyCalculator):
         reference i and is not compared with it. Queries without a relevant reference are left
         out of the means, and a warning says how many they are.
 
-        Integer embeddings are taken, as by PML, in float64.
-
         Raises:
             ValueError: for names that were not chosen at construction, and for inputs as in
                 :func:`recall_at_k`.
         """
-        query, reference = _floating(query), _floating(reference)
         self.check_primary_metrics(include, exclude)
         metrics = self.get_function_dict(include, exclude)
         if self.label_comparison_fn is EQUALITY:
@@ -307,10 +303,3 @@ class RecallCalculator(AccuracyCalculator):
             if unknown:
                 known = sorted(self.original_function_dict)
                 raise ValueError(f"{argument} must be names out of {known}, got {unknown}")
-
-
-def _floating(rows: Any) -> Any:
-    """Embeddings (N, D), those of integers in float64."""
-    is_integer = isinstance(rows, np.ndarray) and rows.dtype.kind in "iu"
-    rows = torch.from_numpy(rows) if is_integer else rows
-    return rows.double() if getattr(rows, "dtype", None) in checks.INTEGERS else rows

@@ -3,7 +3,7 @@ says what came and what is allowed. Shapes: N anchors, M references, D dims.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 from functools import partial
 from numbers import Real
@@ -24,6 +24,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 LARGEST_INTEGER = torch.iinfo(torch.int64).max
+WRAPPER = "pml_gpw.integrations.sentence_transformers.MetricLearningLoss(model, loss)"
 
 
 def positive(name: str, value: float) -> None:
@@ -154,7 +155,9 @@ def finite_similarities(sim: Tensor, first_anchor: int) -> None:
 def float_matrix(name: str, embeddings: Tensor) -> None:
     """Raise unless ``embeddings`` is a floating-point (N, D) tensor; looks at no value."""
     if not isinstance(embeddings, Tensor):
-        raise ValueError(f"{name} must be a torch.Tensor, got {type(embeddings).__name__}")
+        texts = isinstance(embeddings, list) and embeddings and isinstance(embeddings[0], Mapping)
+        hint = f", features of sentence-transformers: {WRAPPER} takes them" if texts else ""
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(embeddings).__name__}{hint}")
     dense(name, embeddings)
     if not torch.compiler.is_compiling() and _is_transformed(embeddings):
         raise ValueError(
@@ -309,7 +312,18 @@ def one_of(name: str, value: object, allowed: Collection[str]) -> None:
 def instance(name: str, value: object, kind: type) -> None:
     """Raise unless ``value`` is an object of a class."""
     if not isinstance(value, kind):
-        raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
+        raise ValueError(f"{name} must be a {kind.__name__}, got {shown(name, value)}")
+
+
+def shown(name: str, value: Any) -> str:
+    """A value for the error of an argument, its class with its module, and what belongs there."""
+    kind = type(value)
+    if isinstance(value, torch.nn.Module):
+        part = getattr(value, name, None)
+        return f"{kind.__module__}.{kind.__name__}" + (part is not None) * f": give its {part!r}"
+    if name in ("loss", "miner") and hasattr(value, "for_negated_distances"):
+        return f"{value!r}: give {'GPWLoss' if hasattr(value, 'weigh') else 'PairMiner'}({value!r})"
+    return repr(value) if kind.__module__ == "builtins" else f"{value!r} of {kind.__module__}"
 
 
 def multi_hot(name: str, labels: Tensor) -> None:
@@ -365,5 +379,5 @@ def module_like(name: str, value: object) -> None:
     """Raise unless ``value`` is None or an object that can be called, such as a module."""
     if isinstance(value, type):
         raise ValueError(f"{name} must be an object, got the class {value.__name__}")
-    if value is not None and not callable(value):
-        raise ValueError(f"{name} must be an object that can be called, got {value!r}")
+    if value is not None and (not callable(value) or hasattr(value, "for_negated_distances")):
+        raise ValueError(f"{name} must be an object that can be called, got {shown(name, value)}")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .optional import import_optional
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -47,9 +49,11 @@ class PairWeightTable:
         return torch.where(self.positives | self.negatives, self.gradient.abs(), 0.0)
 
     def to_frame(self) -> "pd.DataFrame":
-        """One row per pair: anchor, other, relation, similarity, weight, mined. Needs pandas."""
-        import pandas as pd
+        """One row per pair: anchor, other, relation, similarity, weight, mined.
 
+        Errors: ImportError without pandas.
+        """
+        pd = import_optional("pandas", "notebooks")
         anchor, other = (self.positives | self.negatives).nonzero(as_tuple=True)
         negative = self.negatives[anchor, other].tolist()
         relation = ["negative" if is_negative else "positive" for is_negative in negative]

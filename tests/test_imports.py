@@ -33,7 +33,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
         "reductions",
         "weightings",
     },
-    "pair_weight_table": set(),
+    "pair_weight_table": {"optional"},
     "columns": {"checks"},
     "relations": {"checks", "engine", "precision"},
     "gradient_caching": {"checks", "precision"},
@@ -65,9 +65,9 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
         "weightings",
         "related_pairs",
     },
-    "losses": {"hosts", "modules"},
-    "miners": {"hosts", "modules"},
-    "reducers": {"hosts"},
+    "losses": {"hosts", "lazy", "modules"},
+    "miners": {"hosts", "lazy", "modules"},
+    "reducers": {"hosts", "lazy"},
     "distributed": {
         "arguments",
         "checks",
@@ -80,6 +80,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
         "related_pairs",
     },
     "analysis": {
+        "optional",
         "pair_weight_table",
         "arguments",
         "checks",
@@ -112,6 +113,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
         "weightings",
     },
     "__init__": {"hosts", "lazy", "modules"},
+    "__main__": set(),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 INTEGRATIONS = [

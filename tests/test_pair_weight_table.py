@@ -1,6 +1,7 @@
 """The figures of a summary, where they are known."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -50,3 +51,10 @@ def test_frame():
     assert row["similarity"] == table.similarity[i, j]
     assert row["mined"] == table.mined[i, j]
     assert frame["weight"].sum() == pytest.approx(table.summary()["total"])
+
+
+def test_a_frame_without_pandas(monkeypatch):
+    table = pair_weights(torch.eye(4), torch.arange(4) // 2, Triplet())
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r'pandas is needed .* "pml-gpw\[notebooks\]"'):
+        table.to_frame()

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..optional import import_optional
 from ..pair_weight_table import PairWeightTable
-from .colours import DARK, FIELD, LIGHT, MIDDLE
+from .colours import DARK, FIELD, LIGHT, LINES
 from .pair_weights import pair_weights
 from .usage import weights_by_similarities
 
@@ -92,7 +93,8 @@ def plot_weight_field(loss: Any, ax: "Axes | None" = None, base: float = 0.5) ->
             weights.append(float(weights_of(row)[0, 4]))
         ax.plot(shifts, weights, label=name, **style)
     ax.set(xlabel="shift of similarity", ylabel="weight of one negative pair")
-    ax.set_title(type(loss).__name__, loc="left", fontsize="medium")
+    named = loss.weighting if type(loss).__name__ == "GPWLoss" else loss
+    ax.set_title(type(named).__name__, loc="left", fontsize="medium")
     ax.legend(title="moved", frameon=False)
     return _tidy(ax)
 
@@ -203,12 +205,9 @@ def _check_lines(name: str, lines: Collection[Any]) -> None:
 
 def _axes(ax: "Axes | None") -> "Axes":
     if ax is not None:
-        import matplotlib.axes
-
-        checks.instance("ax", ax, matplotlib.axes.Axes)
+        checks.instance("ax", ax, import_optional("matplotlib.axes", "plots").Axes)
         return ax
-    import matplotlib.pyplot as plt
-
+    plt = import_optional("matplotlib.pyplot", "plots")
     return plt.subplots(figsize=(5.5, 3.6), layout="constrained")[1]
 
 
@@ -220,7 +219,8 @@ def _tidy(ax: "Axes") -> "Axes":
 
 
 def _styles(markers: bool = True) -> Iterator[dict[str, Any]]:
-    colours, dashes, points = (DARK, MIDDLE, LIGHT), ("-", "--", ":", "-."), "os^Dv<>P"
+    dashes, points = ("-", "--", ":", "-."), "os^Dv<>P"
     for i in range(STYLES):
-        style = {"color": colours[i % 3], "linestyle": dashes[i % 4], "linewidth": 1.6}
+        colour, dash = LINES[i % len(LINES)], dashes[(i + i // len(LINES)) % 4]
+        style = {"color": colour, "linestyle": dash, "linewidth": 1.6}
         yield {**style, "marker": points[i % 8], "markersize": 4} if markers else style

@@ -14,7 +14,8 @@ from .records import ImageRecord, SplitSize
 
 LAST_TRAIN_CLASS, LAST_CLASS = 98, 196
 RETRIEVAL_FILE = "cars_annos.mat"
-TRAIN_FILE, TEST_FILE = "cars_train_annos.mat", "cars_test_annos_withlabels.mat"
+KITS = ("devkit", ".", "car_devkit/devkit")
+PARTS = {"cars_train": "cars_train_annos.mat", "cars_test": "cars_test_annos_withlabels.mat"}
 
 
 class Cars196(ImageDataset):
@@ -23,8 +24,9 @@ class Cars196(ImageDataset):
     ``root`` has one of the two layouts in which the data set is found: that for retrieval,
     ``cars_annos.mat`` and ``car_ims/``; or that for classification, ``cars_train/``,
     ``cars_test/`` and ``devkit/`` with ``cars_train_annos.mat`` and
-    ``cars_test_annos_withlabels.mat`` (the latter also beside ``devkit/``). The two parts of the
-    latter both have all classes and are merged first. Labels are the class ids 1 to 196.
+    ``cars_test_annos_withlabels.mat`` (the latter also beside ``devkit/``), also as Kaggle packs
+    it: ``cars_train/cars_train/``, ``cars_test/cars_test/``, ``car_devkit/devkit/``. The two parts
+    of this layout both have all classes and are merged first. Labels are the class ids 1 to 196.
 
     Source: Krause et al., 3D object representations for fine-grained categorization, 2013.
 
@@ -64,12 +66,12 @@ class Cars196(ImageDataset):
         for_classification = (root / "cars_train").is_dir() and not (root / "car_ims").is_dir()
         if (root / RETRIEVAL_FILE).exists() and not for_classification:
             return _read_file(root / RETRIEVAL_FILE, root, "relative_im_path")
-        train = cls._find_folder(root, ("devkit", "."), TRAIN_FILE) / TRAIN_FILE
-        test = cls._find_folder(root, ("devkit", "."), TEST_FILE) / TEST_FILE
-        return [
-            *_read_file(train, root / "cars_train", "fname"),
-            *_read_file(test, root / "cars_test", "fname"),
-        ]
+        records = []
+        for part, name in PARTS.items():
+            annotations = cls._find_folder(root, KITS, name) / name
+            images = cls._find_folder(root, (f"{part}/{part}", part), ".")
+            records += _read_file(annotations, images, "fname")
+        return records
 
 
 def _read_file(path: Path, images: Path, path_field: str) -> list[ImageRecord]:

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Hashable, Iterable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 from .records import ImageRecord
@@ -37,16 +38,12 @@ class Root:
         self.path = os.path.abspath(path)
         self.real_path = os.path.realpath(path)
         self.allow_links = allow_links
-        self._folders: dict[str, str | None] = {}
+        self._escape = cache(self._folder_escape)  # of few folders with many files
 
     def path_escape(self, path: str) -> str | None:
         """Return how the path of a file leaves the root by itself or by its folders' links."""
         folder, name = os.path.split(path)
-        if name in ("", os.curdir, os.pardir):
-            return self._folder_escape(path)
-        if folder not in self._folders:  # a data set has few folders and many files
-            self._folders[folder] = self._folder_escape(folder)
-        return self._folders[folder]
+        return self._escape(path if name in ("", os.curdir, os.pardir) else folder)
 
     def _folder_escape(self, folder: str) -> str | None:
         if not _is_in(os.path.abspath(folder), self.path):
@@ -131,17 +128,6 @@ CHECKS_OF_FILES = (paths_escaping_root, duplicate_files, unusable_files)
 
 
 def first_problem(root: Root, records: list[ImageRecord]) -> str | None:
-    """Return the first problem of the files, or None, without a look at every file.
-
-    A record with the identity of its file comes from a listing of its folder: the file is in the
-    root and exists. That it is empty is not found here.
-    """
-    looked_up = inspect_files(root, (r for r in records if r.file_identity is None))
-    for check in (paths_escaping_root, unusable_files):
-        for problem in check(looked_up):
-            return problem
-    identities = {record.file_identity for record in records}
-    identities.update(file.identity for file in looked_up)
-    if len(identities - {None}) == len(records):
-        return None
-    return next(duplicate_files(inspect_files(root, records)), None)
+    """Return the first problem of the files, or None."""
+    files = inspect_files(root, records)
+    return next((problem for check in CHECKS_OF_FILES for problem in check(files)), None)

@@ -85,6 +85,8 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
     """What ``download`` fetches: only files with a lasting source and a known checksum."""
     background: Colour | None = None
     """The colour on which transparent images are composited; None drops the transparency."""
+    exif_orientation: bool = False
+    """Whether images are turned as their camera recorded, which published results do not do."""
 
     def __init__(
         self,
@@ -256,7 +258,8 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
 
     @override
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image, label = open_rgb(self.paths[index], self.background), self.labels[index]
+        image = open_rgb(self.paths[index], self.background, self.exif_orientation)
+        label = self.labels[index]
         return (
             image if self.transform is None else self.transform(image),
             label if self.target_transform is None else self.target_transform(label),

@@ -1,17 +1,16 @@
 """Images of one's own: a folder per class."""
 
-import errno
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from typing_extensions import override
 
+from .. import checks
 from .image_dataset import ImageDataset, PathLike
 from .records import ImageRecord
 from .rgb import Colour
@@ -21,10 +20,12 @@ TRAIN_NAMES = ("train", "training", "trainval")
 TEST_NAMES = ("val", "valid", "validation", "dev", "test", "testing", "query", "gallery")
 SPLIT_NAMES = frozenset((*TRAIN_NAMES, *TEST_NAMES))
 # Pillow reads more, but .pdf, .eps, .h5, .mpg and their like are not images alone.
-WEB_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif")
-EXTENSIONS = frozenset(
-    (*WEB_EXTENSIONS, ".jp2", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
-)
+OF_THE_WEB = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".jp2")
+OTHERS = (".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
+EXTENSIONS = frozenset((*OF_THE_WEB, *OTHERS))
+OF_SERVERS = ("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot")
+SYSTEM_FOLDERS = frozenset((*OF_SERVERS, "$recycle.bin", "system volume information", "__macosx"))
+"""Folders of thumbnails and of what was thrown away; in whatever case."""
 WHITE = (255, 255, 255)
 HALF = 0.5
 
@@ -40,10 +41,9 @@ class ImageFolder(ImageDataset):
     so that no label stands for two classes.
 
     Images are the files named .jpg, .jpeg, .jpe, .jfif, .jp2, .png, .webp, .avif, .gif (its first
-    frame), .bmp, .tif, .tiff, .ppm, .pgm, .pbm and .pnm, in whatever case. Other files and hidden
-    ones are left out. A warning tells of images that lie in no class folder. That a file is empty
-    is found when it is read and by ``verify``, since to look up the size of every file takes
-    longer than to list them.
+    frame), .bmp, .tif, .tiff, .ppm, .pgm, .pbm and .pnm, in whatever case. Other files, hidden
+    ones and folders of systems, such as ``@eaDir`` and ``$RECYCLE.BIN``, are left out. Warnings
+    tell of images that lie in no class folder, and of a root that is itself a split beside others.
 
     Args:
         background: the colour (red, green, blue), each in 0..255, on which transparent images are
@@ -51,6 +51,8 @@ class ImageFolder(ImageDataset):
             that it hid.
         train_share: the share of the classes, the first by name, that is for training where there
             are no folders of splits; in (0, 1), rounded up, with a class left for the test.
+        exif_orientation: whether images are turned as their camera recorded, as viewers show them;
+            the published data sets, whose results are without it, do not turn theirs.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -84,7 +86,10 @@ class ImageFolder(ImageDataset):
         allow_links: bool = False,
         background: Colour | None = WHITE,
         train_share: float = HALF,
+        exif_orientation: bool = True,
     ) -> None:
+        checks.instance("exif_orientation", exif_orientation, bool)
+        self.exif_orientation = exif_orientation
         self.background = _check_background(background)
         self.train_share = _check_share(train_share)
         super().__init__(root, split, transform, target_transform, download, allow_links)
@@ -92,46 +97,34 @@ class ImageFolder(ImageDataset):
     @classmethod
     @override
     def read(cls, root: Path, train_share: float = HALF) -> list[ImageRecord]:
-        folders = _visible_folders(str(root))
-        names = {folder.name for folder in folders}
-        if {*cls.splits} <= names:
-            _refuse_other_folders(cls, folders)
+        _, names, _ = next(_walk(str(root)))
+        if {*cls.splits} <= {*names}:
+            _refuse_other_folders(cls, root, names)
             found = [(c, split) for split in cls.splits for c in _find_classes(str(root / split))]
-        elif splits := sorted(name for name in names if name.lower() in SPLIT_NAMES):
+        elif splits := [name for name in names if name.lower() in SPLIT_NAMES]:
             raise ValueError(
-                f"{root} has {', '.join(splits)}, but not both of train and test. "
+                f"{root} has {', '.join(splits)}, but not both of train and test, in lower case. "
                 f"{cls.download_instructions}"
             )
         else:
+            _warn_of_a_split(root)
             classes = _find_classes(str(root))
             share = Fraction(str(train_share))  # 0.1 of 10 is 1, not a little more
             first = min(math.ceil(share * len(classes)), max(1, len(classes) - 1))
             found = [(c, "train" if i < first else "test") for i, c in enumerate(classes)]
-        _warn_of_images_without_class(root, cls.splits if {*cls.splits} <= names else ())
-        class_names = sorted({class_folder.name for class_folder, _ in found})
-        labels = {name: label for label, name in enumerate(class_names)}
+        _warn_of_images_without_class(root, cls.splits if {*cls.splits} <= {*names} else ())
+        labels = {
+            name: label for label, name in enumerate(sorted({name for (name, _), _ in found}))
+        }
         return [
-            ImageRecord(path, label, name, split, folder, identity)
-            for (name, folder, images), split in found
-            for label in (labels[name],)
-            for path, identity in images
+            ImageRecord(path, labels[name], name, split, os.path.dirname(path))
+            for (name, images), split in found
+            for path in images
         ]
 
     @override
     def _read_own(self) -> list[ImageRecord]:
         return self.read(self.root, self.train_share)
-
-
-# The path, and (device, inode) of the file where the listing of its folder shows it.
-ListedImage = tuple[str, tuple[int, int] | None]
-
-
-class ClassFolder(NamedTuple):
-    """A folder that contains images."""
-
-    name: str
-    path: str
-    images: list[ListedImage]
 
 
 def _check_background(background: Any) -> Colour | None:
@@ -150,95 +143,68 @@ def _check_share(share: Any) -> float:
     return float(share)
 
 
-def _visible_folders(path: str) -> list[os.DirEntry[str]]:
-    with os.scandir(path) as entries:
-        folders = [e for e in entries if not e.name.startswith(".") and _is_folder(e)]
-    return sorted(folders, key=attrgetter("name"))
+def _walk(path: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each folder from a path on, links to folders included, with its folders and its images.
 
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return _unless_loop(entry.is_dir)
-
-
-def _unless_loop(question: Callable[[], bool]) -> bool:
-    """The answer about what a link leads to; no for one that leads to itself, as to nothing."""
-    try:
-        return question()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise
-
-
-def _find_classes(path: str) -> list[ClassFolder]:
-    """Return the folders that contain images, sorted by name."""
-    folders = _visible_folders(path)
-    classes = (ClassFolder(f.name, f.path, _list_images(f.path)) for f in folders)
-    return [folder for folder in classes if folder.images]
-
-
-def _list_images(folder: str) -> list[ListedImage]:
-    """Return the images in a folder and its folders, in the order of their names."""
-    images: list[ListedImage] = []
-    _append_images(images, folder, os.path.islink(folder), ())
-    return images
-
-
-def _append_images(
-    images: list[ListedImage], folder: str, linked: bool, parents: tuple[tuple[int, int], ...]
-) -> None:
-    """Append the images in a folder, and in its folders.
-
-    Folders that are links are followed, but not back to one of ``parents``. The identity of a file
-    comes from the listing of its folder; below a link (``linked``) it is left open, since where
-    that leads has to be looked up. This runs for every file, so it avoids calls and copies.
+    By name and without hidden ones; a folder to which several links lead is there once.
     """
-    status = os.stat(folder)
-    device, this = status.st_dev, (status.st_dev, status.st_ino)
-    if this in parents:
-        return
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=attrgetter("name"))
-    folders = []
-    for entry in ordered:
-        name = entry.name
-        if name[0] == ".":
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(path, onerror=_raise, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            folders.clear()
             continue
-        is_image = name[name.rfind(".") :].lower() in EXTENSIONS
-        if entry.is_file(follow_symlinks=False):
-            if is_image:
-                images.append((entry.path, None if linked else (device, entry.inode())))
-        elif _is_folder(entry):
-            folders.append(entry)
-        elif is_image:  # a link to a file, or what cannot be an image
-            images.append((entry.path, None))
-    for entry in folders:
-        _append_images(images, entry.path, linked or entry.is_symlink(), (*parents, this))
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if f[0] != "." and f.lower() not in SYSTEM_FOLDERS)
+        images = (f for f in files if f[0] != "." and f[f.rfind(".") :].lower() in EXTENSIONS)
+        yield folder, folders, sorted(images)
 
 
-def _is_image_file(entry: os.DirEntry[str]) -> bool:
-    has_extension = os.path.splitext(entry.name)[1].lower() in EXTENSIONS
-    return has_extension and _unless_loop(entry.is_file)
+def _raise(error: OSError) -> None:
+    raise error
 
 
-def _refuse_other_folders(cls: type[ImageFolder], folders: list[os.DirEntry[str]]) -> None:
+def _find_classes(path: str) -> list[tuple[str, list[str]]]:
+    """Return the folders that contain images by name, with their images."""
+    _, names, _ = next(_walk(path))
+    classes = ((name, _list_images(os.path.join(path, name))) for name in names)
+    return [(name, images) for name, images in classes if images]
+
+
+def _list_images(folder: str) -> list[str]:
+    """Return the images in a folder and its folders, in the order of their names."""
+    return [os.path.join(path, name) for path, _, names in _walk(folder) for name in names]
+
+
+def _refuse_other_folders(cls: type[ImageFolder], root: Path, names: list[str]) -> None:
     """Raise a ValueError for a folder with images beside those of the splits."""
-    for folder in folders:
-        if folder.name not in cls.splits and _list_images(folder.path):
+    for name in names:
+        if name not in cls.splits and _list_images(str(root / name)):
             raise ValueError(
                 f"root must hold images in {' and '.join(cls.splits)} only, got also some in "
-                f"{folder.path}, which would be in no split: move that folder into one of these, "
+                f"{root / name}, which would be in no split: move that folder into one of these, "
                 "or out of root"
+            )
+
+
+def _warn_of_a_split(root: Path) -> None:
+    """Warn of a root that is named as a split and lies beside another one."""
+    path = root.resolve()
+    if path.name.lower() in SPLIT_NAMES and os.access(path.parent, os.R_OK):
+        _, names, _ = next(_walk(str(path.parent)))
+        if others := [n for n in names if n.lower() in SPLIT_NAMES and n != path.name]:
+            warnings.warn(
+                f"root {root} is itself a split, beside {', '.join(others)}, and its classes are "
+                f"split again: give {path.parent} as root where that is not what you want",
+                stacklevel=6,
             )
 
 
 def _warn_of_images_without_class(root: Path, splits: tuple[str, ...]) -> None:
     for folder in (root, *(root / split for split in splits)):
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if _is_image_file(e)]
-        if visible := sorted(name for name in names if not name.startswith(".")):
+        _, _, images = next(_walk(str(folder)))
+        if images:
             warnings.warn(
-                f"{folder} has {len(visible)} images in no class folder, such as {visible[0]}: "
+                f"{folder} has {len(images)} images in no class folder, such as {images[0]}: "
                 "they are left out",
                 stacklevel=6,
             )

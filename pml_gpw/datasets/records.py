@@ -1,7 +1,7 @@
 """The images of a data set as its annotation files list them, and the checks of that list."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -14,8 +14,6 @@ class ImageRecord(NamedTuple):
         class_name: the name of the class.
         split: the split to which the image belongs.
         location: where this is written, such as "images.txt, line 3"; error messages name it.
-        file_identity: what tells whether two paths lead to the same file, (device, inode), where
-            a listing of the folder has shown it; None: it is looked up.
 
     >>> from pml_gpw.datasets import ImageRecord
     >>> ImageRecord("images/ash/1.jpg", 0, "ash", "train", "images.txt, line 1").label
@@ -27,7 +25,6 @@ class ImageRecord(NamedTuple):
     class_name: str
     split: str
     location: str
-    file_identity: Hashable = None
 
 
 class SplitSize(NamedTuple):

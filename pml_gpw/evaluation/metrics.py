@@ -66,7 +66,7 @@ def retrieval_metrics(
     and ranks them for its own queries. All processes have to make the call.
 
     Shapes: ``query`` (N, D), ``query_labels`` (N,), ``reference`` (M, D), ``reference_labels``
-    (M,); tensors or arrays, embeddings floating point, labels integers.
+    (M,); tensors or arrays, embeddings floating point or integers, labels integers.
 
     Args:
         query: the embeddings to search for.

@@ -142,8 +142,12 @@ def checked_retrieval(
 def checked_embeddings(
     name: str, values: Any, device: torch.device | None = None, parts: int = 1
 ) -> Tensor:
-    """A tensor or array as a finite floating-point (N, D) tensor; N may be 0 in several parts."""
+    """A tensor or array as a finite floating-point (N, D) tensor; N may be 0 in several parts.
+
+    Integers, which PML's calculator takes as well, become float64.
+    """
     tensor = _from_array(name, values)
+    tensor = tensor.double() if getattr(tensor, "dtype", None) in checks.INTEGERS else tensor
     checks.embedding_matrix(name, tensor)
     if (len(tensor) == 0 and parts == 1) or tensor.shape[1] == 0:
         raise ValueError(f"{name} must have at least one row and column, got {(*tensor.shape,)}")

@@ -6,7 +6,7 @@ A release 3 or another is left alone, and so is what it needs; a release 2 that 
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -59,19 +59,6 @@ def not_there(name: str) -> ImportError:
         f"{name} needs pytorch-metric-learning 2.9, which is not installed: "
         'pip install "pml-gpw[pml]"'
     )
-
-
-def exports(
-    package: str, names: Sequence[str]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a module whose names are objects of the host."""
-
-    def get(name: str) -> Any:
-        if name not in names:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return object_of(name)
-
-    return get, lambda: sorted({*vars(sys.modules[package]), *names})
 
 
 def former_modules(package: str, places: Mapping[str, str]) -> None:

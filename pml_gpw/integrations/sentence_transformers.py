@@ -16,7 +16,7 @@ from .. import checks
 from ..distributed import DistributedLoss
 from ..hosts import objects
 from ..mining import PairMining
-from ..modules import ColumnLoss, GPWLoss
+from ..modules import ColumnLoss, GPWLoss, PairMiner
 from ..optional import not_installed
 from ..training import ClassBatches, RandomClassBatches
 from ..weightings import PairWeighting
@@ -195,6 +195,9 @@ class PairWeightingLoss(MetricLearningLoss):
         mining: PairMining | None = None,
         **options: Any,
     ) -> None:
+        if isinstance(weighting, nn.Module):
+            got = f"a {type(weighting).__name__}: {checks.WRAPPER} takes a whole loss"
+            raise ValueError(f"weighting must be a PairWeighting, got {got}")
         super().__init__(model, objects().GPWLoss(weighting, mining, **options))
 
     @override
@@ -499,10 +502,16 @@ def _in_words(module: Any) -> str:
     parts = {}
     if isinstance(module, GPWLoss):
         parts = {"weighting": repr(module.current_weighting()), "mining": repr(module.mining)}
+    elif isinstance(module, PairMiner):
+        parts = {"mining": repr(module.mining)}
     elif _is_memory(module):
         parts = {"loss": _in_words(module.loss), "memory_size": repr(module.memory_size)}
     elif isinstance(module, DistributedLoss):
         parts = {"loss": _in_words(module.loss)}
+    else:  # of PML
+        parts = {n: repr(getattr(module, n)) for n in getattr(module, "_record_these", ())}
+    if getattr(module, "miner", None) is not None:
+        parts["miner"] = _in_words(module.miner)
     values = ", ".join(f"{name}={value}" for name, value in parts.items())
     return f"{type(module).__name__}({values})"
 

@@ -16,7 +16,7 @@ from ..engine.index_pairs import checked_tuple, without_own_positives
 from ..precision import at_least_float32
 from ..related_pairs import related_batch, relation_labels
 from .gpw_loss import PairLoss
-from .pair_miner import check_relation, mined_from, mines_batches
+from .pair_miner import check_loss, check_relation, mined_from, mines_batches
 
 Indices = Sequence[Tensor]
 STATE = ("embedding_memory", "label_memory", "_extra_state")
@@ -128,7 +128,7 @@ class CrossBatchMemory(nn.Module):
         checks.positive_integer("embedding_size", embedding_size)
         checks.positive_integer("memory_size", memory_size)
         checks.non_negative_integer("warm_up", warm_up)
-        checks.module_like("loss", loss)
+        check_loss(loss)
         checks.module_like("miner", miner)
         check_relation(miner, getattr(loss, "pairs", None))
 

@@ -1,12 +1,15 @@
 """Any pair mining as a miner."""
 
+import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from .. import checks
 from ..arguments import one_of_both, pair_batch
 from ..engine import PairBatch, Plan, Similarity, mined_pairs
 from ..engine.pairs import IndexTuple
@@ -165,6 +168,19 @@ def miner_arguments(arguments: Sequence[Any], named: Mapping[str, Any]) -> Miner
 def _has_candidates(third: Any, fourth: Any = None) -> bool:
     is_matrix = isinstance(fourth, Tensor) and fourth.ndim == 2
     return isinstance(third, (tuple, list)) or (third is None and is_matrix)
+
+
+def check_loss(loss: Any) -> None:
+    """Raise a ValueError for what cannot be called as a loss that is given references."""
+    checks.module_like("loss", loss)
+    with suppress(TypeError):
+        inspect.signature(getattr(loss, "forward", loss)).bind(*range(5))
+        if not isinstance(loss, PairMiner):
+            return
+    raise ValueError(
+        "loss must take embeddings, labels, an index tuple, references and their labels, got "
+        f"{checks.shown('loss', loss)}"
+    )
 
 
 def check_relation(miner: Any, relation: Any) -> None:

@@ -7,10 +7,12 @@ from typing_extensions import override
 from .. import checks
 from ..arguments import pair_batch
 from .gpw_loss import PairLoss
+from .pair_miner import check_loss
 
 
 def refuse_relation(loss: nn.Module) -> None:
     """Raise a ValueError for a loss with a relation of labels, of which views have none."""
+    check_loss(loss)
     if getattr(loss, "pairs", None) is not None:
         raise ValueError(f"loss must be one without a relation of labels, got {loss!r}")
 
@@ -39,7 +41,6 @@ class SelfSupervisedLoss(nn.Module):
 
     def __init__(self, loss: nn.Module, symmetric: bool = True) -> None:
         super().__init__()
-        checks.module_like("loss", loss)
         checks.instance("symmetric", symmetric, bool)
         refuse_relation(loss)
         self.loss = loss

@@ -21,9 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from .. import checks
 from ..distributed import DistributedLoss
 from ..hosts import host
-from ..mining import PairMining
 from ..modules import CrossBatchMemory, GPWLoss
-from ..weightings import PairWeighting
 from .batch_norm import convert_batch_norm
 
 Value = TypeVar("Value")
@@ -228,12 +226,6 @@ def _sendable(error: Exception) -> Exception:
 
 def check_loss_and_miner(loss: object, miner: object) -> None:
     """Refuse what is no module; a rule by itself with the name of what it belongs into."""
-    for name, value, rule, module in (
-        ("loss", loss, PairWeighting, "GPWLoss"),
-        ("miner", miner, PairMining, "PairMiner"),
-    ):
-        if isinstance(value, rule):
-            raise ValueError(f"{name} must be a Module, got {value!r}: give {module}({value!r})")
     checks.instance("loss", loss, nn.Module)
     if miner is not None:
         checks.instance("miner", miner, nn.Module)

@@ -113,7 +113,8 @@ def train_and_evaluate(
         ``map_at_r``; of these ``last`` and ``best``; ``environment``, the versions and the machine.
         All as in ``result.json``.
 
-    Errors: ValueError for arguments that cannot be and for a folder of another training;
+    Errors: ValueError for arguments that cannot be, for labels of ``train`` that are not those of
+    its items as far as a sample of them shows, and for a folder of another training;
     :class:`FileError` for files that are damaged or cannot be written; ImportError where a folder
     is given and record-keeper or tensorboard is missing (``pip install "pml-gpw[training]"``).
 

@@ -18,6 +18,8 @@ from . import processes
 from .experiment import SAMPLERS, Experiment, epoch_seed
 from .views import NumberedBatches, SeededViews
 
+SAMPLED = 16
+"""Classes of which items are read before a training, and all such items where classes are few."""
 BY_ITERATION, BY_EPOCH = "_scheduler_by_iteration", "_scheduler_by_epoch"
 
 
@@ -53,7 +55,8 @@ class Trainer:
         end_of_iteration_hook: called with the trainer after each step.
         end_of_epoch_hook: called with the trainer after each epoch.
 
-    Errors: ValueError for parts of other names.
+    Errors: ValueError for parts of other names, and for labels that are not those of the items, as
+    far as a sample of them shows: items of one class must have one label, whatever its number.
 
     Example:
         >>> import torch
@@ -123,6 +126,7 @@ class Trainer:
             batches=experiment.iterations,
             seed=epoch_seed(experiment.seed, 0),
         )
+        _check_labels(dataset, self.sampler.images)
 
     def train(self, start_epoch: int = 1, num_epochs: int | None = None) -> None:
         """Train the epochs from ``start_epoch`` to ``num_epochs``, by default all."""
@@ -224,6 +228,32 @@ def _check_names(argument: str, parts: Mapping[str, Any], allowed: set[str]) -> 
             f"{argument} must have the names {', '.join(sorted(allowed))}, got "
             f"{', '.join(sorted(parts))}"
         )
+
+
+def _check_labels(dataset: Any, classes: list[Any]) -> None:
+    """Refuse labels that are not those of the items; ``classes``: the items (n,) of each."""
+    count = len(dataset.labels)
+    if hasattr(dataset, "__len__") and len(dataset) != count:
+        raise ValueError(
+            f"dataset.labels must be one for each of {len(dataset)} items, got {count}"
+        )
+    views = SeededViews(dataset, (0,))  # torch's random numbers stay as they are
+    several = max(2, SAMPLED // len(classes))
+    for items in classes[:: -(-len(classes) // SAMPLED)]:
+        sample = {int(i) for i in items[np.linspace(0, len(items) - 1, several).astype(int)]}
+        found = {label: i for i in sample if isinstance(label := _label(views[i, 0]), int)}
+        if len(found) > 1:
+            (label, i), (other, j), *_ = found.items()
+            raise ValueError(
+                f"dataset.labels must be those of the items, got one label for the items {i} and "
+                f"{j}, which have {label} and {other}"
+            )
+
+
+def _label(item: Any) -> Any:
+    """The label of an item (image, label), a tensor or array as numbers."""
+    label: Any = item[1] if isinstance(item, (tuple, list)) and len(item) == 2 else None
+    return label.tolist() if hasattr(label, "tolist") else label
 
 
 def seed_all(seed: int) -> None:

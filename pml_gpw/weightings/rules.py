@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from .. import checks
+
 
 def newest_of(cls: type, base: type, names: tuple[str, ...]) -> str | None:
     """The method of several that a class overrides last, by name; "" where it overrides them all.
@@ -48,7 +50,8 @@ def checked_rule(name: str, rule: object, kind: type) -> None:
     >>> checked_rule("weighting", MultiSimilarity(), PairWeighting)
     """
     if not isinstance(rule, kind):
-        raise ValueError(f"{name} must be a {kind.__name__} (a frozen dataclass), got {rule!r}")
+        got = checks.shown(name, rule)
+        raise ValueError(f"{name} must be a {kind.__name__} (a frozen dataclass), got {got}")
     if not is_dataclass(rule) or not getattr(rule, "__dataclass_params__").frozen:  # noqa: B009
         raise ValueError(
             f"{name} must be a frozen dataclass: put @dataclass(frozen=True) above the class "

@@ -1,5 +1,6 @@
 """Each plot shows the numbers it is given, on the axes it is given."""
 
+import sys
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -47,6 +48,37 @@ def test_weight_field_is_level_where_a_similarity_is_not_used(ax):
     assert spread["all of the row (S)"] < 1e-9
     assert spread["the positives (P)"] < 1e-9
     assert spread["the other negatives (N)"] > 0.1
+
+
+@pytest.mark.parametrize("count", [2, 8, 24])
+def test_no_two_lines_look_alike(batch, ax, count):
+    """Up to eight have a colour each; all differ by colour, dashes and marker."""
+    against({i: MSLoss() for i in range(count)}, batch, ax=ax)
+    lines = ax.get_lines()
+    assert len({line.get_color() for line in lines}) == min(count, 8)
+    looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}
+    assert len(looks) == count
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (GPWLoss(LiftedStructure()), "LiftedStructure"),
+        (MSWeightedLoss(), "MSWeightedLoss"),
+        (losses.ContrastiveLoss(), "ContrastiveLoss"),
+    ],
+)
+def test_a_field_is_named_by_its_loss_or_by_its_formula(ax, loss, name):
+    assert plots.plot_weight_field(loss, ax).get_title(loc="left") == name
+
+
+@pytest.mark.parametrize("given", [None, "an Axes"])
+def test_without_matplotlib(batch, monkeypatch, given):
+    """The error names the extra, not only the module that is missing."""
+    for module in ("matplotlib", "matplotlib.pyplot", "matplotlib.axes"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r'matplotlib is needed .* "pml-gpw\[plots\]"'):
+        plots.plot_weight_field(MSLoss(), given)
 
 
 @pytest.mark.parametrize("what", ["weight", "similarity"])
@@ -148,8 +180,8 @@ def test_arguments_of_wrong_kinds(batch, call, said):
     plt.close("all")
 
 
-def against(losses, batch, relation="negative"):
-    return plots.plot_weight_against_similarity(losses, *batch, relation)
+def against(losses, batch, relation="negative", ax=None):
+    return plots.plot_weight_against_similarity(losses, *batch, relation, ax)
 
 
 def empty(table):

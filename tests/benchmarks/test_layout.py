@@ -39,7 +39,7 @@ def test_imports_run_downward(path):
 
 def test_the_rooms_are_at_most_fourteen_with_the_commands():
     folders = [path for path in HERE.iterdir() if (path / "__init__.py").exists()]
-    commands = [path for path in HERE.glob("*.py") if path.name != "__init__.py"]
+    commands = [*HERE.glob("[!_]*.py")]
     assert {folder.name for folder in folders} == {*BELOW}
     assert len(folders) + len(commands) <= 14
 

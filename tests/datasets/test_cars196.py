@@ -36,6 +36,21 @@ def test_annotations_of_classification_beside_the_kit_or_in_it(copy_of):
     assert dataset(root, "test").paths == before
 
 
+def test_cars_as_kaggle_packs_them(copy_of):
+    """Each folder lies in another of its name, and the kit in one of its own."""
+    dataset, root = copy_of("Cars196, classification")
+    labels = dataset(root, "test").labels
+    outer_folders = {"cars_train": "cars_train", "cars_test": "cars_test", "devkit": "car_devkit"}
+    for name, outer in outer_folders.items():
+        (root / name).rename(root / "moving")
+        (root / outer).mkdir()
+        (root / "moving").rename(root / outer / name)
+    data = dataset(root, "test")
+    assert data.labels == labels
+    assert "cars_train/cars_train/" in data.paths[0]
+    assert data[0][0].mode == "RGB"
+
+
 @pytest.mark.parametrize("name", [name for name in MINIATURES if "Cars" in name])
 def test_mat_files_that_cannot_be(copy_of, name):
     dataset, root = copy_of(name)

@@ -1,4 +1,5 @@
 import os
+import warnings
 
 import pytest
 from PIL import Image
@@ -82,8 +83,40 @@ def test_a_folder_in_no_split_is_refused(tmp_path, other):
 def test_splits_of_other_names_are_not_classes(tmp_path, names):
     make_images(tmp_path, *(f"{name}/{tree}/1.png" for name in names for tree in ("ash", "elm")))
     assert_refused(
-        ImageFolder, tmp_path, f"has {', '.join(sorted(names))}, but not both of train and test"
+        ImageFolder,
+        tmp_path,
+        f"has {', '.join(sorted(names))}, but not both of train and test, in lower case",
     )
+
+
+@pytest.mark.parametrize("name", ["train", "Test", "val"])
+def test_a_root_that_is_itself_a_split(tmp_path, name):
+    """A warning says that it is split again; one that lies beside no other split is silent."""
+    make_images(tmp_path / name, "ash/1.png", "elm/1.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ImageFolder(tmp_path / name)
+    make_images(tmp_path, "gallery/oak/1.png")
+    said = f"{name} is itself a split, beside gallery, and its classes are split again: give "
+    with pytest.warns(UserWarning, match=said) as caught:
+        assert len(ImageFolder(tmp_path / name)) == 1
+    assert caught[0].filename == __file__
+
+
+SYSTEM = ("@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX")
+
+
+@pytest.mark.parametrize("system", SYSTEM)
+def test_folders_of_systems_are_no_classes(tmp_path, system):
+    """Thumbnails and pictures that were thrown away are neither classes nor images."""
+    make_images(tmp_path, "ash/1.png", "elm/1.png")
+    make_images(tmp_path, f"{system}/ash/2.png", f"ash/{system}/1.png/SYNOPHOTO_THUMB_XL.jpg")
+    assert ImageFolder(tmp_path).paths == [str(tmp_path / "ash/1.png")]
+    (tmp_path / "train").mkdir()
+    for tree in ("ash", "elm"):
+        (tmp_path / tree).rename(tmp_path / "train" / tree)
+    make_images(tmp_path, "test/oak/1.png")
+    assert len(ImageFolder(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("place", [".", "train"])

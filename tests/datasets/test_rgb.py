@@ -1,8 +1,11 @@
+import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from pml_gpw.datasets import CUB200, ImageFolder
 from pml_gpw.datasets.rgb import open_rgb
 
 from .helpers import some_image
@@ -80,3 +83,95 @@ def test_an_opaque_image_is_the_same_on_every_background(tmp_path):
     Image.new("CMYK", (1, 1), (0, 100, 200, 30)).save(tmp_path / "cmyk.jpg")
     pixels = {open_rgb(str(tmp_path / "cmyk.jpg"), b).getpixel((0, 0)) for b in (None, (0, 0, 9))}
     assert len(pixels) == 1
+
+
+RAMP = np.linspace(0, 255, 8).astype(np.uint8)[None]
+OF_16_BITS = RAMP.astype(np.uint16) * 257
+
+
+def pgm_of_10_bits(path):
+    values = (RAMP * (1023 / 255)).round().astype(">u2")
+    path.write_bytes(b"P5 8 1 1023\n" + values.tobytes())
+
+
+def tiff_of_12_bits(path):
+    """Rows of 12 bits a pixel, which Pillow reads and does not write."""
+    values = (RAMP[0] * (4095 / 255)).round().astype(int)
+    packed = int("".join(f"{value:012b}" for value in values), 2).to_bytes(12, "big")
+    tags = {256: 8, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(packed)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    header = b"II*\0" + struct.pack("<I", 8 + len(packed))
+    path.write_bytes(header + packed + struct.pack("<H", len(tags)) + entries + b"\0" * 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("16.png", OF_16_BITS),
+        ("16.tif", OF_16_BITS),
+        ("16.pgm", OF_16_BITS),
+        ("16.jp2", OF_16_BITS),
+        ("big-endian.tif", OF_16_BITS.astype(">u2")),
+        ("10.pgm", pgm_of_10_bits),
+        ("12.tif", tiff_of_12_bits),
+        ("float.tif", RAMP.astype(np.float32) / 255),
+    ],
+)
+def test_grey_of_more_than_8_bits_is_scaled(tmp_path, name, values):
+    """A ramp from black to white stays one, whatever it is kept in: 0, 36, 72, …, 255."""
+    path = tmp_path / name
+    if callable(values):
+        values(path)
+    else:
+        Image.fromarray(values).save(path)
+    pixels = np.asarray(open_rgb(str(path)))
+    assert pixels.shape == (1, 8, 3)
+    assert (pixels == RAMP[..., None]).all(), pixels[0, :, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (OF_16_BITS.astype(np.int32), "its 32-bit integers have no known range: save it with 8"),
+        (RAMP.astype(np.float32), r"its grey values must be in 0\.\.1, got 0 to 255"),
+        (np.full((1, 2), np.nan, np.float32), r"its grey values must be in 0\.\.1, got nan to nan"),
+    ],
+    ids=["int32", "float", "nan"],
+)
+def test_grey_without_a_known_range_is_refused(tmp_path, values, said):
+    """By the image, and by the report on the data set, which both name the file."""
+    (tmp_path / "ash").mkdir()
+    path = tmp_path / "ash/1.tif"
+    Image.fromarray(values).save(path)
+    with pytest.raises(ValueError, match=f"{path} cannot be read as an image: {said}"):
+        ImageFolder(tmp_path)[0]
+    assert said.split("0")[0] in str(ImageFolder.verify(tmp_path, progress=False))
+
+
+def test_the_transparent_grey_of_16_bits(tmp_path):
+    Image.fromarray(OF_16_BITS).save(tmp_path / "1.png", transparency=int(OF_16_BITS[0, 2]))
+    pixels = np.asarray(open_rgb(str(tmp_path / "1.png"), (255, 0, 0)))[0]
+    assert pixels[2].tolist() == [255, 0, 0]
+    assert pixels[3].tolist() == [RAMP[0, 3]] * 3
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_the_orientation_of_a_camera(tmp_path, suffix):
+    """Pictures of one's own are upright; those that are published, as they were evaluated."""
+    (tmp_path / "ash").mkdir()
+    picture = Image.new("RGB", (32, 16))
+    picture.paste((255, 255, 255), (0, 0, 16, 16))  # white at the left: above, when upright
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    picture.save(tmp_path / f"ash/1.{suffix}", exif=exif, quality=95)
+    upright, label = ImageFolder(tmp_path)[0]
+    assert (upright.size, label) == ((16, 32), 0)
+    assert upright.getpixel((8, 4))[0] > 200 > 50 > upright.getpixel((8, 28))[0]
+    assert ImageFolder(tmp_path, exif_orientation=False)[0][0].size == (32, 16)
+    assert open_rgb(str(tmp_path / f"ash/1.{suffix}")).size == (32, 16)
+
+
+def test_published_data_sets_turn_no_picture(miniature_roots):
+    assert not CUB200(miniature_roots["CUB200"]).exif_orientation
+    with pytest.raises(ValueError, match="exif_orientation must be a bool, got 1"):
+        ImageFolder(miniature_roots["ImageFolder"], exif_orientation=1)

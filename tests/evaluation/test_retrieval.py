@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from pml_gpw.evaluation import recall_at_k
+
 from .refusals import LABELS, QUERY, assert_refused
 
 NAN, INF = QUERY.clone(), QUERY.clone()
@@ -19,7 +21,7 @@ CASES = {
         "query must have at least one",
     ),
     "no dims": ({"query": QUERY[:, :0]}, r"query must have at least one .* got \(4, 0\)"),
-    "integer query": ({"query": QUERY.long()}, "query must be floating point, got torch.int64"),
+    "boolean query": ({"query": QUERY.bool()}, "query must be floating point, got torch.bool"),
     "list query": ({"query": QUERY.tolist()}, "query must be a torch.Tensor, got list"),
     "text query": ({"query": np.array([["a"]])}, "query must hold numbers, got an array of <U1"),
     "dims": (
@@ -51,3 +53,12 @@ CASES = {
 @pytest.mark.parametrize(("change", "message"), CASES.values(), ids=CASES)
 def test_bad_arguments_are_named(change, message):
     assert_refused(change, message)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int64])
+def test_integers_are_taken_as_the_numbers_that_they_are(kind):
+    codes = torch.randint(0, 100, (40, 3), generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(40) // 4
+    expected = recall_at_k(codes.double(), labels, ks=(1, 2), metric="l2")
+    assert recall_at_k(codes.to(kind), labels, ks=(1, 2), metric="l2") == expected
+    assert recall_at_k(codes.to(kind).numpy(), labels, ks=(1, 2), metric="l2") == expected

@@ -18,6 +18,7 @@ from ..tolerances import close
 from . import pml3
 
 EPSILON = 0.1
+BATCH = torch.eye(4), torch.tensor([0, 0, 1, 1])
 
 
 @pytest.fixture
@@ -64,6 +65,49 @@ def test_other_options_are_checked():
     loss.reduction = "sum"
     with pytest.raises(AttributeError, match="gamma"):
         _ = loss.gamma
+
+
+Namesake = type("MSMining", (torch.nn.Module,), {})
+GIVE_MINING = r"mining must be a PairMining.*, got .*MSMiner: give its MSMining\(epsilon=0.2\)"
+LOSS = "loss must take embeddings, labels, an index tuple, references and their labels, got"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: modules.GPWLoss(modules.MSLoss()),
+            r"weighting must be a PairWeighting.*, got .*MSLoss: give its MultiSimilarity\(",
+        ),
+        (lambda: modules.GPWLoss(MSMining()), r"got MSMining\(.*\) of pml_gpw.mining"),
+        (lambda: modules.GPWLoss(MultiSimilarity(), modules.MSMiner(0.2)), GIVE_MINING),
+        (lambda: modules.PairMiner(modules.MSMiner(0.2)), GIVE_MINING),
+        (lambda: modules.PairMiner(Namesake()), "got tests.everywhere.*MSMining"),
+        (
+            lambda: functional.gpw_loss(*BATCH, MultiSimilarity(), modules.MSMiner(0.2)),
+            GIVE_MINING,
+        ),
+        (
+            lambda: modules.CrossBatchMemory(torch.nn.Identity(), 4),
+            f"{LOSS} torch.nn.modules.linear.Identity",
+        ),
+        (lambda: modules.CrossBatchMemory(torch.nn.TripletMarginLoss(), 4), f"{LOSS} torch.nn.mod"),
+        (lambda: modules.CrossBatchMemory(modules.MSMiner(), 4), f"{LOSS} pml_gpw.*MSMiner"),
+        (
+            lambda: modules.CrossBatchMemory(MultiSimilarity(), 4),
+            r"loss must be an object that can be called, got .*: give GPWLoss\(MultiSimilarity",
+        ),
+        (
+            lambda: modules.CrossBatchMemory(modules.MSLoss(), 4, miner=MSMining()),
+            r"miner must be an object that can be called, got .*: give PairMiner\(MSMining",
+        ),
+        (lambda: modules.SelfSupervisedLoss(torch.nn.Identity()), f"{LOSS} torch.nn.modules"),
+    ],
+)
+def test_the_wrong_object_is_told_the_right_one(make, said):
+    """An error names the class with its module, and what of it, or around it, belongs there."""
+    with pytest.raises(ValueError, match=said):
+        make()
 
 
 def test_a_miner_is_called_in_the_orders_of_both_releases(batch):

@@ -319,7 +319,28 @@ def test_losses_and_miners_of_pml(model):
     expected = TripletMarginLoss()(x, LABEL_TENSOR, MSMiner()(x, LABEL_TENSOR))
     close(loss(features(model), LABEL_TENSOR), expected)
     assert "PyTorch Metric Learning" in loss.citation
-    assert loss.get_config_dict() == {"loss": "TripletMarginLoss()", "miner": "MSMiner()"}
+    assert loss.get_config_dict() == {
+        "loss": "TripletMarginLoss(margin=0.05)",
+        "miner": "MSMiner(mining=MSMining(epsilon=0.1))",
+    }
+
+
+def test_the_card_names_the_miner_of_a_memory(model):
+    memory = CrossBatchMemory(MSWeightedLoss(), DIMS, memory_size=100, miner=MSMiner(0.3))
+    said = MetricLearningLoss(model, memory).get_config_dict()["loss"]
+    assert said.endswith("memory_size=100, miner=MSMiner(mining=MSMining(epsilon=0.3)))")
+
+
+def test_a_whole_loss_in_the_place_of_another_is_told_its_own(model):
+    """A loss of embeddings as that of a trainer, and a loss or rule as part of another."""
+    with pytest.raises(ValueError, match=r"got list, features .*: .*MetricLearningLoss\(model, l"):
+        MSLoss()(features(model), LABEL_TENSOR)
+    for loss in (MSLoss(), TripletMarginLoss()):
+        said = f"weighting must be .*, got a {type(loss).__name__}: .*MetricLearningLoss"
+        with pytest.raises(ValueError, match=said):
+            PairWeightingLoss(model, loss)
+    with pytest.raises(ValueError, match=r"miner must be .* give PairMiner\(MSMining\("):
+        MetricLearningLoss(model, MSLoss(), MSMining())
 
 
 def test_in_a_matryoshka_loss(quiet, tmp_path):

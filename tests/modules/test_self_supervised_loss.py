@@ -57,5 +57,5 @@ def test_self_supervised_takes_any_subclass_and_refuses_other_classes():
         pass
 
     SelfSupervisedLoss(Mine())
-    with pytest.raises(Exception, match="not supported for Linear"):
+    with pytest.raises(ValueError, match=r"loss must take embeddings, .* got torch.nn.*Linear"):
         SelfSupervisedLoss(torch.nn.Linear(2, 2))

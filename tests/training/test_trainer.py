@@ -40,7 +40,7 @@ def trainer(dataset=None, random_views=False, **settings):
     options = {"batch": 20, "iterations": 7, "evaluate_every": 3, "seed": 4, "learning_rate": 0.01}
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout(0.5))
-    return Trainer(
+    made = Trainer(
         Experiment(**{**options, **settings}),
         random_views=random_views,
         dataset=Images() if dataset is None else dataset,
@@ -49,6 +49,9 @@ def trainer(dataset=None, random_views=False, **settings):
         loss_funcs={"metric_loss": MSWeightedLoss()},
         data_device=torch.device("cpu"),
     )
+    if isinstance(made.dataset, Images):
+        made.dataset.read.clear()  # of a look at the labels
+    return made
 
 
 def trained(*epochs, **settings):
@@ -116,3 +119,55 @@ def test_hooks_of_pml_are_called():
     one.train()
     assert (iterations, epochs) == ([*range(7)], [1, 2, 3])
     assert one.throughput()["images_per_second"] > 0
+
+
+def labelled(labels, own=LABELS):
+    """Items with the labels ``own``, and others that the data set says they have."""
+    data = TensorDataset(torch.rand(len(own), 3), torch.as_tensor(own))
+    data.labels = labels
+    return data
+
+
+SHUFFLED = [LABELS[i] for i in np.random.default_rng(0).permutation(42)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (LABELS[:-7], "labels must be one for each of 42 items, got 35"),
+        (LABELS + LABELS[-7:], "labels must be one for each of 42 items, got 49"),
+        (SHUFFLED, "labels must be those of the items, got one label for the items"),
+        ([0, *LABELS[:-1]], "got one label for the items 0 and 7, which have 0 and 1"),
+        ([i % 4 for i in range(42)], "labels must be those of the items"),
+        (torch.tensor(SHUFFLED), "labels must be those of the items"),
+    ],
+    ids=["shorter", "longer", "shuffled", "shifted", "few classes", "tensor"],
+)
+def test_labels_that_are_not_those_of_the_items(labels, said):
+    """They are refused before the first step, where a sample of the items shows it."""
+    with pytest.raises(ValueError, match=said):
+        trainer(labelled(labels))
+
+
+def test_labels_by_which_the_items_are_known():
+    """Numbers may differ, and labels of several numbers are not compared."""
+    for own in ([9 - label for label in LABELS], [label // 2 for label in LABELS]):
+        trainer(labelled(LABELS, own))
+    several = torch.nn.functional.one_hot(torch.arange(42))
+    assert trainer(labelled(LABELS, several)).dataset.tensors[1].shape == (42, 42)
+
+
+def test_a_look_at_the_labels_draws_no_random_number():
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    made = NoisyImages()
+    torch.manual_seed(7)
+    Trainer(
+        Experiment(batch=4, per_class=2, iterations=1),
+        dataset=made,
+        models={"trunk": torch.nn.Identity()},
+        optimizers={},
+        loss_funcs={"metric_loss": MSWeightedLoss()},
+    )
+    assert made.read
+    assert torch.equal(torch.rand(1), expected)

@@ -1,11 +1,10 @@
 """Arrays that are computed once and kept in a file, which is complete and current or replaced.
 
-The file is a SHA-256 digest followed by the NumPy ``.npz`` archive of which it is the digest.
+The file is a ``.npz`` archive of NumPy, whose checksums cover the arrays.
 """
 
-import hashlib
-import io
 import os
+import reprlib
 import uuid
 import warnings
 from collections.abc import Callable
@@ -18,8 +17,6 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]
 
 KEY_ENTRY = "cache_key"  # the entry of the file that says from what its arrays were made
-_FOREIGN = "was made by another version of this package, its fonts or its libraries"
-_DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 def default_folder() -> Path:
@@ -40,8 +37,12 @@ def load_or_build(path: Path, cache_key: str, build: Callable[[], Arrays]) -> Ar
         return _read(path, cache_key)
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except _UnusableFileError as reason:
-        warnings.warn(f"{path} {reason}; building it again", stacklevel=3)
+    except Exception as error:  # NumPy raises exceptions of every kind on damaged files
+        warnings.warn(
+            f"{path} cannot be used ({error}): it is damaged, or was made by another version of "
+            "this package, its fonts or its libraries; building it again",
+            stacklevel=3,
+        )
     arrays = build()
     try:
         _write(path, {KEY_ENTRY: np.array(cache_key), **arrays})
@@ -55,42 +56,21 @@ def load_or_build(path: Path, cache_key: str, build: Callable[[], Arrays]) -> Ar
     return arrays
 
 
-class _UnusableFileError(Exception):
-    """A cache file cannot be used; the message is the end of a sentence about it."""
-
-
 def _read(path: Path, cache_key: str) -> Arrays:
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except OSError as error:
-        raise _UnusableFileError(f"cannot be read ({error.strerror})") from error
-    digest, payload = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
-    # The checksums inside a zip file leave out the names of its entries, so all is digested.
-    if digest != hashlib.sha256(payload).digest():
-        raise _UnusableFileError("is damaged")
-    try:
-        with np.load(io.BytesIO(payload), allow_pickle=False) as file:
-            arrays = dict(file)
-        found = str(arrays.pop(KEY_ENTRY))
-    except Exception as error:  # whole, and not of this version: NumPy raises whatever it likes
-        raise _UnusableFileError(_FOREIGN) from error
-    if found != cache_key:
-        raise _UnusableFileError(_FOREIGN)
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    if (found := str(arrays.pop(KEY_ENTRY, None))) != cache_key:
+        raise ValueError(f"its key is {reprlib.repr(found)}")
     return arrays
 
 
 def _write(path: Path, arrays: Arrays) -> None:
-    payload = io.BytesIO()
-    np.savez(payload, **arrays)  # type: ignore[arg-type]
     path.parent.mkdir(parents=True, exist_ok=True)
     # A file can be moved in one step only within a file system, hence the same folder.
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(hashlib.sha256(payload.getbuffer()).digest())
-            file.write(payload.getbuffer())
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -51,6 +51,19 @@ def test_values_are_those_of_recall_at_k(data):
     assert calculator.get_curr_metrics() == [*got]
 
 
+@pytest.mark.parametrize("convert", [torch.Tensor.long, torch.Tensor.byte, lambda x: x.numpy()])
+def test_embeddings_of_integers(data, convert):
+    """They are taken, as by PML's calculator, with the values that they have as numbers."""
+    x, labels = (128 + 100 * data[0]).long(), data[1]
+    names = ("recall_at_1", *PML_METRICS)
+    calculator = RecallCalculator(ks=(1,), include=names, metric="l2")
+    got = calculator.get_accuracy(convert(x), labels, convert(x)[:40], labels[:40])
+    assert got == calculator.get_accuracy(x.double(), labels, x.double()[:40], labels[:40])
+    theirs = AccuracyCalculator(include=PML_METRICS, knn_func=L2, device=torch.device("cpu"))
+    expected = theirs.get_accuracy(convert(x), labels, convert(x)[:40], labels[:40])
+    assert got["precision_at_1"] == pytest.approx(expected["precision_at_1"])
+
+
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
 def test_gallery(data, metric):
     task = data[0][::2] * 3, data[1][::2], data[0][1::2] * 2, data[1][1::2]

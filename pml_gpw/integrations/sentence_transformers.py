@@ -469,8 +469,7 @@ class ClassBatchSampler(DefaultBatchSampler):
         """The next iteration gives the batches of this epoch, from 0."""
         super().set_epoch(epoch)
         first = epoch * len(self.batches)
-        if self.batches.batches_done != first:
-            self.batches.load_state_dict(self.batches.state_dict(batches_done=first))
+        self.batches.load_state_dict(self.batches.state_dict(batches_done=first))
 
 
 def _check_one_column(columns: int) -> None:

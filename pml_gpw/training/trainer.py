@@ -155,8 +155,7 @@ class Trainer:
 
     def dataloader(self, stop: int) -> DataLoader[Any]:
         """A new loader of the batches from the start of this epoch to a step ``stop``."""
-        if self.sampler.batches_done != self.start:
-            self.sampler.load_state_dict(self.sampler.state_dict(batches_done=self.start))
+        self.sampler.load_state_dict(self.sampler.state_dict(batches_done=self.start))
         dataset = self.dataset
         batches: Iterable[Any] = self.sampler
         if self.random_views:

@@ -1,6 +1,6 @@
 """Random views of images that do not depend on the process that draws them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import BatchSampler, Dataset
 
 from .. import checks
-from .sampling import ClassBatches
+from .sampling import ClassBatches, Epoch
 
 
 class NumberedBatches(BatchSampler):
@@ -40,10 +40,20 @@ class NumberedBatches(BatchSampler):
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
-        for share in self.batches:
-            start = (self.batches.batches_done - 1) * self.batch_size
-            start += self.batches.rank * len(share)
-            yield [(image, start + i) for i, image in enumerate(share)]
+        return Epoch(self.batches, self._numbered)
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the sampler."""
+        return self.batches.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """That of the sampler."""
+        self.batches.load_state_dict(state)
+
+    def _numbered(self, number: int) -> list[tuple[int, int]]:
+        share = self.batches.share(number)
+        start = number * self.batch_size + self.batches.rank * len(share)
+        return [(image, start + i) for i, image in enumerate(share)]
 
 
 class SeededViews(Dataset[Any]):

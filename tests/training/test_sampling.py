@@ -3,7 +3,7 @@
 import copy
 import pickle
 from collections import Counter
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -76,6 +76,26 @@ def test_epochs_are_one_stream(rule):
     short = sampler(rule, batches=5)
     assert len(short) == 5
     assert [*short, *short, *short] == [*sampler(rule, batches=15)]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("limit", [1, 3, 4, 5])
+def test_an_iteration_begins_an_epoch_wherever_the_last_one_stopped(rule, workers, limit):
+    """Loaders with worker processes draw ahead of a loop that stops early."""
+    whole = [*sampler(rule, batches=20)]
+    data = torch.arange(len(LABELS))
+    loader = DataLoader(data, batch_sampler=sampler(rule, batches=5), num_workers=workers)
+    epochs = [[batch.tolist() for batch in islice(loader, limit)] for _ in range(3)]
+    assert epochs == [whole[start : start + limit] for start in (0, 5, 10)]
+    assert [batch.tolist() for batch in loader] == whole[15:]
+
+
+def test_two_iterations_at_once_do_not_disturb_each_other():
+    whole, mine = [*sampler(RandomClassBatches, batches=8)], sampler(RandomClassBatches)
+    first, second = iter(mine), iter(mine)
+    assert next(first) == whole[0]
+    assert [*zip(first, second, strict=False)] == [*zip(whole[1:4], whole[4:7], strict=True)]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -248,7 +268,7 @@ def test_a_loader_that_draws_ahead_is_told_what_was_trained_on(rule):
 def test_a_copy_goes_on_where_the_sampler_is(rule, copied):
     mine = sampler(rule)
     next(iter(mine))
-    assert [*copied(mine)] == [*mine] == [*sampler(rule)][1:]
+    assert [*copied(mine)] == [*mine] == [*sampler(rule, batches=8)][4:]
 
 
 def test_a_state_is_kept_by_torch(tmp_path):

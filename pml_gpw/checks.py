@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from fractions import Fraction
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -35,18 +35,24 @@ def positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be at least {SMALLEST:.3g}, as for float32, got {value!r}")
 
 
-def positive_integer(name: str, value: int) -> None:
-    """Raise unless ``value`` is an integer > 0 that int64 holds."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+def positive_integer(name: str, value: int) -> int:
+    """The integer, of Python also where NumPy's is given; raise unless int64 holds it and > 0."""
+    if not _is_integer(value) or value < 1:
         raise ValueError(f"{name} must be an integer > 0, got {value!r}")
     if value > LARGEST_INTEGER:
         raise ValueError(f"{name} must be at most 2**63 - 1, got {_size(value)}")
+    return int(value)
 
 
-def non_negative_integer(name: str, value: int) -> None:
-    """Raise unless ``value`` is an integer >= 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+def non_negative_integer(name: str, value: int) -> int:
+    """The integer, of Python also where NumPy's is given; raise unless it is one >= 0."""
+    if not _is_integer(value) or value < 0:
         raise ValueError(f"{name} must be an integer >= 0, got {value!r}")
+    return int(value)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def non_negative(name: str, value: float) -> None:
@@ -88,6 +94,13 @@ def floats(rule: Any, *names: str) -> None:
         value = getattr(rule, name)
         if value is not None:
             object.__setattr__(rule, name, float(value))
+
+
+def integers(rule: Any, *names: str) -> None:
+    """Make integers of a frozen dataclass those of Python, which torch and JSON ask for."""
+    for name in names:
+        if (value := getattr(rule, name)) is not None:
+            object.__setattr__(rule, name, int(value))
 
 
 def embedding_matrix(name: str, embeddings: Tensor) -> None:

@@ -76,8 +76,8 @@ def dataset_metrics(
     """
     exchange = Exchange(group)
     with exchange.errors():
-        checks.positive_integer("batch_size", batch_size)
-        checks.non_negative_integer("workers", workers)
+        batch_size = checks.positive_integer("batch_size", batch_size)
+        workers = checks.non_negative_integer("workers", workers)
         ks = getattr(queries, "ks", None) if ks is None else ks
         if ks is None:
             raise ValueError("ks must be given for queries that have no attribute ks")

@@ -35,8 +35,8 @@ class ClassBatches(BatchSampler, ABC):
     **Random numbers.** The n-th batch depends on seed, labels and n alone. The global random
     numbers are neither used nor changed.
 
-    **Epochs.** Each iteration gives an epoch, the next ``batches`` of one stream. Where a loop stops
-    early, what it has left of its epoch is left out, and the next iteration begins the next epoch.
+    **Epochs.** Each iteration gives an epoch, the next ``batches`` of one stream. Where a loop
+    stops early, the rest of its epoch is left out, and the next iteration begins the next epoch.
     To train on the same few batches again and again, give a loader a list of them:
     ``batch_sampler=[*islice(sampler, 2)]``.
 
@@ -87,10 +87,10 @@ class ClassBatches(BatchSampler, ABC):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        checks.positive_integer("batch_size", batch_size)
-        checks.positive_integer("per_class", per_class)
-        checks.positive_integer("batches", batches)
-        checks.non_negative_integer("seed", seed)
+        batch_size = checks.positive_integer("batch_size", batch_size)
+        per_class = checks.positive_integer("per_class", per_class)
+        batches = checks.positive_integer("batches", batches)
+        seed = checks.non_negative_integer("seed", seed)
         if seed > LARGEST_SEED:
             raise ValueError(f"seed must be at most {LARGEST_SEED}, 2**32 - 1, got {seed}")
         self.rank, self.world_size = _place(rank, world_size)
@@ -155,7 +155,7 @@ class ClassBatches(BatchSampler, ABC):
         """
         if batches_done is None:
             batches_done = self.batches_done
-        checks.non_negative_integer("batches_done", batches_done)
+        batches_done = checks.non_negative_integer("batches_done", batches_done)
         return {**self._settings(), "batches_done": batches_done}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -175,8 +175,8 @@ class ClassBatches(BatchSampler, ABC):
                 raise ValueError(
                     f"state must be of the same {name}, {value!r}, got {state[name]!r}"
                 )
-        checks.non_negative_integer("batches_done of state", state["batches_done"])
-        self.batches_done = self.next_epoch = state["batches_done"]
+        done = checks.non_negative_integer("batches_done of state", state["batches_done"])
+        self.batches_done = self.next_epoch = done
 
     def _settings(self) -> dict[str, Any]:
         """All that the stream of batches depends on."""
@@ -345,8 +345,8 @@ def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if rank is None or world_size is None:
         grouped = dist.is_available() and dist.is_initialized()
         return (dist.get_rank(), dist.get_world_size()) if grouped else (0, 1)
-    checks.positive_integer("world_size", world_size)
-    checks.non_negative_integer("rank", rank)
+    world_size = checks.positive_integer("world_size", world_size)
+    rank = checks.non_negative_integer("rank", rank)
     if rank >= world_size:
         raise ValueError(f"rank must be below world_size, {world_size}, got {rank}")
     return rank, world_size

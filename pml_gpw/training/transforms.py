@@ -34,7 +34,7 @@ def train_transform(resize: int = 256, crop: int = 227, smallest_crop: float = 0
     checks.positive("smallest_crop", smallest_crop)
     if smallest_crop > 1:
         raise ValueError(f"smallest_crop must be at most 1, got {smallest_crop}")
-    transforms = _checked(resize, crop)
+    transforms, resize, crop = _checked(resize, crop)
     return transforms.Compose(
         [
             _to_rgb,
@@ -55,7 +55,7 @@ def evaluation_transform(resize: int = 256, crop: int = 227) -> Any:
         >>> evaluation_transform(resize=32, crop=24)(Image.new("RGB", (60, 40))).shape
         torch.Size([3, 24, 24])
     """
-    transforms = _checked(resize, crop)
+    transforms, resize, crop = _checked(resize, crop)
     return transforms.Compose(
         [
             _to_rgb,
@@ -67,10 +67,9 @@ def evaluation_transform(resize: int = 256, crop: int = 227) -> Any:
 
 
 def _checked(resize: int, crop: int) -> Any:
-    """The transforms of torchvision, after a look at the arguments."""
-    checks.positive_integer("resize", resize)
-    checks.positive_integer("crop", crop)
-    return import_optional("torchvision.transforms", "training")
+    """The transforms of torchvision, and the two numbers of pixels."""
+    sizes = checks.positive_integer("resize", resize), checks.positive_integer("crop", crop)
+    return import_optional("torchvision.transforms", "training"), *sizes
 
 
 def _to_rgb(image: Any) -> Any:

@@ -46,7 +46,7 @@ def test_a_stateful_loader_goes_on_with_the_same_batches(rule, workers, numbered
     whole = [*sampler(rule, 24)]
     first, second = (loader(rule, workers, numbered) for _ in range(2))
     for _ in range(done // 6):
-        [*first]
+        images(first)
     if done % 6 or not done:
         trained = iter(first)
         for _ in range(done % 6):
@@ -68,7 +68,7 @@ def prepared(batches, rank, **options):
 
 
 def test_accelerate_deals_whole_classes_of_whole_batches():
-    """With ``split_batches`` the shares are those that the sampler deals; without, whole batches."""
+    """With ``split_batches`` the shares of the sampler, without it whole batches in turn."""
     batches = [*sampler()]
     alone = {"rank": 0, "world_size": 1}
     for rank in range(2):

@@ -3,7 +3,8 @@
 Shapes: N rows of the batch, C chunks, n_c rows of chunk c, D dims.
 """
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -81,9 +82,10 @@ class GradientCache:
         miner: ``miner(embeddings, labels)``, or None.
         scaler: a ``GradScaler``, or None.
 
-    The call takes ``inputs``, a tensor (N, ...) or a tuple, list or dict of such, which the model
-    receives in the same structure with fewer rows, and ``labels``, (N, ...) if they are a tensor,
-    which go to loss and miner. It returns the loss, detached and unscaled.
+    The call takes ``inputs``, a tensor (N, ...) or a tuple, list or mapping of such (a dict, a
+    ``BatchEncoding``), which the model receives in the same structure with fewer rows, and
+    ``labels``, (N, ...) if they are a tensor, which go to loss and miner. It returns the loss,
+    detached and unscaled.
 
     Errors: ValueError for a model that is no ``nn.Module``, gives no (n_c, D) tensor, has a static
     graph or learns nothing, for other inputs and lengths that differ, for a batch without rows
@@ -276,15 +278,15 @@ def _cuda_devices(model: nn.Module, inputs: Any) -> list[torch.device]:
 
 
 def _tensors(inputs: Any) -> Iterator[Tensor]:
-    """Yield the tensors of nested tuples, lists and dicts."""
+    """Yield the tensors of nested tuples, lists and mappings."""
     if isinstance(inputs, Tensor) and inputs.ndim > 0:
         yield inputs
-    elif isinstance(inputs, dict | tuple | list) and len(inputs) > 0:
-        for part in inputs.values() if isinstance(inputs, dict) else inputs:
+    elif isinstance(inputs, Mapping | tuple | list) and len(inputs) > 0:
+        for part in inputs.values() if isinstance(inputs, Mapping) else inputs:
             yield from _tensors(part)
     else:
         raise ValueError(
-            "inputs must be a tensor (N, ...) or a tuple, list or dict of such, "
+            "inputs must be a tensor (N, ...) or a tuple, list or mapping of such, "
             f"got {_shape_or_type(inputs)}"
         )
 
@@ -303,9 +305,14 @@ def _split(inputs: Any, count: int) -> list[Any]:
     """Split the inputs into ``count`` chunks, each with the structure of the inputs."""
     if isinstance(inputs, Tensor):
         return list(inputs.tensor_split(count))
-    if isinstance(inputs, dict):
-        parts = [_split(part, count) for part in inputs.values()]
-        return [dict(zip(inputs, chunk, strict=True)) for chunk in zip(*parts, strict=True)]
+    if isinstance(inputs, Mapping):
+        chunks = [
+            copy.copy(inputs) if isinstance(inputs, MutableMapping) else {} for _ in range(count)
+        ]
+        for name, part in inputs.items():
+            for chunk, rows in zip(chunks, _split(part, count), strict=True):
+                chunk[name] = rows
+        return chunks
     parts = [_split(part, count) for part in inputs]
     make = getattr(type(inputs), "_make", type(inputs))  # for named tuples
     return [make(chunk) for chunk in zip(*parts, strict=True)]

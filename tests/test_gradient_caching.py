@@ -2,8 +2,9 @@
 
 import copy
 import weakref
-from collections import namedtuple
+from collections import UserDict, defaultdict, namedtuple
 from contextlib import contextmanager, nullcontext
+from types import MappingProxyType
 from unittest import mock
 
 import pytest
@@ -333,8 +334,10 @@ Pair = namedtuple("Pair", "first second")
         (lambda x: (x, x.flip(0)), lambda t: t[0] * t[1]),
         (lambda x: [x, {"deep": (x.flip(0),)}], lambda t: t[0] * t[1]["deep"][0]),
         (lambda x: Pair(x, x.flip(0)), lambda t: t.first * t.second),
+        (lambda x: UserDict(rgb=x, depth=x.flip(0)), lambda d: d["rgb"] * d["depth"]),
+        (lambda x: defaultdict(None, rgb=x), lambda d: d["rgb"]),
     ],
-    ids=["dict", "tuple", "nested", "named"],
+    ids=["dict", "tuple", "nested", "named", "user's", "default"],
 )
 def test_structures(make, of):
     inputs, labels = data()
@@ -346,6 +349,25 @@ def test_structures(make, of):
     same_gradients(model, reference)
     assert len(model.given) == 8
     assert {type(given) for given in model.given} == {type(make(inputs))}
+
+
+def test_a_mapping_that_cannot_be_written_is_given_as_a_dict():
+    model = Embeds(lambda d: d["rgb"])
+    inputs, labels = data()
+    GradientCache(model, MSLoss(), 7)(MappingProxyType({"rgb": inputs}), labels)
+    assert {type(given) for given in model.given} == {dict}
+
+
+def test_the_batch_of_a_tokenizer():
+    """What a tokenizer gives, which is no dict."""
+    transformers = pytest.importorskip("transformers")
+    inputs, labels = data()
+    model, reference = (Embeds(lambda batch: batch.input_ids) for _ in range(2))
+    batch = transformers.BatchEncoding({"input_ids": inputs})
+    GradientCache(model, MSLoss(), 7)(batch, labels)
+    MSLoss()(reference(batch), labels).backward()
+    same_gradients(model, reference)
+    assert len(batch.input_ids) == N
 
 
 def test_chunks_are_as_equal_as_can_be():

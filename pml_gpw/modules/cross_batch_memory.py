@@ -358,7 +358,7 @@ class CrossBatchMemory(nn.Module):
 
     def _check_saved(self, own: dict[str, Any]) -> None:
         """ValueError for values of a state_dict that are none of this memory."""
-        if "_extra_state" in own and len(own) < len(STATE):
+        if 0 < len(own) < len(STATE):
             raise ValueError(
                 f"state_dict must hold {', '.join(STATE)} of a memory, got {', '.join(own)} only"
             )

@@ -120,7 +120,7 @@ class ClassBatches(BatchSampler, ABC):
         """The batches of all processes together, from the first on and without an end."""
 
     @property
-    def drop_last(self) -> bool:
+    def drop_last(self) -> bool:  # type: ignore[override]
         """False: all batches are whole. Libraries that deal batches to processes ask for it.
 
         Errors: ValueError where this sampler has dealt them: its shares cannot be dealt again.

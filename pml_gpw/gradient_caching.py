@@ -3,8 +3,7 @@
 Shapes: N rows of the batch, C chunks, n_c rows of chunk c, D dims.
 """
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -148,7 +147,8 @@ class GradientCache:
         with torch.no_grad(), _restored_buffers(self.model):
             for chunk in chunks:
                 states.append(_RandomState.capture(devices))
-                parts.append(_check_embeddings(self.model(chunk), _count_rows(chunk)))
+                # A copy: the model may use the memory again for the next chunk.
+                parts.append(_check_embeddings(self.model(chunk), _count_rows(chunk)).clone())
         # Some versions of torch cache weights that were cast without a graph for the next pass.
         torch.clear_autocast_cache()
         with full_precision(parts[0]):  # autocast does not concatenate some dtypes
@@ -306,13 +306,9 @@ def _split(inputs: Any, count: int) -> list[Any]:
     if isinstance(inputs, Tensor):
         return list(inputs.tensor_split(count))
     if isinstance(inputs, Mapping):
-        chunks = [
-            copy.copy(inputs) if isinstance(inputs, MutableMapping) else {} for _ in range(count)
-        ]
-        for name, part in inputs.items():
-            for chunk, rows in zip(chunks, _split(part, count), strict=True):
-                chunk[name] = rows
-        return chunks
+        parts = [_split(part, count) for part in inputs.values()]
+        make: Any = dict if isinstance(inputs, dict) else type(inputs)
+        return [make(dict(zip(inputs, chunk, strict=True))) for chunk in zip(*parts, strict=True)]
     parts = [_split(part, count) for part in inputs]
     make = getattr(type(inputs), "_make", type(inputs))  # for named tuples
     return [make(chunk) for chunk in zip(*parts, strict=True)]

@@ -165,8 +165,13 @@ class DistributedLoss(torch.nn.Module):
             )
         return loss
 
+    def __copy__(self) -> Self:
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied = memo[id(self)] = copy.copy(self)
         memo[id(self.group)] = self.group
         vars(copied).update(copy.deepcopy(vars(self), memo))
         return copied
@@ -174,8 +179,8 @@ class DistributedLoss(torch.nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         if self.group is not None:
             raise TypeError(
-                "group must be None for a pickle, which another process may read: save the "
-                f"state_dict, and make {type(self).__name__} anew where it is read"
+                "group must be None for a pickle: save the state_dict, and make the "
+                f"{type(self).__name__} anew in the process that reads it"
             )
         return vars(self)
 

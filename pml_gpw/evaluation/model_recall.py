@@ -7,12 +7,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Subset, default_collate
 
 from .. import checks
 from ..distributed.exchange import Exchange, must_be_alike
 from ..optional import progress
-from .backends import import_faiss
 from .metrics import by_k, task_metrics
 from .options import Options
 from .retrieval import checked_retrieval
@@ -82,10 +81,8 @@ def dataset_metrics(
         if ks is None:
             raise ValueError("ks must be given for queries that have no attribute ks")
         checked = Options(ks, **options)
-        if checked.backend == "faiss":
-            import_faiss()
         datasets = {"queries": queries} | ({} if references is None else {"references": references})
-        sizes = {f"size of {name}": _checked_size(name, of) for name, of in datasets.items()}
+        sizes = {f"size of {name}": checked_size(name, of) for name, of in datasets.items()}
         alike = exchange.tell({"model": type(model).__name__, **sizes})
     must_be_alike(alike)
     if exchange.world > 1 and isinstance(model, DistributedDataParallel):
@@ -127,7 +124,8 @@ def dataset_recall(
     return by_k(dataset_metrics(model, queries, references, metrics=("recall_at_k",), **options))
 
 
-def _checked_size(name: str, dataset: Any) -> int:
+def checked_size(name: str, dataset: Any) -> int:
+    """The number of items of a data set, or a ValueError for what is none, or empty."""
     kind = type(dataset)
     if not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")):
         raise ValueError(
@@ -148,19 +146,33 @@ def embed_dataset(
     """
     checks.instance("model", model, nn.Module)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    loader = DataLoader(dataset, batch_size, num_workers=workers, pin_memory=device.type == "cuda")
+    on_gpu = device.type == "cuda"
+    loader = DataLoader(dataset, batch_size, False, None, None, workers, collate, on_gpu)
     training = {module: module.training for module in model.modules()}
     embeddings, labels = [], []
     try:
         model.eval()
         with torch.no_grad():
             for images, batch_labels in progress(loader, "embedding", PATIENCE):
-                embeddings.append(_checked_output(model(images.to(device)), images))
-                labels.append(batch_labels)
+                # Copies: model and loader may use the memory again for the next batch.
+                embeddings.append(_checked_output(model(images.to(device)), images).clone())
+                labels.append(batch_labels.clone())
     finally:
         for module, mode in training.items():
             module.training = mode
     return torch.cat(embeddings), torch.cat(labels)
+
+
+def collate(items: list[Any]) -> Any:
+    """A batch of the items of a data set, as torch makes it, or a ValueError that shows one."""
+    try:
+        return default_collate(items)
+    except (TypeError, RuntimeError):
+        got = ", ".join(checks.described(part) for part in items[0])
+        raise ValueError(
+            "items of a data set must be (tensor, label), with tensors of one shape, "
+            f"got ({got}): give it a transform"
+        ) from None
 
 
 def _checked_output(output: Any, images: Tensor) -> Tensor:

@@ -127,9 +127,8 @@ class ClassBatches(BatchSampler, ABC):
         """
         if self.world_size > 1:
             raise ValueError(
-                f"batch_sampler must not be dealt to processes twice, got a {type(self).__name__} "
-                f"of rank {self.rank} of {self.world_size}: give it rank=0 and world_size=1, or "
-                "have it left alone, in Lightning by use_distributed_sampler=False"
+                f"world_size must be 1, and rank 0, for batches that are dealt to processes, got "
+                f"{self.world_size} and {self.rank} (Lightning: use_distributed_sampler=False)"
             )
         return False
 
@@ -180,13 +179,8 @@ class ClassBatches(BatchSampler, ABC):
 
     def _settings(self) -> dict[str, Any]:
         """All that the stream of batches depends on."""
-        return {
-            "rule": type(self).__name__,
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "per_class": self.per_class,
-            "labels": self._labels,
-        }
+        numbers = {name: getattr(self, name) for name in ("seed", "batch_size", "per_class")}
+        return {"rule": type(self).__name__, **numbers, "labels": self._labels}
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: what has been drawn from cannot be copied, and is drawn again."""

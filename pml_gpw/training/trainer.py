@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from .. import checks
+from ..evaluation.model_recall import collate
 from . import processes
 from .experiment import SAMPLERS, Experiment, epoch_seed
 from .views import NumberedBatches, SeededViews
@@ -50,7 +52,7 @@ class Trainer:
         end_of_iteration_hook: called with the trainer after each step.
         end_of_epoch_hook: called with the trainer after each epoch.
 
-    Errors: ValueError for parts of other names.
+    Errors: ValueError for parts of other names and for items that make no batch.
 
     Example:
         >>> import torch
@@ -89,8 +91,10 @@ class Trainer:
         end_of_iteration_hook: Callable[["Trainer"], Any] | None = None,
         end_of_epoch_hook: Callable[["Trainer"], Any] | None = None,
     ) -> None:
-        self.experiment, self.workers, self.random_views = experiment, workers, random_views
-        self.dataset, self.collate_fn = dataset, collate_fn
+        checks.instance("random_views", random_views, bool)
+        self.workers = checks.non_negative_integer("workers", workers)
+        self.experiment, self.random_views = experiment, random_views
+        self.dataset, self.collate_fn = dataset, collate_fn or collate
         self.models = {"embedder": nn.Identity(), **models}
         self.optimizers, self.loss_funcs = dict(optimizers), dict(loss_funcs)
         self.mining_funcs, self.lr_schedulers = dict(mining_funcs or {}), dict(lr_schedulers or {})
@@ -106,10 +110,8 @@ class Trainer:
         self.data_device = torch.device(
             processes.default_device() if data_device is None else data_device
         )
-        self.end_of_iteration_hook, self.end_of_epoch_hook = (
-            end_of_iteration_hook,
-            end_of_epoch_hook,
-        )
+        self.end_of_iteration_hook = end_of_iteration_hook
+        self.end_of_epoch_hook = end_of_epoch_hook
         self.losses: dict[str, Any] = {"metric_loss": 0, "total_loss": 0}
         self.epoch = self.iteration = self.start = 0
         self.images, self.seconds, self.waiting = 0, 0.0, 0.0
@@ -203,10 +205,8 @@ class Trainer:
     def throughput(self) -> dict[str, float]:
         """Images per second in this epoch, and the share of the time that waited for data."""
         seconds = max(self.seconds, 1e-9)
-        return {
-            "images_per_second": self.images / seconds,
-            "waiting_share": self.waiting / seconds,
-        }
+        speed, waiting = self.images / seconds, self.waiting / seconds
+        return {"images_per_second": speed, "waiting_share": waiting}
 
     def _step_schedulers(self, when: str) -> None:
         for name, scheduler in self.lr_schedulers.items():

@@ -1,6 +1,6 @@
 """Random views of images that do not depend on the process that draws them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,20 +35,13 @@ class NumberedBatches(BatchSampler):
         checks.instance("batches", batches, ClassBatches)
         self.batches = batches
         self.batch_size = batches.batch_size
+        self.state_dict, self.load_state_dict = batches.state_dict, batches.load_state_dict
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
         return Epoch(self.batches, self._numbered)
-
-    def state_dict(self) -> dict[str, Any]:
-        """That of the sampler."""
-        return self.batches.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """That of the sampler."""
-        self.batches.load_state_dict(state)
 
     def _numbered(self, number: int) -> list[tuple[int, int]]:
         share = self.batches.share(number)

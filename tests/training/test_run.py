@@ -191,7 +191,7 @@ def test_a_damaged_result_is_a_file_error(tmp_path):
         ({"train": TensorDataset(torch.zeros(3, 1))}, "train must have an attribute labels"),
         ({"primary_metric": "recall@1"}, "primary_metric must be one of recall_at_1, recall_at_2"),
         ({"ks": (2,)}, "primary_metric must be one of recall_at_2, r_precision, map_at_r"),
-        ({"experiment": Experiment(batch=60)}, "batch of the experiment must be at most 40"),
+        ({"experiment": Experiment(batch=60)}, "batch_size must be a multiple of 5 .* at most 40"),
         ({"loss": Constant()}, r"must be a Module, got Constant\(\): give GPWLoss\(Constant\(\)\)"),
         ({"miner": BatchHardMining()}, r"miner must be a Module, .* give PairMiner\(BatchHard"),
     ],

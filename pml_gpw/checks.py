@@ -88,19 +88,15 @@ def _size(value: float) -> str:
     return repr(value)
 
 
-def floats(rule: Any, *names: str) -> None:
+def floats(rule: Any, *names: str, kind: type = float) -> None:
     """Make numbers of a frozen dataclass floats: an integer would be a constant of a graph."""
     for name in names:
-        value = getattr(rule, name)
-        if value is not None:
-            object.__setattr__(rule, name, float(value))
-
-
-def integers(rule: Any, *names: str) -> None:
-    """Make integers of a frozen dataclass those of Python, which torch and JSON ask for."""
-    for name in names:
         if (value := getattr(rule, name)) is not None:
-            object.__setattr__(rule, name, int(value))
+            object.__setattr__(rule, name, kind(value))
+
+
+integers = partial(floats, kind=int)
+"""Make integers of a frozen dataclass those of Python, which torch and JSON ask for."""
 
 
 def embedding_matrix(name: str, embeddings: Tensor) -> None:
@@ -296,8 +292,7 @@ def boolean_mask(name: str, mask: Tensor, length: int) -> None:
     if is_tensor:
         dense(name, mask)
     if not is_tensor or mask.dtype != torch.bool or mask.shape != (length,):
-        got = mask.dtype if is_tensor else type(mask).__name__
-        raise ValueError(f"{name} must be a tensor of ({length},) booleans, got {got}")
+        raise ValueError(f"{name} must be a tensor of ({length},) booleans, got {described(mask)}")
 
 
 def number_range(name: str, value: Any) -> None:

@@ -160,7 +160,7 @@ class GradientCache:
         indices_tuple = () if self.miner is None else (self.miner(leaf, labels),)
         loss = self.loss_fn(leaf, labels, *indices_tuple)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
-            raise ValueError(f"loss_fn must give a scalar, got {_shape_or_type(loss)}")
+            raise ValueError(f"loss_fn must give a scalar, got {checks.described(loss)}")
         if not loss.requires_grad:
             raise ValueError("loss_fn must give a loss with a gradient, got a detached one")
         with full_precision(leaf):
@@ -256,15 +256,9 @@ def _check_embeddings(embeddings: Any, rows: int) -> Tensor:
     if not is_matrix or len(embeddings) != rows or not embeddings.is_floating_point():
         raise ValueError(
             f"model must give floating-point embeddings of shape ({rows}, D), one a row of its "
-            f"inputs, got {_shape_or_type(embeddings)}"
+            f"inputs, got {checks.described(embeddings)}"
         )
     return embeddings
-
-
-def _shape_or_type(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{value.dtype} of shape {tuple(value.shape)}"
-    return type(value).__name__
 
 
 def _replicas(model: nn.Module) -> list[DistributedDataParallel]:
@@ -287,7 +281,7 @@ def _tensors(inputs: Any) -> Iterator[Tensor]:
     else:
         raise ValueError(
             "inputs must be a tensor (N, ...) or a tuple, list or mapping of such, "
-            f"got {_shape_or_type(inputs)}"
+            f"got {checks.described(inputs)}"
         )
 
 

@@ -176,11 +176,8 @@ def collate(items: list[Any]) -> Any:
 
 
 def _checked_output(output: Any, images: Tensor) -> Tensor:
-    if not isinstance(output, Tensor) or output.ndim != 2:
-        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"model must map images to embeddings (B, D), got {got}")
-    if len(images) != len(output):
-        raise ValueError(
-            f"model must give one embedding per image, got {len(output)} of {len(images)} images"
-        )
+    n = len(images)
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != n:
+        got = checks.described(output)
+        raise ValueError(f"model must map {n} images to embeddings ({n}, D), got {got}")
     return output

@@ -75,10 +75,9 @@ class Experiment:
         checks.non_negative("weight_decay", self.weight_decay)
         if not isinstance(self.milestones, tuple):
             raise ValueError(f"milestones must be a tuple of integers, got {self.milestones!r}")
-        milestones = [
-            checks.positive_integer("every entry of milestones", each) for each in self.milestones
-        ]
-        object.__setattr__(self, "milestones", tuple(milestones))
+        for milestone in self.milestones:
+            checks.positive_integer("every entry of milestones", milestone)
+        object.__setattr__(self, "milestones", tuple(map(int, self.milestones)))
         checks.one_of("sampler", self.sampler, SAMPLERS)
         for name in ("amp", "tf32"):
             checks.instance(name, getattr(self, name), bool)

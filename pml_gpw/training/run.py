@@ -57,7 +57,9 @@ def train_and_evaluate(
     Each epoch of the :class:`Trainer` begins with seeded random numbers and ends, in a ``folder``,
     with a checkpoint. So a training that was killed at any moment goes on at its last checkpoint
     to the same weights, bit for bit where the device is deterministic, when it is called again. A
-    finished one is not trained again: its result is read. Without a folder nothing is written.
+    finished one is not trained again: its result is read, and its last weights into the model, not
+    into parameters of the loss. Without a folder nothing is written. What an evaluation would
+    refuse is refused before the first step, and a checkpoint is kept before the first evaluation.
 
     Started by ``torchrun``, all processes train and evaluate together: up to rounding, the result
     is that of one process. The first alone writes.
@@ -79,8 +81,9 @@ def train_and_evaluate(
         folder: where ``checkpoints/`` are kept, the logs of record-keeper (``logs/`` with
             CSV and SQLite, ``tensorboard/``), and at the end ``result.json``, ``last.pt`` and
             ``best.pt``, the weights of the last and the best evaluation. A folder that holds a
-            training of other settings, labels, or hyper-parameters of loss or miner is refused.
-            The model and what transforms do to images are not compared.
+            training of other settings, labels, hyper-parameters of loss or miner, shapes of
+            parameters, ``ks`` or ``primary_metric`` is refused. What else the model is and what
+            transforms do to images are not compared.
         device: where to compute; a GPU where there is one, else the CPU.
         workers: processes that load images, per process.
         random_views: as of :class:`Trainer`.
@@ -91,10 +94,12 @@ def train_and_evaluate(
 
     Returns:
         ``experiment``, the settings; ``loss_func`` and ``mining_func``, the hyper-parameters of
-        loss and miner; ``data``, what tells other data; ``history``, a row for each
+        loss and miner; ``data``, what tells other data, and ``parameters`` other models; ``ks``
+        and ``primary_metric``; ``history``, a row for each
         evaluation with epoch, iteration, ``recall_at_K`` for each K, ``r_precision`` and
         ``map_at_r``; of these ``last`` and ``best``; ``environment``, the versions and the machine.
-        All as in ``result.json``.
+        All as in ``result.json``, where null stands for NaN, the metric of queries without a
+        relevant reference.
 
     Errors: ValueError for arguments that cannot be and for a folder of another training;
     :class:`FileError` for files that are damaged or cannot be written; ImportError where a folder
@@ -158,10 +163,6 @@ def train_and_evaluate(
         network = nn.Sequential(models["trunk"], models["embedder"])
         search = {"ks": options.ks, "backend": backend, "batch_size": 128, "workers": workers}
 
-        def log(table: str, row: dict[str, float], epoch: int) -> None:
-            if records is not None:
-                records.record_epoch({table: row}, epoch)
-
         def save(epoch: int) -> None:
             best, states = _best(history, primary_metric), _states(parts)
             is_best = best is None or best["epoch"] == epoch
@@ -172,14 +173,16 @@ def train_and_evaluate(
         for epoch, stop in [*enumerate(experiment.stops, start=1)][done:]:
             if epoch > trained:
                 trainer.train_epoch(epoch)
-                log("throughput", trainer.throughput(), epoch)
+                if records is not None:
+                    records.record_epoch({"throughput": trainer.throughput()}, epoch)
             if epoch == 1 > trained:  # the first evaluation may fail
                 save(0)
             if experiment.evaluates_at(stop):
                 with tf32(experiment.tf32):
                     values = distributed_dataset_metrics(network, test, references, **search)
                 history.append({"epoch": epoch, "iteration": stop, **values})
-                log("evaluation", history[-1], epoch)
+                if records is not None:
+                    records.record_epoch({"evaluation": history[-1]}, epoch)
             save(epoch)
         count = processes.world_size()
         machine = f"{device_name(where)}, {count} process{'es' * (count > 1)}"
@@ -307,10 +310,6 @@ def _trainer(
         parts["mining_funcs"].get("tuple_miner"), parts["loss_funcs"]["metric_loss"]
     )
 
-    def end_of_iteration(trainer: Trainer) -> None:
-        for hook in hooks:
-            hook(trainer)
-
     together = {
         "models": {name: processes.data_parallel(m) for name, m in parts["models"].items()},
         "loss_funcs": {"metric_loss": loss},
@@ -320,7 +319,7 @@ def _trainer(
         experiment,
         **{**parts, **together, **options},
         dataset=train,
-        end_of_iteration_hook=end_of_iteration,
+        end_of_iteration_hook=lambda trainer: [hook(trainer) for hook in hooks],
     )
 
 

@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
@@ -310,8 +309,7 @@ def _checked_labels(labels: Any) -> Indices:
     """The labels as an array (N,), or a ValueError."""
     if isinstance(labels, Tensor):
         checks.with_values("labels", labels)
-        labels = labels.detach().cpu()
-        labels = labels.float() if labels.dtype == torch.bfloat16 else labels
+        labels = labels.tolist()  # NumPy knows no bfloat16
     try:
         array = np.asarray(labels)
     except ValueError:  # rows of different lengths

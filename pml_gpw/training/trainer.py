@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from .. import checks
 from ..evaluation.model_recall import collate
+from ..evaluation.options import checked_device
 from . import processes
 from .experiment import SAMPLERS, Experiment, epoch_seed
 from .views import NumberedBatches, SeededViews
@@ -107,9 +108,7 @@ class Trainer:
                     f"lr_schedulers must have names that end in {BY_ITERATION} or {BY_EPOCH}, "
                     f"got {name!r}"
                 )
-        self.data_device = torch.device(
-            processes.default_device() if data_device is None else data_device
-        )
+        self.data_device = checked_device(data_device) or torch.device(processes.default_device())
         self.end_of_iteration_hook = end_of_iteration_hook
         self.end_of_epoch_hook = end_of_epoch_hook
         self.losses: dict[str, Any] = {"metric_loss": 0, "total_loss": 0}

@@ -347,7 +347,7 @@ def test_a_number_of_batches_that_cannot_be(done):
         ({"labels": [[0], [1, 2]]}, "labels must be integers (N,), got rows of different lengths"),
         ({"labels": None}, "labels must be integers (N,), at least one, got object ()"),
         ({"labels": [True, False]}, "labels must be integers (N,), at least one, got bool (2,)"),
-        ({"labels": torch.zeros(2, dtype=torch.bfloat16)}, "at least one, got float32 (2,)"),
+        ({"labels": torch.zeros(2, dtype=torch.bfloat16)}, "at least one, got float64 (2,)"),
         ({"labels": torch.zeros(2, dtype=torch.int64, device="meta")}, "labels must hold values"),
         ({"labels": torch.zeros(2).to_sparse()}, "labels must be a dense tensor"),
     ],

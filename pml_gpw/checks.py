@@ -288,10 +288,9 @@ def refuse_unless(allowed: Tensor, message: str) -> None:
 
 def boolean_mask(name: str, mask: Tensor, length: int) -> None:
     """Raise unless ``mask`` is a (length,) tensor of booleans."""
-    is_tensor = isinstance(mask, Tensor)
-    if is_tensor:
+    if isinstance(mask, Tensor):
         dense(name, mask)
-    if not is_tensor or mask.dtype != torch.bool or mask.shape != (length,):
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (length,):
         raise ValueError(f"{name} must be a tensor of ({length},) booleans, got {described(mask)}")
 
 
@@ -349,10 +348,9 @@ def relation_matrix(name: str, matrix: Any, shape: tuple[int, int], verb: str = 
 def _matrix(
     name: str, matrix: Any, shape: tuple[int, int], verb: str, what: str, kinds: tuple[Any, ...]
 ) -> None:
-    is_tensor = isinstance(matrix, Tensor)
-    if is_tensor:
+    if isinstance(matrix, Tensor):
         dense(name, matrix)
-    if not is_tensor or matrix.dtype not in kinds or matrix.shape != shape:
+    if not isinstance(matrix, Tensor) or matrix.dtype not in kinds or matrix.shape != shape:
         got = described(matrix)
         raise ValueError(f"{name} must {verb} a tensor of {shape} {what}, got {got}")
 

@@ -146,14 +146,14 @@ def embed_dataset(
     """
     checks.instance("model", model, nn.Module)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    on_gpu = device.type == "cuda"
-    loader = DataLoader(dataset, batch_size, False, None, None, workers, collate, on_gpu)
+    pin = device.type == "cuda"
+    data = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate, pin_memory=pin)
     training = {module: module.training for module in model.modules()}
     embeddings, labels = [], []
     try:
         model.eval()
         with torch.no_grad():
-            for images, batch_labels in progress(loader, "embedding", PATIENCE):
+            for images, batch_labels in progress(data, "embedding", PATIENCE):
                 # Copies: model and loader may use the memory again for the next batch.
                 embeddings.append(_checked_output(model(images.to(device)), images).clone())
                 labels.append(batch_labels.clone())
@@ -167,12 +167,10 @@ def collate(items: list[Any]) -> Any:
     """A batch of the items of a data set, as torch makes it, or a ValueError that shows one."""
     try:
         return default_collate(items)
-    except (TypeError, RuntimeError):
+    except (TypeError, RuntimeError) as error:
         got = ", ".join(checks.described(part) for part in items[0])
-        raise ValueError(
-            "items of a data set must be (tensor, label), with tensors of one shape, "
-            f"got ({got}): give it a transform"
-        ) from None
+        say = f"items must be (tensor, label), tensors of one shape, got ({got}): give a transform"
+        raise ValueError(say) from error
 
 
 def _checked_output(output: Any, images: Tensor) -> Tensor:

@@ -136,8 +136,7 @@ def train_and_evaluate(
     if not hasattr(train, "labels"):
         raise ValueError(f"train must have an attribute labels, one for each item, got {train!r}")
     options = _checked_options(test, references, ks, backend)
-    names = columns_of(options.metrics, options.ks)
-    checks.one_of("primary_metric", primary_metric, names)
+    checks.one_of("primary_metric", primary_metric, columns_of(options.metrics, options.ks))
     described = describe(experiment, loss, miner, (train, test, references)) | {
         "parameters": parameters([*models.values(), loss]),
         "ks": [*options.ks],

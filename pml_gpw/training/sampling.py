@@ -141,7 +141,9 @@ class ClassBatches(BatchSampler, ABC):
         """The images of this process in a batch, counted from 0."""
         if self._source is None or number < self._drawn:
             self._source, self._drawn = self.draw(), 0
-        batch = next(islice(self._source, number - self._drawn, None))
+        batch = next(islice(self._source, number - self._drawn, None), None)
+        if batch is None:
+            raise ValueError(f"draw must give batches without an end, got no batch {number}")
         self._drawn = number + 1
         share = self.batch_size // self.world_size
         return batch[self.rank * share : (self.rank + 1) * share]
@@ -151,10 +153,9 @@ class ClassBatches(BatchSampler, ABC):
 
         ``batches_done``: that number, where it is not what has been drawn.
         """
-        if batches_done is None:
-            batches_done = self.batches_done
-        batches_done = checks.non_negative_integer("batches_done", batches_done)
-        return {**self._settings(), "batches_done": batches_done}
+        done = self.batches_done if batches_done is None else batches_done
+        done = checks.non_negative_integer("batches_done", done)
+        return {**self._settings(), "batches_done": done}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the batches of a ``state_dict``.
@@ -169,10 +170,9 @@ class ClassBatches(BatchSampler, ABC):
             got = ", ".join(map(str, state)) or "none"
             raise ValueError(f"state must have the entries {', '.join(sorted(names))}, got {got}")
         for name, value in settings.items():
-            if type(state[name]) is not type(value) or state[name] != value:
-                raise ValueError(
-                    f"state must be of the same {name}, {value!r}, got {state[name]!r}"
-                )
+            other = state[name]
+            if type(other) is not type(value) or other != value:
+                raise ValueError(f"state must be of the same {name}, {value!r}, got {other!r}")
         done = checks.non_negative_integer("batches_done of state", state["batches_done"])
         self.batches_done = self.next_epoch = done
 

@@ -106,6 +106,15 @@ def test_as_a_batch_sampler_of_a_loader(rule, workers):
     assert [batch.tolist() for batch in loader] == [*sampler(rule)]
 
 
+def test_a_rule_that_ends():
+    class Ends(ClassBatches):
+        def draw(self):
+            yield from [[0, 1], [0, 1]]
+
+    with pytest.raises(ValueError, match="draw must give batches without an end, got no batch 2"):
+        [*Ends([0, 0], 2, per_class=2, batches=3)]
+
+
 def test_without_a_rule_there_is_no_sampler():
     with pytest.raises(TypeError, match="draw"):
         sampler(ClassBatches)

@@ -120,7 +120,7 @@ class ClassBatches(BatchSampler, ABC):
 
     @property
     def drop_last(self) -> bool:  # type: ignore[override]
-        """False: all batches are whole. Libraries that deal batches to processes ask for it.
+        """It is False, since all batches are whole. Libraries that deal batches ask for it.
 
         Errors: ValueError where this sampler has dealt them: its shares cannot be dealt again.
         """

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from fractions import Fraction
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -36,18 +36,24 @@ def positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be at least {SMALLEST:.3g}, as for float32, got {value!r}")
 
 
-def positive_integer(name: str, value: int) -> None:
-    """Raise unless ``value`` is an integer > 0 that int64 holds."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+def positive_integer(name: str, value: int) -> int:
+    """The integer, of Python also where NumPy's is given; raise unless int64 holds it and > 0."""
+    if not _is_integer(value) or value < 1:
         raise ValueError(f"{name} must be an integer > 0, got {value!r}")
     if value > LARGEST_INTEGER:
         raise ValueError(f"{name} must be at most 2**63 - 1, got {_size(value)}")
+    return int(value)
 
 
-def non_negative_integer(name: str, value: int) -> None:
-    """Raise unless ``value`` is an integer >= 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+def non_negative_integer(name: str, value: int) -> int:
+    """The integer, of Python also where NumPy's is given; raise unless it is one >= 0."""
+    if not _is_integer(value) or value < 0:
         raise ValueError(f"{name} must be an integer >= 0, got {value!r}")
+    return int(value)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def non_negative(name: str, value: float) -> None:
@@ -83,12 +89,15 @@ def _size(value: float) -> str:
     return repr(value)
 
 
-def floats(rule: Any, *names: str) -> None:
+def floats(rule: Any, *names: str, kind: type = float) -> None:
     """Make numbers of a frozen dataclass floats: an integer would be a constant of a graph."""
     for name in names:
-        value = getattr(rule, name)
-        if value is not None:
-            object.__setattr__(rule, name, float(value))
+        if (value := getattr(rule, name)) is not None:
+            object.__setattr__(rule, name, kind(value))
+
+
+integers = partial(floats, kind=int)
+"""Make integers of a frozen dataclass those of Python, which torch and JSON ask for."""
 
 
 def embedding_matrix(name: str, embeddings: Tensor) -> None:
@@ -282,12 +291,10 @@ def refuse_unless(allowed: Tensor, message: str) -> None:
 
 def boolean_mask(name: str, mask: Tensor, length: int) -> None:
     """Raise unless ``mask`` is a (length,) tensor of booleans."""
-    is_tensor = isinstance(mask, Tensor)
-    if is_tensor:
+    if isinstance(mask, Tensor):
         dense(name, mask)
-    if not is_tensor or mask.dtype != torch.bool or mask.shape != (length,):
-        got = mask.dtype if is_tensor else type(mask).__name__
-        raise ValueError(f"{name} must be a tensor of ({length},) booleans, got {got}")
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (length,):
+        raise ValueError(f"{name} must be a tensor of ({length},) booleans, got {described(mask)}")
 
 
 def number_range(name: str, value: Any) -> None:
@@ -355,10 +362,9 @@ def relation_matrix(name: str, matrix: Any, shape: tuple[int, int], verb: str = 
 def _matrix(
     name: str, matrix: Any, shape: tuple[int, int], verb: str, what: str, kinds: tuple[Any, ...]
 ) -> None:
-    is_tensor = isinstance(matrix, Tensor)
-    if is_tensor:
+    if isinstance(matrix, Tensor):
         dense(name, matrix)
-    if not is_tensor or matrix.dtype not in kinds or matrix.shape != shape:
+    if not isinstance(matrix, Tensor) or matrix.dtype not in kinds or matrix.shape != shape:
         got = described(matrix)
         raise ValueError(f"{name} must {verb} a tensor of {shape} {what}, got {got}")
 

@@ -3,7 +3,7 @@
 Shapes: N rows of the batch, C chunks, n_c rows of chunk c, D dims.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -81,9 +81,10 @@ class GradientCache:
         miner: ``miner(embeddings, labels)``, or None.
         scaler: a ``GradScaler``, or None.
 
-    The call takes ``inputs``, a tensor (N, ...) or a tuple, list or dict of such, which the model
-    receives in the same structure with fewer rows, and ``labels``, (N, ...) if they are a tensor,
-    which go to loss and miner. It returns the loss, detached and unscaled.
+    The call takes ``inputs``, a tensor (N, ...) or a tuple, list or mapping of such (a dict, a
+    ``BatchEncoding``), which the model receives in the same structure with fewer rows, and
+    ``labels``, (N, ...) if they are a tensor, which go to loss and miner. It returns the loss,
+    detached and unscaled.
 
     Errors: ValueError for a model that is no ``nn.Module``, gives no (n_c, D) tensor, has a static
     graph or learns nothing, for other inputs and lengths that differ, for a batch without rows
@@ -146,7 +147,8 @@ class GradientCache:
         with torch.no_grad(), _restored_buffers(self.model):
             for chunk in chunks:
                 states.append(_RandomState.capture(devices))
-                parts.append(_check_embeddings(self.model(chunk), _count_rows(chunk)))
+                # A copy: the model may use the memory again for the next chunk.
+                parts.append(_check_embeddings(self.model(chunk), _count_rows(chunk)).clone())
         # Some versions of torch cache weights that were cast without a graph for the next pass.
         torch.clear_autocast_cache()
         with full_precision(parts[0]):  # autocast does not concatenate some dtypes
@@ -158,7 +160,7 @@ class GradientCache:
         indices_tuple = () if self.miner is None else (self.miner(leaf, labels),)
         loss = self.loss_fn(leaf, labels, *indices_tuple)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
-            raise ValueError(f"loss_fn must give a scalar, got {_shape_or_type(loss)}")
+            raise ValueError(f"loss_fn must give a scalar, got {checks.described(loss)}")
         if not loss.requires_grad:
             raise ValueError("loss_fn must give a loss with a gradient, got a detached one")
         with full_precision(leaf):
@@ -254,15 +256,9 @@ def _check_embeddings(embeddings: Any, rows: int) -> Tensor:
     if not is_matrix or len(embeddings) != rows or not embeddings.is_floating_point():
         raise ValueError(
             f"model must give floating-point embeddings of shape ({rows}, D), one a row of its "
-            f"inputs, got {_shape_or_type(embeddings)}"
+            f"inputs, got {checks.described(embeddings)}"
         )
     return embeddings
-
-
-def _shape_or_type(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{value.dtype} of shape {tuple(value.shape)}"
-    return type(value).__name__
 
 
 def _replicas(model: nn.Module) -> list[DistributedDataParallel]:
@@ -276,16 +272,16 @@ def _cuda_devices(model: nn.Module, inputs: Any) -> list[torch.device]:
 
 
 def _tensors(inputs: Any) -> Iterator[Tensor]:
-    """Yield the tensors of nested tuples, lists and dicts."""
+    """Yield the tensors of nested tuples, lists and mappings."""
     if isinstance(inputs, Tensor) and inputs.ndim > 0:
         yield inputs
-    elif isinstance(inputs, dict | tuple | list) and len(inputs) > 0:
-        for part in inputs.values() if isinstance(inputs, dict) else inputs:
+    elif isinstance(inputs, Mapping | tuple | list) and len(inputs) > 0:
+        for part in inputs.values() if isinstance(inputs, Mapping) else inputs:
             yield from _tensors(part)
     else:
         raise ValueError(
-            "inputs must be a tensor (N, ...) or a tuple, list or dict of such, "
-            f"got {_shape_or_type(inputs)}"
+            "inputs must be a tensor (N, ...) or a tuple, list or mapping of such, "
+            f"got {checks.described(inputs)}"
         )
 
 
@@ -303,9 +299,10 @@ def _split(inputs: Any, count: int) -> list[Any]:
     """Split the inputs into ``count`` chunks, each with the structure of the inputs."""
     if isinstance(inputs, Tensor):
         return list(inputs.tensor_split(count))
-    if isinstance(inputs, dict):
+    if isinstance(inputs, Mapping):
         parts = [_split(part, count) for part in inputs.values()]
-        return [dict(zip(inputs, chunk, strict=True)) for chunk in zip(*parts, strict=True)]
+        make: Any = dict if isinstance(inputs, dict) else type(inputs)
+        return [make(dict(zip(inputs, chunk, strict=True))) for chunk in zip(*parts, strict=True)]
     parts = [_split(part, count) for part in inputs]
     make = getattr(type(inputs), "_make", type(inputs))  # for named tuples
     return [make(chunk) for chunk in zip(*parts, strict=True)]

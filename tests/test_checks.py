@@ -1,5 +1,6 @@
 """Numbers that torch cannot use, in every weighting and mining that takes a number."""
 
+import json
 from fractions import Fraction
 
 import numpy as np
@@ -13,9 +14,12 @@ from pml_gpw.mining import (
     MSMining,
     PairMarginMining,
 )
+from pml_gpw.modules import CrossBatchMemory
+from pml_gpw.training import Experiment, RandomClassBatches
 from pml_gpw.weightings import (
     BinomialDeviance,
     Contrastive,
+    FastAP,
     LiftedStructure,
     MultiSimilarity,
     Triplet,
@@ -68,3 +72,34 @@ def test_numbers_that_float32_does_not_hold(cls, name):
 def test_numbers_of_other_kinds(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda n: FastAP(n), "num_bins"),
+        (lambda n: HardestNegatives(n), "k"),
+        (lambda n: DistanceWeightedMining(n), "dim"),
+        (lambda n: DistanceWeightedMining(2, salt=n), "salt"),
+        (lambda n: CrossBatchMemory(MSLoss(), n), "embedding_size"),
+        (lambda n: CrossBatchMemory(MSLoss(), 2, n), "memory_size"),
+        (lambda n: RandomClassBatches([0, 0], n, per_class=n, batches=n), "batch_size"),
+        (lambda n: Experiment(iterations=n), "iterations"),
+        (lambda n: Experiment(evaluate_every=n), "evaluate_every"),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+def test_integers_of_numpy_are_integers(make, name, kind):
+    """They are kept as Python's, which torch, JSON and a strict load of a checkpoint ask for."""
+    value = getattr(make(kind(2)), name)
+    assert (type(value), value) == (int, 2)
+    for other in (np.float64(2), np.bool_(True)):
+        with pytest.raises(ValueError, match=r"must be an integer > ?=? ?0, got np\."):
+            make(other)
+
+
+def test_settings_of_numpy_are_those_of_a_file():
+    numpy = Experiment(milestones=(np.int64(3),), seed=np.int32(1), learning_rate=np.float32(0.5))
+    assert json.dumps(numpy.settings()) == json.dumps(
+        Experiment(milestones=(3,), seed=1, learning_rate=0.5).settings()
+    )

@@ -94,6 +94,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
     "training": {
         "checks",
         "distributed",
+        "evaluation",
         "hosts",
         "lazy",
         "mining",

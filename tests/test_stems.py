@@ -41,6 +41,8 @@ WITHOUT_A_STEM = {
     "benchmarks/test_published.py",
     # the folders of benchmarks/
     "benchmarks/test_layout.py",
+    # samplers in the loaders of other libraries
+    "training/test_loaders.py",
     # the script of the documentation
     "training/test_from_the_wheel.py",
     # the commands in the processes that torchrun starts

@@ -24,8 +24,8 @@ def embedding_head(features: int, dimensions: int) -> nn.Linear:
     >>> embedding_head(1024, 64)
     Linear(in_features=1024, out_features=64, bias=True)
     """
-    checks.positive_integer("features", features)
-    checks.positive_integer("dimensions", dimensions)
+    features = checks.positive_integer("features", features)
+    dimensions = checks.positive_integer("dimensions", dimensions)
     head = nn.Linear(features, dimensions)
     nn.init.kaiming_normal_(head.weight, mode="fan_out", nonlinearity="relu")
     nn.init.zeros_(head.bias)

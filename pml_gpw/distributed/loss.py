@@ -3,15 +3,17 @@
 Shapes: N anchors of all processes, n of them one process's, M references, D dims.
 """
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from .. import checks
 from ..arguments import (
@@ -82,6 +84,9 @@ class DistributedLoss(torch.nn.Module):
     error of one process, in forward or in the loss's backward, is raised on all of them: a
     ValueError where it is about arguments, else a RuntimeError.
 
+    A copy has the group of the original. A group cannot be written to a file: ``state_dict`` can,
+    and so can the loss without a ``group``.
+
     A user's own ``compute_loss``, in a subclass of a PML object, is respected, and forward hooks of
     the loss fire with the batch of all processes.
 
@@ -94,7 +99,7 @@ class DistributedLoss(torch.nn.Module):
     Errors: ValueError for other losses and miners, and on all processes, naming the first rank at
     fault, for what the loss, the memory or the miner refuses on one; for embeddings of different
     dtype or dims, and for arguments that only some processes give; for references beside a
-    memory, a mask without one and a tuple beside a miner.
+    memory, a mask without one and a tuple beside a miner; TypeError for a pickle with a ``group``.
 
     >>> import torch
     >>> from pml_gpw import MSLoss
@@ -159,6 +164,25 @@ class DistributedLoss(torch.nn.Module):
                 stacklevel=2,
             )
         return loss
+
+    def __copy__(self) -> Self:
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = memo[id(self)] = copy.copy(self)
+        memo[id(self.group)] = self.group
+        vars(copied).update(copy.deepcopy(vars(self), memo))
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.group is not None:
+            raise TypeError(
+                "group must be None for a pickle: save the state_dict, and make the "
+                f"{type(self).__name__} anew in the process that reads it"
+            )
+        return vars(self)
 
     def first_row(self, num_rows: int) -> int:
         """The number of this process's first row among those of all, of which it has so many."""

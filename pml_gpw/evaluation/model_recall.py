@@ -7,13 +7,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Subset, default_collate
 
 from .. import checks
 from ..distributed.exchange import Exchange, must_be_alike
 from ..items import to_device
 from ..optional import progress
-from .backends import import_faiss
 from .metrics import by_k, task_metrics
 from .options import Options
 from .retrieval import checked_retrieval
@@ -78,16 +77,14 @@ def dataset_metrics(
     """
     exchange = Exchange(group)
     with exchange.errors():
-        checks.positive_integer("batch_size", batch_size)
-        checks.non_negative_integer("workers", workers)
+        batch_size = checks.positive_integer("batch_size", batch_size)
+        workers = checks.non_negative_integer("workers", workers)
         ks = getattr(queries, "ks", None) if ks is None else ks
         if ks is None:
             raise ValueError("ks must be given for queries that have no attribute ks")
         checked = Options(ks, **options)
-        if checked.backend == "faiss":
-            import_faiss()
         datasets = {"queries": queries} | ({} if references is None else {"references": references})
-        sizes = {f"size of {name}": _checked_size(name, of) for name, of in datasets.items()}
+        sizes = {f"size of {name}": checked_size(name, of) for name, of in datasets.items()}
         alike = exchange.tell({"model": type(model).__name__, **sizes})
     must_be_alike(alike)
     if exchange.world > 1 and isinstance(model, DistributedDataParallel):
@@ -129,7 +126,8 @@ def dataset_recall(
     return by_k(dataset_metrics(model, queries, references, metrics=("recall_at_k",), **options))
 
 
-def _checked_size(name: str, dataset: Any) -> int:
+def checked_size(name: str, dataset: Any) -> int:
+    """The number of items of a data set, or a ValueError for what is none, or empty."""
     kind = type(dataset)
     if not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")):
         raise ValueError(
@@ -150,28 +148,36 @@ def embed_dataset(
     """
     checks.instance("model", model, nn.Module)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    loader = DataLoader(dataset, batch_size, num_workers=workers, pin_memory=device.type == "cuda")
+    pin = device.type == "cuda"
+    data = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate, pin_memory=pin)
     training = {module: module.training for module in model.modules()}
     embeddings, labels = [], []
     try:
         model.eval()
         with torch.no_grad():
-            for images, batch_labels in progress(loader, "embedding", PATIENCE):
+            for images, batch_labels in progress(data, "embedding", PATIENCE):
+                # Copies: model and loader may use the memory again for the next batch.
                 output = model(to_device(images, device))
-                embeddings.append(_checked_output(output, len(batch_labels)))
-                labels.append(batch_labels)
+                embeddings.append(_checked_output(output, len(batch_labels)).clone())
+                labels.append(batch_labels.clone())
     finally:
         for module, mode in training.items():
             module.training = mode
     return torch.cat(embeddings), torch.cat(labels)
 
 
-def _checked_output(output: Any, items: int) -> Tensor:
-    if not isinstance(output, Tensor) or output.ndim != 2:
-        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"model must map images to embeddings (B, D), got {got}")
-    if items != len(output):
-        raise ValueError(
-            f"model must give one embedding per image, got {len(output)} of {items} images"
-        )
+def collate(items: list[Any]) -> Any:
+    """A batch of the items of a data set, as torch makes it, or a ValueError that shows one."""
+    try:
+        return default_collate(items)
+    except (TypeError, RuntimeError) as error:
+        got = ", ".join(checks.described(part) for part in items[0])
+        say = f"items must be (tensor, label), tensors of one shape, got ({got}): give a transform"
+        raise ValueError(say) from error
+
+
+def _checked_output(output: Any, n: int) -> Tensor:
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != n:
+        got = checks.described(output)
+        raise ValueError(f"model must map {n} items to embeddings ({n}, D), got {got}")
     return output

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .. import checks
-from .backends import BACKENDS
+from .backends import BACKENDS, import_faiss
 from .measures import MEASURES
 from .similarity_kinds import SIMILARITY_KINDS
 
@@ -73,6 +73,8 @@ def checked_device(device: Any) -> torch.device | None:
 
 
 def check_backend_and_metric(backend: str, metric: str) -> None:
-    """Raise unless both are known names."""
+    """Raise unless both are known names, and what they need is there: better now than later."""
     checks.one_of("backend", backend, BACKENDS)
+    if backend == "faiss":
+        import_faiss()
     checks.one_of("metric", metric, SIMILARITY_KINDS)

@@ -471,9 +471,7 @@ class ClassBatchSampler(DefaultBatchSampler):
     def set_epoch(self, epoch: int) -> None:
         """The next iteration gives the batches of this epoch, from 0."""
         super().set_epoch(epoch)
-        first = epoch * len(self.batches)
-        if self.batches.batches_done != first:
-            self.batches.load_state_dict(self.batches.state_dict(batches_done=first))
+        self.batches.load_state_dict(self.batches.state_dict(epoch * len(self.batches)))
 
 
 def _check_one_column(columns: int) -> None:

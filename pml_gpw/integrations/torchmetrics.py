@@ -66,8 +66,8 @@ class _EmbeddingMetric(Metric):
                 f"embeddings must have the {rows[0].shape[1]} dimensions of those before, "
                 f"got {embeddings.shape[1]}"
             )
-        rows.append(embeddings.detach())
-        numbers.append(labels)
+        rows.append(embeddings.detach().clone())  # the memory may be used again
+        numbers.append(labels.clone())
 
     @override
     def plot(self, val: Any = None, ax: Any = None) -> Any:

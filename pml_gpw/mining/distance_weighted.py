@@ -63,6 +63,7 @@ class DistanceWeightedMining(PairMining):
         checks.non_negative_integer("salt", self.salt)
         checks.instance("negated_distances", self.negated_distances, bool)
         checks.floats(self, "cutoff", "nonzero_loss_cutoff")
+        checks.integers(self, "dim", "salt")
 
     @override
     def select(self, pos: Rows, neg: Rows) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,7 @@ class HardestNegatives(PairMining):
 
     def __post_init__(self) -> None:
         checks.positive_integer("k", self.k)
+        checks.integers(self, "k")
 
     @override
     def select(self, pos: Rows, neg: Rows) -> tuple[Tensor, Tensor]:

@@ -113,8 +113,7 @@ class CrossBatchMemory(nn.Module):
         super().__init__()
         self.loss = loss
         self.miner = miner
-        self.embedding_size = embedding_size
-        self.memory_size = memory_size
+        self.embedding_size, self.memory_size = int(embedding_size), int(memory_size)
         self.warm_up = warm_up
         self.add_batch_loss = add_batch_loss
         self.label_shape, self.label_dtype = tuple(label_shape), label_dtype
@@ -326,7 +325,7 @@ class CrossBatchMemory(nn.Module):
         """Restore where the queue stood; ValueError, and nothing changes, for what is no state."""
         self._check_state(state)
         for name, value in state.items():
-            setattr(self, name, value)
+            setattr(self, name, type(getattr(self, name))(value))
 
     def _check_state(self, state: Any) -> None:
         names = self.get_extra_state()
@@ -359,7 +358,7 @@ class CrossBatchMemory(nn.Module):
 
     def _check_saved(self, own: dict[str, Any]) -> None:
         """ValueError for values of a state_dict that are none of this memory."""
-        if "_extra_state" in own and len(own) < len(STATE):
+        if 0 < len(own) < len(STATE):
             raise ValueError(
                 f"state_dict must hold {', '.join(STATE)} of a memory, got {', '.join(own)} only"
             )

@@ -54,6 +54,8 @@ class Checkpoints:
         logs: Sequence[str] = ("logs", "tensorboard"),
         advice: str = TRAIN_AGAIN,
     ) -> None:
+        if not isinstance(run, (str, os.PathLike)) or run == "":
+            raise ValueError(f"folder of the run must be a path, got {run!r}")
         self.run = Path(run)
         self.folder = self.run / "checkpoints"
         self.logs, self.advice = tuple(logs), advice

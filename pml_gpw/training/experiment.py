@@ -77,10 +77,14 @@ class Experiment:
             raise ValueError(f"milestones must be a tuple of integers, got {self.milestones!r}")
         for milestone in self.milestones:
             checks.positive_integer("every entry of milestones", milestone)
+        object.__setattr__(self, "milestones", tuple(map(int, self.milestones)))
         checks.one_of("sampler", self.sampler, SAMPLERS)
         for name in ("amp", "tf32"):
             checks.instance(name, getattr(self, name), bool)
         checks.non_negative_integer("seed", self.seed)
+        names = ("iterations", "batch", "per_class", "evaluate_every", "checkpoint_every", "seed")
+        checks.integers(self, *names)
+        checks.floats(self, "learning_rate", "loss_learning_rate", "weight_decay")
         if self.seed > LARGEST_SEED:
             raise ValueError(f"seed must be at most {LARGEST_SEED}, 2**32 - 1, got {self.seed}")
         if self.batch % self.per_class:

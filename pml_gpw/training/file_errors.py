@@ -12,6 +12,14 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 MISPLACED = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY}
 BROKEN = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+ADVICE = (
+    (FULL, "make room on its disk, or give another folder"),
+    (CLOSED, "allow access to it, or give another folder"),
+    (MISPLACED, "remove what is in its place, or give another folder"),
+    ({errno.ENAMETOOLONG}, "give a shorter path"),
+    ({errno.ENOENT}, "put it back, or give another path"),
+)
+ELSE = "look at its disk, or give another folder"
 
 
 class FileError(Exception):
@@ -78,14 +86,4 @@ def as_file_error(error: Exception, path: object, surely: bool = False) -> FileE
 
 
 def _advice(number: int | None) -> str:
-    if number in FULL:
-        return "make room on its disk, or give another folder"
-    if number in CLOSED:
-        return "allow access to it, or give another folder"
-    if number in MISPLACED:
-        return "remove what is in its place, or give another folder"
-    if number == errno.ENAMETOOLONG:
-        return "give a shorter path"
-    if number == errno.ENOENT:
-        return "put it back, or give another path"
-    return "look at its disk, or give another folder"
+    return next((text for numbers, text in ADVICE if number in numbers), ELSE)

@@ -53,6 +53,14 @@ def refuse_another(folder: Path, found: Mapping[str, Any], described: Mapping[st
             )
 
 
+def parameters(modules: Iterable[nn.Module]) -> str:
+    """How many numbers modules hold, and a digest of the names and shapes of their tensors."""
+    states = [[*module.state_dict().items()] for module in modules]
+    tensors = [(name, t) for state in states for name, t in state if isinstance(t, Tensor)]
+    shapes = str([(name, tuple(tensor.shape)) for name, tensor in tensors]).encode()
+    return f"{sum(t.numel() for _, t in tensors)} {hashlib.sha256(shapes).hexdigest()[:12]}"
+
+
 def _labels(dataset: Any) -> str:
     """The number of items, and a digest of the labels where there are labels."""
     labels = getattr(dataset, "labels", None)

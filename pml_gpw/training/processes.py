@@ -144,7 +144,8 @@ def data_parallel(model: nn.Module) -> nn.Module:
         model: a model on the device of this process, the same on all processes.
 
     Returns:
-        The wrapped model; the model itself in a group of one or without a group.
+        The wrapped model; the model itself in a group of one, without a group, and where it has
+        nothing to train.
 
     Errors: ValueError for what is no ``nn.Module``.
 
@@ -158,7 +159,7 @@ def data_parallel(model: nn.Module) -> nn.Module:
         True
     """
     checks.instance("model", model, nn.Module)
-    if world_size() == 1:
+    if world_size() == 1 or not any(each.requires_grad for each in model.parameters()):
         return model
     model = convert_batch_norm(model)
     with warnings.catch_warnings():

@@ -1,6 +1,7 @@
 """The result of a training that is finished, as its folder keeps it."""
 
 import json
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,22 @@ def read_result(path: Path, advice: str = TRAIN_AGAIN) -> dict[str, Any]:
         names = content["experiment"].keys() | content.keys()
         if not names >= {"milestones", "seed", "history", "environment"}:
             raise ValueError(f"not all there: {sorted(names)}")
-        for row in (content["last"], content["best"]):
+        for row in (*content["history"], content["last"], content["best"]):
+            row |= {name: nan for name, value in row.items() if value is None}
             metrics = [value for name, value in row.items() if name not in ("epoch", "iteration")]
-            if not metrics or not all(0 <= value <= 1 for value in metrics):
+            if not metrics or any(value < 0 or value > 1 for value in metrics):
                 raise ValueError(f"no metrics: {row}")
     return content
+
+
+def as_json(result: dict[str, Any]) -> str:
+    """The text of a result, in which null stands for NaN, which JSON does not know."""
+    return json.dumps(_without_nan(result), indent=1, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if value != value else value

@@ -1,10 +1,9 @@
 """One training from its settings to its result, which a kill at any moment does not change."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,15 +12,18 @@ from torch.optim.lr_scheduler import MultiStepLR
 
 from .. import checks
 from ..distributed import distributed_dataset_metrics
+from ..evaluation.measures import columns_of
+from ..evaluation.model_recall import checked_size, collate
+from ..evaluation.options import Options, check_ks_within, checked_device
 from . import processes
 from .checkpoints import TRAIN_AGAIN, Checkpoints
 from .environment import device_name, environment
 from .experiment import Experiment
 from .file_errors import reading_file
 from .files import write_atomically
-from .identity import describe, refuse_another
+from .identity import describe, parameters, refuse_another
 from .records import Records
-from .results import RESULT, finished
+from .results import RESULT, as_json, finished
 from .trainer import Trainer, tf32
 
 KS = (1, 2, 4, 8)
@@ -29,24 +31,6 @@ OnIteration = Callable[[Trainer], object]
 History = list[dict[str, float]]
 Parts = dict[str, dict[str, Any]]
 """Models, optimizers, schedules, loss and miner by PML's names: all that a checkpoint holds."""
-
-
-class Kept(NamedTuple):
-    """The folder of a training, and the settings that it is one of."""
-
-    folder: Path
-    checkpoints: Checkpoints
-    described: dict[str, Any]
-
-
-class Evaluation(NamedTuple):
-    """The queries and references of an evaluation, and the options of its search."""
-
-    queries: Any
-    references: Any
-    ks: tuple[int, ...]
-    backend: str
-    workers: int
 
 
 def train_and_evaluate(
@@ -73,7 +57,9 @@ def train_and_evaluate(
     Each epoch of the :class:`Trainer` begins with seeded random numbers and ends, in a ``folder``,
     with a checkpoint. So a training that was killed at any moment goes on at its last checkpoint
     to the same weights, bit for bit where the device is deterministic, when it is called again. A
-    finished one is not trained again: its result is read. Without a folder nothing is written.
+    finished one is not trained again: its result is read, and its last weights into the model, not
+    into parameters of the loss. Without a folder nothing is written. What an evaluation would
+    refuse is refused before the first step, and a checkpoint is kept before the first evaluation.
 
     Started by ``torchrun``, all processes train and evaluate together: up to rounding, the result
     is that of one process. The first alone writes.
@@ -96,8 +82,9 @@ def train_and_evaluate(
         folder: where ``checkpoints/`` are kept, the logs of record-keeper (``logs/`` with
             CSV and SQLite, ``tensorboard/``), and at the end ``result.json``, ``last.pt`` and
             ``best.pt``, the weights of the last and the best evaluation. A folder that holds a
-            training of other settings, labels, or hyper-parameters of loss or miner is refused.
-            The model and what transforms do to images are not compared.
+            training of other settings, labels, hyper-parameters of loss or miner, shapes of
+            parameters, ``ks`` or ``primary_metric`` is refused. What else the model is and what
+            transforms do to images are not compared.
         device: where to compute; a GPU where there is one, else the CPU.
         workers: processes that load images, per process.
         random_views: as of :class:`Trainer`.
@@ -108,10 +95,12 @@ def train_and_evaluate(
 
     Returns:
         ``experiment``, the settings; ``loss_func`` and ``mining_func``, the hyper-parameters of
-        loss and miner; ``data``, what tells other data; ``history``, a row for each
+        loss and miner; ``data``, what tells other data, and ``parameters`` other models; ``ks``
+        and ``primary_metric``; ``history``, a row for each
         evaluation with epoch, iteration, ``recall_at_K`` for each K, ``r_precision`` and
         ``map_at_r``; of these ``last`` and ``best``; ``environment``, the versions and the machine.
-        All as in ``result.json``.
+        All as in ``result.json``, where null stands for NaN, the metric of queries without a
+        relevant reference.
 
     Errors: ValueError for arguments that cannot be, for labels of ``train`` that are not those of
     its items as far as a sample of them shows, and for a folder of another training;
@@ -142,54 +131,72 @@ def train_and_evaluate(
         >>> result["last"]["recall_at_1"] > 0.9
         True
     """
-    where = torch.device(processes.default_device() if device is None else device)
     checks.instance("experiment", experiment, Experiment)
+    where = checked_device(device) or torch.device(processes.default_device())
     parts = _checked_parts(model, loss, miner)
+    models = parts["models"]
     if not hasattr(train, "labels"):
         raise ValueError(f"train must have an attribute labels, one for each item, got {train!r}")
-    _check_batch(experiment, train)
-    kept_ks = _checked_ks(test, references, ks)
-    metrics = (*(f"recall_at_{k}" for k in kept_ks), "r_precision", "map_at_r")
-    checks.one_of("primary_metric", primary_metric, metrics)
-    evaluation = Evaluation(test, references, kept_ks, backend, workers)
-    described = describe(experiment, loss, miner, (train, test, references))
+    options = _checked_options(test, references, ks, backend)
+    checks.one_of("primary_metric", primary_metric, columns_of(options.metrics, options.ks))
+    described = describe(experiment, loss, miner, (train, test, references)) | {
+        "parameters": parameters([*models.values(), loss]),
+        "ks": [*options.ks],
+        "primary_metric": primary_metric,
+    }
+    checkpoints = None if folder is None else Checkpoints(folder, advice=advice)
     with processes.process_group(where):
-        kept = None
-        if folder is not None:
-            kept = Kept(Path(folder), Checkpoints(folder, advice=advice), described)
-            result = processes.read_by_first(lambda: finished(Path(folder), advice))
-            if result is not None:
-                refuse_another(kept.folder, result, kept.described)
-                return result
-        for module in (*parts["models"].values(), *parts["loss_funcs"].values()):
+        for module in (*models.values(), loss):
             module.to(where)
+        result = None if checkpoints is None else _finished(checkpoints, described, models)
+        if result is not None:
+            return result
         _add_optimizers(parts, experiment)
-        history, done = ([], 0) if kept is None else _resume(kept, experiment, parts)
-        records = Records(kept.folder) if kept is not None and processes.is_first() else None
-        options = {"workers": workers, "random_views": random_views, "data_device": where}
-        hooks: list[OnIteration] = [] if records is None else [records.record_step]
-        hooks += [] if on_iteration is None else [on_iteration]
-        trainer = _trainer(experiment, parts, train, hooks, options)
+        history, done = _resume(checkpoints, described, experiment, parts)
+        trained = 0 if done is None else max(done, 1)
+        hooks: list[OnIteration] = [] if on_iteration is None else [on_iteration]
+        of_loader = {"workers": workers, "random_views": random_views, "data_device": where}
+        trainer = _trainer(experiment, parts, train, hooks, of_loader)
+        kept = checkpoints if processes.is_first() else None
+        records = None if kept is None else Records(kept.run)
+        if records is not None:
+            hooks.insert(0, records.record_step)
+        network = nn.Sequential(models["trunk"], models["embedder"])
+        search = {"ks": options.ks, "backend": backend, "batch_size": 128, "workers": workers}
+
+        def save(epoch: int) -> None:
+            best, states = _best(history, primary_metric), _states(parts)
+            is_best = best is None or best["epoch"] == epoch
+            state = {**states, **described, "history": history, "epoch": epoch}
+            if kept is not None:
+                kept.save(epoch, state, states["models"] if is_best else None)
+
         for epoch, stop in [*enumerate(experiment.stops, start=1)][done:]:
-            trainer.train_epoch(epoch)
+            if epoch > trained:
+                trainer.train_epoch(epoch)
+                if records is not None:
+                    records.record_epoch({"throughput": trainer.throughput()}, epoch)
+            if epoch == 1 > trained:  # the first evaluation may fail
+                save(0)
             if experiment.evaluates_at(stop):
                 with tf32(experiment.tf32):
-                    values = _metrics(parts["models"], evaluation)
+                    values = distributed_dataset_metrics(network, test, references, **search)
                 history.append({"epoch": epoch, "iteration": stop, **values})
-            if kept is not None and records is not None:
-                records.record_epoch(_figures(trainer, history), epoch)
-                best = _best(history, primary_metric)
-                _save(kept, parts, history, epoch, is_best=best is None or best["epoch"] == epoch)
+                if records is not None:
+                    records.record_epoch({"evaluation": history[-1]}, epoch)
+            save(epoch)
+        count = processes.world_size()
+        machine = f"{device_name(where)}, {count} process{'es' * (count > 1)}"
         result = {
             **described,
             "last": history[-1],
             "best": _best(history, primary_metric),
             "history": history,
-            "environment": f"{environment('torchvision', 'pillow')}; {_machine(where)}",
+            "environment": f"{environment('torchvision', 'pillow')}; {machine}",
         }
         if kept is not None and records is not None:
             records.tensorboard.close()
-            _finish(kept, parts["models"], result)
+            _finish(kept, models, result)
         return processes.from_first(result)
 
 
@@ -209,23 +216,20 @@ def _checked_parts(model: Any, loss: Any, miner: Any) -> Parts:
     }
 
 
-def _check_batch(experiment: Experiment, train: Any) -> None:
-    """Refuse a batch of more classes than there are, in words of the experiment."""
-    classes = len(torch.as_tensor(train.labels).unique())
-    most = classes * experiment.per_class
-    if experiment.batch > most:
-        raise ValueError(
-            f"batch of the experiment must be at most {most} ({classes} classes of train x "
-            f"per_class {experiment.per_class}), got {experiment.batch}"
-        )
+def _checked_options(test: Any, references: Any, ks: Iterable[int] | None, backend: str) -> Options:
+    """What an evaluation would refuse is refused before the first step.
 
-
-def _checked_ks(test: Any, references: Any, ks: Iterable[int] | None) -> tuple[int, ...]:
-    """The K that are given, or those of the data set that are not more than its references."""
-    if ks is not None:
-        return tuple(ks)
-    most = len(test) - 1 if references is None else len(references)
-    return tuple(k for k in getattr(test, "ks", KS) if k <= most)
+    The K are those that are given, or those of the data set that are not more than its references.
+    """
+    most = 0
+    for name, dataset in (("test", test), ("references", references)):
+        if dataset is not None:
+            most = checked_size(name, dataset) - (references is None)
+            collate([dataset[0]])
+    of_test = [k for k in getattr(test, "ks", KS) if k <= most]
+    options = Options(of_test if ks is None else ks, backend)
+    check_ks_within(options.ks, most)
+    return options
 
 
 def _add_optimizers(parts: Parts, experiment: Experiment) -> None:
@@ -246,16 +250,44 @@ def _add_optimizers(parts: Parts, experiment: Experiment) -> None:
             parts["lr_schedulers"][f"{name}_scheduler_by_iteration"] = schedule
 
 
-def _resume(kept: Kept, experiment: Experiment, parts: Parts) -> tuple[History, int]:
-    """Bring the parts to the last checkpoint, if there is one; its history and epoch."""
-    state = processes.read_by_first(kept.checkpoints.load)
-    if state is None:
-        return [], 0
-    with reading_file(kept.checkpoints.folder, kept.checkpoints.advice):
-        if state.keys() != {*parts, *kept.described, "history", "epoch"}:
+def _finished(
+    checkpoints: Checkpoints, described: dict[str, Any], models: dict[str, nn.Module]
+) -> dict[str, Any] | None:
+    """The result of a finished training, with whose last weights the model goes on, or None."""
+
+    def read() -> Any:
+        result, path = finished(checkpoints.run, checkpoints.advice), checkpoints.run / "last.pt"
+        if result is None:
+            return None, {}
+        with reading_file(path, checkpoints.advice):
+            return result, torch.load(path, map_location="cpu", weights_only=True)
+
+    result, weights = processes.read_by_first(read)
+    if result is not None:
+        refuse_another(checkpoints.run, result, described)
+        for name, module in models.items():
+            module.load_state_dict(weights[name])
+    return result
+
+
+def _resume(
+    checkpoints: Checkpoints | None,
+    described: dict[str, Any],
+    experiment: Experiment,
+    parts: Parts,
+) -> tuple[History, int | None]:
+    """Bring the parts to the last checkpoint, if there is one; its history and epoch.
+
+    Epoch 0 is that of a training whose first epoch has had its steps and no evaluation.
+    """
+    state = None if checkpoints is None else processes.read_by_first(checkpoints.load)
+    if checkpoints is None or state is None:
+        return [], None
+    with reading_file(checkpoints.folder, checkpoints.advice):
+        if state.keys() != {*parts, *described, "history", "epoch"}:
             raise ValueError(f"the state of something else: {sorted(state)}")
-    refuse_another(kept.folder, state, kept.described)
-    with reading_file(kept.checkpoints.folder, kept.checkpoints.advice):
+    refuse_another(checkpoints.run, state, described)
+    with reading_file(checkpoints.folder, checkpoints.advice):
         history, done = state["history"], state["epoch"]
         stops = enumerate(experiment.stops[:done], start=1)
         evaluated = [epoch for epoch, stop in stops if experiment.evaluates_at(stop)]
@@ -279,12 +311,8 @@ def _trainer(
         parts["mining_funcs"].get("tuple_miner"), parts["loss_funcs"]["metric_loss"]
     )
 
-    def end_of_iteration(trainer: Trainer) -> None:
-        for hook in hooks:
-            hook(trainer)
-
     together = {
-        "models": {name: _over_processes(m) for name, m in parts["models"].items()},
+        "models": {name: processes.data_parallel(m) for name, m in parts["models"].items()},
         "loss_funcs": {"metric_loss": loss},
         "mining_funcs": {} if miner is None else {"tuple_miner": miner},
     }
@@ -292,40 +320,8 @@ def _trainer(
         experiment,
         **{**parts, **together, **options},
         dataset=train,
-        end_of_iteration_hook=end_of_iteration,
+        end_of_iteration_hook=lambda trainer: [hook(trainer) for hook in hooks],
     )
-
-
-def _over_processes(model: nn.Module) -> nn.Module:
-    trained = any(parameter.requires_grad for parameter in model.parameters())
-    return processes.data_parallel(model) if trained else model
-
-
-def _metrics(models: dict[str, nn.Module], evaluation: Evaluation) -> dict[str, float]:
-    """The metrics of the model, each process embedding its share of the images."""
-    return distributed_dataset_metrics(
-        nn.Sequential(models["trunk"], models["embedder"]),
-        evaluation.queries,
-        evaluation.references,
-        ks=evaluation.ks,
-        backend=evaluation.backend,
-        batch_size=128,
-        workers=evaluation.workers,
-    )
-
-
-def _figures(trainer: Trainer, history: History) -> dict[str, dict[str, float]]:
-    """The speed of an epoch, and its evaluation if it has one, by tables of the logs."""
-    figures = {"throughput": trainer.throughput()}
-    if history and history[-1]["epoch"] == trainer.epoch:
-        figures["evaluation"] = history[-1]
-    return figures
-
-
-def _save(kept: Kept, parts: Parts, history: History, epoch: int, is_best: bool) -> None:
-    states = _states(parts)
-    state = {**states, **kept.described, "history": history, "epoch": epoch}
-    kept.checkpoints.save(epoch, state, states["models"] if is_best else None)
 
 
 def _states(parts: Parts) -> dict[str, dict[str, Any]]:
@@ -337,21 +333,19 @@ def _states(parts: Parts) -> dict[str, dict[str, Any]]:
 
 
 def _best(history: History, metric: str) -> dict[str, float] | None:
-    """The evaluation of the highest metric, the first of equal ones; None before the first."""
-    return max(history, key=lambda row: (row[metric], -row["epoch"]), default=None)
+    """The evaluation of the highest metric, the first of equal ones; None before the first.
+
+    NaN, where no query has a relevant reference, is below all.
+    """
+    return max(history, key=lambda row: (row[metric] >= 0, row[metric]), default=None)
 
 
-def _finish(kept: Kept, models: dict[str, nn.Module], result: dict[str, Any]) -> None:
+def _finish(kept: Checkpoints, models: dict[str, nn.Module], result: dict[str, Any]) -> None:
     """Keep the weights of the last and the best evaluation and the result, in this order."""
-    folder, text = kept.folder, json.dumps(result, indent=1)
+    folder, text = kept.run, as_json(result)
     last = {name: model.state_dict() for name, model in models.items()}
-    best = kept.checkpoints.best_weights()
+    best = kept.best_weights()
     write_atomically(folder / "last.pt", lambda path: torch.save(last, path))
     write_atomically(folder / "best.pt", lambda path: shutil.copyfile(best, path))
     write_atomically(folder / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
-    kept.checkpoints.clear()
-
-
-def _machine(device: torch.device) -> str:
-    count = processes.world_size()
-    return f"{device_name(device)}, {count} process{'es' * (count > 1)}"
+    kept.clear()

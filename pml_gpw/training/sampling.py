@@ -5,12 +5,11 @@ Shapes: n images of a class, K images of each class in a batch, P classes of a b
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
@@ -28,18 +27,23 @@ class ClassBatches(BatchSampler, ABC):
     Give it to a ``DataLoader`` as ``batch_sampler``, or to a trainer of PML as ``sampler``.
 
     **Processes.** Every process draws all batches alike and takes its share of the classes of each.
-    The shares in the order of ranks, one after another, are the batch of a single process.
+    The shares in the order of ranks, one after another, are the batch of a single process. A
+    library that deals batches to processes itself, as Accelerate, is given a sampler of
+    ``rank=0, world_size=1``, and refuses others.
 
     **Random numbers.** The n-th batch depends on seed, labels and n alone. The global random
     numbers are neither used nor changed.
 
-    **Epochs.** An iteration gives the batches that are left of an epoch, and the next one goes on
-    with the next epoch: ``batches`` is what an epoch counts, and not where draws begin again.
+    **Epochs.** Each iteration gives an epoch, the next ``batches`` of one stream. Where a loop
+    stops early, the rest of its epoch is left out, and the next iteration begins the next epoch.
+    To train on the same few batches again and again, give a loader a list of them:
+    ``batch_sampler=[*islice(sampler, 2)]``.
 
     **Resuming.** ``state_dict`` may be taken after any batch, and also loaded by another number of
-    processes. A ``DataLoader`` with worker processes draws batches ahead of the training; pass the
-    number of batches that were trained on as ``state_dict(batches_done=…)``. Loading draws those
-    batches again without their images.
+    processes; the next iteration then gives what is left of that epoch. A ``DataLoader`` with
+    worker processes draws batches ahead of the training; pass the number of batches that were
+    trained on as ``state_dict(batches_done=…)``, or use a ``StatefulDataLoader`` of torchdata,
+    which does so. Loading draws those batches again without their images.
 
     Args:
         labels: an integer label for each image; a sequence, an array or a tensor (N,).
@@ -82,10 +86,10 @@ class ClassBatches(BatchSampler, ABC):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        checks.positive_integer("batch_size", batch_size)
-        checks.positive_integer("per_class", per_class)
-        checks.positive_integer("batches", batches)
-        checks.non_negative_integer("seed", seed)
+        batch_size = checks.positive_integer("batch_size", batch_size)
+        per_class = checks.positive_integer("per_class", per_class)
+        batches = checks.positive_integer("batches", batches)
+        seed = checks.non_negative_integer("seed", seed)
         if seed > LARGEST_SEED:
             raise ValueError(f"seed must be at most {LARGEST_SEED}, 2**32 - 1, got {seed}")
         self.rank, self.world_size = _place(rank, world_size)
@@ -97,8 +101,11 @@ class ClassBatches(BatchSampler, ABC):
         self.classes_per_batch = batch_size // per_class
         self.batches_done = 0
         """How many batches have been drawn."""
+        self.next_epoch = 0
+        """The number of the batch with which the next iteration begins."""
         self._labels = hashlib.sha256(checked.tobytes()).hexdigest()
         self._source: Iterator[list[int]] | None = None
+        self._drawn = 0
         unit = per_class * self.world_size  # whole classes for each process
         most = per_class * len(self.images)
         if batch_size % unit or batch_size > most:
@@ -111,27 +118,44 @@ class ClassBatches(BatchSampler, ABC):
     def draw(self) -> Iterator[list[int]]:
         """The batches of all processes together, from the first on and without an end."""
 
+    @property
+    def drop_last(self) -> bool:  # type: ignore[override]
+        """It is False, since all batches are whole. Libraries that deal batches ask for it.
+
+        Errors: ValueError where this sampler has dealt them: its shares cannot be dealt again.
+        """
+        if self.world_size > 1:
+            raise ValueError(
+                f"world_size must be 1, and rank 0, for batches that are dealt to processes, got "
+                f"{self.world_size} and {self.rank} (Lightning: use_distributed_sampler=False)"
+            )
+        return False
+
     def __len__(self) -> int:
         return self.batches
 
     def __iter__(self) -> Iterator[list[int]]:
+        return Epoch(self, self.share)
+
+    def share(self, number: int) -> list[int]:
+        """The images of this process in a batch, counted from 0."""
+        if self._source is None or number < self._drawn:
+            self._source, self._drawn = self.draw(), 0
+        batch = next(islice(self._source, number - self._drawn, None), None)
+        if batch is None:
+            raise ValueError(f"draw must give batches without an end, got no batch {number}")
+        self._drawn = number + 1
         share = self.batch_size // self.world_size
-        for _ in range(self.batches - self.batches_done % self.batches):
-            if self._source is None:
-                self._source = islice(self.draw(), self.batches_done, None)
-            batch = next(self._source)
-            self.batches_done += 1
-            yield batch[self.rank * share : (self.rank + 1) * share]
+        return batch[self.rank * share : (self.rank + 1) * share]
 
     def state_dict(self, batches_done: int | None = None) -> dict[str, Any]:
         """What ``load_state_dict`` goes on from: settings, and the number of batches that are done.
 
         ``batches_done``: that number, where it is not what has been drawn.
         """
-        if batches_done is None:
-            batches_done = self.batches_done
-        checks.non_negative_integer("batches_done", batches_done)
-        return {**self._settings(), "batches_done": batches_done}
+        done = self.batches_done if batches_done is None else batches_done
+        done = checks.non_negative_integer("batches_done", done)
+        return {**self._settings(), "batches_done": done}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the batches of a ``state_dict``.
@@ -146,26 +170,54 @@ class ClassBatches(BatchSampler, ABC):
             got = ", ".join(map(str, state)) or "none"
             raise ValueError(f"state must have the entries {', '.join(sorted(names))}, got {got}")
         for name, value in settings.items():
-            if type(state[name]) is not type(value) or state[name] != value:
-                raise ValueError(
-                    f"state must be of the same {name}, {value!r}, got {state[name]!r}"
-                )
-        checks.non_negative_integer("batches_done of state", state["batches_done"])
-        self.batches_done, self._source = state["batches_done"], None
+            other = state[name]
+            if type(other) is not type(value) or other != value:
+                raise ValueError(f"state must be of the same {name}, {value!r}, got {other!r}")
+        done = checks.non_negative_integer("batches_done of state", state["batches_done"])
+        self.batches_done = self.next_epoch = done
 
     def _settings(self) -> dict[str, Any]:
         """All that the stream of batches depends on."""
-        return {
-            "rule": type(self).__name__,
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "per_class": self.per_class,
-            "labels": self._labels,
-        }
+        numbers = {name: getattr(self, name) for name in ("seed", "batch_size", "per_class")}
+        return {"rule": type(self).__name__, **numbers, "labels": self._labels}
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: what has been drawn from cannot be copied, and is drawn again."""
         return {**self.__dict__, "_source": None}
+
+
+class Epoch(Iterator[Any]):
+    """The batches of an epoch of a sampler, or what is left of it after a state has been loaded.
+
+    Its own state is what ``StatefulDataLoader`` of torchdata keeps: the sampler's alone does not
+    say whether an epoch that is over or the next one goes on.
+
+    ``item``: what the number of a batch, counted from 0, stands for.
+    """
+
+    def __init__(self, sampler: ClassBatches, item: Callable[[int], Any]) -> None:
+        self._sampler, self._item = sampler, item
+        self._place: tuple[int, int] | None = None  # found by the first batch: states come before
+
+    def __next__(self) -> Any:
+        sampler = self._sampler
+        if self._place is None:
+            start = sampler.next_epoch
+            self._place = start, start - start % sampler.batches + sampler.batches
+        number, end = self._place
+        if number == end:
+            raise StopIteration
+        self._place = number + 1, end
+        sampler.batches_done, sampler.next_epoch = number + 1, end
+        return self._item(number)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The numbers of the next batch and of the first one of the next epoch."""
+        return {"place": self._place}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on at the place of a ``state_dict``."""
+        self._place = state["place"]
 
 
 class RandomClassBatches(ClassBatches):
@@ -257,8 +309,7 @@ def _checked_labels(labels: Any) -> Indices:
     """The labels as an array (N,), or a ValueError."""
     if isinstance(labels, Tensor):
         checks.with_values("labels", labels)
-        labels = labels.detach().cpu()
-        labels = labels.float() if labels.dtype == torch.bfloat16 else labels
+        labels = labels.tolist()  # NumPy knows no bfloat16
     try:
         array = np.asarray(labels)
     except ValueError:  # rows of different lengths
@@ -286,8 +337,8 @@ def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if rank is None or world_size is None:
         grouped = dist.is_available() and dist.is_initialized()
         return (dist.get_rank(), dist.get_world_size()) if grouped else (0, 1)
-    checks.positive_integer("world_size", world_size)
-    checks.non_negative_integer("rank", rank)
+    world_size = checks.positive_integer("world_size", world_size)
+    rank = checks.non_negative_integer("rank", rank)
     if rank >= world_size:
         raise ValueError(f"rank must be below world_size, {world_size}, got {rank}")
     return rank, world_size

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from .. import checks
+from ..evaluation.model_recall import collate
+from ..evaluation.options import checked_device
 from ..items import to_device
 from . import processes
 from .experiment import SAMPLERS, Experiment, epoch_seed
@@ -55,8 +58,9 @@ class Trainer:
         end_of_iteration_hook: called with the trainer after each step.
         end_of_epoch_hook: called with the trainer after each epoch.
 
-    Errors: ValueError for parts of other names, and for labels that are not those of the items, as
-    far as a sample of them shows: items of one class must have one label, whatever its number.
+    Errors: ValueError for parts of other names, for items that make no batch, and for labels that are
+    not those of the items, as far as a sample of them shows: items of one class must have one
+    label, whatever its number.
 
     Example:
         >>> import torch
@@ -95,8 +99,10 @@ class Trainer:
         end_of_iteration_hook: Callable[["Trainer"], Any] | None = None,
         end_of_epoch_hook: Callable[["Trainer"], Any] | None = None,
     ) -> None:
-        self.experiment, self.workers, self.random_views = experiment, workers, random_views
-        self.dataset, self.collate_fn = dataset, collate_fn
+        checks.instance("random_views", random_views, bool)
+        self.workers = checks.non_negative_integer("workers", workers)
+        self.experiment, self.random_views = experiment, random_views
+        self.dataset, self.collate_fn = dataset, collate_fn or collate
         self.models = {"embedder": nn.Identity(), **models}
         self.optimizers, self.loss_funcs = dict(optimizers), dict(loss_funcs)
         self.mining_funcs, self.lr_schedulers = dict(mining_funcs or {}), dict(lr_schedulers or {})
@@ -109,13 +115,9 @@ class Trainer:
                     f"lr_schedulers must have names that end in {BY_ITERATION} or {BY_EPOCH}, "
                     f"got {name!r}"
                 )
-        self.data_device = torch.device(
-            processes.default_device() if data_device is None else data_device
-        )
-        self.end_of_iteration_hook, self.end_of_epoch_hook = (
-            end_of_iteration_hook,
-            end_of_epoch_hook,
-        )
+        self.data_device = checked_device(data_device) or torch.device(processes.default_device())
+        self.end_of_iteration_hook = end_of_iteration_hook
+        self.end_of_epoch_hook = end_of_epoch_hook
         self.losses: dict[str, Any] = {"metric_loss": 0, "total_loss": 0}
         self.epoch = self.iteration = self.start = 0
         self.images, self.seconds, self.waiting = 0, 0.0, 0.0
@@ -162,8 +164,7 @@ class Trainer:
 
     def dataloader(self, stop: int) -> DataLoader[Any]:
         """A new loader of the batches from the start of this epoch to a step ``stop``."""
-        if self.sampler.batches_done != self.start:
-            self.sampler.load_state_dict(self.sampler.state_dict(batches_done=self.start))
+        self.sampler.load_state_dict(self.sampler.state_dict(batches_done=self.start))
         dataset = self.dataset
         batches: Iterable[Any] = self.sampler
         if self.random_views:
@@ -210,10 +211,8 @@ class Trainer:
     def throughput(self) -> dict[str, float]:
         """Images per second in this epoch, and the share of the time that waited for data."""
         seconds = max(self.seconds, 1e-9)
-        return {
-            "images_per_second": self.images / seconds,
-            "waiting_share": self.waiting / seconds,
-        }
+        speed, waiting = self.images / seconds, self.waiting / seconds
+        return {"images_per_second": speed, "waiting_share": waiting}
 
     def _step_schedulers(self, when: str) -> None:
         for name, scheduler in self.lr_schedulers.items():

@@ -34,16 +34,9 @@ def train_transform(resize: int = 256, crop: int = 227, smallest_crop: float = 0
     checks.positive("smallest_crop", smallest_crop)
     if smallest_crop > 1:
         raise ValueError(f"smallest_crop must be at most 1, got {smallest_crop}")
-    transforms = _checked(resize, crop)
-    return transforms.Compose(
-        [
-            _to_rgb,
-            transforms.Resize(resize),
-            transforms.RandomResizedCrop(crop, (smallest_crop, 1)),
-            transforms.RandomHorizontalFlip(),
-            transforms.PILToTensor(),
-        ]
-    )
+    t, resized, crop = _resized(resize, crop)
+    views = t.RandomResizedCrop(crop, (smallest_crop, 1)), t.RandomHorizontalFlip()
+    return t.Compose([*resized, *views, t.PILToTensor()])
 
 
 def evaluation_transform(resize: int = 256, crop: int = 227) -> Any:
@@ -55,22 +48,15 @@ def evaluation_transform(resize: int = 256, crop: int = 227) -> Any:
         >>> evaluation_transform(resize=32, crop=24)(Image.new("RGB", (60, 40))).shape
         torch.Size([3, 24, 24])
     """
-    transforms = _checked(resize, crop)
-    return transforms.Compose(
-        [
-            _to_rgb,
-            transforms.Resize(resize),
-            transforms.CenterCrop(crop),
-            transforms.PILToTensor(),
-        ]
-    )
+    t, resized, crop = _resized(resize, crop)
+    return t.Compose([*resized, t.CenterCrop(crop), t.PILToTensor()])
 
 
-def _checked(resize: int, crop: int) -> Any:
-    """The transforms of torchvision, after a look at the arguments."""
-    checks.positive_integer("resize", resize)
-    checks.positive_integer("crop", crop)
-    return import_optional("torchvision.transforms", "training")
+def _resized(resize: int, crop: int) -> Any:
+    """The transforms of torchvision, those that resize an image, and the pixels of its crop."""
+    resize, crop = checks.positive_integer("resize", resize), checks.positive_integer("crop", crop)
+    transforms = import_optional("torchvision.transforms", "training")
+    return transforms, (_to_rgb, transforms.Resize(resize)), crop
 
 
 def _to_rgb(image: Any) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import BatchSampler, Dataset
 
 from .. import checks
-from .sampling import ClassBatches
+from .sampling import ClassBatches, Epoch
 
 
 class NumberedBatches(BatchSampler):
@@ -35,15 +35,18 @@ class NumberedBatches(BatchSampler):
         checks.instance("batches", batches, ClassBatches)
         self.batches = batches
         self.batch_size = batches.batch_size
+        self.state_dict, self.load_state_dict = batches.state_dict, batches.load_state_dict
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
-        for share in self.batches:
-            start = (self.batches.batches_done - 1) * self.batch_size
-            start += self.batches.rank * len(share)
-            yield [(image, start + i) for i, image in enumerate(share)]
+        return Epoch(self.batches, self._numbered)
+
+    def _numbered(self, number: int) -> list[tuple[int, int]]:
+        share = self.batches.share(number)
+        start = number * self.batch_size + self.batches.rank * len(share)
+        return [(image, start + i) for i, image in enumerate(share)]
 
 
 class SeededViews(Dataset[Any]):

@@ -41,6 +41,7 @@ class FastAP(PairWeighting):
 
     def __post_init__(self) -> None:
         checks.positive_integer("num_bins", self.num_bins)
+        checks.integers(self, "num_bins")
 
     @override
     def evaluate(self, pos: Rows, neg: Rows) -> tuple[Tensor, PairWeights]:

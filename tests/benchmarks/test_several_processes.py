@@ -121,7 +121,7 @@ def test_the_first_alone_speaks_and_writes(by_two):
         (0, kills.between_the_steps_of_two_optimizers, 4, [1]),
         (1, kills.while_the_images_of_an_evaluation_are_read, HALF + 3, [1]),
         (0, kills.between_the_csv_and_the_database_of_the_logs, 2, [1]),
-        (0, kills.before_a_checkpoint_is_renamed, 2, [1]),
+        (0, kills.before_a_checkpoint_is_renamed, 3, [1]),
         (0, kills.after_the_result_is_renamed, 1, [3]),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -11,6 +11,7 @@ PAGES = sorted(page for page in DOCS.glob("*.md") if python_blocks(page))
 NEEDS = {  # pages about other packages, which an environment may be without
     "sentence_transformers": ("sentence_transformers", "datasets"),
     "lightning": ("lightning", "torchmetrics"),
+    "accelerate": ("accelerate",),
     "logging": (),
 }
 

@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
+from torch.utils.data import TensorDataset, default_collate
 
 from pml_gpw.datasets import CUB200, InShop
 from pml_gpw.evaluation import (
     dataset_metrics,
     dataset_recall,
     map_at_r,
+    model_recall,
     r_precision,
     recall_at_k,
     retrieval_metrics,
@@ -133,13 +136,46 @@ def test_models_that_give_no_embeddings_are_named():
     with pytest.raises(ValueError, match="model must be a Module, got <function"):
         dataset_recall(lambda image: image.flatten(1), images, ks=(1,))
     model = torch.nn.Identity()
-    with pytest.raises(ValueError, match=r"model must map images to embeddings .*\(4, 3, 4, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"model must map 4 items to embeddings \(4, D\), .*\(4, 3, 4, 4\)"
+    ):
         dataset_recall(model, images, ks=(1,))
     assert not model._forward_hooks
     halves = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Unflatten(1, (2, -1)))
     halves.append(torch.nn.Flatten(0, 1))
-    with pytest.raises(ValueError, match="one embedding per image, got 8 of 4 images"):
+    with pytest.raises(ValueError, match=r"embeddings \(4, D\), got torch.float32 \(8, 24\)"):
         dataset_recall(halves, images, ks=(1,))
+
+
+@pytest.mark.parametrize("of", ["model", "loader"])
+def test_memory_that_is_used_again(monkeypatch, of):
+    """A model, or a loader, that writes into what it gave before."""
+    x, labels = torch.randn(12, 4), torch.arange(12) % 3
+    buffer = torch.empty(1, 4)
+
+    class Reusing(nn.Module):
+        def forward(self, images):
+            return buffer.copy_(images) if of == "model" else images
+
+    def collated(items):
+        batch, numbers = default_collate(items)
+        return (buffer.copy_(batch) if of == "loader" else batch), numbers
+
+    monkeypatch.setattr(model_recall, "collate", collated)
+    found = dataset_metrics(Reusing(), TensorDataset(x, labels), ks=(1,), batch_size=1)
+    assert found == retrieval_metrics(x, labels, ks=(1,))
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([(Image.new("L", (4, 4)), 0)] * 2, r"\(tensor, label\), .* got \(Image, int\): give a"),
+        ([(torch.ones(i), 0) for i in (2, 3)], r"one shape, got \(torch.float32 \(2,\), int\)"),
+    ],
+)
+def test_items_that_make_no_batch(items, said):
+    with pytest.raises(ValueError, match=said):
+        dataset_metrics(nn.Identity(), items, ks=(1,))
 
 
 @pytest.mark.parametrize("dataset", [None, 3, iter([]), {1, 2}])

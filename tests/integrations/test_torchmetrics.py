@@ -68,6 +68,20 @@ def test_queries_to_a_gallery(name):
     assert metric.compute() == torch.tensor(function(x[:10], labels[:10], x[10:], labels[10:]))
 
 
+@pytest.mark.parametrize("gallery", [False, True])
+def test_memory_that_is_used_again(gallery):
+    """A loop that writes each batch into the tensors of the last one."""
+    x, labels = task()
+    metric = given(RecallAtK(), (x, labels)) if gallery else RecallAtK()
+    batch = x.new_empty(8, 5), labels.new_empty(8)
+    for part in cut(x, labels, 8, 16, 24, 32):
+        for mine, theirs in zip(batch, part, strict=True):
+            mine.copy_(theirs)
+        metric.update(*batch, gallery=gallery)
+    found = recall_at_k(x, labels, *((x, labels) if gallery else ()), ks=(1,))
+    assert metric.compute() == torch.tensor(found[1])
+
+
 def test_all_in_one_search():
     x, labels = task()
     values = given(RetrievalMetrics(ks=(1, 4)), (x, labels)).compute()

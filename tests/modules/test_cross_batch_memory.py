@@ -286,6 +286,8 @@ MEMORY, LABEL_MEMORY = torch.ones(SIZE, DIMS), torch.zeros(SIZE).long()
         ({"label_memory": LABEL_MEMORY + 0.5}, "label_memory in state_dict must be integers"),
         ({"label_memory": "x"}, "label_memory .* must be a torch.Tensor, got str"),
         ({"label_memory": ...}, "must hold embedding_memory, .* got embedding_memory, _extra_st"),
+        ({"_extra_state": ..., "label_memory": ...}, "memory, got embedding_memory only"),
+        ({"_extra_state": ..., "embedding_memory": ...}, "memory, got label_memory only"),
     ],
 )
 def test_a_state_that_is_refused_changes_nothing(change, message):

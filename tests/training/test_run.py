@@ -1,11 +1,14 @@
 """A training of one's own: any model, loss and data set; without a folder, and with one."""
 
 import json
+import math
 import os
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from pytorch_metric_learning import losses, miners
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -14,7 +17,7 @@ from pml_gpw import MSMiner, MSWeightedLoss
 from pml_gpw.evaluation import retrieval_metrics
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import BatchHardMining
-from pml_gpw.training import Experiment, FileError, Trainer, train_and_evaluate
+from pml_gpw.training import Experiment, FileError, Trainer, run, train_and_evaluate
 from pml_gpw.weightings import Constant
 
 SHORT = Experiment(iterations=6, batch=20, learning_rate=0.01, evaluate_every=2, seed=3)
@@ -34,8 +37,8 @@ def train(experiment=SHORT, loss=None, model=None, **options):
     torch.manual_seed(0)
     model = nn.Linear(10, 4) if model is None else model()
     loss = MSWeightedLoss() if loss is None else loss
-    data = {"train": Clusters(1), "test": Clusters(2), **options}
-    result = train_and_evaluate(experiment, model, loss, device="cpu", **data)
+    options = {"train": Clusters(1), "test": Clusters(2), "device": "cpu", **options}
+    result = train_and_evaluate(experiment, model, loss, **options)
     return result, model
 
 
@@ -146,10 +149,65 @@ def test_a_folder_changes_nothing_and_is_read_when_it_is_finished(tmp_path, monk
     assert train(folder=tmp_path)[0] == result
 
 
+def test_a_model_has_the_weights_of_a_finished_training(tmp_path):
+    """A result that is read, and a model that was not trained, would be of two trainings."""
+    _, trained = train(folder=tmp_path)
+    _, again = train(folder=tmp_path)
+    assert torch.equal(again.weight, trained.weight)
+    (tmp_path / "last.pt").unlink()
+    with pytest.raises(FileError, match=r"last\.pt cannot be read"):
+        train(folder=tmp_path)
+
+
+class Broken(RuntimeError):
+    pass
+
+
+def test_a_first_evaluation_that_fails_costs_no_training(tmp_path, monkeypatch):
+    """The steps before it are kept; the next call begins with the evaluation."""
+
+    def fails(*_, **__):
+        raise Broken
+
+    whole, model = train(folder=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "distributed_dataset_metrics", fails)
+        for _ in range(2):
+            with pytest.raises(Broken):
+                train(folder=tmp_path / "run")
+    epochs, train_epoch = [], Trainer.train_epoch
+    monkeypatch.setattr(
+        Trainer, "train_epoch", lambda self, epoch: (epochs.append(epoch), train_epoch(self, epoch))
+    )
+    result, again = train(folder=tmp_path / "run")
+    assert (result, epochs) == (whole, [2, 3])
+    assert torch.equal(model.weight, again.weight)
+
+
+@pytest.mark.filterwarnings("ignore:.*no relevant reference")
+@pytest.mark.parametrize("num_stops", [1, 3])
+def test_metrics_that_are_not_numbers_are_kept(tmp_path, num_stops):
+    """No query has a relevant reference: null in the file, which is JSON, and NaN here."""
+    test = Clusters(2)
+    test.labels = torch.arange(64)
+    test.tensors = test.tensors[0], test.labels
+    experiment = replace(SHORT, evaluate_every=6 // num_stops)
+    result, _ = train(experiment, test=test, folder=tmp_path)
+    again, _ = train(experiment, test=test, folder=tmp_path)
+    for row in (result["last"], again["last"], again["best"], again["history"][-1]):
+        assert math.isnan(row["map_at_r"])
+    assert again["best"]["epoch"] == 1
+    text = (tmp_path / "result.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["last"]["map_at_r"] is None
+
+
 @pytest.mark.parametrize("is_finished", [True, False])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"primary_metric": "map_at_r"}, "with primary_metric 'recall_at_1', not 'map_at_r'"),
+        ({"ks": (1, 5)}, r"with ks \[1, 2, 4, 8\], not \[1, 5\]"),
+        ({"model": lambda: nn.Linear(10, 5)}, "with parameters '44 .*', not '55 "),
         ({"experiment": Experiment(batch=40, seed=3)}, "with iterations 6, not 3000"),
         ({"train": Clusters(1, classes=9)}, "with data"),
         ({"test": Clusters(1, classes=9)}, "with data"),
@@ -178,6 +236,21 @@ def test_a_damaged_result_is_a_file_error(tmp_path):
 
 # --- arguments -----------------------------------------------------------------------------------
 
+X, Y = torch.randn(8, 10), torch.arange(8) // 2
+
+
+class Pictures(TensorDataset):
+    """A data set without its transform."""
+
+    def __init__(self):
+        self.labels = torch.arange(64) // 8
+
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        return Image.new("RGB", (4, 4)), index // 8
+
 
 @pytest.mark.parametrize(
     ("options", "message"),
@@ -191,11 +264,28 @@ def test_a_damaged_result_is_a_file_error(tmp_path):
         ({"train": TensorDataset(torch.zeros(3, 1))}, "train must have an attribute labels"),
         ({"primary_metric": "recall@1"}, "primary_metric must be one of recall_at_1, recall_at_2"),
         ({"ks": (2,)}, "primary_metric must be one of recall_at_2, r_precision, map_at_r"),
-        ({"experiment": Experiment(batch=60)}, "batch of the experiment must be at most 40"),
+        ({"ks": 5}, "ks must be integers >= 1, got 5"),
+        ({"ks": ()}, r"ks must be at least one integer >= 1, got \[\]"),
+        ({"ks": (1, 64)}, r"ks must be at most 63, .*, got \[64\]"),
+        ({"ks": (1, 9), "references": TensorDataset(X, Y)}, r"ks must be at most 8, .*, got \[9\]"),
+        ({"backend": "x"}, "backend must be one of auto, torch, faiss, got 'x'"),
+        ({"device": "x"}, "device must be None, a torch.device or its name, got 'x'"),
+        ({"test": TensorDataset(X[:0], Y[:0])}, "test must have at least one image"),
+        ({"test": 3}, "test must be a data set with a length and items"),
+        ({"references": Pictures()}, r"must be \(tensor, label\), .* got \(Image, int\)"),
+        ({"test": Pictures()}, r"got \(Image, int\): give a transform"),
+        ({"train": Pictures()}, r"got \(Image, int\): give a transform"),
+        ({"random_views": "x"}, "random_views must be a bool, got 'x'"),
+        ({"workers": -1}, "workers must be an integer >= 0, got -1"),
+        ({"folder": ""}, "folder of the run must be a path, got ''"),
+        ({"folder": 3}, "folder of the run must be a path, got 3"),
+        ({"experiment": Experiment(batch=60)}, "batch_size must be a multiple of 5 .* at most 40"),
         ({"loss": Constant()}, r"must be a Module, got Constant\(\): give GPWLoss\(Constant\(\)\)"),
         ({"miner": BatchHardMining()}, r"miner must be a Module, .* give PairMiner\(BatchHard"),
     ],
 )
-def test_bad_arguments_are_named(options, message):
+def test_bad_arguments_are_named(options, message, monkeypatch):
+    """Before the first step."""
+    monkeypatch.setattr(Trainer, "step", None)
     with pytest.raises(ValueError, match=message):
         train(**options)

@@ -3,7 +3,7 @@
 import copy
 import pickle
 from collections import Counter
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -80,10 +80,39 @@ def test_epochs_are_one_stream(rule):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("limit", [1, 3, 4, 5])
+def test_an_iteration_begins_an_epoch_wherever_the_last_one_stopped(rule, workers, limit):
+    """Loaders with worker processes draw ahead of a loop that stops early."""
+    whole = [*sampler(rule, batches=20)]
+    data = torch.arange(len(LABELS))
+    loader = DataLoader(data, batch_sampler=sampler(rule, batches=5), num_workers=workers)
+    epochs = [[batch.tolist() for batch in islice(loader, limit)] for _ in range(3)]
+    assert epochs == [whole[start : start + limit] for start in (0, 5, 10)]
+    assert [batch.tolist() for batch in loader] == whole[15:]
+
+
+def test_two_iterations_at_once_do_not_disturb_each_other():
+    whole, mine = [*sampler(RandomClassBatches, batches=8)], sampler(RandomClassBatches)
+    first, second = iter(mine), iter(mine)
+    assert next(first) == whole[0]
+    assert [*zip(first, second, strict=False)] == [*zip(whole[1:4], whole[4:7], strict=True)]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("workers", [0, 1])
 def test_as_a_batch_sampler_of_a_loader(rule, workers):
     data = torch.arange(len(LABELS))
     loader = DataLoader(data, batch_sampler=sampler(rule), num_workers=workers)
     assert [batch.tolist() for batch in loader] == [*sampler(rule)]
+
+
+def test_a_rule_that_ends():
+    class Ends(ClassBatches):
+        def draw(self):
+            yield from [[0, 1], [0, 1]]
+
+    with pytest.raises(ValueError, match="draw must give batches without an end, got no batch 2"):
+        [*Ends([0, 0], 2, per_class=2, batches=3)]
 
 
 def test_without_a_rule_there_is_no_sampler():
@@ -248,7 +277,7 @@ def test_a_loader_that_draws_ahead_is_told_what_was_trained_on(rule):
 def test_a_copy_goes_on_where_the_sampler_is(rule, copied):
     mine = sampler(rule)
     next(iter(mine))
-    assert [*copied(mine)] == [*mine] == [*sampler(rule)][1:]
+    assert [*copied(mine)] == [*mine] == [*sampler(rule, batches=8)][4:]
 
 
 def test_a_state_is_kept_by_torch(tmp_path):
@@ -327,7 +356,7 @@ def test_a_number_of_batches_that_cannot_be(done):
         ({"labels": [[0], [1, 2]]}, "labels must be integers (N,), got rows of different lengths"),
         ({"labels": None}, "labels must be integers (N,), at least one, got object ()"),
         ({"labels": [True, False]}, "labels must be integers (N,), at least one, got bool (2,)"),
-        ({"labels": torch.zeros(2, dtype=torch.bfloat16)}, "at least one, got float32 (2,)"),
+        ({"labels": torch.zeros(2, dtype=torch.bfloat16)}, "at least one, got float64 (2,)"),
         ({"labels": torch.zeros(2, dtype=torch.int64, device="meta")}, "labels must hold values"),
         ({"labels": torch.zeros(2).to_sparse()}, "labels must be a dense tensor"),
     ],

@@ -15,7 +15,6 @@ from torch import Tensor
 from typing_extensions import override
 
 from ... import checks
-from ...evaluation.backends import import_faiss
 from ...evaluation.measures import columns_of
 from ...evaluation.metrics import query_values, warn_without_relevant
 from ...evaluation.options import (
@@ -92,8 +91,6 @@ class RecallCalculator(AccuracyCalculator):
         **kwargs: Any,
     ) -> None:
         check_backend_and_metric(backend, metric)
-        if backend == "faiss":
-            import_faiss()  # better now than after an epoch
         self.backend, self.metric = backend, metric
         self.ks_by_name = {f"recall_at_{k}": k for k in checked_ks(ks)}
         for name, k in self.ks_by_name.items():  # PML finds metrics by the names of attributes

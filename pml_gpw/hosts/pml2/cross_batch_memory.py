@@ -53,7 +53,8 @@ class CrossBatchMemory(modules.CrossBatchMemory, PMLCrossBatchMemory):
         self.check_settings(loss, embedding_size, memory_size, miner, warm_up)
         check_labels(loss, tuple(label_shape), label_dtype)
         self.label_shape, self.label_dtype = tuple(label_shape), label_dtype
-        PMLCrossBatchMemory.__init__(self, loss, embedding_size, memory_size, miner, **kwargs)
+        sizes = int(embedding_size), int(memory_size)
+        PMLCrossBatchMemory.__init__(self, loss, *sizes, miner, **kwargs)
         self.warm_up = warm_up
         self.add_batch_loss = add_batch_loss
 

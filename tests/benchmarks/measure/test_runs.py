@@ -24,14 +24,15 @@ POINTS = [
     (kills.between_backward_and_the_optimizers, 2, []),  # before the first checkpoint
     (kills.between_backward_and_the_optimizers, 4, [1]),
     (kills.between_the_steps_of_two_optimizers, 4, [1]),
+    (kills.while_the_images_of_an_evaluation_are_read, 7, [0]),  # the first epoch is kept
     (kills.while_the_images_of_an_evaluation_are_read, IMAGES + 7, [1]),
     (kills.after_an_evaluation, 2, [1]),
     (kills.between_the_csv_and_the_database_of_the_logs, 2, [1]),
     (kills.in_the_middle_of_a_checkpoints_file, 1, []),
-    (kills.in_the_middle_of_a_checkpoints_file, 2, [1]),
-    (kills.before_a_checkpoint_is_renamed, 2, [1]),
-    (kills.after_a_checkpoint_is_renamed, 2, [1, 2]),
-    (kills.while_an_earlier_checkpoint_is_removed, 1, [1, 2]),
+    (kills.in_the_middle_of_a_checkpoints_file, 2, [0]),
+    (kills.before_a_checkpoint_is_renamed, 3, [1]),
+    (kills.after_a_checkpoint_is_renamed, 2, [0, 1]),
+    (kills.while_an_earlier_checkpoint_is_removed, 2, [1, 2]),
     (kills.before_the_last_weights_are_renamed, 1, [3]),
     (kills.between_the_last_and_the_best_weights, 1, [3]),
     (kills.before_the_result_is_renamed, 1, [3]),
@@ -95,7 +96,7 @@ def test_logs_that_are_not_put_back_are_noticed(
     invoke, roots, server, whole, tmp_path, monkeypatch
 ):
     """A control: what a life logs after its last checkpoint must not stay."""
-    killed(server, roots, tmp_path, EPOCHS, kills.before_a_checkpoint_is_renamed, 2)
+    killed(server, roots, tmp_path, EPOCHS, kills.before_a_checkpoint_is_renamed, 3)
     monkeypatch.setattr(run, "Checkpoints", partial(Checkpoints, logs=()))
     ok(invoke("CUB200", *EPOCHS, *OPTIONS))
     with pytest.raises(AssertionError):

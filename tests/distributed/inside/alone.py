@@ -1,6 +1,11 @@
 """A group of one process."""
 
+import copy
+import pickle
+
+import pytest
 import torch
+import torch.distributed as dist
 
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss
@@ -24,6 +29,22 @@ def check_is_the_loss_itself():
         ),
     ):
         assert all(a.equal(b) for a, b in zip(one, many, strict=True))
+
+
+def check_a_copy_has_the_group_and_a_pickle_none():
+    batch = partitioned_batch((24,))
+    loss = DistributedLoss(MSLoss(trainable=("base",)), MSMiner(), dist.new_group([0]))
+    copied = copy.deepcopy(torch.nn.ModuleList([loss]))[0]
+    assert copied.group is loss.group
+    assert copied.loss is not loss.loss
+    assert copied(batch.x, batch.labels).equal(loss(batch.x, batch.labels))
+    copied.loss.base = 0.9
+    assert loss.loss.base == 0.5
+    with pytest.raises(TypeError, match=r"group must be None for a pickle.* make DistributedLoss"):
+        pickle.dumps(torch.nn.ModuleList([loss]))
+    loss.group = None
+    read = pickle.loads(pickle.dumps(loss))
+    assert read(batch.x, batch.labels).equal(loss(batch.x, batch.labels))
 
 
 def fails():

@@ -41,7 +41,7 @@ from .measure.runs import Place
 from .measure.tuning_plan import FOLDS, TUNED, Tuning
 from .measure.tuning_runs import Images, processes, run_all
 from .report.saving import RESULTS
-from .report.tuning_export import Export
+from .report.tuning_collect import collect
 from .tuning_report import report
 
 DECISIVE = (balanced, all_rows, folds, runs, scoring, search, tuning_runs)
@@ -53,12 +53,12 @@ def main(
     dataset: Annotated[str, typer.Option(help=f"One of: {', '.join(DATASETS)}.")] = "Glyphs",
     root: options.Root = None,
     configuration: Annotated[
-        str,
+        str | None,
         typer.Option(
             help=f"The settings of the training, one of: {', '.join(CONFIGURATIONS)}.",
-            show_default="small, for WorldNames names",
+            show_default="of the data set",
         ),
-    ] = "",
+    ] = None,
     losses: options.Losses = "all",
     trials: Annotated[int, typer.Option(min=1, help="Trials of each row.")] = 50,
     seeds: Annotated[
@@ -115,9 +115,7 @@ def main(
     to those that are there. Results do not depend on --jobs.
     """
     experiment = changed(
-        chosen_experiment(
-            "--dataset", dataset, configuration or CONFIGURATION_OF.get(dataset, "small")
-        ),
+        chosen_experiment("--dataset", dataset, configuration),
         {
             "iterations": iterations,
             "batch": batch,
@@ -147,7 +145,7 @@ def main(
     if not report_only:
         place = Place(folder, weights if weights != "random" else None, where, "auto", workers)
         _train_all(tuning, folder, root, place, jobs)
-    Export.collect(tuning, folder).write(output / tuning.name)
+    collect(tuning, folder).write(output / tuning.name)
     typer.echo(f"\n{report(output / tuning.name)}\nSaved in {output / tuning.name}")
 
 

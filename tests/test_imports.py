@@ -16,7 +16,6 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
     "precision": set(),
     "optional": set(),
     "lazy": set(),
-    "items": set(),
     "weightings": {"checks", "value_checks"},
     "mining": {"checks", "weightings"},
     "engine": {"checks", "mining", "precision", "value_checks", "weightings"},

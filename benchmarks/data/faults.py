@@ -33,6 +33,10 @@ _SQLITE_ADVICE = {  # by what SQLite says; of its other errors the program is to
 }
 
 
+class DivergedError(ArithmeticError):
+    """A training has left the finite numbers."""
+
+
 def bad(option: str, message: str) -> typer.BadParameter:
     """An option that cannot be, named."""
     return typer.BadParameter(message, param_hint=option)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pml_gpw.backbones import character_ngrams
-from pml_gpw.datasets import ImageFolder, WorldNames
+from pml_gpw.datasets import ImageFolder
 from pml_gpw.training import evaluation_transform, processes, train_transform
 from pml_gpw.training.environment import code_digest, versions
 
@@ -39,9 +39,12 @@ def one_of(option: str, value: str, allowed: Any) -> str:
     raise bad(option, f"must be one of {', '.join(allowed)}, got {value!r}")
 
 
-def chosen_experiment(option: str, dataset: str, configuration: str) -> BenchmarkExperiment:
-    """The preset of a data set."""
+def chosen_experiment(option: str, dataset: str, configuration: str | None) -> BenchmarkExperiment:
+    """The preset of a data set; by default that of its kind, or the released one."""
     dataset = one_of(option, dataset, DATASETS)
+    if configuration is None:
+        usual = "pictures" if dataset == "ImageFolder" else "released"
+        return preset(dataset, CONFIGURATION_OF.get(dataset, usual))
     return preset(dataset, one_of("--configuration", configuration, CONFIGURATIONS))
 
 
@@ -122,7 +125,7 @@ def splits_of(
     _check_root(experiment.dataset, root)
     views: tuple[Any, Any] = (None, None)
     dataset = DATASETS[experiment.dataset]
-    if (experiment.backbone == NGRAM_BAG) != (dataset is WorldNames):
+    if (experiment.backbone == NGRAM_BAG) != (experiment.dataset == "WorldNames"):
         raise bad(
             "--backbone",
             f"must be {NGRAM_BAG} for names and only for names, got "

@@ -14,15 +14,12 @@ from pml_gpw.training.experiment import epoch_seed
 from pml_gpw.training.trainer import seed_all
 
 from ..data.datasets import Data
+from ..data.faults import DivergedError
 from ..data.presets import KS, METRICS, BenchmarkExperiment
 from .runs import Place, models
 
 Weights = Mapping[str, Mapping[str, Tensor]]
 """Of the parts of a model."""
-
-
-class DivergedError(ArithmeticError):
-    """A training has left the finite numbers."""
 
 
 class Part(Dataset[tuple[Any, int]]):

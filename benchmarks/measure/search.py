@@ -25,9 +25,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pml_gpw.weightings import Range
 
-from ..data.faults import within
+from ..data.faults import DivergedError, within
 from ..data.rows import Row, Space
-from .scoring import DivergedError
 
 RANDOM_TRIALS = 10
 """How many trials are drawn at random before those that look at the earlier ones."""

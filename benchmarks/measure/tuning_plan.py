@@ -106,7 +106,7 @@ class Tuning:
         return "-".join(parts)
 
 
-class Test(NamedTuple):
+class FinalTest(NamedTuple):
     """One training of a row with parameters on all training classes, with a seed."""
 
     row: Row

@@ -29,15 +29,15 @@ from pml_gpw.training.file_errors import reading_file
 from pml_gpw.training.files import write_atomically
 
 from ..data.datasets import Data
-from ..data.faults import AGAIN
+from ..data.faults import AGAIN, DivergedError
 from ..data.own_losses import row_of
 from ..data.presets import INITIALS, BenchmarkExperiment
 from ..data.rows import Row
 from .folds import contiguous_folds
 from .runs import Place
-from .scoring import DivergedError, Part, Weights, classifier_weights, train_and_score
+from .scoring import Part, Weights, classifier_weights, train_and_score
 from .search import Parameters, add_trial, best_trial, database_errors, open_study, trials_of
-from .tuning_plan import TEST, Test, Tuning, searched_for
+from .tuning_plan import TEST, FinalTest, Tuning, searched_for
 
 Result = dict[str, Any]
 """The metrics of a test and its ``cpu_seconds``, or the reason why it has ``failed``."""
@@ -113,7 +113,7 @@ def run_all(tuning: Tuning, folder: Path, place: Place, executor: Executor, at_o
                 waiting.extend([name] * bool(left[name]))
                 bar.set_postfix_str(name, refresh=False)
                 bar.update()
-    tests = [test for row in tuning.rows.values() for test in tests_of(row, tuning, folder)]
+    tests = [test for row in tuning.rows.values() for test in final_tests(row, tuning, folder)]
     new = {test.file: test for test in tests if kept(test) is None}
     futures = [
         executor.submit(
@@ -134,7 +134,7 @@ def finished_trials(row: Row, tuning: Tuning, folder: Path) -> list[FrozenTrial]
         return trials_of(open_study(folder, row))[: tuning.budget(row)]
 
 
-def tests_of(row: Row, tuning: Tuning, folder: Path) -> list[Test]:
+def final_tests(row: Row, tuning: Tuning, folder: Path) -> list[FinalTest]:
     """The tests of a row, with its defaults and with its best parameters.
 
     The control takes the parameters of the row that it controls. A row whose trials have all failed
@@ -144,13 +144,13 @@ def tests_of(row: Row, tuning: Tuning, folder: Path) -> list[Test]:
     best = best_trial(finished_trials(searched, tuning, folder))
     parameters = {"default": dict(searched.defaults), **({"tuned": best.params} if best else {})}
     return [
-        Test(row, kind, chosen, seed, tuning.test_file(folder, row, chosen, seed))
+        FinalTest(row, kind, chosen, seed, tuning.test_file(folder, row, chosen, seed))
         for kind, chosen in parameters.items()
         for seed in range(tuning.seeds)
     ]
 
 
-def kept(test: Test) -> Result | None:
+def kept(test: FinalTest) -> Result | None:
     """The result of a test that is finished; None where there is none."""
     if not test.file.exists():
         return None

@@ -20,9 +20,7 @@ from pml_gpw.weightings import Range
 
 from ..data.presets import METRICS
 from ..data.rows import ROWS, Row
-from ..measure.search import space_of, trial_of
-from ..measure.tuning_plan import Tuning
-from ..measure.tuning_runs import finished_trials, kept, tests_of
+from ..measure.search import trial_of
 
 TRIAL_NUMBERS = ["trial", "map_at_r", "cpu_seconds"]
 TEST_NUMBERS = ["seed", *METRICS, "cpu_seconds"]
@@ -36,19 +34,6 @@ class Export:
     settings: dict[str, Any]
     trials: pd.DataFrame
     tests: pd.DataFrame
-
-    @classmethod
-    def collect(cls, tuning: Tuning, folder: Path) -> "Export":
-        """The settings, the trials and the tests so far, from the files in ``folder``."""
-        numbers = [*TRIAL_NUMBERS, *dict.fromkeys(n for row in tuning.searched for n in row.space)]
-        folds = [f"fold_{number}" for number in range(tuning.folds)]
-        trials = [line for row in tuning.searched for line in _trial_lines(row, tuning, folder)]
-        tests = [line for row in tuning.rows.values() for line in _test_lines(row, tuning, folder)]
-        return cls(
-            tuning.settings,
-            _typed(pd.DataFrame(trials, columns=["row", *numbers, *folds, "failed", "space"])),
-            _typed(pd.DataFrame(tests, columns=["row", "parameters", *TEST_NUMBERS, "failed"])),
-        )
 
     @property
     def rows(self) -> dict[str, Row]:
@@ -89,37 +74,13 @@ class Export:
         for path, numbers in ((trials, TRIAL_NUMBERS), (tests, TEST_NUMBERS)):
             with reading_file(path, advice):
                 # Words such as "none", the name of a row, stay words; numbers are read exactly.
-                table = _typed(pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""]))
+                table = typed(pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""]))
                 table[["row", *numbers]]
                 tables.append(table)
         return cls(content, *tables)
 
 
-def _trial_lines(row: Row, tuning: Tuning, folder: Path) -> list[dict[str, Any]]:
-    return [
-        {
-            "row": row.name,
-            "trial": number,
-            "map_at_r": trial.value,
-            "cpu_seconds": trial.user_attrs.get("cpu_seconds"),
-            "failed": trial.user_attrs.get("failed"),
-            **{f"fold_{n}": v for n, v in enumerate(trial.user_attrs.get("folds", []))},
-            **trial.params,
-            "space": json.dumps({n: [r.low, r.high, r.log] for n, r in space_of(trial).items()}),
-        }
-        for number, trial in enumerate(finished_trials(row, tuning, folder))
-    ]
-
-
-def _test_lines(row: Row, tuning: Tuning, folder: Path) -> list[dict[str, Any]]:
-    return [
-        {"row": row.name, "parameters": test.kind, "seed": test.seed, **result}
-        for test in tests_of(row, tuning, folder)
-        if (result := kept(test)) is not None
-    ]
-
-
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
+def typed(table: pd.DataFrame) -> pd.DataFrame:
     """Trials or tests with words as objects and all else as floats."""
     columns = {
         name: table[name].astype(object).where(table[name].notna(), None)

@@ -22,6 +22,7 @@ def character_ngrams(text: str) -> Tensor:
 
     >>> from pml_gpw.backbones import character_ngrams
     >>> character_ngrams("Ob")[:8]
+    tensor([ 3972, 14076, 12246,  9701, 12550,     0,     0,     0])
     """
     if not isinstance(text, str):
         raise ValueError(f"text must be a str, got {type(text).__name__}")

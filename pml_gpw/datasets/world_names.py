@@ -74,9 +74,9 @@ class WorldNames(Dataset[tuple[Any, int]]):
     >>> test = WorldNames(split="test")
     >>> {*train.classes.values()} & {*test.classes.values()}
     set()
-    >>> names, labels = zip(*(test[i] for i in range(len(test))))
-    >>> label = labels[names.index("Warsaw")]
-    >>> [name for name, other in zip(names, labels) if other == label][:5]
+    >>> rome = [name for name, label in test if test.classes[label] == "cities Europe/Rome"]
+    >>> rome[:4]
+    ['Rom', 'Rooma', 'Rzym', 'Róma']
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test")

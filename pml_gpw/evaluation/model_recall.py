@@ -7,12 +7,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Subset, default_collate
+from torch.utils.data import DataLoader, Subset
 
 from .. import checks
 from ..distributed.exchange import Exchange, must_be_alike
-from ..items import to_device
 from ..optional import progress
+from .items import collate, to_device
 from .metrics import by_k, task_metrics
 from .options import Options
 from .retrieval import checked_retrieval
@@ -164,16 +164,6 @@ def embed_dataset(
         for module, mode in training.items():
             module.training = mode
     return torch.cat(embeddings), torch.cat(labels)
-
-
-def collate(items: list[Any]) -> Any:
-    """A batch of the items of a data set, as torch makes it, or a ValueError that shows one."""
-    try:
-        return default_collate(items)
-    except (TypeError, RuntimeError) as error:
-        got = ", ".join(checks.described(part) for part in items[0])
-        say = f"items must be (tensor, label), tensors of one shape, got ({got}): give a transform"
-        raise ValueError(say) from error
 
 
 def _checked_output(output: Any, n: int) -> Tensor:

@@ -14,9 +14,8 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from .. import checks
-from ..evaluation.model_recall import collate
+from ..evaluation.items import collate, to_device
 from ..evaluation.options import checked_device
-from ..items import to_device
 from . import processes
 from .experiment import SAMPLERS, Experiment, epoch_seed
 from .views import NumberedBatches, SeededViews
@@ -58,8 +57,8 @@ class Trainer:
         end_of_iteration_hook: called with the trainer after each step.
         end_of_epoch_hook: called with the trainer after each epoch.
 
-    Errors: ValueError for parts of other names, for items that make no batch, and for labels that are
-    not those of the items, as far as a sample of them shows: items of one class must have one
+    Errors: ValueError for parts of other names, for items that make no batch, and for labels that
+    are not those of the items, as far as a sample of them shows: items of one class must have one
     label, whatever its number.
 
     Example:

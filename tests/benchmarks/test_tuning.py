@@ -13,12 +13,14 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from benchmarks import tuning, tuning_report
+from benchmarks.data.faults import DivergedError
 from benchmarks.data.presets import preset
 from benchmarks.data.rows import FIELD, ROWS
-from benchmarks.measure.scoring import DivergedError, classifier_weights, train_and_score
+from benchmarks.measure.scoring import classifier_weights, train_and_score
 from benchmarks.measure.search import best_trial
 from benchmarks.measure.tuning_plan import TUNED, Tuning
-from benchmarks.measure.tuning_runs import finished_trials, tests_of
+from benchmarks.measure.tuning_runs import final_tests, finished_trials
+from benchmarks.report.tuning_collect import collect
 from benchmarks.report.tuning_export import Export
 from benchmarks.tuning_report import report
 
@@ -32,7 +34,7 @@ report_app.command()(tuning_report.main)
 
 def exported(folder, settings=SMALL):
     """All that is found but the time it took."""
-    export = Export.collect(settings, folder)
+    export = collect(settings, folder)
     drop = {"columns": ["cpu_seconds"]}
     return export.trials.drop(**drop), export.tests.drop(**drop)
 
@@ -67,7 +69,7 @@ def test_each_row_has_its_trials_and_tests(finished):
 
 def test_the_tests_are_of_the_defaults_and_of_the_best_trial(finished):
     best = best_trial(finished_trials(ROWS["ntxent"], SMALL, finished))
-    tests = tests_of(ROWS["ntxent"], SMALL, finished)
+    tests = final_tests(ROWS["ntxent"], SMALL, finished)
     assert [(test.kind, test.seed) for test in tests] == [
         ("default", 0),
         ("default", 1),
@@ -79,13 +81,16 @@ def test_the_tests_are_of_the_defaults_and_of_the_best_trial(finished):
     assert SMALL.test.iterations == SMALL.test_iterations
 
 
+TESTED = (tuning_lives.before_the_result_of_a_test_is_renamed, tuning_lives.after_a_test)
+
+
 @pytest.mark.parametrize(
     ("point", "nth"), tuning_lives.POINTS, ids=lambda p: getattr(p, "__name__", str(p))
 )
 def test_a_tuning_that_is_killed_goes_on_to_the_same_numbers(finished, tmp_path, point, nth):
     assert tuning_lives.exit_code_of_a_life(tmp_path, point, nth) == -signal.SIGKILL
-    before = len(Export.collect(SMALL, tmp_path).trials)
-    assert before < 7 or point is tuning_lives.after_a_test
+    before = len(collect(SMALL, tmp_path).trials)
+    assert before < 7 or point in TESTED
     tuning_lives.run(tmp_path)
     same(exported(tmp_path), exported(finished))
 
@@ -107,12 +112,12 @@ def test_the_control_takes_what_was_found_for_its_row(tmp_path):
     ours, theirs = (tests[tests["row"] == row]["map_at_r"].to_numpy() for row in small.rows)
     np.testing.assert_allclose(ours, theirs, atol=0.02)
     best = best_trial(finished_trials(ROWS["SNP"], small, tmp_path))
-    tests = tests_of(ROWS["pml-ms"], small, tmp_path)
+    tests = final_tests(ROWS["pml-ms"], small, tmp_path)
     assert [test.parameters for test in tests if test.kind == "tuned"] == [best.params]
 
 
 def test_the_report_is_rebuilt_from_its_export(finished, tmp_path):
-    export = Export.collect(SMALL, finished)
+    export = collect(SMALL, finished)
     export.write(tmp_path / "one")
     text = report(tmp_path / "one")
     for part in ("| ntxent", "| none", "configuration small", "R@1, tuned", "seconds"):
@@ -198,7 +203,7 @@ def test_a_training_that_leaves_the_finite_numbers_is_a_failed_trial(tmp_path):
     assert trials.groupby("row").size().to_dict() == {"S": 2, "SNP": 2, "ntxent": 2}
     assert "fold 0: the embeddings became NaN or Inf" in trials["failed"][0]
     assert set(tests["parameters"]) == {"default"}
-    Export.collect(small, tmp_path).write(tmp_path / "report")
+    collect(small, tmp_path).write(tmp_path / "report")
     assert "nan" not in report(tmp_path / "report")
 
 

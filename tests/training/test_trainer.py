@@ -9,7 +9,7 @@ from pytorch_metric_learning.samplers import MPerClassSampler
 from torch.utils.data import TensorDataset
 
 from pml_gpw import MSWeightedLoss
-from pml_gpw.training import ExhaustiveClassBatches, Experiment, Trainer
+from pml_gpw.training import ExhaustiveClassBatches, Experiment, Trainer, train_and_evaluate
 from pml_gpw.training.experiment import epoch_seed
 
 LABELS = [i // 7 for i in range(42)]
@@ -171,3 +171,36 @@ def test_a_look_at_the_labels_draws_no_random_number():
     )
     assert made.read
     assert torch.equal(torch.rand(1), expected)
+
+
+class Words(torch.utils.data.Dataset):
+    """Texts as they are, in dicts beside a tensor: no image anywhere."""
+
+    def __init__(self):
+        self.labels = torch.arange(12) // 3
+        self.words = ["abcd"[label] * (i % 3 + 1) for i, label in enumerate(self.labels)]
+
+    def __len__(self):
+        return len(self.words)
+
+    def __getitem__(self, index):
+        item = {"text": self.words[index], "length": torch.tensor(len(self.words[index]))}
+        return item, int(self.labels[index])
+
+
+class OfWords(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(128, 4)
+
+    def forward(self, items):
+        codes = torch.tensor([ord(text[0]) for text in items["text"]])
+        return self.table(codes) + 0.01 * items["length"][:, None]
+
+
+def test_any_item_that_a_loader_makes_batches_of_is_trained_on_and_evaluated():
+    torch.manual_seed(0)
+    words = Words()
+    experiment = Experiment(iterations=3, batch=6, per_class=3, learning_rate=0.01)
+    result = train_and_evaluate(experiment, OfWords(), MSWeightedLoss(), words, words, ks=(1,))
+    assert result["last"]["recall_at_1"] == 1.0, "words of a class begin alike"

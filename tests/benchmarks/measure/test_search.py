@@ -6,8 +6,8 @@ import numpy as np
 import optuna
 import pytest
 
+from benchmarks.data.faults import DivergedError
 from benchmarks.data.rows import ROWS, Row
-from benchmarks.measure.scoring import DivergedError
 from benchmarks.measure.search import (
     EDGE,
     WIDEN_EVERY,

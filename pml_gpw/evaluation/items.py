@@ -1,10 +1,23 @@
-"""Items of a data set as loaders give them: tensors, texts, and structures of these."""
+"""Items of a data set as batches: tensors, texts, and structures of these."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
+
+from .. import checks
+
+
+def collate(items: list[Any]) -> Any:
+    """A batch of the items of a data set, as torch makes it, or a ValueError that shows one."""
+    try:
+        return default_collate(items)
+    except (TypeError, RuntimeError) as error:
+        got = ", ".join(checks.described(part) for part in items[0])
+        say = f"items must make batches, as tensors of one shape do, got ({got}): give a transform"
+        raise ValueError(say) from error
 
 
 def to_device(items: Any, device: torch.device) -> Any:

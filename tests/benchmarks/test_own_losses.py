@@ -1,0 +1,111 @@
+"""A formula in a user's file, through the commands by one option."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from benchmarks import accuracy, pair_weight_cost, similarity_usage, speed, tuning
+from benchmarks.data import plan
+from pml_gpw.datasets import Glyphs, WorldNames
+
+FILE = """
+from dataclasses import dataclass
+from typing import Annotated
+from pml_gpw.weightings import Range, RowLoss
+
+@dataclass(frozen=True)
+class Softmax(RowLoss):
+    t: Annotated[float, Range(0.01, 1, log=True)] = 0.1
+    def loss(self, pos, neg):
+        return neg.logsumexp(neg.sim / self.t, plus_one=True)[0] - pos.mean(pos.sim) / self.t
+"""
+
+
+class FewNames(WorldNames):
+    """Names of cities in a dozen languages."""
+
+    def __init__(self, root=None, split="train", transform=None):
+        some = ("ar", "de", "el", "en", "es", "fr", "hu", "it", "ja", "ko", "lt", "pl", "ru", "zh")
+        super().__init__(root, split, transform, kinds=["cities"], languages=some)
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """The file; in place of the whole sets a few of their items."""
+    monkeypatch.setitem(plan.DATASETS, "WorldNames", FewNames)
+    (tmp_path / "mine.py").write_text(FILE)
+    return f"{tmp_path / 'mine.py'}:Softmax"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for name in range(24):
+        (root / f"class {name:02}").mkdir(parents=True)
+        for i in range(9):
+            pixels = random.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / f"class {name:02}" / f"{i}.png")
+    return root
+
+
+def run(command, *options):
+    app = typer.Typer()
+    app.command()(command.main)
+    result = CliRunner().invoke(app, [str(option) for option in options])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def of(dataset, pictures):
+    small = ["--batch", 20, "--iterations", 2, "--dims", 8, "--device", "cpu", "--workers", 0]
+    folder = {"ImageFolder": ["--root", pictures, "--resize", 18, "--crop", 16]}
+    return ["--dataset", dataset, *small, *folder.get(dataset, [])]
+
+
+@pytest.mark.parametrize("dataset", [Glyphs.__name__, WorldNames.__name__, "ImageFolder"])
+def test_accuracy_has_a_row_of_it_with_an_interval(mine, pictures, tmp_path, dataset):
+    losses = ["--losses", f"SNP,{mine},CircleLoss", "--seeds", 2, "--output", tmp_path / "out"]
+    output = run(accuracy, *of(dataset, pictures), *losses)
+    (row,) = [line for line in output.splitlines() if line.startswith("| mine.py:Softmax")]
+    assert row.count("±") >= 5
+    (path,) = (tmp_path / "out").glob("accuracy-*-only-SNP-mine.py_Softmax-*-runs.csv")
+    table = pd.read_csv(path)
+    assert (table["loss"] == "mine.py:Softmax").sum() == 2
+    assert ("TF-IDF of n-grams" in output) is (dataset == "WorldNames")
+    again = run(accuracy, *of(dataset, pictures), *losses)
+    assert again.count("read from an earlier call") == 6
+
+
+@pytest.mark.parametrize("dataset", [Glyphs.__name__, "ImageFolder"])
+def test_tuning_searches_what_is_annotated(mine, pictures, tmp_path, dataset):
+    options = [o for o in of(dataset, pictures) if o not in ("--resize", "--crop", 18, 16)]
+    options += ["--losses", f"none,{mine},CircleLoss", "--trials", 2, "--seeds", 2, "--folds", 2]
+    output = run(tuning, *options, "--test-iterations", 2, "--output", tmp_path / "out")
+    assert "| mine.py:Softmax | t " in output
+    assert "Nothing is searched of none, CircleLoss: one trial." in output
+    (path,) = (tmp_path / "out").glob("tuning-*/trials.csv")
+    trials = pd.read_csv(path)
+    assert (trials["row"] == "mine.py:Softmax").sum() == 2
+    assert trials.loc[trials["row"] == "mine.py:Softmax", "t"].iloc[0] == 0.1
+    assert output.count("±") >= 12
+
+
+def test_similarity_usage_has_its_letters(mine, tmp_path):
+    output = run(similarity_usage, "--losses", f"{mine},SNP", "--output", tmp_path)
+    (row,) = [line for line in output.splitlines() if line.startswith("| mine.py:Softmax")]
+    assert [cell.strip() for cell in row.split("|")[2:4]] == ["S N", "–"]
+
+
+def test_speed_and_the_cost_of_pair_weights_have_a_row_of_it(mine, tmp_path):
+    losses = ["--losses", f"{mine},SNP", "--seconds", 0, "--output", tmp_path]
+    output = run(speed, *losses, "--batches", "40")
+    assert "| mine.py:Softmax" in output
+    assert "| floor" in output
+    assert (tmp_path / "speed-cpu-losses.csv").exists()
+    output = run(pair_weight_cost, *losses, "--iterations", 1)
+    assert "| pair_weights, mine.py:Softmax" in output
+    assert (tmp_path / "pair-weight-cost-losses.png").stat().st_size > 5000

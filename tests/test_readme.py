@@ -58,31 +58,29 @@ def test_the_speed_rows_are_committed_results():
 
 
 def test_the_result_is_the_committed_one():
-    (folder,) = re.findall(r"\((benchmarks/results/tuning-[^)]*)/tests\.png\)", README)
-    table = pd.read_csv(ROOT / folder / "differences.csv", keep_default_na=False)
-    rows = table.set_index(["row", "without", "parameters"])
+    added, ahead = {}, {}
+    for name in ("glyphs", "worldnames"):
+        folder = RESULTS / f"tuning-{name}-150it-50trials-500it-10seeds"
+        table = pd.read_csv(folder / "differences.csv", keep_default_na=False)
+        added[name] = table.set_index(["row", "without", "parameters"])
+        summary = pd.read_csv(folder / "summary.csv", keep_default_na=False, na_values="")
+        ahead[name] = summary[summary["parameters"] == "tuned"].set_index("row")["map_at_r_less"]
 
-    def points(*row):
-        mean, width = 100 * rows.loc[row, "map_at_r"], 100 * rows.loc[row, "map_at_r_ci"]
-        return f"{mean:+.1f} ± {width:.1f}".replace("-", "−")
+    def points(name, *row):
+        line = added[name].loc[row]
+        found = f"{100 * line['map_at_r']:+.1f} ± {100 * line['map_at_r_ci']:.1f}"
+        return found.replace("-", "−")
 
-    assert f"mining adds nothing to it ({points('NP', 'N', 'tuned')})" in README
-    assert f"S takes something away ({points('SN', 'N', 'tuned')})" in README
-    assert points("NP", "N", "default").startswith("−3.5 ")
-    parameters = pd.read_csv(ROOT / folder / "parameters.csv", keep_default_na=False)
-    epsilon = parameters[parameters["parameter"] == "epsilon"].set_index("row")["best"]
-    assert 0.55 < epsilon["SNP"] < epsilon["NP"] < 0.75, "README says six to seven times 0.1"
-    summary = pd.read_csv(ROOT / folder / "summary.csv")
-    tuned = summary[summary["parameters"] == "tuned"].set_index("row")
-    less, width = tuned["map_at_r_less"], tuned["map_at_r_less_ci"]  # than SNP
-    lead = f"{100 * less['N']:.1f} ± {100 * width['N']:.1f}"
-    assert f"N alone is {lead} points above the paper's loss" in README
-    assert abs(less["ntxent"]) < width["ntxent"], "README says that it is level"
-    other = "tuning-glyphs-150it-classifier-25trials-500it-10seeds-only-dee4d108"
-    table = pd.read_csv(RESULTS / other / "differences.csv", keep_default_na=False)
-    rows = table.set_index(["row", "without", "parameters"])
-    assert f"S adds {points('SN', 'N', 'tuned')[1:]} and mining still nothing" in README
-    assert abs(rows.loc[("NP", "N", "tuned"), "map_at_r"]) < 0.005
+    text = " ".join(README.split())
+    mining, s = ("SNP", "SN", "tuned"), ("SN", "N", "tuned")
+    both = " and ".join(points(name, *mining) for name in added)
+    assert f"adds nothing to SN once its ε is tuned ({both} points)" in text
+    cost = [-100 * added[name].loc[("SNP", "SN", "default"), "map_at_r"] for name in added]
+    assert f"ε = 0.1 costs {cost[0]:.1f} and {cost[1]:.1f}" in text
+    letters, names = (points(name, *s) for name in added)
+    assert f"S adds {letters} on letters and {names} on names" in text
+    others = ahead["worldnames"].drop(["SN", "SNP", "pml-ms"])
+    assert f"{-100 * others.max():.1f} points ahead of all others" in text
 
 
 def test_the_recall_of_raw_pixels_is_the_committed_one():

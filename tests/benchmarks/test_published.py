@@ -35,6 +35,7 @@ def test_published_results_are_quoted_exactly(data, runs):
 
 RESULTS = ROOT / "benchmarks/results"
 FIRST = RESULTS / "tuning-glyphs-150it-50trials-500it-10seeds"
+NAMES = RESULTS / "tuning-worldnames-150it-50trials-500it-10seeds"
 SECOND = RESULTS / "tuning-glyphs-150it-classifier-25trials-500it-10seeds-only-dee4d108"
 
 
@@ -59,6 +60,63 @@ def less(row):
 def adds(row, without, parameters="tuned", folder=FIRST):
     differences = table(folder, "differences.csv", "row", "without")
     return points(differences.loc[(row, without, parameters)], "map_at_r")
+
+
+def of_both(name, found):
+    """A row of the table of both sets."""
+    return f"| {name} | {found(FIRST)} | {found(NAMES)} |"
+
+
+def gained(row, without, parameters="tuned"):
+    def found(folder):
+        difference = adds(row, without, parameters, folder)
+        return difference if difference.startswith("−") else f"+{difference}"
+
+    return found
+
+
+def snp_less(row):
+    def found(folder):
+        line = table(folder, "summary.csv", "row").loc[(row, "tuned")]
+        mean, width = -100 * line["map_at_r_less"], 100 * line["map_at_r_less_ci"]
+        return f"{mean:+.1f} ± {width:.1f}".replace("-", "−")
+
+    return found
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        of_both("N added to none", gained("N", "none")),
+        of_both("N added to S", gained("SN", "S")),
+        of_both("P added to SN, with the defaults", gained("SNP", "SN", "default")),
+        of_both("P added to SN, tuned", gained("SNP", "SN")),
+        of_both("P added to N, tuned", gained("NP", "N")),
+        of_both("S added to N, tuned", gained("SN", "N")),
+        of_both("S added to NP, tuned", gained("SNP", "NP")),
+        of_both("SNP less N", snp_less("N")),
+        of_both("SNP less NT-Xent", snp_less("ntxent")),
+        of_both("SNP less contrastive", snp_less("contrastive")),
+        of_both("SNP less semi-hard triplet", snp_less("triplet-semihard")),
+        f"SN and SNP ({mean('SN', NAMES)}) are\n  more than five points ahead of every other row",
+    ],
+)
+def test_what_holds_on_both_sets_is_quoted_exactly(said):
+    assert said in PAGE
+
+
+def test_what_is_said_of_both_sets_in_words():
+    for folder in (FIRST, NAMES):
+        parameters = pd.read_csv(folder / "parameters.csv", keep_default_na=False)
+        epsilon = parameters.set_index(["row", "parameter"]).loc[("SNP", "epsilon"), "best"]
+        assert f"{float(epsilon):.2f}" == "0.64"
+    summary = table(NAMES, "summary.csv", "row")
+    tuned = summary.xs("tuned", level="parameters")["map_at_r_less"].drop(["SN", "SNP", "pml-ms"])
+    assert tuned.max() < -0.05
+    assert "N is worth most" in PAGE
+    for folder in (FIRST, NAMES):
+        alone = table(folder, "summary.csv", "row").xs("tuned", level="parameters")["map_at_r"]
+        assert alone["N"] > max(alone["S"], alone["P"])
 
 
 @pytest.mark.parametrize(

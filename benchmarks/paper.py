@@ -48,13 +48,14 @@ def main(
     ],
     root: options.Root = None,
     configuration: Annotated[
-        str,
+        str | None,
         typer.Option(
+            show_default="released; names for WorldNames",
             help="released: the authors' published settings for CUB200. text: what the paper says "
             "(λ 1, β 50, crops of 224, random batches, average pooling, BatchNorm not frozen), "
-            "else as released."
+            "else as released.",
         ),
-    ] = "released",
+    ] = None,
     losses: options.Losses = "SNP",
     dims: Annotated[str, typer.Option(help="Embedding dimensions, comma-separated.")] = "512",
     seeds: options.Seeds = 1,
@@ -135,7 +136,9 @@ def main(
     }
     for option in ("dataset", "configuration", "dims"):  # preset, or a list
         del settings[option]
-    chosen = changed(chosen_experiment("DATASET", dataset, configuration), settings)
+    dataset = one_of("DATASET", dataset, DATASETS)
+    usual = "names" if dataset == "WorldNames" else "released"
+    chosen = changed(chosen_experiment("DATASET", dataset, configuration or usual), settings)
     rows, sizes, where = checked_losses(losses), checked_dims(dims), checked_device(device)
     if 0 < memory < chosen.batch:
         raise bad("--memory", f"must be 0 or at least the batch of {chosen.batch}, got {memory}")

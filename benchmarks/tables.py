@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import pandas as pd
 import typer
 
-from .data.datasets import DATASETS
+from .data.datasets import CONFIGURATION_OF, DATASETS
 from .data.faults import bad, command, output_folder
 from .data.rows import COMPARED, ROWS
 from .report import saving
@@ -158,7 +158,7 @@ def _labels(cells: pd.DataFrame) -> "pd.Series[str]":
 
 def _datasets(cells: pd.DataFrame) -> list[str]:
     """Those of the paper, and others that were run."""
-    paper = [name for name in DATASETS if name not in ("Glyphs", "ImageFolder")]
+    paper = [name for name in DATASETS if name not in (*CONFIGURATION_OF, "ImageFolder")]
     return [*paper, *({*cells["dataset"]} - {*paper})]
 
 

@@ -30,6 +30,7 @@ FORMER_SETTINGS = {"sampler": "random", "tf32": True}
 # Stand in columns of their own.
 OWN_COLUMNS = {
     "code",
+    "loss_code",
     "versions",
     "data",
     "dataset",

@@ -7,7 +7,15 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from benchmarks import accuracy, pair_weight_cost, similarity_usage, speed, tuning
+from benchmarks import (
+    accuracy,
+    pair_weight_cost,
+    paper,
+    similarity_usage,
+    speed,
+    tables,
+    tuning,
+)
 from benchmarks.data import plan
 from pml_gpw.datasets import Glyphs, WorldNames
 
@@ -100,7 +108,7 @@ def test_similarity_usage_has_its_letters(mine, tmp_path):
     assert [cell.strip() for cell in row.split("|")[2:4]] == ["S N", "–"]
 
 
-def test_speed_and_the_cost_of_pair_weights_have_a_row_of_it(mine, tmp_path):
+def test_speed_and_the_cost_of_pair_weights_have_a_row_of_it(mine, tmp_path, quick_processes):
     losses = ["--losses", f"{mine},SNP", "--seconds", 0, "--output", tmp_path]
     output = run(speed, *losses, "--batches", "40")
     assert "| mine.py:Softmax" in output
@@ -109,3 +117,23 @@ def test_speed_and_the_cost_of_pair_weights_have_a_row_of_it(mine, tmp_path):
     output = run(pair_weight_cost, *losses, "--iterations", 1)
     assert "| pair_weights, mine.py:Softmax" in output
     assert (tmp_path / "pair-weight-cost-losses.png").stat().st_size > 5000
+
+
+def test_the_experiment_of_the_paper_and_its_tables_which_lie_beside_the_runs(mine, tmp_path):
+    options = ["--batch", 20, "--iterations", 2, "--dims", 8, "--device", "cpu", "--workers", 0]
+    runs = tmp_path / "out" / "runs"
+    run(
+        paper,
+        "WorldNames",
+        "--weights",
+        "random",
+        "--losses",
+        f"SNP,{mine}",
+        *options,
+        "--output",
+        runs,
+    )
+    output = run(tables, "--runs", runs)
+    assert "| mine.py:Softmax" in output
+    assert (runs.parent / "paper" / "tables.md").exists()
+    assert "## WorldNames" in output

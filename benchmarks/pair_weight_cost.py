@@ -53,10 +53,10 @@ SIZE = 1024  # of the batch whose pair weights are timed
 
 @command
 def main(
-    losses: options.Losses = "all",
     iterations: Annotated[int, typer.Option(min=1, help="Training steps on Glyphs.")] = 500,
     seconds: Annotated[float, typer.Option(min=0, max=3600, help="Time for each cell.")] = 4.0,
     output: options.Output = RESULTS,
+    losses: options.Losses = "all",
 ) -> None:
     """Time pair_weights and the recorder, and draw weights during and after a training.
 

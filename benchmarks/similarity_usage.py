@@ -118,8 +118,8 @@ def methods() -> list[tuple[str, Any, str]]:
 
 @command
 def main(
-    losses: options.Losses = "all",
     output: options.Output = RESULTS,
+    losses: options.Losses = "all",
 ) -> None:
     """Measure which similarities (S, N, P) each loss uses, beside Table 1 of the paper.
 

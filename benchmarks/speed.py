@@ -45,7 +45,6 @@ SAME = 1e-4  # relative difference of the losses of methods, above which the tab
 
 @command
 def main(
-    losses: options.Losses = "all",
     batches: Annotated[str, typer.Option(help="Batch sizes N.")] = "80,320,1000,4000",
     live: Annotated[
         bool, typer.Option(help="Batches and index tuples of the sizes of live projects.")
@@ -83,6 +82,7 @@ def main(
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the tables of the same call that are there.")
     ] = False,
+    losses: options.Losses = "all",
 ) -> None:
     """Time every method in turns, measure its peak memory, and print and save the tables.
 

@@ -14,6 +14,8 @@ WITHOUT_A_STEM = {
     "weightings/test_contract.py",
     "mining/test_contract.py",
     "modules/test_threads.py",
+    # a user's loss through all commands
+    "benchmarks/test_own_losses.py",
     # every loss of the field in every program
     "engine/test_field_losses.py",
     # the protocols that docs/evaluation.md shows

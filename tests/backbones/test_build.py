@@ -126,7 +126,7 @@ def test_tokens_have_no_map(name, pooling):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("resnet50",), "'small_cnn', 'timm/<model>' or 'torchvision/<model>'.*timm/resnet50"),
+        (("resnet50",), "'ngram_bag', 'timm/<model>' or 'torchvision/<model>'.*timm/resnet50"),
         (("bninception",), "nearest: 'bn_inception'"),
         (("timm/",), "name must be"),
         ((None,), "name must be"),

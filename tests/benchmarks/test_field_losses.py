@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from benchmarks import field_losses
 from benchmarks.measure.field_losses import BY_HAND, LOSSES, TWINS, peak_within, step
+from benchmarks.report.saving import COMMITTED
 
 app = typer.Typer()
 app.command()(field_losses.main)
@@ -85,7 +86,7 @@ def test_an_unknown_loss(tmp_path):
 
 def test_what_the_committed_table_shows():
     """At N = 4,000, as the pages say: little memory, near the two products, faster than PML."""
-    table = pd.read_csv(field_losses.RESULTS / "field-losses.csv")
+    table = pd.read_csv(COMMITTED / "field-losses.csv")
     assert {*table["N"]} == {80, 480, 1000, 4000}
     large = table[table["N"] == 4000].set_index("loss")
     assert {*large.index} == {*LOSSES}

@@ -5,6 +5,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import half_precision
+from benchmarks.report.saving import COMMITTED
 
 app = typer.Typer()
 app.command()(half_precision.main)
@@ -22,7 +23,7 @@ def test_ours_are_nearer_to_float64_than_those_of_pml(tmp_path, monkeypatch):
 
 
 def test_the_committed_table_has_the_sizes_of_live_projects():
-    table = pd.read_csv(half_precision.RESULTS / "half-precision.csv")
+    table = pd.read_csv(COMMITTED / "half-precision.csv")
     sizes = {(4 * classes, dims) for classes, dims in half_precision.PLACES}
     assert {*zip(table["N"], table["D"], strict=True)} == sizes
     for dtype in half_precision.DTYPES:

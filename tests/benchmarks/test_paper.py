@@ -104,8 +104,11 @@ def test_weights_from_a_file_are_named_by_their_content(invoke, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--configuration", "mine"), "must be one of released, text, small, pictures, got 'mine'"),
-        (("--losses", "SNP,MSS"), "must be all, or out of none, S, N"),
+        (
+            ("--configuration", "mine"),
+            "must be one of released, text, small, names, pictures, got 'mine'",
+        ),
+        (("--losses", "SNP,MSS"), "must be out of none, S, N"),
         (("--dims", "64,x"), "must be integers in 1..65536, comma-separated, got '64,x'"),
         (("--dims", "²"), "must be integers in 1..65536"),
         (("--dims", "9" * 5000), "must be integers in 1..65536"),
@@ -133,7 +136,7 @@ def test_options_that_cannot_be(invoke, options, said):
 
 
 def test_data_that_cannot_be(invoke, roots):
-    assert "must be one of Glyphs, CUB200" in " ".join(
+    assert "must be one of Glyphs, WorldNames, CUB200" in " ".join(
         invoke("CUB", "--iterations", 1).output.split()
     )
     result = invoke("CUB200", "--root", roots["CUB200"] / "CUB_200_2011/images")

@@ -105,6 +105,17 @@ def test_what_holds_on_both_sets_is_quoted_exactly(said):
     assert said in PAGE
 
 
+@pytest.mark.parametrize(("name", "data"), [("letters", "glyphs"), ("names", "worldnames")])
+def test_the_losses_of_the_field_are_quoted_exactly(name, data):
+    folder = RESULTS / f"tuning-{data}-150it-25trials-500it-10seeds-only-d988189e"
+    summary = table(folder, "summary.csv", "row").xs("tuned", level="parameters")
+    cells = []
+    for row in ("SN", "ntxent", "supcon", "circle", "sigmoid", "margin"):
+        mean, width = (100 * summary.loc[row, f"map_at_r_less{end}"] for end in ("", "_ci"))
+        cells.append(f"{mean:+.1f} ± {width:.1f}".replace("-", "−"))
+    assert f"| {name} | {' | '.join(cells)} |" in PAGE
+
+
 def test_what_is_said_of_both_sets_in_words():
     for folder in (FIRST, NAMES):
         parameters = pd.read_csv(folder / "parameters.csv", keep_default_na=False)

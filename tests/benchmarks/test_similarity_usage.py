@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import similarity_usage
+from benchmarks.report.saving import COMMITTED
 
 from ..host.pml_losses import EVERY
 
@@ -12,9 +13,7 @@ from ..host.pml_losses import EVERY
 def test_the_committed_table(tmp_path):
     similarity_usage.main(tmp_path)
     name = "similarity-usage.csv"
-    actual, committed = (
-        pd.read_csv(folder / name) for folder in (tmp_path, similarity_usage.RESULTS)
-    )
+    actual, committed = (pd.read_csv(folder / name) for folder in (tmp_path, COMMITTED))
     for table in (actual, committed):  # in brackets stand words of torch, which its versions change
         table["note"] = table["note"].str.replace(r" \(.*", "", regex=True)
     pd.testing.assert_frame_equal(actual, committed)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from benchmarks import tables
 from benchmarks.data.presets import preset
+from benchmarks.report import saving
 
 tables_app = typer.Typer()
 tables_app.command()(tables.main)
@@ -121,7 +122,7 @@ def test_the_committed_tables_are_those_of_the_command(tmp_path):
     if tables.RUNS.exists():
         pytest.skip("there are runs of one's own")
     ok(compared)
-    committed = [*tables.RESULTS.glob("*.[mct]*")]
+    committed = [*(saving.COMMITTED / "paper").glob("*.[mct]*")]
     assert len(committed) > 10
     for path in committed:
         assert path.read_text() == (tmp_path / path.name).read_text(), path.name

@@ -252,7 +252,7 @@ def test_the_command_finds_the_same_with_more_processes(tmp_path):
         ]
     same(tables[1], tables[2])
     folder = next(outputs[1].glob("tuning-glyphs-*"))
-    assert folder.name == "tuning-glyphs-1it-batch10-4d-2folds-2trials-1it-1seeds-only-none-N"
+    assert folder.name == "tuning-glyphs-1it-batch10-4d-2folds-2trials-1it-1seeds-only-N-none"
     before = (folder / "report.md").read_bytes()
     (folder / "report.md").unlink()
     result = invoke(outputs[1], *options, "--report-only")

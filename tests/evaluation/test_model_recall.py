@@ -169,8 +169,11 @@ def test_memory_that_is_used_again(monkeypatch, of):
 @pytest.mark.parametrize(
     ("items", "said"),
     [
-        ([(Image.new("L", (4, 4)), 0)] * 2, r"\(tensor, label\), .* got \(Image, int\): give a"),
-        ([(torch.ones(i), 0) for i in (2, 3)], r"one shape, got \(torch.float32 \(2,\), int\)"),
+        (
+            [(Image.new("L", (4, 4)), 0)] * 2,
+            r"items must make batches, .* got \(Image, int\): give a",
+        ),
+        ([(torch.ones(i), 0) for i in (2, 3)], r"one shape do, got \(torch.float32 \(2,\), int\)"),
     ],
 )
 def test_items_that_make_no_batch(items, said):

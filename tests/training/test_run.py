@@ -272,7 +272,7 @@ class Pictures(TensorDataset):
         ({"device": "x"}, "device must be None, a torch.device or its name, got 'x'"),
         ({"test": TensorDataset(X[:0], Y[:0])}, "test must have at least one image"),
         ({"test": 3}, "test must be a data set with a length and items"),
-        ({"references": Pictures()}, r"must be \(tensor, label\), .* got \(Image, int\)"),
+        ({"references": Pictures()}, r"must make batches, .* got \(Image, int\)"),
         ({"test": Pictures()}, r"got \(Image, int\): give a transform"),
         ({"train": Pictures()}, r"got \(Image, int\): give a transform"),
         ({"random_views": "x"}, "random_views must be a bool, got 'x'"),

@@ -40,7 +40,9 @@ def check_a_copy_has_the_group_and_a_pickle_none():
     assert copied(batch.x, batch.labels).equal(loss(batch.x, batch.labels))
     copied.loss.base = 0.9
     assert loss.loss.base == 0.5
-    with pytest.raises(TypeError, match=r"group must be None for a pickle.* make DistributedLoss"):
+    with pytest.raises(
+        TypeError, match=r"group must be None for a pickle.* make the DistributedLoss"
+    ):
         pickle.dumps(torch.nn.ModuleList([loss]))
     loss.group = None
     read = pickle.loads(pickle.dumps(loss))

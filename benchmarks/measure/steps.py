@@ -18,6 +18,7 @@ from pml_gpw.evaluation import recall_at_k
 from pml_gpw.functional import column_loss
 from pml_gpw.weightings import MultiSimilarity, NTXent
 
+from ..data.own_losses import row_of
 from .methods import COUNTED, FORMULAS, MEMORIES, MINED, TUPLES, UNMINED
 from .stopwatch import Marks, Step, now
 
@@ -120,8 +121,6 @@ def of_memory(name: str, batch: Batch, device: str) -> LossOfLeaf:
 
 def of_row(source: str, batch: Batch, device: str) -> LossOfLeaf:
     """The loss of a row of the tables, by the source of the row, with its miner."""
-    from ..data.own_losses import row_of  # here alone: each process that is timed imports this file
-
     x, labels = batch.embeddings(device)
     miner, loss = row_of(source).make()
     loss = loss.to(device)

@@ -7,6 +7,7 @@ from .image_dataset import ImageDataset
 from .image_folder import ImageFolder
 from .in_shop import InShop
 from .records import ImageRecord
+from .split_dataset import SplitDataset
 from .stanford_online_products import StanfordOnlineProducts
 from .world_names import WorldNames
 
@@ -18,6 +19,7 @@ __all__ = [
     "ImageFolder",
     "ImageRecord",
     "InShop",
+    "SplitDataset",
     "StanfordOnlineProducts",
     "WorldNames",
 ]

@@ -12,7 +12,7 @@ FileIdentity = Hashable  # equal for two paths exactly if they lead to the same 
 
 
 class InspectedFile(NamedTuple):
-    """What a record leads to.
+    """The file to which a record leads.
 
     Attributes:
         record: the record.

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch.utils.data import Dataset
 from typing_extensions import override
 
 from . import downloads, verification
 from .files import Root, first_problem
 from .records import CHECKS_OF_RECORDS, ImageRecord, SplitSize, size_of_split
 from .rgb import Colour, open_rgb
+from .split_dataset import SplitDataset
 
 PathLike = str | os.PathLike[str]
 
 
-class ImageDataset(Dataset[tuple[Any, Any]]):
+class ImageDataset(SplitDataset):
     """Images in files, with integer labels and splits that share no class.
 
     The interface is that of the data sets of pytorch-metric-learning: ``paths``, ``labels``,
@@ -70,23 +70,16 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
     >>> folder.cleanup()
     """
 
-    splits: ClassVar[tuple[str, ...]] = ("train", "test")
-    ks: ClassVar[tuple[int, ...]] = (1, 2, 4, 8)
-    """The K of Recall@K that the field reports."""
-    queries: ClassVar[str] = "test"
-    """The split whose images are the queries of the evaluation."""
-    references: ClassVar[str | None] = None
-    """The split in which they are searched for; None stands for the queries themselves."""
     published: ClassVar[dict[str, SplitSize]] = {}
     """The classes and images of each split, as published."""
     download_instructions: ClassVar[str] = ""
-    """Where to get the files and what the folder must look like."""
+    """The place to get the files, and the form that the folder must have."""
     archive: ClassVar[downloads.Archive | None] = None
-    """What ``download`` fetches: only files with a lasting source and a known checksum."""
+    """The archive that ``download`` fetches: only one with a lasting source and a known checksum."""
     background: Colour | None = None
     """The colour on which transparent images are composited; None drops the transparency."""
     exif_orientation: bool = False
-    """Whether images are turned as their camera recorded, which published results do not do."""
+    """True where images are turned as their camera recorded, which published results do not do."""
 
     def __init__(
         self,
@@ -187,21 +180,6 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
             progress,
         )
 
-    @classmethod
-    def evaluation_splits(
-        cls, root: PathLike, transform: Callable[[Any], Any] | None = None, **options: Any
-    ) -> tuple["ImageDataset", "ImageDataset | None"]:
-        """Return the queries and references of the data set's protocol.
-
-        The references are None where each query is searched for among the other queries
-        (leave-one-out). ``options`` are further arguments of the data set, such as
-        ``allow_links``.
-        """
-        queries = cls(root, cls.queries, transform, **options)
-        if cls.references is None:
-            return queries, None
-        return queries, cls(root, cls.references, transform, **options)
-
     def digest(self) -> str:
         """Name the images by their paths below ``root``, their labels and their split.
 
@@ -252,9 +230,6 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
         if published not in (None, size):
             warnings.warn(f"{name} {self.split} has {size}; published: {published}", stacklevel=3)
         return [record for record in records if record.split == self.split]
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     @override
     def __getitem__(self, index: int) -> tuple[Any, Any]:

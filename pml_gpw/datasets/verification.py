@@ -26,7 +26,7 @@ class VerificationReport:
 
     @property
     def ok(self) -> bool:
-        """Whether no problem was found."""
+        """True where no problem was found."""
         return not self.problems
 
     def __str__(self) -> str:

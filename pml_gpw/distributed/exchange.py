@@ -25,7 +25,7 @@ STATUS_BYTES = 1024
 
 
 Part = tuple[Sequence[int], Tensor]
-"""How many rows each process has, by rank, and the rows (n, …) of this one, or some like them."""
+"""The rows of each process, counted by rank, and those (n, …) of this one, or some like them."""
 
 
 class GroupError(Exception):

@@ -1,4 +1,4 @@
-"""What a run needs to go on where it was killed, in folders that are whole or not there."""
+"""The state from which a killed run goes on, in folders that are whole or not there."""
 
 import os
 import re

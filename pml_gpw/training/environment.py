@@ -38,7 +38,7 @@ def _name_and_version(package: str) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """What computed: the name of a GPU, or the kind of any other device."""
+    """The name of a GPU, or the kind of any other device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
 

@@ -17,7 +17,7 @@ SAMPLERS: dict[str, type[ClassBatches]] = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """What decides the result of a training beside its model, loss and data; plain values.
+    """The settings of a training beside its model, loss and data; plain values.
 
     The defaults are those of the configuration that Wang et al. (CVPR 2019) released for CUB200,
     which fine-tunes pretrained weights. A network that begins at random weights wants a learning
@@ -100,12 +100,12 @@ class Experiment:
         return (*sorted(ends), self.iterations)
 
     def evaluates_at(self, iteration: int) -> bool:
-        """Whether the model is evaluated after so many steps."""
+        """True where the model is evaluated after so many steps."""
         every = self.evaluate_every or self.iterations
         return iteration == self.iterations or iteration % every == 0
 
     def settings(self) -> dict[str, Any]:
-        """What runs of a mean share: all but the seed."""
+        """The settings that runs of a mean share: all but the seed."""
         return {name: value for name, value in asdict(self).items() if name != "seed"}
 
     def shortened(self, iterations: int) -> Self:

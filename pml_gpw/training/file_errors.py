@@ -66,7 +66,7 @@ def reading_file(path: Path, advice: str) -> Iterator[None]:
 
 
 def as_file_error(error: Exception, path: object, surely: bool = False) -> FileError | None:
-    """What an error says of a file; None where it is not about files.
+    """The fault of a file that an error tells of; None where it is not about files.
 
     An error of the system that names neither file nor reason is only ``surely`` about one.
     """

@@ -1,4 +1,4 @@
-"""What tells a training from others: settings, loss and miner, labels."""
+"""The identity of a training: settings, loss and miner, labels."""
 
 import hashlib
 import json
@@ -19,15 +19,15 @@ from .experiment import Experiment
 PACKAGE = __name__.partition(".")[0]
 RULES = ("weighting", "mining")
 PROGRESS = ("queue_idx",)
-"""What PML records of a memory as a hyper-parameter and is none."""
+"""Attributes of a memory that PML records as hyper-parameters and that are none."""
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-"""Where a function or object lies, in its repr: in each process elsewhere."""
+"""The address of a function or object in its repr: in each process another."""
 
 
 def describe(
     experiment: Experiment, loss: nn.Module, miner: nn.Module | None, datasets: Iterable[Any]
 ) -> dict[str, Any]:
-    """What tells a training from others, as it comes back from a JSON file."""
+    """The identity of a training, as it comes back from a JSON file."""
     described = {
         "experiment": {**experiment.settings(), "seed": experiment.seed},
         "loss_func": _hyperparameters(loss),
@@ -54,7 +54,7 @@ def refuse_another(folder: Path, found: Mapping[str, Any], described: Mapping[st
 
 
 def parameters(modules: Iterable[nn.Module]) -> str:
-    """How many numbers modules hold, and a digest of the names and shapes of their tensors."""
+    """The count of the numbers in modules, and a digest of names and shapes of their tensors."""
     states = [[*module.state_dict().items()] for module in modules]
     tensors = [(name, t) for state in states for name, t in state if isinstance(t, Tensor)]
     shapes = str([(name, tuple(tensor.shape)) for name, tensor in tensors]).encode()

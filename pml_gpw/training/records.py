@@ -11,7 +11,7 @@ from ..optional import import_optional
 EVERY = 50
 """Steps from one record to the next."""
 ATTRIBUTES = ("_record_these", "_record_these_stats")
-"""Where the modules of pytorch-metric-learning list what is recorded of them."""
+"""The attributes in which modules of pytorch-metric-learning list what is recorded of them."""
 
 
 class Records:

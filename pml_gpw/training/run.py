@@ -217,7 +217,7 @@ def _checked_parts(model: Any, loss: Any, miner: Any) -> Parts:
 
 
 def _checked_options(test: Any, references: Any, ks: Iterable[int] | None, backend: str) -> Options:
-    """What an evaluation would refuse is refused before the first step.
+    """The options of the evaluation, which is refused here if it would be after the steps.
 
     The K are those that are given, or those of the data set that are not more than its references.
     """

@@ -100,7 +100,7 @@ class ClassBatches(BatchSampler, ABC):
         self.batches, self.seed = batches, seed
         self.classes_per_batch = batch_size // per_class
         self.batches_done = 0
-        """How many batches have been drawn."""
+        """The number of batches that have been drawn."""
         self.next_epoch = 0
         """The number of the batch with which the next iteration begins."""
         self._labels = hashlib.sha256(checked.tobytes()).hexdigest()
@@ -149,9 +149,9 @@ class ClassBatches(BatchSampler, ABC):
         return batch[self.rank * share : (self.rank + 1) * share]
 
     def state_dict(self, batches_done: int | None = None) -> dict[str, Any]:
-        """What ``load_state_dict`` goes on from: settings, and the number of batches that are done.
+        """The state from which ``load_state_dict`` goes on: settings and the batches that are done.
 
-        ``batches_done``: that number, where it is not what has been drawn.
+        ``batches_done``: their number, where it is not what has been drawn.
         """
         done = self.batches_done if batches_done is None else batches_done
         done = checks.non_negative_integer("batches_done", done)

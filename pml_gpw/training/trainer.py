@@ -263,7 +263,7 @@ def seed_all(seed: int) -> None:
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Whether products and convolutions on a GPU may round to TF32; as it was, afterwards."""
+    """Let products and convolutions on a GPU round to TF32, or not; as it was, afterwards."""
     backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:

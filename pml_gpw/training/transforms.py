@@ -1,4 +1,4 @@
-"""What a network sees of an image: the crops of the released Multi-Similarity configuration.
+"""Views of an image for a network: the crops of the released Multi-Similarity configuration.
 
 Images stay uint8 in 0..255: a backbone of this package normalizes them itself.
 """

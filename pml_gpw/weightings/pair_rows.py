@@ -160,7 +160,7 @@ class Rows(ABC):
 
     @property
     def relevance(self) -> Tensor:
-        """How relevant the reference of each pair is to its anchor, as pair values.
+        """The relevance of the reference of each pair to its anchor, as pair values.
 
         1 for positives and 0 for negatives where pairs are not graded.
         """

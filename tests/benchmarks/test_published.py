@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pml_gpw.datasets import WorldNames
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/ablation.md").read_text(encoding="utf-8")
 PUBLISHED = pd.read_csv(
@@ -174,3 +176,15 @@ def test_differences_to_snp_are_those_of_the_tests():
     assert line["map_at_r_less"] == pytest.approx(found.mean())
     width = 2.262157 * found.std() / len(found) ** 0.5  # Student's t of ten seeds
     assert line["map_at_r_less_ci"] == pytest.approx(width, rel=1e-5)
+
+
+def test_the_difficulty_of_names_is_that_of_the_committed_tables():
+    said = " ".join((WorldNames.__doc__ or "").split())
+    untuned = pd.read_csv(RESULTS / "accuracy-worldnames-150it-3seeds.csv").set_index("loss")
+    tuned = table(NAMES, "summary.csv", "row")
+    found = [untuned.loc[name, "recall_at_1"] for name in ("TF-IDF of n-grams", "SNP")]
+    found += [tuned.loc[("SNP", kind), "recall_at_1"] for kind in ("default", "tuned")]
+    raw, short, default, best = (f"{100 * recall:.0f} %" for recall in found)
+    assert f"character n-grams {raw}" in said
+    assert f"{short} after 150 steps, {default} after 500 and, with tuned" in said
+    assert f"hyper-parameters, {best}" in said

@@ -5,17 +5,17 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 from typing_extensions import override
 
 from ...optional import import_optional
+from ..split_dataset import SplitDataset
 from . import cache, construction, fonts
 
 
-class Glyphs(Dataset[tuple[Any, int]]):
+class Glyphs(SplitDataset):
     """Letters as classes, font faces as instances; the test split has other scripts.
 
     The training split has Latin letters (356 classes, 4,697 images); the test split has Greek,
@@ -69,14 +69,6 @@ class Glyphs(Dataset[tuple[Any, int]]):
     >>> folder.cleanup()
     """
 
-    splits: ClassVar[tuple[str, ...]] = ("train", "test")
-    ks: ClassVar[tuple[int, ...]] = (1, 2, 4, 8)
-    """The K of Recall@K that are reported."""
-    queries: ClassVar[str] = "test"
-    """The split whose images are the queries of the evaluation."""
-    references: ClassVar[str | None] = None
-    """The split in which they are searched for; None stands for the queries themselves."""
-
     def __init__(
         self,
         root: str | os.PathLike[str] | None = None,
@@ -102,24 +94,12 @@ class Glyphs(Dataset[tuple[Any, int]]):
         self.faces = tuple(fonts.FACES[face] for face in arrays["faces"][in_split])
         self.classes: dict[int, str] = dict(zip(labels.tolist(), self.characters, strict=True))
 
-    @classmethod
-    def evaluation_splits(
-        cls,
-        root: str | os.PathLike[str] | None = None,
-        transform: Callable[[Any], Any] | None = None,
-    ) -> tuple["Glyphs", None]:
-        """Return the queries and references of the protocol: leave-one-out on the test split."""
-        return cls(root, cls.queries, transform), None
-
     def digest(self) -> str:
         """Name the images by their pixels, their labels and their split."""
         digest = hashlib.sha256(self.split.encode())
         for tensor in (self.images, self.labels):
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()[:12]
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     @override
     def __getitem__(self, index: int) -> tuple[Any, int]:

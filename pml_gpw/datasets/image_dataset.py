@@ -75,7 +75,7 @@ class ImageDataset(SplitDataset):
     download_instructions: ClassVar[str] = ""
     """The place to get the files, and the form that the folder must have."""
     archive: ClassVar[downloads.Archive | None] = None
-    """The archive that ``download`` fetches: only one with a lasting source and a known checksum."""
+    """The archive that ``download`` fetches: one with a lasting source and a known checksum."""
     background: Colour | None = None
     """The colour on which transparent images are composited; None drops the transparency."""
     exif_orientation: bool = False

@@ -4,6 +4,6 @@ from importlib.util import find_spec
 
 from pml_gpw.optional import not_installed
 
-for package in ("typer", "pandas", "pytorch_metric_learning", "matplotlib", "tqdm"):
+for package in ("typer", "pandas", "matplotlib", "tqdm"):
     if find_spec(package) is None:
         raise not_installed(package, "benchmarks")

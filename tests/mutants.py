@@ -1,0 +1,360 @@
+"""Faults put into the package, and the tests that notice them: `python -m tests.mutants`.
+
+Places are drawn by seed in proportion to the code lines of the files, and never chosen; those of
+``mutants.json``, each with the answer that was found, are looked at as well. A map says which
+tests of the suite without ``exhaustive`` pass which line. For each place these tests run until the
+first one fails. The outcome of each place is kept in a folder, where a run that was stopped goes
+on, and ``tests/mutants.md`` is written.
+"""
+
+import importlib
+import json
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+from tqdm import tqdm
+
+from .code_lines import code_lines
+from .mutations import Mutation, mutations
+
+ROOT = Path(__file__).parents[1]
+REPORT, ANSWERS = ROOT / "tests" / "mutants.md", ROOT / "tests" / "mutants.json"
+PLACES = (
+    "weightings/*.py",
+    "mining/*.py",
+    "engine/**/*.py",
+    "modules/*.py",
+    "evaluation/*.py",
+    "training/sampling.py",
+)
+HEAVY = ("torch", "pytorch_metric_learning.losses", "hypothesis", "pandas", "pytest", "sklearn")
+"""What all tests import, imported once before the processes that run them are forked."""
+LIMIT = 900
+"""Seconds after which tests that do not end count as tests that fail."""
+DURATION = re.compile(r"^([\d.]+)s (?:call|setup)\s+(\S.*?)\s*$", re.MULTILINE)
+
+
+class Mutant(NamedTuple):
+    """A file of the repository with one fault, and what the line was and is."""
+
+    path: str
+    kind: str
+    line: int
+    before: str
+    after: str
+    source: str
+    answer: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the mutant is called in files: not by its line number, which moves."""
+        return f"{self.path}: {self.before} -> {self.after}"
+
+
+def mutant_of(path: Path, source: bytes, mutation: Mutation) -> Mutant:
+    """The mutant that a mutation makes of a file."""
+    faulty = mutation.apply(source)
+    count = source[mutation.start : mutation.end].count(b"\n")
+    changed = mutation.text.count("\n")
+
+    def lines(text: bytes, more: int) -> str:
+        whole = text.decode().split("\n")[mutation.line - 1 : mutation.line + more]
+        return " ".join(line.strip() for line in whole)
+
+    return Mutant(
+        path.relative_to(ROOT).as_posix(),
+        mutation.kind,
+        mutation.line,
+        lines(source, count),
+        lines(faulty, changed),
+        faulty.decode(),
+    )
+
+
+def drawn(count: int, seed: int) -> list[Mutant]:
+    """Mutants of different places: a file by its code lines, then a line, then a fault of it."""
+    files = sorted({path for place in PLACES for path in (ROOT / "pml_gpw").glob(place)})
+    sources = {path: path.read_bytes() for path in files}
+    weights = [code_lines(sources[path].decode()) for path in files]
+    left: dict[Path, dict[int, list[Mutation]]] = {path: defaultdict(list) for path in files}
+    for path, source in sources.items():
+        for mutation in mutations(source):
+            left[path][mutation.line].append(mutation)
+    made, choice = [], random.Random(seed)
+    while len(made) < count:
+        path = choice.choices(files, weights)[0]
+        if left[path]:
+            of_line = left[path].pop(choice.choice(sorted(left[path])))
+            made.append(mutant_of(path, sources[path], choice.choice(of_line)))
+    return made
+
+
+def answered() -> list[Mutant]:
+    """The mutants of ``mutants.json``: lines that are to be found as they stand there."""
+    made = []
+    for entry in json.loads(ANSWERS.read_text(encoding="utf-8")):
+        path, before = ROOT / entry["path"], entry["before"]
+        text = path.read_text(encoding="utf-8")
+        if text.count(before) != 1:
+            raise ValueError(
+                f"{ANSWERS.name}: {path.name} has {before!r} {text.count(before)} times"
+            )
+        start = text.index(before)
+        made.append(
+            Mutant(
+                entry["path"],
+                "answered before",
+                text[:start].count("\n") + 1,
+                before,
+                entry["after"],
+                text.replace(before, entry["after"]),
+                entry["answer"],
+            )
+        )
+    return made
+
+
+def copy_of_repository(folder: Path) -> Path:
+    """A copy of what the tests read, at ``folder``."""
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for name in names:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def environment(copy: Path) -> dict[str, str]:
+    """The environment of tests of a copy: the same examples in each run, and no compiled files."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(copy),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "CI": "1",
+    }
+
+
+def covering_tests(work: Path) -> dict[str, dict[int, list[str]]]:
+    """For each file and line of the package the tests that pass it, quick and unlike ones first."""
+    kept = work / "map.json"
+    if not kept.exists():
+        copy = copy_of_repository(work / "map")
+        command = [sys.executable, "-m", "pytest", "--durations=0", "-vv", "--cov=pml_gpw"]
+        command += ["--cov-context=test", "--cov-report="]
+        run = subprocess.run(
+            command, cwd=copy, env=environment(copy), capture_output=True, text=True
+        )
+        if run.returncode:
+            raise SystemExit(f"the tests fail before there is a mutant:\n{run.stdout[-4000:]}")
+        kept.write_text(json.dumps(_read_map(copy, run.stdout)), encoding="utf-8")
+    stored = json.loads(kept.read_text(encoding="utf-8"))
+    tests = stored["tests"]
+    return {
+        path: {int(line): [tests[i] for i in found] for line, found in lines.items()}
+        for path, lines in stored["lines"].items()
+    }
+
+
+def _read_map(copy: Path, output: str) -> dict[str, object]:
+    from coverage import CoverageData
+
+    seconds: Counter[str] = Counter()
+    for duration, test in DURATION.findall(output):
+        seconds[test] += float(duration)
+    data = CoverageData(str(copy / ".coverage"))
+    data.read()
+    names = {context.rpartition("|")[0] for context in data.measured_contexts()} - {""}
+    tests = _unlike_first(names, seconds)
+    number = {test: i for i, test in enumerate(tests)}
+    lines: dict[str, dict[int, list[int]]] = {}
+    for path in data.measured_files():
+        lines[Path(path).relative_to(copy).as_posix()] = {
+            line: sorted({number[name] for c in contexts if (name := c.rpartition("|")[0])})
+            for line, contexts in data.contexts_by_lineno(path).items()
+        }
+    return {"tests": tests, "lines": lines}
+
+
+def _unlike_first(names: set[str], seconds: Counter[str]) -> list[str]:
+    """The quickest test of each file, then the second one of each, and so on."""
+    places: Counter[str] = Counter()
+    ranked = []
+    for name in sorted(names, key=lambda name: (seconds[name], name)):
+        file = name.partition("::")[0]
+        ranked.append((places[file], seconds[name], name))
+        places[file] += 1
+    return [name for _, _, name in sorted(ranked)]
+
+
+def tests_for(mutant: Mutant, covering: dict[str, dict[int, list[str]]]) -> list[str]:
+    """The tests that pass the mutant's line, or, of a line that runs on import, its file."""
+    lines = covering.get(mutant.path, {})
+    found = lines.get(mutant.line, [])
+    if found:
+        return found
+    count: Counter[str] = Counter(test for of_line in lines.values() for test in of_line)
+    return [test for test, _ in count.most_common()]
+
+
+def judge(task: tuple[Mutant, list[str], str]) -> tuple[Mutant, str, float]:
+    """What becomes of a mutant: the test that fails, "no test fails" or "no test passes here"."""
+    mutant, tests, work = task
+    copy = Path(work) / f"copy-{os.getpid()}"
+    if not copy.exists():
+        copy_of_repository(copy)
+    place = copy / mutant.path
+    begun, sound = time.monotonic(), place.read_text(encoding="utf-8")
+    place.write_text(mutant.source, encoding="utf-8")
+    try:
+        outcome = _first_failure(copy, tests) if tests else "no test passes here"
+    finally:
+        place.write_text(sound, encoding="utf-8")
+    return mutant, outcome, time.monotonic() - begun
+
+
+def _first_failure(copy: Path, tests: list[str]) -> str:
+    output = copy / "output.txt"
+    child = os.fork()
+    if not child:
+        os.setsid()
+        _run_tests(copy, tests, output)
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.05)
+    else:
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return f"the tests did not end in {LIMIT} s"
+    if not status:
+        return "no test fails"
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output.read_text(errors="replace"), re.MULTILINE)
+    return failed.group(1) if failed else "the tests cannot begin"
+
+
+def _run_tests(copy: Path, tests: list[str], output: Path) -> None:
+    """The tests in this process, a copy of one that has imported what they need; never returns."""
+    code = 3
+    try:
+        os.chdir(copy)
+        os.environ.update(environment(copy))
+        sys.path.insert(0, str(copy))
+        for name in [
+            n for n in sys.modules if n.partition(".")[0] in ("pml_gpw", "tests", "benchmarks")
+        ]:
+            del sys.modules[name]
+        with output.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        import pytest
+
+        code = pytest.main([*tests, "-x", "-n0", "-p", "no:cacheprovider", "--tb=line"])
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def write_report(outcomes: list[tuple[Mutant, str]], seed: int, hours: float) -> None:
+    """The table of those that no test notices, each with its answer."""
+    drawn = [(m, o) for m, o in outcomes if not m.answer]
+    answers = {m.key: m.answer for m, _ in outcomes if m.answer}
+    unseen = [(m, o) for m, o in drawn if o.startswith("no test")]
+    same = [m for m, _ in unseen if answers.get(m.key, "").startswith("equal")]
+    counted = len(drawn) - len(same)
+    noticed = len(drawn) - len(unseen)
+    text = [
+        "# Mutants",
+        "",
+        "`python -m tests.mutants` puts one fault after the other into the package and runs the",
+        "tests of the suite without `exhaustive` that pass its line, until one fails.",
+        "",
+        f"- {len(drawn)} places, drawn by seed {seed} in proportion to code lines, "
+        f"in {hours:.1f} hours",
+        f"- {noticed} noticed, {len(same)} equal to the program as it is, "
+        f"{len(unseen) - len(same)} not noticed: of those that differ, "
+        f"{noticed / max(counted, 1):.1%} are noticed",
+        "",
+        "| fault | drawn | noticed |",
+        "|---|---|---|",
+    ]
+    kinds = Counter(m.kind for m, _ in drawn)
+    for kind, number in kinds.most_common():
+        missed = sum(m.kind == kind for m, _ in unseen)
+        text.append(f"| {kind} | {number} | {number - missed} |")
+    text += [
+        "",
+        "## Drawn, and not noticed",
+        "",
+        "| place | before | after | answer |",
+        "|---|---|---|---|",
+    ]
+    for m, _ in unseen:
+        text.append(_row(m, answers.get(m.key, "none yet")))
+    text += [
+        "",
+        "## Answered before",
+        "",
+        "| place | before | after | now | answer |",
+        "|---|---|---|---|---|",
+    ]
+    for m, outcome in outcomes:
+        if m.answer:
+            now = "not noticed" if outcome.startswith("no test") else "noticed"
+            text.append(_row(m, f"{now} | {m.answer}"))
+    REPORT.write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
+def _row(mutant: Mutant, rest: str) -> str:
+    before, after = (
+        f"`{' '.join(line.split())}`".replace("|", "\\|") for line in (mutant.before, mutant.after)
+    )
+    return f"| {mutant.path}:{mutant.line} | {before} | {after} | {rest} |"
+
+
+def main(
+    count: Annotated[int, typer.Option(help="Places that are drawn.")] = 240,
+    seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Mutants at a time.")] = os.cpu_count() or 1,
+    work: Annotated[Path, typer.Option(help="Folder of what was found so far.")] = Path(
+        "results/mutants"
+    ),
+) -> None:
+    """Run the tests on each mutant, and write tests/mutants.md."""
+    work = work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    covering = covering_tests(work)
+    mutants = drawn(count, seed) + answered()
+    kept = work / "outcomes.jsonl"
+    known = {}
+    if kept.exists():
+        known = dict(json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines())
+    for name in HEAVY:
+        importlib.import_module(name)
+    tasks = [(m, tests_for(m, covering), str(work)) for m in mutants if m.key not in known]
+    with multiprocessing.get_context("fork").Pool(jobs) as pool, kept.open("a") as file:
+        for mutant, outcome, seconds in tqdm(pool.imap_unordered(judge, tasks), total=len(tasks)):
+            known[mutant.key] = [outcome, seconds]
+            file.write(json.dumps([mutant.key, known[mutant.key]]) + "\n")
+            file.flush()
+    hours = sum(seconds for _, seconds in known.values()) / jobs / 3600
+    write_report([(m, known[m.key][0]) for m in mutants], seed, hours)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -32,7 +32,8 @@ from .weighted_pairs import WeightedPairs
 
 INFINITE_LOSS = (
     "embeddings must give finite losses, got {value} from {weighting} for anchor {first} "
-    "({bad} in all): similarities too large for {dtype}, or a formula that divides by zero"
+    "({bad} in all): similarities too large for {dtype}, or a formula that divides by zero or "
+    "takes the logarithm of no pairs"
 )
 
 

@@ -128,6 +128,8 @@ def _field_gradients(
     value = float(getattr(weighting, name))
     step = 1e-6 * max(1.0, abs(value))
     upstream = torch.linspace(-1, 2, ANCHORS, dtype=torch.float64, device="cpu")
+    # An anchor without negatives, or without positives, may have an infinite loss: it is left out.
+    upstream = upstream.where(weighting.losses_alone(pos, neg).isfinite(), 0.0)
     shape = (ANCHORS,) if per_anchor else ()
     tensor = torch.full(shape, value, dtype=torch.float64, device="cpu")
     found = evaluated_trained(weighting, pos, neg, Trained({name: tensor}, upstream)).gradients[0]
@@ -135,7 +137,6 @@ def _field_gradients(
         replace(weighting, **{name: value + sign * step}).losses_alone(pos, neg)  # type: ignore[type-var]
         for sign in (1, -1)
     )
-    # An empty row may have an infinite loss, which does not change.
     changes = ((more - less) / (2 * step)).nan_to_num(0.0) * upstream
     return found, changes if per_anchor else changes.sum()
 

@@ -11,8 +11,10 @@ from pml_gpw.weightings import (
     MultiSimilarity,
     PairWeighting,
     PairWeights,
+    RowLoss,
     check_weighting,
 )
+from pml_gpw.weightings.check import check_trained
 
 from ..cases import CASES
 
@@ -93,3 +95,16 @@ def test_what_is_no_weighting():
     for value in (3, MultiSimilarity, BinomialDeviance):
         with pytest.raises(ValueError, match="must be a PairWeighting"):
             check_weighting(value)
+
+
+@dataclass(frozen=True)
+class LogOfNegatives(RowLoss):
+    temperature: float = 0.1
+
+    def loss(self, pos, neg):
+        """Minus infinity for an anchor without negatives."""
+        return neg.logsumexp(neg.sim / self.temperature)[0] - pos.mean(pos.sim)
+
+
+def test_a_field_can_be_trained_where_anchors_without_negatives_have_an_infinite_loss():
+    check_trained(LogOfNegatives(), "temperature")

@@ -22,7 +22,7 @@ def cells():
             yield [re.findall(r"`(\w+)`", cell) for cell in line.strip("|").split("|")]
 
 
-@pytest.mark.parametrize("row", cells(), ids=lambda row: str(row[1][0]))
+@pytest.mark.parametrize("row", [*cells()], ids=lambda row: str(row[1][0]))
 def test_names_are_there(row):
     theirs, ours, weighting, rule = row
     pml = [pytest.importorskip(f"pytorch_metric_learning.{room}") for room in ("losses", "miners")]

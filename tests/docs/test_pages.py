@@ -10,7 +10,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(page for page in DOCS.glob("*.md") if python_blocks(page))
 NEEDS = {  # pages about other packages, which an environment may be without
     "sentence_transformers": ("sentence_transformers", "datasets"),
+    "texts": ("sentence_transformers", "datasets"),
     "lightning": ("lightning", "torchmetrics"),
+    "torchmetrics": ("torchmetrics",),
     "accelerate": ("accelerate",),
     "logging": (),
 }

@@ -36,6 +36,14 @@ def test_few_blocks_are_not_run():
     assert sum(line.startswith("```python ") for line in shown) <= 6
 
 
+def test_pages_on_moving_over_are_a_screen():
+    others = ("sentence_transformers", "lightning", "accelerate")
+    pages = [*DOCS.glob("from_*.md"), *(DOCS / f"{name}.md" for name in others)]
+    assert len(pages) >= 8
+    lengths = {page.name: len(page.read_text().splitlines()) for page in pages}
+    assert max(lengths.values()) <= 60, lengths
+
+
 def test_a_block_that_fails_is_noticed(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n")

@@ -30,6 +30,7 @@ html_theme = "furo"
 html_title = f"pml-gpw {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(HERE / "_static" / "scorer.js")
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False

@@ -21,11 +21,13 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "bars",
+    "formulas",
     "loss_figures",
     "mathml",
     "short_names",
 ]
 exclude_patterns = ["_build"]
+default_role = "formula"
 html_theme = "furo"
 html_title = f"pml-gpw {release}"
 html_static_path = ["_static"]

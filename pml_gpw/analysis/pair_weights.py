@@ -34,7 +34,7 @@ def pair_weights(
     *,
     own: Tensor | None = None,
 ) -> PairWeightTable:
-    """The weight w_ij = |∂L/∂S_ij| (eq 2) that a loss gives each pair.
+    """The weight `w_ij = |∂L/∂S_ij|` (eq 2) that a loss gives each pair.
 
     It is autograd's gradient with respect to the matrix of similarities; for the losses of this
     package that are the closed forms of their weightings. A similarity (``is_inverted``) is read as

@@ -52,10 +52,10 @@ class DistributedLoss(torch.nn.Module):
     ranks, with every reducer and regularizer as in one process.
 
     **Gradient.** Pair weights depend on one anchor's row of similarities only. Process r compares
-    its local anchors X_r (n, D) with all references Y (M, D), gets its signed pair weights W_r
+    its local anchors `X_r` (n, D) with all references Y (M, D), gets its signed pair weights `W_r`
     (n, M) chunk by chunk (eq 1-3), and from them
 
-        dX_r = W_r·Y   and   dY = Σ_r W_rᵀ·X_r,
+    `dX_r = W_r·Y, dY = Σ_r W_rᵀ·X_r`
 
     of which each process forms one term; backward sums them over processes. The gradient is that of
     the *sum* of what all processes return, world_size × ∂L, and DistributedDataParallel, which

@@ -40,13 +40,13 @@ def retrieval_metrics(
     i nearest, and with g_i the grade of the i-th nearest (1 or 0 where there are no grades):
 
     ============== ========================================================================
-    recall_at_k    ``[r_K > 0]``, also known as CMC at rank K
-    precision_at_k ``r_K / K``
-    r_precision    ``r_R / R``
-    map_at_r       ``(1/R) Σ_{i=1..R} [g_i > 0] r_i / i``
-    map            ``(1/R) Σ_i [g_i > 0] r_i / i`` over all ranks
-    mrr            ``1/i`` of the first i with ``g_i > 0``
-    ndcg_at_k      ``Σ_{i=1..K} g_i / log2(i + 1)``, over the largest that any order reaches
+    recall_at_k    `[r_K > 0]`, also known as CMC at rank K
+    precision_at_k `r_K / K`
+    r_precision    `r_R / R`
+    map_at_r       `(1/R) Σ_{i=1..R} [g_i > 0] r_i / i`
+    map            `(1/R) Σ_i [g_i > 0] r_i / i` over all ranks
+    mrr            `1/i` of the first i with `g_i > 0`
+    ndcg_at_k      `Σ_{i=1..K} g_i / log2(i + 1)`, over the largest that any order reaches
     ============== ========================================================================
 
     **Exact.** References are ordered by similarity, and equal similarities by index, the lower
@@ -131,7 +131,9 @@ def retrieval_metrics(
 def recall_at_k(query: Array, *args: Any, **options: Any) -> dict[int, float]:
     """Recall@K: the share of queries with a relevant reference among their K nearest.
 
-    ``Recall@K = (1/N) Σ_i [ a relevant reference is among the K nearest of i ]``
+    `Recall@K = (1/N) Σ_i [r_iK > 0]`
+
+    with `r_iK` the number of relevant references among the K nearest of query i.
 
     Arguments and errors are those of :func:`retrieval_metrics`.
 
@@ -152,10 +154,10 @@ def by_k(found: dict[str, float]) -> dict[int, float]:
 def map_at_r(query: Array, *args: Any, **options: Any) -> float:
     """MAP@R: the mean average precision at R, the number of relevant references of each query.
 
-    ``MAP@R = (1/N) Σ_i (1/R_i) Σ_{k=1..R_i} P_i(k)``
+    `MAP@R = (1/N) Σ_i (1/R_i) Σ_{k=1..R_i} P_i(k)`
 
-    with P_i(k) the precision of the k nearest references of query i where the k-th is relevant, and
-    0 elsewhere. Arguments and errors are those of :func:`retrieval_metrics`, without ``ks``.
+    with `P_i(k)` the precision of the k nearest references of query i where the k-th is relevant,
+    and 0 elsewhere. Arguments and errors are those of :func:`retrieval_metrics`, without ``ks``.
 
     Two references are relevant, the nearest and the third: (1/1 + 0) / 2.
 
@@ -171,10 +173,10 @@ def map_at_r(query: Array, *args: Any, **options: Any) -> float:
 def r_precision(query: Array, *args: Any, **options: Any) -> float:
     """R-precision: the share of relevant references among the R nearest.
 
-    ``R-precision = (1/N) Σ_i r_i / R_i``
+    `(1/N) Σ_i r_i / R_i`
 
-    with R_i the number of relevant references of query i, and r_i how many of them are among the
-    R_i nearest. Where every R is 1, this is Recall@1. Arguments and errors are those of
+    with `R_i` the number of relevant references of query i, and `r_i` how many of them are among
+    the `R_i` nearest. Where every R is 1, this is Recall@1. Arguments and errors are those of
     :func:`retrieval_metrics`, without ``ks``.
 
     Of the two nearest of the query, 0 and 3, one is relevant.

@@ -36,8 +36,8 @@ def retrieval_metrics(
 ) -> dict[str, float]:
     """Recall@K, R-precision, MAP@R, mAP, MRR, nDCG@K …: how well queries retrieve what is relevant.
 
-    Each metric is a mean over queries. Of a query with R relevant references, r_i of them among the
-    i nearest, and with g_i the grade of the i-th nearest (1 or 0 where there are no grades):
+    Each metric is a mean over queries. A query has R relevant references, `r_i` of them among the i
+    nearest; `g_i` is the grade of the i-th nearest, or 1 and 0 where there are no grades:
 
     ============== ========================================================================
     recall_at_k    `[r_K > 0]`, also known as CMC at rank K
@@ -54,11 +54,11 @@ def retrieval_metrics(
     they differ by less than 1e-12 of the norms. So the result is the same for every back end and
     number of processes: a float32 search proposes, and where its rounding could change the result,
     float64 over all references decides. Queries without a relevant reference are left out of the
-    mean, and a warning says how many they are.
+    mean, and a warning says how many there are.
 
-    **Cost.** Lists are as long as the metrics ask, K, R or, for map and mrr, all M references. Peak
-    memory beyond the embeddings: copies of them in float32, and in float64 if needed, and a few
-    blocks of 128 MiB; where ``relevant`` or ``ignore`` is given, blocks of their matrix as well.
+    **Cost.** Lists of neighbours have the length that the metrics need: K, R or, for map and mrr,
+    all M references. Peak memory beyond the embeddings: copies of them in float32, and in float64
+    if needed, and a few blocks of 128 MiB; where ``relevant`` or ``ignore`` is given, blocks of their matrix as well.
 
     **Several processes.** With a ``group``, each process gives its own queries, and its own
     references where there are some; sizes may differ, and may be 0. Every process returns what one
@@ -90,8 +90,8 @@ def retrieval_metrics(
             which is told indices where there are no labels; a matrix (N, M). Booleans, or grades:
             > 0 is relevant, 0 not, NaN is ignored. With a ``group``, lists and matrices are of the
             queries of this process and the references of all.
-        ignore: references that are neither a hit nor a rank for a query, given in the same ways,
-            without grades. Ranks count the others.
+        ignore: references that a query passes over, so that they are neither a hit nor take a rank;
+            given in the same ways, without grades.
 
     Returns:
         ``recall_at_1`` and so on for each name and K, each in 0..1; nan if no query has a relevant

@@ -157,8 +157,8 @@ class GradedSupConLoss(GPWLoss):
 class SigmoidLoss(GPWLoss):
     """Sigmoid loss (SigLIP) of :class:`~pml_gpw.weightings.Sigmoid`, a mean over anchors.
 
-    Scale, by its logarithm, and bias are trained, unless ``trainable`` says otherwise: they are
-    parameters, which the optimizer has to know.
+    Scale, by its logarithm, and bias are trained unless ``trainable`` says otherwise: they are
+    parameters; give them to the optimizer.
 
     Args:
         scale: t > 0, or where it starts.

@@ -11,7 +11,7 @@ from .gpw_loss import GPWLoss
 
 
 class MSWeightedLoss(GPWLoss):
-    """Multi-Similarity weighting (S and N) of the pairs it is given; compose it with ``MSMiner``.
+    """The Multi-Similarity loss (S and N) of all pairs, or of those that ``MSMiner`` has chosen.
 
     Equation (15), with λ = ``base``:
 

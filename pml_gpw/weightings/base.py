@@ -100,9 +100,8 @@ class PairWeighting:
     The formula sees the pairs of each anchor as :class:`~pml_gpw.weightings.Rows`, which it must
     not change in place. Rows are independent, so an engine may hand over any chunk of C anchors.
 
-    A subclass of a weighting may override either method; ``super().weigh()`` and
-    ``super().evaluate()`` are those of the parent's formula, and the method that it leaves out
-    follows from the one that it overrides.
+    A subclass of a weighting may override either method, and the other one follows from it.
+    ``super().weigh()`` and ``super().evaluate()`` are those of the parent's formula.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)

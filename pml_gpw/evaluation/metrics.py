@@ -58,7 +58,8 @@ def retrieval_metrics(
 
     **Cost.** Lists of neighbours have the length that the metrics need: K, R or, for map and mrr,
     all M references. Peak memory beyond the embeddings: copies of them in float32, and in float64
-    if needed, and a few blocks of 128 MiB; where ``relevant`` or ``ignore`` is given, blocks of their matrix as well.
+    if needed, and a few blocks of 128 MiB; where ``relevant`` or ``ignore`` is given, blocks of
+    their matrix as well.
 
     **Several processes.** With a ``group``, each process gives its own queries, and its own
     references where there are some; sizes may differ, and may be 0. Every process returns what one

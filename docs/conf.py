@@ -37,6 +37,7 @@ html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
 pygments_style = "friendly"
+pygments_dark_style = "monokai"
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 

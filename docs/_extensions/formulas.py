@@ -40,7 +40,6 @@ def tex(formula: str) -> str:
     """A formula in plain text as TeX."""
     formula = _with_braces(" ".join(formula.split()))
     formula = re.sub(r"√\(([^()]*)\)", r" \\sqrt{\1}", formula)
-    formula = re.sub(r"\|([^|]*)\|", r"\\left|\1\\right|", formula)
     formula = WORDS.sub(r"\\text{\1}", FUNCTIONS.sub(r"\\\1", formula))
     formula = THIN_SPACE.sub(r"\\, ", formula)
     formula = INDEX.sub(r"_{\1}", NEXT_EQUATION.sub(r",\\quad ", formula))

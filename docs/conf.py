@@ -1,11 +1,12 @@
 """The documentation site: ``sphinx-build -W docs docs/_build/html``. The build uses no network."""
 
 import sys
-from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from pathlib import Path
 
 from sphinx.application import Sphinx
+
+from pml_gpw import __version__
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
@@ -13,7 +14,7 @@ sys.path.insert(0, str(HERE / "_extensions"))
 project = "pml-gpw"
 author = "the pml-gpw authors"
 project_copyright = "2026, the pml-gpw authors"
-version = release = installed_version("pml-gpw")
+version = release = __version__
 
 extensions = [
     "sphinx.ext.autodoc",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .hosts import host
     from .modules import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, PairMiner, ms_variant
 
+__version__ = "0.3.0"
 __all__ = ["GPWLoss", "MSLoss", "MSMiner", "MSWeightedLoss", "PairMiner", "host", "ms_variant"]
 
 __getattr__, __dir__ = lazy_exports(

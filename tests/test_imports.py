@@ -91,6 +91,7 @@ ALLOWED = {  # subpackage → subpackages of the package that it may import
     "datasets": {"checks", "optional"},
     "backbones": {"checks", "optional"},
     "training": {
+        "__version__",
         "checks",
         "distributed",
         "evaluation",

@@ -12,6 +12,8 @@ from types import FunctionType
 
 import torch
 
+from .. import __version__
+
 PACKAGE = Path(__file__).parents[1]
 NOT_TRAINED_WITH = ("analysis", "integrations", "pair_weight_table.py")
 """Rooms and files of the package that nothing that trains imports."""
@@ -24,10 +26,10 @@ def environment(*others: str) -> str:
 
 
 def versions(*others: str) -> str:
-    """The versions of the packages and of Python."""
-    packages = ("pml-gpw", "torch", "pytorch-metric-learning", *others)
+    """The version of this package, as its code says, of the others and of Python."""
+    packages = ("torch", "pytorch-metric-learning", *others)
     known = ", ".join(filter(None, map(_name_and_version, packages)))
-    return f"{known}; Python {platform.python_version()}"
+    return f"pml-gpw {__version__}, {known}; Python {platform.python_version()}"
 
 
 def _name_and_version(package: str) -> str:

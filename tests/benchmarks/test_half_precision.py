@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 from benchmarks import half_precision
 from benchmarks.report.saving import COMMITTED
 
+DOCS = COMMITTED.parents[1] / "docs"
+
 app = typer.Typer()
 app.command()(half_precision.main)
 
@@ -28,3 +30,15 @@ def test_the_committed_table_has_the_sizes_of_live_projects():
     assert {*zip(table["N"], table["D"], strict=True)} == sizes
     for dtype in half_precision.DTYPES:
         assert (table[f"{dtype}: ours, %"] < 2e-4).all()
+
+
+def test_the_page_on_place_recognition_quotes_the_committed_table():
+    table = pd.read_csv(COMMITTED / "half-precision.csv")
+    errors = table[table["loss"] == "Multi-Similarity"]
+    low, high = errors["fp16: PML, %"].min(), errors["fp16: PML, %"].max()
+    text = " ".join((DOCS / "from_gsv_cities.md").read_text(encoding="utf-8").split())
+    said = (
+        f"off by {low:.1f} to {high:.1f} % under fp16 and by {errors['bf16: PML, %'].mean():.0f} %"
+    )
+    assert f"{said} under bf16 at these sizes, ours by 10⁻⁶" in text
+    assert round(errors["bf16: ours, %"].mean() / 100, 6) == 1e-6

@@ -10,7 +10,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(page for page in DOCS.glob("*.md") if python_blocks(page))
 NEEDS = {  # pages about other packages, which an environment may be without
     "sentence_transformers": ("sentence_transformers", "datasets"),
+    "texts": ("sentence_transformers", "datasets"),
     "lightning": ("lightning", "torchmetrics"),
+    "torchmetrics": ("torchmetrics",),
     "accelerate": ("accelerate",),
     "logging": (),
 }
@@ -32,6 +34,14 @@ def test_blocks_run(page):
 def test_few_blocks_are_not_run():
     shown = [line for page in DOCS.glob("*.md") for line in page.read_text().splitlines()]
     assert sum(line.startswith("```python ") for line in shown) <= 6
+
+
+def test_pages_on_moving_over_are_a_screen():
+    others = ("sentence_transformers", "lightning", "accelerate")
+    pages = [*DOCS.glob("from_*.md"), *(DOCS / f"{name}.md" for name in others)]
+    assert len(pages) >= 8
+    lengths = {page.name: len(page.read_text().splitlines()) for page in pages}
+    assert max(lengths.values()) <= 60, lengths
 
 
 def test_a_block_that_fails_is_noticed(tmp_path):

@@ -3,11 +3,13 @@ from importlib.metadata import version
 import pytest
 import torch
 
+import pml_gpw
 from pml_gpw.training.environment import code_digest, device_name, environment
 
 
-def test_versions_of_what_is_installed():
+def test_versions_of_the_code_and_of_what_is_installed():
     text = environment("pillow", "no-such-package")
+    assert text.startswith(f"pml-gpw {pml_gpw.__version__}, torch ")
     assert f"torch {version('torch')}" in text
     assert f"pillow {version('pillow')}; Python" in text
     assert "no-such-package" not in text

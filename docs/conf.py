@@ -1,11 +1,12 @@
 """The documentation site: ``sphinx-build -W docs docs/_build/html``. The build uses no network."""
 
 import sys
-from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from pathlib import Path
 
 from sphinx.application import Sphinx
+
+from pml_gpw import __version__
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
@@ -13,7 +14,7 @@ sys.path.insert(0, str(HERE / "_extensions"))
 project = "pml-gpw"
 author = "the pml-gpw authors"
 project_copyright = "2026, the pml-gpw authors"
-version = release = installed_version("pml-gpw")
+version = release = __version__
 
 extensions = [
     "sphinx.ext.autodoc",
@@ -21,19 +22,23 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "bars",
+    "formulas",
     "loss_figures",
     "mathml",
     "short_names",
 ]
 exclude_patterns = ["_build"]
+default_role = "formula"
 html_theme = "furo"
 html_title = f"pml-gpw {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(HERE / "_static" / "scorer.js")
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
 pygments_style = "friendly"
+pygments_dark_style = "monokai"
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 

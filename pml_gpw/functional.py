@@ -62,8 +62,8 @@ def gpw_loss(
 ) -> Tensor:
     """The loss whose gradient is a pair weighting (General Pair Weighting, eq 1-3).
 
-    Equation: L = (1/N) Σ_i L_i, with L_i the weighting's loss of anchor i and ∂L_i/∂S_ij its signed
-    pair weight. It streams in chunks of anchors and holds no large N×M matrix (64 MB, 128 on
+    `L = (1/N) Σ_i L_i`, where `L_i` is the weighting's loss of anchor i and `∂L_i/∂S_ij` the signed
+    weight of a pair. It streams in chunks of anchors and holds no large N×M matrix (64 MB, 128 on
     accelerators), whatever says which pairs there are. Similarities are computed in at least
     float32, also under autocast.
 
@@ -197,8 +197,10 @@ def ms_loss(
 ) -> Tensor:
     """The Multi-Similarity loss: mines by P (eq 11-12), weighs by S and N (eq 13-15).
 
-    Equation (15): L = (1/N) Σ_i { (1/α) log[1 + Σ_{P_i} e^{−α(S_ik − λ)}]
-    + (1/β) log[1 + Σ_{N_i} e^{β(S_ik − λ)}] }, over the mined pairs, λ = ``base``.
+    Equation (15) over the mined pairs, with λ = ``base``:
+
+    `L = (1/N) Σ_i {(1/α) log[1 + Σ_{P_i} e^{−α(S_ik − λ)}]
+    + (1/β) log[1 + Σ_{N_i} e^{β(S_ik − λ)}]}`
 
     Args:
         embeddings: the anchors (N, D).
@@ -315,7 +317,7 @@ def pair_weights(
     reduction: ReductionName = "mean",
     parameters: Mapping[str, Tensor] | None = None,
 ) -> PairWeightTable:
-    """The weight w_ij = |∂L/∂S_ij| (eq 2) that a loss gives each pair, with its sign in the table.
+    """The weight `w_ij = |∂L/∂S_ij|` (eq 2) of each pair under a loss, with its sign in the table.
 
     The arguments and errors are those of :func:`gpw_loss`, but for the reduction "none".
     ``mined`` of the table are the pairs that the mining keeps.

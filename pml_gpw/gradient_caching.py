@@ -38,10 +38,10 @@ class GradientCache:
     >>> loss.shape, loss.requires_grad, model.weight.grad.shape
     (torch.Size([]), False, torch.Size([2, 4]))
 
-    **Equation.** With X = [X_1; …; X_C] (N, D) the embeddings, X_c = f(inputs_c; θ), the loss
+    **Equation.** With the embeddings X = [`X_1`; …; `X_C`] (N, D), `X_c = f(inputs_c; θ)`, the loss
     depends on θ through X only, so by the chain rule
 
-        ∂L/∂θ = Σ_c (∂L/∂X_c)·(∂X_c/∂θ).
+    `∂L/∂θ = Σ_c (∂L/∂X_c)·(∂X_c/∂θ)`
 
     (1) f runs chunk by chunk without a graph; (2) L of all N embeddings, and its backward, give the
     cached ∂L/∂X and the gradients of the loss's own parameters; (3) f runs once more, chunk by

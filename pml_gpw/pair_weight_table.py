@@ -23,8 +23,8 @@ HARDEST = (0.01, 0.1)
 class PairWeightTable:
     """The weights of all pairs of a batch, as (N, M) matrices.
 
-    Weights are w_ij = |∂L/∂S_ij| (eq 2); ``gradient`` is ∂L/∂S_ij with its sign, which is ≥ 0 for
-    negatives and ≤ 0 for positives of a sound loss.
+    Weights are `w_ij = |∂L/∂S_ij|` (eq 2); ``gradient`` is `∂L/∂S_ij` with its sign, which is ≥ 0
+    for negatives and ≤ 0 for positives of a sound loss.
 
     >>> import torch
     >>> from pml_gpw import MSLoss
@@ -45,7 +45,7 @@ class PairWeightTable:
 
     @property
     def weights(self) -> Tensor:
-        """|∂L/∂S_ij| of the positives and negatives; 0 elsewhere."""
+        """`|∂L/∂S_ij|` of the positives and negatives; 0 elsewhere."""
         return torch.where(self.positives | self.negatives, self.gradient.abs(), 0.0)
 
     def to_frame(self) -> "pd.DataFrame":

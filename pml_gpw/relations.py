@@ -20,9 +20,10 @@ __all__ = ["ByClass", "ByDistance", "SameLevel", "WeightedRelations", "jaccard",
 
 
 def jaccard(labels: Tensor, reference_labels: Tensor) -> Tensor:
-    """The share of labels that two items have in common, of those that either has.
+    """The number of labels that two items share, divided by the number that either has.
 
-    Equation: |A ∩ B| / |A ∪ B|; 0 where both have none.
+    `|A ∩ B| / |A ∪ B|`, and 0 where both have none.
+
     Shapes: ``labels`` (C, L) and ``reference_labels`` (M, L), multi-hot, 0 or 1; returns (C, M).
     Errors: ValueError for other shapes and values.
 
@@ -41,11 +42,11 @@ def jaccard(labels: Tensor, reference_labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ByDistance:
-    """A relation of places: a function of their Euclidean distance, such as the metres between two.
+    """A relation of places: a function of the Euclidean distance between two, such as metres.
 
     Args:
-        relevance: from distances (C, M) to booleans, or to the relevance of each pair; in place
-            recognition, "within 25 m" or a grade that falls with the distance.
+        relevance: a function from distances (C, M) to booleans, or to the relevance of each pair:
+            in place recognition "within 25 m", or a grade that falls with the distance.
 
     Labels are coordinates, (C, d) and (M, d).
 
@@ -130,8 +131,8 @@ LINEAR = ("mean", "sum", "none")
 class WeightedRelations:
     """Relations and their weights, as ``pairs=`` of a function: species, genus and family at once.
 
-    The loss, and so its gradient, is the weighted sum of the losses with each relation alone.
-    Inner products are formed once.
+    The loss is the weighted sum of the losses with each relation alone, and so is its gradient.
+    Similarities are computed once.
 
     Args:
         relations: pairs (relation, weight), each relation a function of labels, each weight > 0.

@@ -4,13 +4,13 @@ import re
 
 from sphinx.application import Sphinx
 
-CODE_OR_BAR = re.compile(r"(``.*?``)|\|")
+CODE_OR_BAR = re.compile(r"(``.*?``|`[^`]+`)|\|")
 
 
 def escape_bars(
     app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
 ) -> None:
-    """Escape the bars of a docstring, in place, but for those in code."""
+    """Escape the bars of a docstring, in place, but for those in code and formulas."""
     in_example = False
     for number, line in enumerate(lines):
         in_example = line.lstrip().startswith(">>>") or (in_example and bool(line.strip()))

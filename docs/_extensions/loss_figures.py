@@ -29,9 +29,9 @@ def lines(loss: str) -> list[str]:
             times = [float(row[f"{key}_ms"]) / floor for key in ("streamed", "fused")]
             memory = [float(row[f"{key}_mb"]) for key in ("streamed", "fused")]
             found.append(
-                f"N = {int(row['N']):,}, D = {row['D']}: {times[0]:.1f} times the two matrix "
-                f"products alone, {times[1]:.1f} times compiled, in {memory[0]:.0f} and "
-                f"{memory[1]:.0f} MB beyond the inputs; {_of_pml(row, floor)}."
+                f"N = {int(row['N']):,}, D = {row['D']}: a step takes {times[0]:.1f} times as long "
+                f"as its two matrix products alone, compiled {times[1]:.1f} times, in "
+                f"{memory[0]:.0f} and {memory[1]:.0f} MB beyond the inputs; {_of_pml(row, floor)}."
             )
     return found
 

@@ -1,10 +1,15 @@
 """Formulas as MathML, which browsers show by themselves: no script and no network for readers."""
 
+import re
+
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
+
+TIGHT = re.compile("<mo>(&#x0007C;|&#x0002F;)</mo>")
+"""Bars and slashes, around which browsers would leave the room of an operator."""
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +20,7 @@ def mathml(node: nodes.Element, display: str) -> str:
     markup = convert(formula, display=display)
     if "\\" in markup:
         logger.warning("formula has an unknown command: %s", formula, location=node)
-    return markup
+    return TIGHT.sub(r'<mo lspace="0" rspace="0">\1</mo>', markup)
 
 
 def visit_inline(translator: HTML5Translator, node: nodes.math) -> None:

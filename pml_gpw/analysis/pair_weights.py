@@ -34,14 +34,13 @@ def pair_weights(
     *,
     own: Tensor | None = None,
 ) -> PairWeightTable:
-    """The weight w_ij = |∂L/∂S_ij| (eq 2) that a loss gives each pair.
+    """The weight `w_ij = |∂L/∂S_ij|` (eq 2) that a loss gives each pair.
 
-    It is autograd's gradient with respect to the matrix of similarities; for the losses of this
-    package that are the closed forms of their weightings. A similarity (``is_inverted``) is read as
-    it is, any distance D as S = −D, as the losses of this package read them. The reducer counts: a
-    mean over N anchors makes each weight 1/N of that of its anchor alone. Embedding regularisers do
-    not, since they are not about pairs. Loss and miner are left as they were, and so is the state
-    of torch's random numbers.
+    Autograd gives it, as the gradient with respect to the matrix of similarities. A similarity
+    (``is_inverted`` in PML) is taken as it is, a distance D as S = −D. The reducer is part of the
+    loss: with a mean over N anchors each weight is divided by N. Regularisers of embeddings are
+    not, since they do not depend on pairs. The states of loss and miner do not change, and neither
+    does that of torch's random numbers.
 
     Args:
         loss: a loss of this package, or a pair-, triplet- or tuple-based one of PML 2.9.

@@ -64,9 +64,9 @@ def plot_weight_against_similarity(
 def plot_weight_field(loss: Any, ax: "Axes | None" = None, base: float = 0.5) -> "Axes":
     """The weight of one negative pair as similarities move: the three cases of the paper's Fig. 2.
 
-    An anchor has three positives and four negatives around the similarity ``base``. Moved by what
-    the x axis says: all of the row (S), the other negatives (N), or the positives (P). A line that
-    stays level is a similarity the loss does not use.
+    An anchor has three positives and four negatives around the similarity ``base``. The x axis is
+    the amount by which similarities move: all of the row (S), the other negatives (N), or the
+    positives (P). A level line belongs to a similarity that the loss does not use.
     Errors: ValueError for a ``base`` that is no finite number, and as
     :func:`pml_gpw.analysis.pair_weights`.
     """

@@ -46,11 +46,11 @@ class SimilarityUsage:
 def similarity_usage(loss: torch.nn.Module) -> SimilarityUsage:
     """Measure which of the similarities S, N and P (section 3 of the paper) a loss uses.
 
-    Random similarity matrices in float64, with anchors from easy to hard, between −0.84 and 0.94;
-    the similarities of one anchor are moved as the definition says, within ±0.98, and the weights
-    of the others compared before and after. The mean is replaced by a sum: a mean over what is
-    not zero would make all weights depend on everything. A similarity is used if any weight
-    changes; a loss with a threshold outside that range shows nothing of it.
+    It takes random matrices of similarities between −0.84 and 0.94 in float64, with anchors from
+    easy to hard, moves similarities of one anchor as the definition says, within ±0.98, and
+    compares the weights of the others before and after. A similarity is used if any weight changes.
+    A threshold of the loss outside that range is not seen. The mean of the loss is replaced by a
+    sum, since a mean over non-zero losses would make all weights depend on everything.
 
     A distance D is read as S = −D, as everywhere, and probed between 0.02 and 1.98.
     Errors: ValueError as :func:`pair_weights`.

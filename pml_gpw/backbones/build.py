@@ -45,7 +45,7 @@ def backbone(
             path of a state dict: for BN-Inception the published checkpoint, see
             ``load_bn_inception``, otherwise of the library's model of that name, with or without
             its classifier.
-        frozen_batch_norm: whether running statistics stay fixed, see ``freeze_batch_norm``.
+        frozen_batch_norm: True: running statistics stay fixed, see ``freeze_batch_norm``.
 
     Normalization: BN-Inception expects BGR in 0..255 minus (104, 117, 128), with pytorchcv's own
     weights ("pretrained") RGB in 0..1 with mean and std of ImageNet; timm and torchvision models

@@ -32,7 +32,7 @@ class ImageDataset(SplitDataset):
         transform: called with each image, a PIL image of mode RGB.
         target_transform: called with each label, an int.
         download: fetch the files first, if they are not there and have a known source.
-        allow_links: whether links may lead to files out of ``root``. Annotations never may, by
+        allow_links: True: links may lead to files outside of ``root``. Annotations never may, by
             ``..`` or by an absolute path.
 
     ``dataset[i]`` is (image, label), the image whatever ``transform`` returns.
@@ -48,7 +48,7 @@ class ImageDataset(SplitDataset):
     twice where two paths lead to the same file, also by another spelling or by a link. A split of
     another size than published is a warning.
 
-    A data set of one's own is a subclass with ``read``:
+    A data set of your own is a subclass with ``read``:
 
     >>> import tempfile
     >>> from pathlib import Path

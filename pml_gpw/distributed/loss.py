@@ -37,9 +37,9 @@ from .exchange import Exchange, default_group, several_processes
 class DistributedLoss(torch.nn.Module):
     """The loss of the batches of all processes together, with its exact gradient.
 
-    Call it on every process as it is called on one, ``loss(embeddings, labels=None,
-    indices_tuple=None, ref_emb=None, ref_labels=None, enqueue_mask=None)``, with the local
-    embeddings (n, D), which may be different numbers and none at all::
+    Call it on every process with the local embeddings (n, D), as on one process:
+    ``loss(embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None,
+    enqueue_mask=None)``. Processes may have different n, also 0::
 
         torch.cuda.set_device(local_rank)
         dist.init_process_group("nccl")
@@ -52,15 +52,15 @@ class DistributedLoss(torch.nn.Module):
     ranks, with every reducer and regularizer as in one process.
 
     **Gradient.** Pair weights depend on one anchor's row of similarities only. Process r compares
-    its local anchors X_r (n, D) with all references Y (M, D), gets its signed pair weights W_r
+    its local anchors `X_r` (n, D) with all references Y (M, D), gets its signed pair weights `W_r`
     (n, M) chunk by chunk (eq 1-3), and from them
 
-        dX_r = W_r·Y   and   dY = Σ_r W_rᵀ·X_r,
+    `dX_r = W_r·Y, dY = Σ_r W_rᵀ·X_r`
 
     of which each process forms one term; backward sums them over processes. The gradient is that of
     the *sum* of what all processes return, world_size × ∂L, and DistributedDataParallel, which
-    averages over processes, turns it into ∂L. Whoever sums the gradients of parameters over
-    processes calls ``(loss / world_size).backward()``.
+    averages over processes, turns it into ∂L. If your code sums the gradients of parameters over
+    processes, call ``(loss / world_size).backward()``.
 
     **Cost**, per process: n/N of the products, and what the engine holds for n anchors, beside
     some copies of all embeddings. In embeddings of b bytes a number, forward receives N·D·b bytes
@@ -71,10 +71,9 @@ class DistributedLoss(torch.nn.Module):
     longest on the way. Mining inside a batch takes half the product in one process and all of it
     here: on well-trained embeddings, two processes gain little.
 
-    An index tuple holds places in the concatenated batch in which the rows of the calling process
-    come first, then those of the other ranks: so does a tuple of the local batch, and so number
-    PML's ``DistributedMinerWrapper`` and its references. Of its pairs each process weighs those of
-    its local anchors.
+    An index tuple numbers the rows of the concatenated batch, with those of the calling process
+    first and then those of the other ranks. So a tuple of the local batch fits, and one of PML's
+    ``DistributedMinerWrapper``. Each process weighs the pairs of its local anchors.
 
     A ``CrossBatchMemory`` holds the same queue on every process, that of the concatenated batches
     (after an error while it is being filled, such as a lack of memory, reset it on all).
@@ -87,8 +86,8 @@ class DistributedLoss(torch.nn.Module):
     A copy has the group of the original. A group cannot be written to a file: ``state_dict`` can,
     and so can the loss without a ``group``.
 
-    A user's own ``compute_loss``, in a subclass of a PML object, is respected, and forward hooks of
-    the loss fire with the batch of all processes.
+    A ``compute_loss`` of your own, in a subclass of a PML object, is called, and forward hooks of
+    the loss get the batch of all processes.
 
     Args:
         loss: a ``GPWLoss``, or this package's ``CrossBatchMemory`` of one.

@@ -36,17 +36,17 @@ def retrieval_metrics(
 ) -> dict[str, float]:
     """Recall@K, R-precision, MAP@R, mAP, MRR, nDCG@K …: how well queries retrieve what is relevant.
 
-    Each metric is a mean over queries. Of a query with R relevant references, r_i of them among the
-    i nearest, and with g_i the grade of the i-th nearest (1 or 0 where there are no grades):
+    Each metric is a mean over queries. A query has R relevant references, `r_i` of them among the i
+    nearest; `g_i` is the grade of the i-th nearest, or 1 and 0 where there are no grades:
 
     ============== ========================================================================
-    recall_at_k    ``[r_K > 0]``, also known as CMC at rank K
-    precision_at_k ``r_K / K``
-    r_precision    ``r_R / R``
-    map_at_r       ``(1/R) Σ_{i=1..R} [g_i > 0] r_i / i``
-    map            ``(1/R) Σ_i [g_i > 0] r_i / i`` over all ranks
-    mrr            ``1/i`` of the first i with ``g_i > 0``
-    ndcg_at_k      ``Σ_{i=1..K} g_i / log2(i + 1)``, over the largest that any order reaches
+    recall_at_k    `[r_K > 0]`, also known as CMC at rank K
+    precision_at_k `r_K / K`
+    r_precision    `r_R / R`
+    map_at_r       `(1/R) Σ_{i=1..R} [g_i > 0] r_i / i`
+    map            `(1/R) Σ_i [g_i > 0] r_i / i` over all ranks
+    mrr            `1/i` of the first i with `g_i > 0`
+    ndcg_at_k      `Σ_{i=1..K} g_i / log2(i + 1)`, over the largest that any order reaches
     ============== ========================================================================
 
     **Exact.** References are ordered by similarity, and equal similarities by index, the lower
@@ -54,11 +54,12 @@ def retrieval_metrics(
     they differ by less than 1e-12 of the norms. So the result is the same for every back end and
     number of processes: a float32 search proposes, and where its rounding could change the result,
     float64 over all references decides. Queries without a relevant reference are left out of the
-    mean, and a warning says how many they are.
+    mean, and a warning says how many there are.
 
-    **Cost.** Lists are as long as the metrics ask, K, R or, for map and mrr, all M references. Peak
-    memory beyond the embeddings: copies of them in float32, and in float64 if needed, and a few
-    blocks of 128 MiB; where ``relevant`` or ``ignore`` is given, blocks of their matrix as well.
+    **Cost.** Lists of neighbours have the length that the metrics need: K, R or, for map and mrr,
+    all M references. Peak memory beyond the embeddings: copies of them in float32, and in float64
+    if needed, and a few blocks of 128 MiB; where ``relevant`` or ``ignore`` is given, blocks of
+    their matrix as well.
 
     **Several processes.** With a ``group``, each process gives its own queries, and its own
     references where there are some; sizes may differ, and may be 0. Every process returns what one
@@ -90,8 +91,8 @@ def retrieval_metrics(
             which is told indices where there are no labels; a matrix (N, M). Booleans, or grades:
             > 0 is relevant, 0 not, NaN is ignored. With a ``group``, lists and matrices are of the
             queries of this process and the references of all.
-        ignore: references that are neither a hit nor a rank for a query, given in the same ways,
-            without grades. Ranks count the others.
+        ignore: references that a query passes over, so that they are neither a hit nor take a rank;
+            given in the same ways, without grades.
 
     Returns:
         ``recall_at_1`` and so on for each name and K, each in 0..1; nan if no query has a relevant
@@ -131,7 +132,9 @@ def retrieval_metrics(
 def recall_at_k(query: Array, *args: Any, **options: Any) -> dict[int, float]:
     """Recall@K: the share of queries with a relevant reference among their K nearest.
 
-    ``Recall@K = (1/N) Σ_i [ a relevant reference is among the K nearest of i ]``
+    `Recall@K = (1/N) Σ_i [r_iK > 0]`
+
+    with `r_iK` the number of relevant references among the K nearest of query i.
 
     Arguments and errors are those of :func:`retrieval_metrics`.
 
@@ -152,10 +155,10 @@ def by_k(found: dict[str, float]) -> dict[int, float]:
 def map_at_r(query: Array, *args: Any, **options: Any) -> float:
     """MAP@R: the mean average precision at R, the number of relevant references of each query.
 
-    ``MAP@R = (1/N) Σ_i (1/R_i) Σ_{k=1..R_i} P_i(k)``
+    `MAP@R = (1/N) Σ_i (1/R_i) Σ_{k=1..R_i} P_i(k)`
 
-    with P_i(k) the precision of the k nearest references of query i where the k-th is relevant, and
-    0 elsewhere. Arguments and errors are those of :func:`retrieval_metrics`, without ``ks``.
+    with `P_i(k)` the precision of the k nearest references of query i where the k-th is relevant,
+    and 0 elsewhere. Arguments and errors are those of :func:`retrieval_metrics`, without ``ks``.
 
     Two references are relevant, the nearest and the third: (1/1 + 0) / 2.
 
@@ -171,10 +174,10 @@ def map_at_r(query: Array, *args: Any, **options: Any) -> float:
 def r_precision(query: Array, *args: Any, **options: Any) -> float:
     """R-precision: the share of relevant references among the R nearest.
 
-    ``R-precision = (1/N) Σ_i r_i / R_i``
+    `(1/N) Σ_i r_i / R_i`
 
-    with R_i the number of relevant references of query i, and r_i how many of them are among the
-    R_i nearest. Where every R is 1, this is Recall@1. Arguments and errors are those of
+    with `R_i` the number of relevant references of query i, and `r_i` how many of them are among
+    the `R_i` nearest. Where every R is 1, this is Recall@1. Arguments and errors are those of
     :func:`retrieval_metrics`, without ``ks``.
 
     Of the two nearest of the query, 0 and 3, one is relevant.

@@ -22,9 +22,9 @@ FILE = "loss.pt"
 
 
 class LossCheckpoints(TrainerCallback):
-    """Keep what a loss holds, trained fields or a memory, in the checkpoints of a training.
+    """Keep the trained fields or the memory of a loss in the checkpoints of a training.
 
-    The trainer saves the model alone: without this a training that is resumed begins with the
+    The trainer saves the model alone. Without this callback, a resumed training begins with the
     hyper-parameters that the loss was made with, and with an empty memory. Give it to the trainer
     as ``callbacks=[LossCheckpoints(loss)]``; the state is the file ``loss.pt`` of each checkpoint.
 

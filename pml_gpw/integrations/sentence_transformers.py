@@ -84,10 +84,10 @@ class MetricLearningLoss(nn.Module):
     With a ``DistributedLoss`` the loss is that of the batches of all processes together.
 
     A ``CrossBatchMemory`` advances once for each batch that is trained on. In evaluation, where
-    gradients are off, the loss is that within the batch, and the memory stays as it is. The trainer
-    does not save what a loss holds, a memory or trained fields: :class:`LossCheckpoints` does.
-    Losses that call another one several times a batch, such as ``MatryoshkaLoss``, do not suit a
-    memory.
+    gradients are off, the loss is that within the batch, and the memory does not change. The
+    trainer does not save the memory or the trained fields of a loss: :class:`LossCheckpoints` does.
+    Losses that call another one several times per batch, such as ``MatryoshkaLoss``, cannot be
+    combined with a memory.
 
     Args:
         model: a ``SentenceTransformer``, or what gives ``"sentence_embedding"`` (B, D).
@@ -165,7 +165,7 @@ class PairWeightingLoss(MetricLearningLoss):
     Args:
         model: a ``SentenceTransformer``, or what gives ``"sentence_embedding"`` (B, D).
         weighting: the weight of each pair.
-        mining: which candidate pairs are weighed at all; None: every one.
+        mining: the choice among the pairs; None: all are weighed.
         **options: as :class:`~pml_gpw.losses.GPWLoss`: ``chunk_size``, ``fused``, ``distance``, …
 
     Errors: those of :class:`MetricLearningLoss` and of ``GPWLoss``.
@@ -216,7 +216,7 @@ class PairsLoss(nn.Module):
     Args:
         model: gives ``"sentence_embedding"`` (B, D) of a column of texts.
         weighting: the weight of each pair.
-        mining: which candidate pairs are weighed at all; None: every one.
+        mining: the choice among the pairs; None: all are weighed.
         directions: "query_to_doc", or "doc_to_query" as well; of both, the loss is the mean, which
             is ``partition_mode="per_direction"`` of that package.
         gather_across_devices: whether the documents of all processes are references of each query,
@@ -287,11 +287,11 @@ class PairsLoss(nn.Module):
 class CachedLoss(CachedLossMixin, nn.Module):
     """A loss of large batches of texts, with the activations of a mini-batch at a time.
 
-    The gradient caching of sentence-transformers around a loss that can be had from embeddings,
-    those of this file among them: texts are embedded without a graph, the loss of the whole batch
-    gives the gradient of the embeddings, and texts are embedded again in mini-batches through which
-    that gradient goes back. Value and gradient are those of the loss itself, and a memory advances
-    once.
+    It is the gradient caching of sentence-transformers, for a loss that can be computed from
+    embeddings, as those of this module can. Texts are embedded without a graph; the loss of the
+    whole batch gives the gradient of the embeddings; then texts are embedded again in mini-batches,
+    and that gradient goes back through each. Value and gradient are those of the loss itself, and a
+    memory advances once.
 
     Args:
         model: a ``SentenceTransformer``.

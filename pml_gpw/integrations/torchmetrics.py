@@ -92,8 +92,8 @@ class RecallAtK(_EmbeddingMetric):
     """Recall@K: the share of queries with a relevant one among their K nearest.
 
     ``update(embeddings, labels)`` takes embeddings (n, D) and integer labels (n,). Each embedding
-    is a query to all others; where ``update(embeddings, labels, gallery=True)`` gives a gallery,
-    the other embeddings are queries to it. The value is that of
+    is a query to all others. Embeddings of ``update(embeddings, labels, gallery=True)`` are a
+    gallery, to which the others are queries. The value is that of
     :func:`pml_gpw.evaluation.recall_at_k` of all that was given, exact, also over processes, which
     gather all embeddings; :func:`pml_gpw.evaluation.retrieval_metrics` with a ``group`` divides the
     search among processes. It takes one search, at ``compute``; call ``update`` rather than the

@@ -14,17 +14,17 @@ from ..weightings.rules import declared_uses, newest_of
 
 
 class PairMining:
-    """A choice of the candidate pairs of each anchor that are weighed at all.
+    """A rule that chooses, among the candidate pairs of each anchor, those that count.
 
     Subclass it as a frozen dataclass whose fields are the rule's parameters and override
     :meth:`select`. The rule sees the pairs of each anchor as
     :class:`~pml_gpw.weightings.Rows`, which it must not change in place. Rows are independent, so
     an engine may hand over any chunk of C anchors, in either layout.
 
-    A subclass of a rule that overrides :meth:`select` has no :meth:`negative_lower_bound` but the
-    one that it gives itself: its parent's was a promise about another rule.
+    A subclass that overrides :meth:`select` does not inherit :meth:`negative_lower_bound`, which is
+    a promise about the rule of its parent.
 
-    A random rule says ``is_random = True`` and asks for ``rows.uniform(salt)``: numbers that depend
+    A random rule sets ``is_random = True`` and calls ``rows.uniform(salt)``: numbers that depend
     on the call, ``salt`` and the pair, but not on chunks or processes.
 
     >>> from dataclasses import dataclass

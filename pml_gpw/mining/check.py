@@ -19,12 +19,12 @@ Masks = tuple[Tensor, Tensor]
 def check_mining(mining: PairMining) -> None:
     """Raise a ValueError where a rule does not keep what a :class:`PairMining` promises.
 
-    On random similarities of 6 anchors and 11 references, some anchors without positives or
-    without negatives, it looks whether
+    It takes random similarities of 6 anchors and 11 references, some anchors without positives or
+    without negatives. There
 
-    - there is a boolean for each pair;
-    - both layouts, and each anchor by itself, keep the same pairs, random rules included;
-    - without the negatives at or below ``negative_lower_bound`` the same pairs are kept.
+    - each pair must have a boolean;
+    - both layouts, and each anchor by itself, must keep the same pairs, random rules included;
+    - without the negatives at or below ``negative_lower_bound`` the same pairs must be kept.
 
     It cannot know which rule was meant.
 

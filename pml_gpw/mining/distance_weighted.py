@@ -17,15 +17,17 @@ class DistanceWeightedMining(PairMining):
     """Draw pairs at random, negatives against how often their distance occurs on the sphere.
 
     For an anchor with c references of its own class, itself included, c triplets are drawn: a
-    positive evenly, a negative with probability q_j ∝ 1/p(max(D_ij, cutoff)) among those of
-    D_ij < ``nonzero_loss_cutoff``, with the density of distances of points on the unit sphere of
-    ``dim`` dimensions, p(D) ∝ D^{d−2} (1 − D²/4)^{(d−3)/2}. A pair is kept if it is drawn at least
-    once: each negative with probability 1 − (1 − q_j)^c, each of P positives with
-    1 − (1 − 1/P)^c. Pairs are drawn one by one, so that these probabilities are those of
-    ``DistanceWeightedMiner`` in pytorch-metric-learning, while how often a pair is drawn and which
-    are drawn together is not kept. Uses S and N, and of P whether a negative is in reach.
+    positive evenly, and a negative, among those nearer than ``nonzero_loss_cutoff``, with
 
-    Similarities are cosines, D = √(2 − 2S), or negated Euclidean distances of normalised
+    `q_j ∝ 1 / p(max(D_ij, cutoff)), p(D) ∝ D^{d−2} (1 − D²/4)^{(d−3)/2}`
+
+    where p is the density of distances between points on the unit sphere of d dimensions. A pair
+    is kept if it is drawn at least once: a negative with the probability `1 − (1 − q_j)^c`, a
+    positive with `1 − (1 − 1/|P_i|)^c`. Each pair is drawn by itself with that probability, which
+    is that of ``DistanceWeightedMiner`` in pytorch-metric-learning. Uses S and N, and P in so far
+    as a negative is in reach.
+
+    Similarities are cosines, with `D = √(2 − 2 S)`, or negated Euclidean distances of normalised
     embeddings.
 
     Args:

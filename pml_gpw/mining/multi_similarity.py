@@ -15,11 +15,16 @@ from .base import PairMining
 class MSMining(PairMining):
     """Keep the pairs that are hard relative to the anchor's hardest pair of the other kind.
 
-    Equation (11): a negative stays if S_ij > min_{k ∈ P_i} S_ik − ε;
-    eq (12): a positive stays if S_ij < max_{k ∈ N_i} S_ik + ε. Uses P.
+    A negative stays if (eq 11)
 
-    A larger ε (``epsilon``, ≥ 0, in units of similarity) keeps more pairs. An anchor without
-    positives or without negatives keeps nothing. Row minimum and maximum, no sorting.
+    `S_ij > min_{k ∈ P_i} S_ik − ε`
+
+    and a positive if (eq 12)
+
+    `S_ij < max_{k ∈ N_i} S_ik + ε`
+
+    Uses P. A larger ε (``epsilon``, ≥ 0, in units of similarity) keeps more pairs. An anchor
+    without positives or without negatives keeps nothing.
     Errors: ValueError for ε < 0.
 
     >>> import torch

@@ -16,9 +16,9 @@ from .base import PairMining
 class PairMarginMining(PairMining):
     """Keep positives below one similarity and negatives above another.
 
-    A positive stays if S_ij < λ⁺ (``pos_margin``), a negative if S_ij > λ⁻ (``neg_margin``).
+    A positive stays if `S_ij < λ⁺` (``pos_margin``), a negative if `S_ij > λ⁻` (``neg_margin``).
     Uses S. The rule of ``PairMarginMiner`` in pytorch-metric-learning; with a distance D the
-    margins are distances: a positive stays if D > λ⁺, a negative if D < λ⁻.
+    margins are distances: a positive stays if `D > λ⁺`, a negative if `D < λ⁻`.
     Errors: ValueError for a margin that is not a finite number.
 
     >>> import torch

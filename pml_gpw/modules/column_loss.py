@@ -13,22 +13,22 @@ from .gpw_loss import GPWLoss
 
 
 class ColumnLoss(nn.Module):
-    """The loss of queries against documents: those of one row are positives, all others negatives.
+    """The loss of queries and documents: the two of a row are positives, all others negatives.
 
     Call it as ``loss(queries, documents, *negatives, query_ids=None, doc_ids=None)`` with queries
     (N, D), the document of each (N, D), and columns of further documents (·, D) that are negatives
-    of all. Rows whose ids are equal, (N,) integers, are positives of each other, so that duplicates
-    are no negatives. No N×M matrix is held.
+    of all. ``query_ids`` and ``doc_ids`` are (N,) integers; rows with equal ids are positives of
+    each other, so that duplicates do not count as negatives. No N×M matrix is held.
 
     With a :class:`~pml_gpw.distributed.DistributedLoss` the documents of all processes are
-    references of each query; processes may have different numbers of rows. There, columns whose
-    embeddings are all equal count as one, whose rows are no pairs with themselves.
+    references of each query; processes may have different numbers of rows. Two columns there whose
+    embeddings are all equal count as one column, and a row is then no pair with itself.
 
     Args:
         loss: a ``GPWLoss``, or a ``DistributedLoss`` of one; its mining sees queries as anchors.
         directions: "query_to_doc": queries are anchors, all documents references; "doc_to_query":
-            the documents of the second column are anchors, queries references. Of both, the loss is
-            the mean.
+            the documents of the second column are anchors, queries references. With both, the loss
+            is their mean.
 
     Errors: ValueError for another loss, for columns that do not fit, for other directions, and for
     both kinds of ids in a process group.

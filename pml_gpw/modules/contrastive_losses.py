@@ -11,7 +11,7 @@ from .trained_fields import Trainable
 class NTXentLoss(GPWLoss):
     """NT-Xent (InfoNCE) of :class:`~pml_gpw.weightings.NTXent`, a mean over positive pairs.
 
-    L = Σ_i L_i / Σ_i p_i with p_i positives of anchor i, as PML's ``NTXentLoss``.
+    `L = Σ_i L_i / Σ_i |P_i|`, the mean over positive pairs, as in PML's ``NTXentLoss``.
 
     Args:
         temperature: τ > 0.
@@ -157,8 +157,8 @@ class GradedSupConLoss(GPWLoss):
 class SigmoidLoss(GPWLoss):
     """Sigmoid loss (SigLIP) of :class:`~pml_gpw.weightings.Sigmoid`, a mean over anchors.
 
-    Scale, by its logarithm, and bias are trained, unless ``trainable`` says otherwise: they are
-    parameters, which the optimizer has to know.
+    Scale, by its logarithm, and bias are trained unless ``trainable`` says otherwise: they are
+    parameters; give them to the optimizer.
 
     Args:
         scale: t > 0, or where it starts.

@@ -48,9 +48,9 @@ class CrossBatchMemory(nn.Module):
 
     Call it as ``memory(embeddings, labels, indices_tuple=None, enqueue_mask=None)`` with
     embeddings (N, D) and integer labels (N,). All N are put into the memory and compared with
-    all that is in it; with a mask (N,) those under it are put in and the others compared.
-    References carry no gradient. Pairs are those of the miner, or all; an index tuple, whose
-    indices are those of the batch, adds its pairs.
+    everything in it. With a mask (N,), the rows under it are put in, and the other rows are
+    compared. References carry no gradient. Pairs are those of the miner, or all; an index tuple,
+    whose indices are those of the batch, adds its pairs.
 
     The losses of this package stream: no N×M matrix is held. An anchor's own copy in the memory is
     left out before ``PairMiner`` and the losses of this package mine (other miners see it; its
@@ -62,13 +62,13 @@ class CrossBatchMemory(nn.Module):
         loss: a loss of this package, or another that is called with embeddings, labels, an index
             tuple, references and their labels.
         embedding_size: the dimensions D of an embedding.
-        memory_size: how many embeddings the memory holds.
+        memory_size: the number of embeddings that the memory holds.
         miner: a miner, or None for all pairs.
-        warm_up: how many calls go by before the memory is filled and used, since early embeddings
+        warm_up: the number of calls before the memory is filled and used, because early embeddings
             change quickly; until then the loss is that within the batch.
-        add_batch_loss: whether the loss within the batch is added to that against the memory.
-        label_shape: of the label of one item, () for a number; (L,) for several, which a loss with
-            a relation, ``GPWLoss(…, pairs=relation)``, compares.
+        add_batch_loss: True adds the loss within the batch to that against the memory.
+        label_shape: the shape of the label of one item: () for a number, (L,) for several, which a
+            loss with a relation, ``GPWLoss(…, pairs=relation)``, compares.
         label_dtype: the dtype in which labels are kept.
 
     Errors: ValueError for embeddings that do not fit the memory, for a mask together with a

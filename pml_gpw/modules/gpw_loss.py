@@ -99,33 +99,33 @@ class GPWLoss(LatestShare, TrainedFields, ConfigFields, PairLoss):
 
     Call it as ``loss(embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None,
     self_index=None)`` with embeddings (N, D), integer labels (N,), references (M, D) and their
-    labels (M,), or with a :class:`~pml_gpw.engine.PairBatch`. ``self_index`` (N,) says at which
-    place among the references each anchor itself is (−1: nowhere), as in a memory; their pair is
-    left out. The loss is the mean of the losses of the N anchors, the 1/m of eq 15, or what
-    ``reduction`` says. An index tuple (pairs or triplets, counted once each) names the candidate
-    pairs; without one all pairs are candidates, but that of an embedding with itself. The loss's
-    own ``mining``, if any, refines the candidates.
+    labels (M,), or with a :class:`~pml_gpw.engine.PairBatch`. ``self_index`` (N,) gives
+    the row of the references in which each anchor itself is (−1: none), as in a memory; that pair
+    is left out. The loss is the mean of the losses of the N anchors, the 1/m of eq 15, unless
+    ``reduction`` names another. An index tuple (pairs or triplets, each counted once) names the
+    candidate pairs. Without one, all pairs are candidates, except that of an embedding with itself.
+    The ``mining`` of the loss, if any, narrows the candidates.
 
-    The loss streams: it takes the anchors in chunks and holds no large N×M matrix (64 MB, 128 on
-    accelerators). The value and gradient are the same. Inside a user's own ``torch.compile`` it is
-    dense: a loop over chunks would be another graph for each N.
+    The loss streams: it takes the anchors in chunks and holds at most 64 MB of the N×M matrix, 128
+    on accelerators. Value and gradient are those of the whole matrix. Inside a ``torch.compile`` of
+    yours it is dense, because a loop over chunks would need a graph for each N.
 
     Similarities, weights and sums are computed in at least float32, also under autocast. A batch
     without pairs gives a zero loss with a zero gradient and, once per loss object, a warning.
-    No argument of a call is kept, so that threads may share a loss;
+    A loss keeps no argument of a call, so that threads may share it;
     ``share_of_anchors_with_pairs`` is that of the latest call.
 
     Args:
         weighting: the weight of each pair.
-        mining: which candidate pairs are weighed at all; None: every one.
+        mining: the choice among the candidate pairs; None: all are weighed.
         chunk_size: anchors per chunk when streaming; None: as many as suit the cache.
-        fused: whether masks, mining and weighting go through ``torch.compile`` as one function,
-            which takes some seconds once for a weighting and mining (:meth:`warm_up`); None: on
-            accelerators where that works, on a CPU not. Values are the same to rounding.
+        fused: True: ``torch.compile`` makes one function of masks, mining and weighting, which
+            takes some seconds, once for each weighting and mining (:meth:`warm_up`); None: so on
+            accelerators where it works, and not on a CPU. Values are the same up to rounding.
         trainable: fields of the weighting that are trained with the network, by name, or as
-            ``{"beta": num_classes}`` for one value a class. Positive fields are kept as parameters
-            ``log_<field>``, others under their own name; ``loss.<field>`` reads and sets today's
-            value, and ``current_weighting()`` has all of them.
+            ``{"beta": num_classes}`` for one value per class. Positive fields become parameters
+            ``log_<field>``, others parameters of their own name; ``loss.<field>`` reads and sets
+            the current value, and ``current_weighting()`` has all of them.
         reduction: the mean or sum of the losses of the anchors, as in
             :func:`pml_gpw.functional.gpw_loss`; "none" gives all of them, (N,); None: that of the
             class, here "mean".
@@ -135,9 +135,9 @@ class GPWLoss(LatestShare, TrainedFields, ConfigFields, PairLoss):
             in place of their equality; or several, :class:`pml_gpw.relations.WeightedRelations`.
         **options: of :class:`pml_gpw.losses.GPWLoss`, which is this loss as an object of PML.
 
-    Errors: ValueError for NaN or Inf, shapes that do not match, non-integer labels, indices out
-    of range, without labels and tuple, for a weighting that gives negative or NaN weights, and for
-    options where PML is not there.
+    Errors: ValueError for NaN or Inf, shapes that do not match, labels that are not integers,
+    indices out of range, neither labels nor a tuple, a weighting that gives negative or NaN
+    weights, and options of PML where PML is not installed.
 
     Reference: Wang et al., CVPR 2019, section 3.
 

@@ -73,10 +73,10 @@ class MarginLoss(GPWLoss):
 
     Args:
         margin: m.
-        nu: ν, which adds ν β to the loss where one β is learned.
+        nu: ν; with one learned β, the loss gets the term ν β.
         beta: β, a Euclidean distance of normalised embeddings, or where it starts.
         triplets_per_anchor: "all"; nothing is sampled here.
-        learn_beta: whether β is a parameter, which the optimizer has to know.
+        learn_beta: True: β is a parameter; give it to the optimizer.
         num_classes: with ``learn_beta`` one β for each label in [0, num_classes).
         **kwargs: see :class:`GPWLoss`, also for the arguments of the call and errors.
 

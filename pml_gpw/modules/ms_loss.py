@@ -11,10 +11,12 @@ from .gpw_loss import GPWLoss
 
 
 class MSWeightedLoss(GPWLoss):
-    """Multi-Similarity weighting (S and N) of the pairs it is given; compose it with ``MSMiner``.
+    """The Multi-Similarity loss (S and N) of all pairs, or of those that ``MSMiner`` has chosen.
 
-    Equation (15): L = (1/m) Σ_i { (1/α) log[1 + Σ_{P_i} e^{−α(S_ik − λ)}]
-    + (1/β) log[1 + Σ_{N_i} e^{β(S_ik − λ)}] }, λ = ``base``.
+    Equation (15), with λ = ``base``:
+
+    `L = (1/m) Σ_i {(1/α) log[1 + Σ_{P_i} e^{−α(S_ik − λ)}]
+    + (1/β) log[1 + Σ_{N_i} e^{β(S_ik − λ)}]}`
 
     Args:
         alpha: α > 0, sharpness for positives.

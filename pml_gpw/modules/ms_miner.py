@@ -9,8 +9,8 @@ from .pair_miner import PairMiner
 class MSMiner(PairMiner):
     """Mine the pairs that are hard relative to the anchor's pairs of the other kind (Similarity-P).
 
-    Equation (11): keep negative ij if S_ij > min_{k ∈ P_i} S_ik − ε;
-    eq (12): keep positive ij if S_ij < max_{k ∈ N_i} S_ik + ε. A larger ε keeps more pairs.
+    A negative stays if `S_ij > min_{k ∈ P_i} S_ik − ε` (eq 11), and a positive if
+    `S_ij < max_{k ∈ N_i} S_ik + ε` (eq 12). A larger ε keeps more pairs.
 
     The same as ``PairMiner(MSMining(epsilon))``; the pairs are those of PML's
     ``MultiSimilarityMiner``. The call is that of :class:`PairMiner`.

@@ -27,13 +27,13 @@ class PairMiner(LatestShare, ConfigFields, nn.Module):
 
     Call it as ``miner(embeddings, labels, ref_emb=None, ref_labels=None, self_index=None)`` with
     embeddings (N, D) and integer labels (N,), or with a :class:`~pml_gpw.engine.PairBatch`; it
-    returns an index tuple (a1, p, a2, n), each pair once, row by row. ``self_index`` (N,) says
-    at which place among the references each anchor itself is (−1: nowhere), which then is no
+    returns an index tuple (a1, p, a2, n), each pair once, row by row. ``self_index`` (N,) gives
+    the row of the references in which each anchor itself is (−1: none), which then is no
     positive. Pairs are chosen in at least float32 also under autocast. No N×M matrix is held.
 
-    ``indices_tuple`` names the candidate pairs, or triplets, that are narrowed. It is a keyword, or
-    the third argument, as in PML 3: what comes third is read by its kind, a tuple or list as
-    candidates, a matrix as references; then references and their labels follow.
+    ``indices_tuple`` names candidate pairs or triplets, among which the miner chooses. It may be a
+    keyword, or the third argument as in PML 3, followed by references and their labels: a tuple or
+    list in the third place is taken for candidates, a matrix for references.
 
     Args:
         mining: the rule.

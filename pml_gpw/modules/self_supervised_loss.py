@@ -20,12 +20,13 @@ def refuse_relation(loss: nn.Module) -> None:
 class SelfSupervisedLoss(nn.Module):
     """The loss of two views of the same items: row i of one is the positive of row i of the other.
 
-    ``loss(embeddings, ref_emb)``, both (N, D). It is called with both views as one batch in which
-    item i has the label i, or, not symmetric, with the first view against the second.
+    Call it as ``loss(embeddings, ref_emb)``, both (N, D). Both views form one batch, in which both
+    rows i have the label i; without ``symmetric``, the anchors are the first view alone, and the
+    references the second.
 
     Args:
         loss: a loss that uses labels, of this package or with the same call.
-        symmetric: whether each view is compared with both.
+        symmetric: True: both views are anchors, and each is compared with both.
 
     Errors: ValueError for embeddings that are no matrices of one shape; those of the loss.
 

@@ -32,11 +32,11 @@ def ms_variant(
     epsilon: float = 0.1,
     **kwargs: Any,
 ) -> tuple[MSMiner | None, GPWLoss]:
-    """Miner and loss that use just the given similarities; the miner is None where P is absent.
+    """Miner and loss that use the given similarities only; without P the miner is None.
 
     Weighting: {} every pair 1; {S} binomial deviance (eq 9-10); {N} lifted structure (eq 6-8,
     temperatures α and β, no hinge); {S, N} Multi-Similarity (eq 13-15). P adds the mining of
-    eq 11-12. Of α, β, λ and ε each variant takes those that its equations have.
+    eq 11-12. Each variant takes those of α, β, λ and ε that occur in its equations.
 
     Args:
         similarities: letters out of "S", "N", "P" in any order; "" for none.

@@ -48,8 +48,8 @@ def local_device(name: str) -> str:
 def process_group(device: torch.device) -> Iterator[None]:
     """The default group of all processes that ``torchrun`` has started, for the time of a block.
 
-    What all but the first print goes nowhere meanwhile. Without ``torchrun``, and where there is a
-    group already, the block runs as it is. A collective that waits for 30 minutes is an error.
+    Meanwhile only the first process prints. Without ``torchrun``, and where there is a group
+    already, the block runs as it is. A collective that waits for 30 minutes is an error.
 
     Args:
         device: where this process computes. The group is of NCCL for a GPU, which becomes the

@@ -54,18 +54,19 @@ def train_and_evaluate(
 ) -> dict[str, Any]:
     """Train a model and evaluate it on other classes; with a folder, go on where a kill left it.
 
-    Each epoch of the :class:`Trainer` begins with seeded random numbers and ends, in a ``folder``,
-    with a checkpoint. So a training that was killed at any moment goes on at its last checkpoint
-    to the same weights, bit for bit where the device is deterministic, when it is called again. A
-    finished one is not trained again: its result is read, and its last weights into the model, not
-    into parameters of the loss. Without a folder nothing is written. What an evaluation would
-    refuse is refused before the first step, and a checkpoint is kept before the first evaluation.
+    Each epoch of the :class:`Trainer` begins with seeded random numbers and, with a ``folder``,
+    ends with a checkpoint. If a training is killed at any moment, the same call goes on at the last
+    checkpoint and ends in the same weights, bit for bit where the device is deterministic. A
+    finished training is not repeated: its result is read, and the model gets its last weights; the
+    parameters of the loss do not. Without a folder nothing is written. Arguments that an evaluation
+    would refuse are errors before the first step, and the state is saved before the first
+    evaluation.
 
     Started by ``torchrun``, all processes train and evaluate together: up to rounding, the result
     is that of one process. The first alone writes.
 
-    The global random numbers are seeded. The weights that the model begins with are the caller's:
-    call ``torch.manual_seed`` before it is made.
+    The global random numbers are seeded. The initial weights are those of the model that you pass:
+    call ``torch.manual_seed`` before you make it.
 
     Args:
         experiment: the settings.
@@ -77,26 +78,26 @@ def train_and_evaluate(
         test: a data set of queries, of other classes.
         miner: a miner of this package or of PML.
         references: a data set to search in; without it, the queries are searched in.
-        ks: the K of Recall@K; ``test.ks``, or 1, 2, 4, 8, where not given, without those that are
-            more than the references.
+        ks: the K of Recall@K; by default ``test.ks``, or 1, 2, 4 and 8, as far as there are that
+            many references.
         folder: where ``checkpoints/`` are kept, the logs of record-keeper (``logs/`` with
             CSV and SQLite, ``tensorboard/``), and at the end ``result.json``, ``last.pt`` and
             ``best.pt``, the weights of the last and the best evaluation. A folder that holds a
             training of other settings, labels, hyper-parameters of loss or miner, shapes of
-            parameters, ``ks`` or ``primary_metric`` is refused. What else the model is and what
-            transforms do to images are not compared.
+            parameters, ``ks`` or ``primary_metric`` is refused. Other parts of the model, and what
+            transforms do to images, are not compared.
         device: where to compute; a GPU where there is one, else the CPU.
         workers: processes that load images, per process.
         random_views: as of :class:`Trainer`.
         primary_metric: the metric by which an evaluation is the best. It is chosen on ``test``.
         backend: the search: "auto", "torch" or "faiss".
         on_iteration: called with the trainer after each step.
-        advice: what the error of a damaged file tells its reader to do.
+        advice: the advice that the error of a damaged file ends with.
 
     Returns:
         ``experiment``, the settings; ``loss_func`` and ``mining_func``, the hyper-parameters of
-        loss and miner; ``data``, what tells other data, and ``parameters`` other models; ``ks``
-        and ``primary_metric``; ``history``, a row for each
+        loss and miner; ``data`` and ``parameters``, by which other data and models are noticed;
+        ``ks`` and ``primary_metric``; ``history``, a row for each
         evaluation with epoch, iteration, ``recall_at_K`` for each K, ``r_precision`` and
         ``map_at_r``; of these ``last`` and ``best``; ``environment``, the versions and the machine.
         All as in ``result.json``, where null stands for NaN, the metric of queries without a

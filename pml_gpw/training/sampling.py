@@ -26,10 +26,10 @@ class ClassBatches(BatchSampler, ABC):
 
     Give it to a ``DataLoader`` as ``batch_sampler``, or to a trainer of PML as ``sampler``.
 
-    **Processes.** Every process draws all batches alike and takes its share of the classes of each.
-    The shares in the order of ranks, one after another, are the batch of a single process. A
-    library that deals batches to processes itself, as Accelerate, is given a sampler of
-    ``rank=0, world_size=1``, and refuses others.
+    **Processes.** Every process draws the same batches and takes its share of the classes of each.
+    The shares, in the order of ranks, make up the batch of a single process. Libraries that divide
+    batches among processes themselves, such as Accelerate, need a sampler with
+    ``rank=0, world_size=1``, and refuse others.
 
     **Random numbers.** The n-th batch depends on seed, labels and n alone. The global random
     numbers are neither used nor changed.
@@ -51,16 +51,16 @@ class ClassBatches(BatchSampler, ABC):
         per_class: K, the images of each class.
         batches: the batches of an epoch, which is the length of the sampler.
         seed: an integer in 0..2**32 - 1, the same in all processes.
-        rank: which process this is; where not given, that in the default process group, which then
-            has to be there when the sampler is made.
-        world_size: how many processes share a batch; where not given, those of that group, or 1.
+        rank: the number of this process; by default that in the default process group, which then
+            has to exist when the sampler is made.
+        world_size: the number of processes that share a batch; by default that of the group, or 1.
 
     Errors: ValueError for labels that are not integers in one dimension, for counts that are not
     integers above 0, for a ``batch_size`` that is no multiple of K times ``world_size`` or that
     needs more classes than there are, and for ``rank`` without ``world_size`` or beyond it.
 
     Example:
-        A rule of one's own takes the first K images of the first P classes, again and again.
+        A rule of your own that takes the first K images of the first P classes, again and again.
 
         >>> from pml_gpw.training import ClassBatches
         >>> class TheFirst(ClassBatches):

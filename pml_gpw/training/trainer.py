@@ -28,10 +28,10 @@ BY_ITERATION, BY_EPOCH = "_scheduler_by_iteration", "_scheduler_by_epoch"
 class Trainer:
     """The training of an :class:`Experiment`, one epoch at a time.
 
-    An epoch ends where the experiment evaluates or keeps a checkpoint. ``train_epoch(epoch)`` seeds
-    all random numbers and makes a new loader, so that nothing but models, optimizers, schedules and
-    losses is carried over: with their states of the last checkpoint, it is the same in a process
-    that begins with it. Batches are those of one stream over all epochs.
+    An epoch ends where the experiment evaluates or saves a checkpoint. ``train_epoch(epoch)`` seeds
+    all random numbers and makes a new loader, so that only models, optimizers, schedules and losses
+    carry over from one epoch to the next: a process that starts from their checkpoint trains the
+    same epoch. The batches of all epochs are one stream.
 
     Images go to the device in the memory format channels last; under ``amp`` the model computes
     under autocast to bfloat16, and losses get float32.
@@ -50,8 +50,8 @@ class Trainer:
         mining_funcs: "tuple_miner", or none.
         lr_schedulers: by names that end in "_scheduler_by_iteration" or "_scheduler_by_epoch".
         workers: processes that load images.
-        random_views: whether the items of ``dataset`` draw random numbers, which then depend on
-            seed and place alone (:class:`SeededViews`). False saves time where they draw none.
+        random_views: True: the items of ``dataset`` draw random numbers, which then depend on seed
+            and position alone (:class:`SeededViews`). False saves time if they draw none.
         data_device: where to compute; a GPU where there is one, else the CPU.
         collate_fn: as of torch's ``DataLoader``.
         end_of_iteration_hook: called with the trainer after each step.

@@ -12,11 +12,11 @@ from .sampling import ClassBatches, Epoch
 
 
 class NumberedBatches(BatchSampler):
-    """The batches of a sampler, each image with its place: what ``SeededViews`` asks for.
+    """The batches of a sampler, each image with its position, as ``SeededViews`` needs them.
 
-    The place of an image counts all images of all processes from the sampler's first batch on:
-    an image of the same place is the same image, whichever process draws it, and in a training
-    that was interrupted as in one that was not. Position and state are those of the sampler.
+    The position counts all images of all processes from the first batch of the sampler on. It
+    belongs to the same image whichever process draws it, and also after an interruption. Length and
+    state are those of the sampler.
 
     Args:
         batches: a sampler of whole classes.
@@ -50,18 +50,19 @@ class NumberedBatches(BatchSampler):
 
 
 class SeededViews(Dataset[Any]):
-    """A data set whose random views depend on seed and place alone.
+    """A data set whose random views depend on seed and position alone.
 
-    So neither the number of loading processes nor that of training processes changes a result. The
-    data set is read with torch's generator of the CPU seeded by ``(*entropy, place)``, and
-    afterwards the generator is as it was. Transforms that draw from ``random`` or from NumPy are
+    So neither the number of loading processes nor that of training processes changes a result. An
+    item is read with torch's CPU generator seeded by ``(*entropy, position)``, and afterwards the
+    generator has its former state. Transforms that draw from ``random`` or from NumPy are
     not seeded; those of torchvision draw from torch.
 
     Args:
         dataset: a data set whose items are drawn from torch's random numbers.
         entropy: the seed, as a tuple of integers >= 0; for example seed and epoch.
 
-    Indexed by pairs (index, place), place an integer >= 0, as :class:`NumberedBatches` gives them.
+    It is indexed by pairs (index, position), position an integer >= 0, as :class:`NumberedBatches`
+    gives them.
 
     Errors: ValueError for an entropy that is no tuple of integers >= 0 or is empty; whatever
     ``dataset`` raises.

@@ -88,21 +88,20 @@ def every_anchor(losses: Tensor, num_pos: Tensor, num_neg: Tensor) -> Tensor:
 
 
 class PairWeighting:
-    """The weight w_ij = |∂L/∂S_ij| of each pair (General Pair Weighting, eq 1-3).
+    """The weight `w_ij = |∂L/∂S_ij|` of each pair (General Pair Weighting, eq 1-3).
 
     Subclass it as a frozen dataclass whose fields are the hyper-parameters and override one of
 
     - :meth:`weigh`: the weights alone. The loss value is then eq 3,
-      Σ_neg w_ij S_ij − Σ_pos w_ij S_ij with w held constant; its gradient is exactly w.
+      `Σ_{N_i} w_ij S_ij − Σ_{P_i} w_ij S_ij` with w held constant; its gradient is exactly w.
     - :meth:`evaluate`: each anchor's loss and the weights together, for formulas whose loss is
       known in closed form and shares its sums with the weights.
 
     The formula sees the pairs of each anchor as :class:`~pml_gpw.weightings.Rows`, which it must
     not change in place. Rows are independent, so an engine may hand over any chunk of C anchors.
 
-    A subclass of a weighting may override either method; ``super().weigh()`` and
-    ``super().evaluate()`` are those of the parent's formula, and the method that it leaves out
-    follows from the one that it overrides.
+    A subclass of a weighting may override either method, and the other one follows from it.
+    ``super().weigh()`` and ``super().evaluate()`` are those of the parent's formula.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)

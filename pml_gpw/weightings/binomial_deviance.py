@@ -17,11 +17,16 @@ from .rules import Positive
 class BinomialDeviance(PairWeighting):
     """Binomial deviance: a pair weighs by its own similarity, through a sigmoid.
 
-    Equation (9): L_i = (1/|P_i|) Σ_pos log[1 + e^{α(λ − S_ij)}]
-    + (1/|N_i|) Σ_neg log[1 + e^{β(S_ij − λ)}], λ = ``base``;
-    eq (10): w⁺ = (α/|P_i|) σ(α(λ − S_ij)), w⁻ = (β/|N_i|) σ(β(S_ij − λ)). Uses S.
+    Equation (9), with λ = ``base``:
 
-    |P_i| and |N_i| count the pairs that are weighed, so after mining the mined ones.
+    `L_i = (1/|P_i|) Σ_{P_i} log[1 + e^{α(λ − S_ij)}] + (1/|N_i|) Σ_{N_i} log[1 + e^{β(S_ij − λ)}]`
+
+    Equation (10), with the sigmoid σ:
+
+    `w⁺_ij = (α/|P_i|) σ(α(λ − S_ij)), w⁻_ij = (β/|N_i|) σ(β(S_ij − λ))`
+
+    Uses S. `|P_i|` and `|N_i|` are the numbers of pairs that are weighed: after mining, of those
+    that were mined.
     Errors: ValueError for α or β ≤ 0 and for a base that is not a finite number.
 
     >>> import torch

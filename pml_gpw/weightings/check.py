@@ -43,13 +43,13 @@ class ExampleRows(NamedTuple):
 def check_weighting(weighting: PairWeighting) -> None:
     """Raise a ValueError where a weighting does not keep what a :class:`PairWeighting` promises.
 
-    On random similarities of 6 anchors and 11 references, some anchors without positives or
-    without negatives, it looks whether
+    It takes random similarities of 6 anchors and 11 references, some anchors without positives or
+    without negatives. There
 
-    - there is a weight for each pair, and none is negative (but of a ``RowLoss``) or NaN;
-    - both layouts, and each anchor by itself, give the same weights: a value of one anchor that is
-      not brought back to its pairs by ``expand`` would reach those of others;
-    - the weights are |∂loss/∂S| (eq 2) of the losses that ``evaluate`` returns, by autograd.
+    - each pair must have a weight that is not NaN and, except for a ``RowLoss``, not negative;
+    - both layouts, and each anchor by itself, must give the same weights: without ``expand``, a
+      value of one anchor reaches the pairs of others;
+    - the weights must be `|∂L/∂S|` (eq 2) of the losses that ``evaluate`` returns, by autograd.
 
     It cannot know which formula was meant.
 
@@ -89,8 +89,8 @@ def check_trained(weighting: PairWeighting, name: str, per_anchor: bool = False)
     the losses. ``float()``, ``math.log``, ``new_tensor`` and attributes that are derived in
     ``__post_init__`` would make it zero or wrong in silence.
 
-    ``per_anchor``: as a value an anchor, which has to meet pairs by ``expand``; in a batch with
-    itself, of as many anchors as references, nobody would notice that it is missing.
+    ``per_anchor``: try one value per anchor, which has to come to pairs by ``expand``. In a batch
+    with itself, with as many anchors as references, a missing ``expand`` would not be noticed.
 
     >>> from pml_gpw.weightings import MultiSimilarity
     >>> check_trained(MultiSimilarity(), "beta")

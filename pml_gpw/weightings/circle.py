@@ -18,10 +18,15 @@ from .rules import Positive
 class Circle(PairWeighting):
     """Circle loss: a pair counts the more, the further its similarity is from the optimum.
 
-    L_i = softplus(log Σ_{N_i} e^{γ α_n (S_in − m)} + log Σ_{P_i} e^{−γ α_p (S_ip − 1 + m)}) with
-    α_n = [S_in + m]_+ and α_p = [1 + m − S_ip]_+, which the paper holds constant in the gradient;
-    m = ``m``, γ = ``gamma``. With L' the sigmoid of the sum in the bracket,
-    w⁺ = γ α_p softmax_{P_i} L' and w⁻ = γ α_n softmax_{N_i} L'. Uses S, N and P.
+    `L_i = softplus(log Σ_{N_i} e^{γ α_n (S_in − m)} + log Σ_{P_i} e^{−γ α_p (S_ip − 1 + m)})`
+
+    The paper holds the scales `α_n = [S_in + m]_+` and `α_p = [1 + m − S_ip]_+` constant in the
+    gradient; m = ``m``, γ = ``gamma``. With L' the sigmoid of the sum in the outer bracket, and the
+    softmax of the exponents,
+
+    `w⁺_ip = γ α_p softmax_{P_i} L', w⁻_in = γ α_n softmax_{N_i} L'`
+
+    Uses S, N and P.
 
     An anchor without positives or without negatives has no loss. The paper takes m = 0.25 and
     γ = 256 for faces, 128 for persons, m = 0.4 and γ = 80 for fine-grained retrieval.

@@ -11,9 +11,11 @@ from .pair_rows import Rows
 
 @dataclass(frozen=True)
 class Constant(PairWeighting):
-    """Weight 1 for every pair: the ablation's {} and, after mining, {P}.
+    """Weight 1 for every pair: the row "none" of the ablation and, after mining, P.
 
-    Equation: w_ij = 1; L_i = Σ_neg S_ij − Σ_pos S_ij (eq 3 with w = 1). Uses no similarity.
+    `w_ij = 1, L_i = Σ_{N_i} S_ij − Σ_{P_i} S_ij`
+
+    This is eq 3 with weights of 1. Uses no similarity.
 
     >>> import torch
     >>> Constant().losses(torch.tensor([[0.8, 0.5]]), *torch.eye(2).bool()[:, None])

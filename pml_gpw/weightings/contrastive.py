@@ -16,10 +16,12 @@ from .pair_rows import Rows
 class Contrastive(PairWeighting):
     """Contrastive loss: positives weigh 1, negatives 1 while more similar than the margin.
 
-    Equation (4): L_i = Σ_neg [S_ij − λ]_+ − Σ_pos S_ij, λ = ``margin``;
-    w⁺ = 1, w⁻ = 1 where S_ij > λ, else 0. Uses S.
+    Equation (4), with λ = ``margin``:
 
-    Constant dropped: some implementations write 1 − S_ij for a positive.
+    `L_i = Σ_{N_i} [S_ij − λ]_+ − Σ_{P_i} S_ij`
+
+    The weights are 1 for a positive, and for a negative 1 where `S_ij > λ`, else 0. Uses S.
+    Some implementations write `1 − S_ij` for a positive; the constant is left out here.
     Errors: ValueError for a margin that is not a finite number.
 
     >>> import torch

@@ -17,9 +17,13 @@ from .rules import Positive
 class Decoupled(PairWeighting):
     """Decoupled contrastive loss (DCL): NT-Xent without the positive pair in the denominator.
 
-    L_i = Σ_{p ∈ P_i} {−S_ip/τ + log Σ_{N_i} e^{S_in/τ}}, τ = ``temperature``; w⁺ = 1/τ, however
-    near the positive is, and w⁻_in = softmax_{N_i}(S/τ)_n · p_i/τ with p_i positives. Uses N. The
-    loss can be negative; an anchor without negatives has none, since log 0 is −∞.
+    With τ = ``temperature``:
+
+    `L_i = Σ_{p ∈ P_i} {−S_ip/τ + log Σ_{N_i} e^{S_in/τ}}`
+
+    A positive has the weight 1/τ, however near it is, and a negative its share of the sum,
+    `w⁻_in = softmax_{N_i}(S/τ)_n |P_i|/τ`. Uses N. The loss can be negative; an anchor without
+    negatives has none, since log 0 is −∞.
 
     Errors: ValueError for τ ≤ 0.
 

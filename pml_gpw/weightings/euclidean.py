@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def squared_distance(sim: Tensor) -> Tensor:
-    """D² = 2 − 2 S of rows of norm 1, never below 0.
+    """`D² = 2 − 2 S` of rows of norm 1, never below 0.
 
     >>> squared_distance(torch.tensor([1.0, 0.0, -1.0]))
     tensor([0., 2., 4.])
@@ -14,7 +14,7 @@ def squared_distance(sim: Tensor) -> Tensor:
 
 
 def distance(sim: Tensor) -> Tensor:
-    """D = √(2 − 2 S) of rows of norm 1; where it is 0 its gradient is 0.
+    """`D = √(2 − 2 S)` of rows of norm 1; where it is 0 its gradient is 0.
 
     >>> distance(torch.tensor([1.0, 0.5, -1.0]))
     tensor([0., 1., 2.])
@@ -24,7 +24,7 @@ def distance(sim: Tensor) -> Tensor:
 
 
 def per_distance(sim: Tensor) -> Tensor:
-    """1/D = −∂D/∂S of rows of norm 1; 0 where D is 0.
+    """`1/D = −∂D/∂S` of rows of norm 1; 0 where D is 0.
 
     >>> per_distance(torch.tensor([1.0, 0.5, -1.0]))
     tensor([0.0000, 1.0000, 0.5000])

@@ -17,11 +17,12 @@ from .pair_rows import Rows
 class FastAP(PairWeighting):
     """FastAP: 1 − the average precision of the anchor's row, from soft histograms of distances.
 
-    L_i = 1 − (1/p_i) Σ_k h⁺_k H⁺_k / H_k with h⁺_k and h⁻_k the numbers of positives and negatives
-    around the k-th of ``num_bins`` + 1 edges of D² = 2 − 2 S in [0, 4], H⁺ and H their sums over
-    edges up to k, of positives and of all; a pair belongs to the two edges beside it, to each the
-    more, the nearer it is. A weight is ∂L/∂S, in which bins alone matter, and has any sign. Uses
-    S, N and P. An anchor without positives has no loss.
+    `L_i = 1 − (1/|P_i|) Σ_k h⁺_k H⁺_k / H_k`
+
+    The histogram is over `D² = 2 − 2 S` in [0, 4] and has ``num_bins`` + 1 edges. `h⁺_k` is the
+    number of positives around edge k; `H⁺_k` and `H_k` are the numbers of positives and of all
+    pairs up to it. A pair belongs to the two edges beside it, to the nearer one more. A weight is
+    ∂L/∂S and may have any sign. Uses S, N and P. An anchor without positives has no loss.
 
     Errors: ValueError for ``num_bins`` that is no integer > 0, and another similarity than the
     cosine.

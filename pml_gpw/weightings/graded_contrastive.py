@@ -16,9 +16,13 @@ from .pair_rows import Rows
 class GradedContrastive(PairWeighting):
     """Generalised contrastive loss: pairs are similar by degrees.
 
-    L_i = Σ_{P_i ∪ N_i} { ½ ψ_ij D_ij² + ½ (1 − ψ_ij) [τ − D_ij]_+² } with ψ the relevance of the
-    pair in [0, 1], D = √(2 − 2 S) the Euclidean distance of unit rows and τ = ``margin``; in the
-    gradient a pair weighs ψ − (1 − ψ) [τ − D]_+/D towards the anchor. Uses S.
+    With ψ the relevance of the pair in [0, 1], the Euclidean distance `D = √(2 − 2 S)` of rows of
+    norm 1, and τ = ``margin``:
+
+    `L_i = Σ_{P_i ∪ N_i} { ½ ψ_ij D_ij² + ½ (1 − ψ_ij) [τ − D_ij]_+² }`
+
+    A pair is pulled with the weight `ψ − (1 − ψ) [τ − D]_+ / D`, and pushed where that is below 0.
+    Uses S.
 
     Where pairs are not graded, positives have ψ = 1 and negatives 0: the contrastive loss of
     distances. The relevance comes from ``pairs=``, such as the overlap of fields of view.

@@ -18,11 +18,15 @@ from .rules import Positive
 class HardNTXent(RowLoss):
     """NT-Xent with negatives re-weighted by how hard they are.
 
-    L_i = Σ_{p ∈ P_i} log[1 + Σ_{n ∈ N_i} ω_n e^{(S_in − S_ip)/τ}] with
-    ω_n = n_i e^{β S_in/τ} / Σ_{N_i} e^{β S/τ}, whose mean over the n_i negatives is 1;
-    τ = ``temperature``, β = ``beta`` (0: :class:`NTXent`). The paper's similarity is S/τ, as here.
-    Its correction for negatives of the anchor's own class is left out, since labels say which
-    those are. Uses N and P.
+    With τ = ``temperature`` and β = ``beta`` (0: :class:`NTXent`):
+
+    `L_i = Σ_{p ∈ P_i} log[1 + Σ_{n ∈ N_i} ω_n e^{(S_in − S_ip)/τ}]`
+
+    `ω_n = |N_i| e^{β S_in/τ} / Σ_{k ∈ N_i} e^{β S_ik/τ}`
+
+    The mean of ω over the negatives is 1. The paper's similarity is S/τ, as here. Its correction
+    for negatives of the anchor's own class is left out, since labels say which those are. Uses N
+    and P.
 
     Errors: ValueError for τ ≤ 0 and β < 0.
 

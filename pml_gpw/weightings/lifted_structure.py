@@ -17,11 +17,15 @@ from .rules import Positive
 class LiftedStructure(PairWeighting):
     """Lifted structure loss: a pair weighs by how hard it is among the anchor's pairs of its kind.
 
-    Equation (6), with temperatures:
-    L_i = [ (1/α) log Σ_pos e^{−α S_ik} + (1/β) log Σ_neg e^{β S_ik} + λ ]_+, λ = ``margin``;
-    eq (7): w⁺_ij = 1 / Σ_{k ∈ P_i} e^{α(S_ij − S_ik)},
-    eq (8): w⁻_ij = 1 / Σ_{k ∈ N_i} e^{β(S_ik − S_ij)}, while the hinge is active, else 0. Uses N;
-    whether the hinge is active depends on all pairs of the anchor.
+    Equation (6), with temperatures and λ = ``margin``:
+
+    `L_i = [(1/α) log Σ_{P_i} e^{−α S_ik} + (1/β) log Σ_{N_i} e^{β S_ik} + λ]_+`
+
+    Equations (7) and (8), while the hinge is active; else the weights are 0:
+
+    `w⁺_ij = 1 / Σ_{k ∈ P_i} e^{α(S_ij − S_ik)}, w⁻_ij = 1 / Σ_{k ∈ N_i} e^{β(S_ik − S_ij)}`
+
+    Uses N; the hinge depends on all pairs of the anchor.
 
     α = β = 1 is the paper's form. ``margin=None`` drops the hinge (and λ), as the authors' own
     ablation does. An anchor without positives or without negatives has no loss: the logarithm of

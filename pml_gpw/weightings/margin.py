@@ -17,9 +17,12 @@ from .pair_rows import Rows
 class Margin(PairWeighting):
     """Margin loss: positives nearer than a boundary, negatives further away, by a margin.
 
-    L_i = Σ_{P_i} [D_ip − β + m]_+ + Σ_{N_i} [β + m − D_in]_+ with D = √(2 − 2 S), the Euclidean
-    distance of unit rows, m = ``margin`` and the boundary β = ``beta``; w = 1/D while the hinge is
-    active, else 0, and 0 where D is 0. Uses S.
+    With the Euclidean distance `D = √(2 − 2 S)` of rows of norm 1, m = ``margin`` and the boundary
+    β = ``beta``:
+
+    `L_i = Σ_{P_i} [D_ip − β + m]_+ + Σ_{N_i} [β + m − D_in]_+`
+
+    The weight of a pair is 1/D while its hinge is active, else 0, and 0 where D is 0. Uses S.
 
     The paper trains β, one value or one a class: ``trainable=("beta",)`` or
     ``trainable={"beta": num_classes}``.

@@ -23,12 +23,17 @@ _PRESETS = {
 class MultiSimilarity(PairWeighting):
     """Multi-Similarity weighting: by the pair's own similarity and relative to its like.
 
-    Equation (15) of one anchor, without 1/m:
-    L_i = (1/α) log[1 + Σ_pos e^{−α(S_ik − λ)}] + (1/β) log[1 + Σ_neg e^{β(S_ik − λ)}],
-    λ = ``base``;
-    eq (13): w⁻_ij = 1 / (e^{β(λ − S_ij)} + Σ_{k ∈ N_i} e^{β(S_ik − S_ij)}),
-    eq (14): w⁺_ij = 1 / (e^{−α(λ − S_ij)} + Σ_{k ∈ P_i} e^{−α(S_ik − S_ij)}). Uses S and N; with
-    :class:`~pml_gpw.mining.MSMining` before it, P as well.
+    Equation (15) of one anchor, without 1/m, with λ = ``base``:
+
+    `L_i = (1/α) log[1 + Σ_{P_i} e^{−α(S_ik − λ)}] + (1/β) log[1 + Σ_{N_i} e^{β(S_ik − λ)}]`
+
+    Equations (13) and (14):
+
+    `w⁻_ij = 1 / (e^{β(λ − S_ij)} + Σ_{k ∈ N_i} e^{β(S_ik − S_ij)})`
+
+    `w⁺_ij = 1 / (e^{−α(λ − S_ij)} + Σ_{k ∈ P_i} e^{−α(S_ik − S_ij)})`
+
+    Uses S and N; with :class:`~pml_gpw.mining.MSMining` before it, P as well.
 
     Limits: without the 1 (λ → ∞ for positives, −∞ for negatives) it is
     :class:`~pml_gpw.weightings.LiftedStructure` without its hinge.

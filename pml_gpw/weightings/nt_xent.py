@@ -18,9 +18,13 @@ from .rules import Positive
 class NTXent(PairWeighting):
     """NT-Xent (InfoNCE): each positive pair against all negatives of the anchor.
 
-    L_i = Σ_{p ∈ P_i} −log[e^{S_ip/τ} / (e^{S_ip/τ} + Σ_{N_i} e^{S_in/τ})], τ = ``temperature``;
-    w⁺_ip = (1 − q_ip) / τ with q the fraction in the bracket, and each negative has its share of
-    their sum: w⁻_in = softmax_{N_i}(S/τ)_n Σ_p w⁺_ip. Uses N and P, and for a positive pair its
+    With τ = ``temperature``:
+
+    `L_i = −Σ_{p ∈ P_i} log q_ip, q_ip = e^{S_ip/τ} / (e^{S_ip/τ} + Σ_{N_i} e^{S_in/τ})`
+
+    `w⁺_ip = (1 − q_ip)/τ, w⁻_in = softmax_{N_i}(S/τ)_n Σ_{p ∈ P_i} w⁺_ip`
+
+    The negatives share the sum of the positive weights. Uses N and P, and for a positive pair its
     negatives: similarities that all shift together change nothing.
 
     The mean over the positive pairs of the batch, as the papers and PML take it, is the reduction
@@ -56,9 +60,10 @@ class NTXent(PairWeighting):
 class NPair(PairWeighting):
     """N-pair loss: NT-Xent without a temperature, of dot products.
 
-    L_i = Σ_{p ∈ P_i} log[1 + Σ_{N_i} e^{S_in − S_ip}]. The paper takes inner products of embeddings
-    that are not normalised (``similarity="dot"``) and one positive for each anchor. Weights and
-    similarities used as :class:`NTXent` at temperature 1.
+    `L_i = Σ_{p ∈ P_i} log[1 + Σ_{N_i} e^{S_in − S_ip}]`
+
+    The paper takes inner products of embeddings that are not normalised (``similarity="dot"``) and
+    one positive for each anchor. The weights are those of :class:`NTXent` at temperature 1.
 
     Source: Sohn, Improved Deep Metric Learning with Multi-class N-pair Loss Objective, NIPS 2016.
 

@@ -186,11 +186,11 @@ class Rows(ABC):
         )
 
     def softmax(self, values: Tensor) -> Tensor:
-        """The share of each pair in Σ e^v of its row, as pair values."""
+        """The share of each pair in `Σ e^v` of its row, as pair values."""
         return self.logsumexp(values)[1]
 
     def softplus(self, values: Tensor) -> Tensor:
-        """log(1 + Σ e^v) of each row, (C,); 0 for an empty row."""
+        """`log(1 + Σ e^v)` of each row, (C,); 0 for an empty row."""
         return self.logsumexp(values, plus_one=True)[0]
 
     def has_self_pair(self) -> Tensor:
@@ -235,9 +235,9 @@ class Rows(ABC):
     def _sum_of_zeroed(self, values: Tensor) -> Tensor: ...
 
     def logsumexp(self, values: Tensor, plus_one: bool = False) -> tuple[Tensor, Tensor]:
-        """log Σ e^v of each row, (C,), and each pair's share of the sum, its derivative.
+        """`log Σ e^v` of each row, (C,), and each pair's share of the sum, its derivative.
 
-        ``plus_one`` adds a 1 to each sum: log(1 + Σ e^v). An empty row gives -inf (0 with the 1).
+        ``plus_one`` adds a 1 to each sum: `log(1 + Σ e^v)`. An empty row gives -inf (0 with the 1).
         The exponentials are taken once, relative to the largest: nothing overflows, and shares
         keep full precision however large the values.
         """

@@ -17,11 +17,14 @@ from .row_loss import RowLoss
 class RankedList(RowLoss):
     """Ranked list loss: all positives within one distance, all negatives beyond another.
 
-    L_i = (1 − λ) Σ_{P_i*} v_ip [D_ip − (α − m)] + λ Σ_{N_i*} v_in [α − D_in] over the pairs whose
-    bracket is positive, D = √(2 − 2 S) the Euclidean distance of unit rows, with
-    v_ip = softmax_{P_i*}(T_p (D_ip − (α − m))) and v_in = softmax_{N_i*}(T_n (α − D_in)), which the
-    paper holds constant in the gradient. m = ``margin``, λ = ``imbalance``, α = ``alpha``. Uses S
-    and N.
+    With the Euclidean distance `D = √(2 − 2 S)` of rows of norm 1, m = ``margin``,
+    λ = ``imbalance``, α = ``alpha``, and sums over the pairs whose bracket is positive:
+
+    `L_i = (1 − λ) Σ_{P_i*} v_ip [D_ip − (α − m)] + λ Σ_{N_i*} v_in [α − D_in]`
+
+    `v_ip = softmax_{P_i*}(T_p (D_ip − (α − m))), v_in = softmax_{N_i*}(T_n (α − D_in))`
+
+    The paper holds v constant in the gradient. Uses S and N.
 
     Args:
         margin: m, between the two distances.
@@ -84,8 +87,8 @@ class RankedList(RowLoss):
 class RankedListOfPML(RankedList):
     """The ranked list loss as PML computes it.
 
-    Its weights are v = e^{T x} / Σ (e^{T x} + 1e-5), the constant once for each of the M columns of
-    the batch, and are differentiated, so that the weight of a pair may have any sign.
+    Its weights are `v = e^{T x} / Σ (e^{T x} + 10^{−5})`, with the constant once for each of the M
+    columns of the batch. They are differentiated, so that the weight of a pair may have any sign.
 
     >>> import torch
     >>> positives, negatives = torch.eye(3).bool()[:1], ~torch.eye(3).bool()[:1]

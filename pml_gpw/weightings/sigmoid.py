@@ -18,8 +18,13 @@ from .rules import Positive
 class Sigmoid(PairWeighting):
     """Sigmoid loss (SigLIP): each pair by itself is classified as positive or negative.
 
-    L_i = Σ_{P_i} softplus(−(t S_ip + b)) + Σ_{N_i} softplus(t S_in + b), t = ``scale``,
-    b = ``bias``; w⁺ = t σ(−(t S + b)), w⁻ = t σ(t S + b). Uses S.
+    With t = ``scale``, b = ``bias`` and the sigmoid σ:
+
+    `L_i = Σ_{P_i} softplus(−(t S_ip + b)) + Σ_{N_i} softplus(t S_in + b)`
+
+    `w⁺_ip = t σ(−(t S_ip + b)), w⁻_in = t σ(t S_in + b)`
+
+    Uses S.
 
     The paper trains t, by its logarithm, and b: ``trainable=("scale", "bias")``.
     Errors: ValueError for t ≤ 0 and b that is not a finite number.

@@ -17,9 +17,14 @@ from .rules import Positive
 class SupCon(PairWeighting):
     """Supervised contrastive loss (L_out): each positive pair against all pairs of the anchor.
 
-    L_i = −(1/p_i) Σ_{p ∈ P_i} log q_ip with q_ij = e^{S_ij/τ} / Σ_{P_i ∪ N_i} e^{S_ik/τ} and
-    τ = ``temperature``; w⁺_ip = (1/p_i − q_ip)/τ, w⁻_in = q_in/τ. A positive pair that has more
-    than its part of the sum weighs less than 0: it is pushed away. Uses N and P.
+    With τ = ``temperature``:
+
+    `L_i = −(1/|P_i|) Σ_{p ∈ P_i} log q_ip, q_ij = e^{S_ij/τ} / Σ_{k ∈ P_i ∪ N_i} e^{S_ik/τ}`
+
+    `w⁺_ip = (1/|P_i| − q_ip)/τ, w⁻_in = q_in/τ`
+
+    A positive pair with more than its part of the sum has a negative weight: it is pushed away.
+    Uses N and P.
 
     An anchor without positives has no loss and counts in no mean of the paper
     ("mean_of_anchors_with_positives"; PML's mean is "mean_of_nonzero").
@@ -69,9 +74,14 @@ class SupCon(PairWeighting):
 class GradedSupCon(SupCon):
     """Supervised contrastive loss of graded pairs, such as images with several labels each.
 
-    L_i = −Σ_{p ∈ P_i} (r_ip / Σ_{P_i} r) log q_ip with r the relevance of the pair and q_ij of
-    :class:`SupCon`, which it is where all positives are equally relevant;
-    w⁺_ip = (r_ip/Σ r − q_ip)/τ, w⁻_in = q_in/τ. Uses N and P.
+    With r the relevance of a pair and q as in :class:`SupCon`, to which it is equal where all
+    positives are equally relevant:
+
+    `L_i = −Σ_{p ∈ P_i} (r_ip / Σ_{k ∈ P_i} r_ik) log q_ip`
+
+    `w⁺_ip = (r_ip / Σ_{k ∈ P_i} r_ik − q_ip)/τ, w⁻_in = q_in/τ`
+
+    Uses N and P.
 
     The relevance comes from ``pairs=``, such as :func:`pml_gpw.relations.jaccard` of label sets.
     Errors: ValueError for τ ≤ 0.

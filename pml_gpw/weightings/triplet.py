@@ -17,10 +17,15 @@ from .pair_rows import Rows
 class Triplet(PairWeighting):
     """Triplet loss over all triplets of an anchor: a pair weighs as many as it has active ones.
 
-    Equation (5), summed: L_i = Σ_{p ∈ P_i} Σ_{n ∈ N_i} [S_in − S_ip + λ]_+, λ = ``margin``;
-    w⁺_p = #{n : S_in > S_ip − λ}, w⁻_n = #{p : S_ip − λ < S_in}. Uses P.
+    Equation (5), summed over triplets, with λ = ``margin``:
 
-    Counted by sorting each row, O(M log M), instead of listing P·N triplets.
+    `L_i = Σ_{p ∈ P_i} Σ_{n ∈ N_i} [S_in − S_ip + λ]_+`
+
+    The weight of a pair is the number of its triplets that are active:
+
+    `w⁺_ip = #{n : S_in > S_ip − λ}, w⁻_in = #{p : S_ip − λ < S_in}`
+
+    Uses P. The triplets are counted by sorting each row, in O(M log M), and not listed.
     Errors: ValueError for a margin that is not a finite number.
 
     >>> import torch

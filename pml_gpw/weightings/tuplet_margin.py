@@ -19,9 +19,12 @@ from .rules import Positive
 class TupletMargin(RowLoss):
     """Tuplet margin loss: each positive pair, seen closer by an angle, against the negatives.
 
-    L_i = Σ_{p ∈ P_i} log[1 + Σ_{N_i} e^{σ(cos θ_in − cos(θ_ip − β))}] with S = cos θ,
-    β = ``margin`` in degrees and σ = ``scale``. A positive pair nearer than β is pushed away. Uses
-    S, N and P. Where S is 1 or −1 exactly, the angle has no derivative and the pair no weight.
+    With S = cos θ, β = ``margin`` in degrees and σ = ``scale``:
+
+    `L_i = Σ_{p ∈ P_i} log[1 + Σ_{N_i} e^{σ (cos θ_in − cos(θ_ip − β))}]`
+
+    A positive pair nearer than β is pushed away. Uses S, N and P. Where S is exactly 1 or −1, the
+    angle has no derivative and the pair no weight.
 
     Errors: ValueError for a margin that is not a finite number, σ ≤ 0, and another similarity than
     the cosine.

@@ -1,4 +1,4 @@
-"""What the page on the ablation quotes is in the table of published results."""
+"""What the pages on the ablation quote is in the table of published results."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,10 @@ import pytest
 from pml_gpw.datasets import WorldNames
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/ablation.md").read_text(encoding="utf-8")
+PAGE = "".join(
+    (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for page in ("ablation.md", "ablation_details.md")
+)
 PUBLISHED = pd.read_csv(
     ROOT / "benchmarks/data/published_validation.csv", comment="#", index_col="run"
 )

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shutil
 import subprocess
 import sys
 import zlib
@@ -12,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from ..test_docstrings import SUBPACKAGES
+from .test_search import SUBJECTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -69,6 +71,15 @@ def documented_objects(html):
             yield getattr(importlib.import_module(module), own)
 
 
+def found_first(html, query):
+    """The page that a browser shows first for a query."""
+    address = f"{(html / 'search.html').as_uri()}?q={query.replace(' ', '+')}"
+    options = ("--headless", "--no-sandbox", "--virtual-time-budget=8000", "--dump-dom")
+    shown = subprocess.run(["chromium", *options, address], capture_output=True, text=True)
+    (first, *_) = re.findall(r'<li class="kind-\w+"><a href="(\w+)\.html', shown.stdout)
+    return first
+
+
 def test_the_site(tmp_path):
     for package in ("sphinx", "furo", "myst_nb", "sphinx_copybutton", "latex2mathml"):
         pytest.importorskip(package)
@@ -84,6 +95,8 @@ def test_the_site(tmp_path):
         things = {name: getattr(module, name) for name in module.__all__ if name != "host"}
         missing = [name for name, thing in things.items() if id(thing) not in documented]
         assert missing == [], f"{subpackage}: no page of docs/api has these"
+    if shutil.which("chromium"):
+        assert {query: found_first(html, query) for query in SUBJECTS} == SUBJECTS
 
 
 def test_every_public_module_has_a_page():

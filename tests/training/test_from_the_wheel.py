@@ -1,4 +1,4 @@
-"""The script of docs/training.md on what the wheel holds: two processes, killed and resumed."""
+"""The script of docs/own_pictures.md on what the wheel holds: two processes, killed and resumed."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "own_pictures.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
 PICTURES, SCRIPT = BLOCKS[:2]
 # Rank 1 kills itself between backward and the optimizers of a step after the first checkpoint.

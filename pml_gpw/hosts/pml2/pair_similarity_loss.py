@@ -10,11 +10,11 @@ from .losses import LossDict, PMLPairLoss
 
 
 class PairSimilarityLoss(PMLPairLoss):
-    """−S_ij for each positive pair and +S_ij for each negative pair.
+    """`−S_ij` for each positive pair and `+S_ij` for each negative pair.
 
-    Equation (3) with w_ij = 1: F = Σ_neg S_ij − Σ_pos S_ij, term by term. Its reducer decides
-    how much each pair counts; with ``PairWeightReducer(MultiSimilarity())`` after ``MSMiner`` it
-    has the gradient of ``MSWeightedLoss``.
+    Equation (3) with weights of 1, `F = Σ_{N_i} S_ij − Σ_{P_i} S_ij`, term by term. Its reducer
+    decides how much each pair counts; with ``PairWeightReducer(MultiSimilarity())`` after
+    ``MSMiner`` it has the gradient of ``MSWeightedLoss``.
 
     The call is that of PML's losses, with embeddings (N, D), labels (N,), references (M, D); the
     terms are "pos_loss" and "neg_loss" with reduction types "pos_pair" and "neg_pair". Beside the

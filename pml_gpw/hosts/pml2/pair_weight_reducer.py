@@ -21,9 +21,10 @@ Term = dict[str, Any]
 class PairWeightReducer(Records, CheckedParts, MultipleReducers):
     """Weigh the per-pair losses of any PML loss that has pos_pair and neg_pair terms.
 
-    Equation: (1/N) Σ_ij w_ij ℓ_ij over the pairs of both terms, with the weights w of the
-    weighting (eq 1-3) at the pairs' similarities, held constant. Miner = which pairs, loss = what
-    is paid for one, reducer = how much it counts: ``PairSimilarityLoss`` with
+    `(1/N) Σ_ij w_ij ℓ_ij` over the pairs of both terms, with the weights w of the
+    weighting (eq 1-3) at the pairs' similarities, held constant. The
+    miner chooses pairs, the loss gives the loss of one pair, and the reducer its weight:
+    ``PairSimilarityLoss`` with
     ``PairWeightReducer(MultiSimilarity())`` after ``MSMiner`` has the gradient of
     ``MSWeightedLoss``. A pair that a loss lists several times shares its weight among them.
 

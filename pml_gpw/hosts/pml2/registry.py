@@ -89,14 +89,13 @@ class Registration:
 def register(replace: bool = False) -> Registration:
     """Add the losses, miners and reducers of this package to the modules of PML, by their names.
 
-    For frameworks that build an object by ``getattr(pytorch_metric_learning.losses, name)``. PML's
-    own ``CrossBatchMemory`` and ``SelfSupervisedLoss``, which go by lists of names, then take the
-    losses of this package, also those of your own that are subclasses of them by now. Nothing
-    calls it for you.
+    It is meant for frameworks that build an object by ``getattr(pytorch_metric_learning.losses,
+    name)``. PML's own ``CrossBatchMemory`` and ``SelfSupervisedLoss`` keep lists of names; they
+    then take the losses of this package, and subclasses of them that exist at the time of the call.
 
     Args:
-        replace: whether names that PML has already, ``CrossBatchMemory`` and
-            ``SelfSupervisedLoss``, become those of this package as well.
+        replace: True: ``CrossBatchMemory`` and ``SelfSupervisedLoss``, which PML has as well,
+            become those of this package.
 
     The names stay until the returned object's ``undo()``, or until it is left as a context.
 

@@ -12,7 +12,7 @@ from .cross_batch_memory import names_of_losses
 
 
 class SelfSupervisedLoss(modules.SelfSupervisedLoss, PMLSelfSupervisedLoss):
-    """PML's ``SelfSupervisedLoss``, which goes by class names, opened to every ``GPWLoss``.
+    """PML's ``SelfSupervisedLoss``, which knows losses by their names, for every ``GPWLoss``.
 
     ``loss(embeddings, ref_emb)``, both (N, D): row i of one is the positive of row i of the
     other. Arguments and errors are those of PML's class and of the plain one.

@@ -191,3 +191,21 @@ def test_the_difficulty_of_names_is_that_of_the_committed_tables():
     assert f"character n-grams {raw}" in said
     assert f"{short} after 150 steps, {default} after 500 and, with tuned" in said
     assert f"hyper-parameters, {best}" in said
+
+
+def test_what_is_said_without_tuning_is_the_committed_table():
+    table = pd.read_csv(RESULTS / "accuracy-glyphs-500it-5seeds.csv", keep_default_na=False)
+    recall = {
+        row: f"{100 * float(value):.1f}"
+        for row, value in zip(table["loss"], table["recall_at_1"], strict=True)
+    }
+    said = " ".join(PAGE.split())
+    assert f"N alone ({recall['N']}) is the best row" in said
+    assert f"from {recall['none']} with constant weights" in said
+    assert f"to {recall['S']} and {recall['P']}." in said
+    steps = (("SN", "SNP"), ("N", "NP"), ("S", "SP"))
+    lost = [f"{one} {recall[one]} → {two} {recall[two]}" for one, two in steps]
+    assert f"but the constant one: {', '.join(lost)}." in said
+    report = (RESULTS / "accuracy-glyphs-500it-5seeds.md").read_text(encoding="utf-8")
+    assert "by at most 2.5e-07 and 1.5e-06, relative to their size" in report
+    assert "by at most 2.5e-7 of its size and the gradient by 1.5e-6" in said

@@ -11,7 +11,7 @@ from . import miniatures
 from .helpers import assert_refused
 from .miniatures import MINIATURES
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*published")
+LAYOUTS = [name for name in MINIATURES if "Cars" in name]
 
 
 def test_both_layouts_of_cars_are_the_same_pictures(miniature_roots):
@@ -24,16 +24,21 @@ def test_both_layouts_of_cars_are_the_same_pictures(miniature_roots):
         return sorted((y, *np.array(i).mean((0, 1))) for i, y in images if i.mode == "RGB")
 
     for split in ("train", "test"):
-        retrieval, merged = (pictures(name, split) for name in MINIATURES if "Cars" in name)
+        retrieval, merged = (pictures(name, split) for name in LAYOUTS)
         assert len({*retrieval} & {*merged}) >= len(retrieval) - 2
 
 
-def test_annotations_of_classification_beside_the_kit_or_in_it(copy_of):
+def test_annotations_of_classification_beside_the_kit_or_in_it(copy_of, miniature_roots):
+    """They need the classes; annotations of the other layout do not take their place."""
     dataset, root = copy_of("Cars196, classification")
+    shutil.copy(miniature_roots["Cars196"] / "cars_annos.mat", root)
     beside = root / "cars_test_annos_withlabels.mat"
     before = dataset(root, "test").paths
+    assert "/cars_train/" in before[0]
     beside.rename(root / "devkit" / beside.name)
     assert dataset(root, "test").paths == before
+    (root / "devkit" / beside.name).rename(root / "devkit/cars_test_annos.mat")
+    assert_refused(Cars196, root, "root must hold .*cars_test_annos_withlabels.mat")
 
 
 def test_cars_as_kaggle_packs_them(copy_of):
@@ -51,27 +56,12 @@ def test_cars_as_kaggle_packs_them(copy_of):
     assert data[0][0].mode == "RGB"
 
 
-@pytest.mark.parametrize("name", [name for name in MINIATURES if "Cars" in name])
-def test_mat_files_that_cannot_be(copy_of, name):
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_mat_files_of_something_else(copy_of, name):
     dataset, root = copy_of(name)
-    path = sorted(root.rglob("*.mat"))[0]
+    path = min(root.rglob("*.mat"))
     savemat(path, {"annotations": np.zeros(3), "class_names": np.zeros(3)})
     assert_refused(dataset, root, f"{path} must hold 'annotations' with the fields")
-    path.write_bytes(b"<html>moved</html>" * 20)
-    assert_refused(dataset, root, f"{path} cannot be read as a MATLAB file")
-
-
-def test_test_annotations_without_classes_do_not_serve(copy_of):
-    _, root = copy_of("Cars196, classification")
-    path = root / "cars_test_annos_withlabels.mat"
-    path.rename(root / "devkit/cars_test_annos.mat")
-    assert_refused(Cars196, root, "root must hold .*cars_test_annos_withlabels.mat")
-
-
-def test_cars_with_annotations_of_the_other_layout(copy_of, miniature_roots):
-    _, root = copy_of("Cars196, classification")
-    shutil.copy(miniature_roots["Cars196"] / "cars_annos.mat", root)
-    assert "cars_train" in Cars196(root, "train").paths[0]
 
 
 def two_cars(root, **changes):
@@ -94,21 +84,20 @@ def test_class_ids_in_floating_point(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "class_id",
-    [2.7, "x", -1.0, 0, 197, 19600.0, np.nan, np.inf, 1e300, np.array([1, 2]), "9" * 5000],
-    ids=lambda value: str(value)[:5],
+    ("field", "value", "said"),
+    [
+        *(
+            ("class", value, "class must be an integer in 1..196, got ")
+            for value in (2.7, "x", -1.0, 0, 197, np.nan, np.inf, np.array([1, 2]), "9" * 5000)
+        ),
+        *(
+            ("relative_im_path", value, "relative_im_path must be the path of an image, got ")
+            for value in (7.5, "", np.array([1, 2]))
+        ),
+        ("relative_im_path", "car_ims/2.jpg/", "must name a file, got 'car_ims/2.jpg/'"),
+    ],
+    ids=lambda value: str(value)[:9],
 )
-def test_a_class_id_that_is_none(tmp_path, class_id):
-    path = two_cars(tmp_path, **{"class": class_id})
-    assert_refused(Cars196, tmp_path, f"{path}, row 2: class must be an integer in 1..196, got ")
-
-
-@pytest.mark.parametrize("image", [7.5, "", np.array([1, 2])], ids=str)
-def test_a_path_that_is_none(tmp_path, image):
-    path = two_cars(tmp_path, relative_im_path=image)
-    assert_refused(Cars196, tmp_path, f"{path}, row 2: relative_im_path must be the path of an")
-
-
-def test_a_path_of_a_folder(tmp_path):
-    path = two_cars(tmp_path, relative_im_path="car_ims/2.jpg/")
-    assert_refused(Cars196, tmp_path, f"{path}, row 2: must name a file, got 'car_ims/2.jpg/'")
+def test_rows_that_cannot_be(tmp_path, field, value, said):
+    path = two_cars(tmp_path, **{field: value})
+    assert_refused(Cars196, tmp_path, f"{path}, row 2: {said}")

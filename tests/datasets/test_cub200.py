@@ -1,10 +1,6 @@
-import pytest
-
 from pml_gpw.datasets import CUB200
 
 from .helpers import assert_refused, rewrite
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*published")
 
 
 def test_cub_splits_by_class_id_and_keeps_it(miniature_roots):

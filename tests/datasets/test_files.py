@@ -1,43 +1,25 @@
-"""What the annotated paths lead to: one file twice, files out of root, no files."""
+"""The annotated paths lead to files in root, each to another."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from pml_gpw.datasets import ImageFolder, InShop
+from pml_gpw.datasets import InShop
 from pml_gpw.datasets.__main__ import main
 from pml_gpw.datasets.files import _identity
 
 from . import miniatures
-from .helpers import ANNOTATION_FILES, assert_refused, rewrite, some_image
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*published")
+from .helpers import assert_refused, rewrite, some_image
 
 
-def test_missing_image(miniature_copy):
-    dataset, root = miniature_copy
-    path = some_image(dataset, root)
-    os.remove(path)
-    if dataset is ImageFolder:
-        assert path not in dataset(root, "test").paths
-    else:
-        assert_refused(dataset, root, f"{path} is missing")
-
-
-def test_empty_image(miniature_copy):
-    dataset, root = miniature_copy
+def test_images_that_are_missing_or_empty(copy_of):
+    dataset, root = copy_of("InShop")
     path = some_image(dataset, root)
     Path(path).write_bytes(b"")
     assert_refused(dataset, root, f"{path} is empty")
-
-
-def test_the_same_image_under_another_number(copy_of):
-    dataset, root = copy_of("CUB200")
-    images, labels = (root / "CUB_200_2011" / f for f in ("images.txt", "image_class_labels.txt"))
-    rewrite(images, lambda lines: [*lines, "41 " + lines[38].split(maxsplit=1)[1]])
-    rewrite(labels, lambda lines: [*lines, "41 200"])
-    assert_refused(dataset, root, rf"{images}, line \d+: .* is also in {images}, line 39")
+    os.remove(path)
+    assert_refused(dataset, root, f"{path} is missing")
 
 
 def add_image(root, path):
@@ -45,31 +27,30 @@ def add_image(root, path):
     base = root / "CUB_200_2011"
     rewrite(base / "images.txt", lambda lines: [*lines, f"41 {path}"])
     rewrite(base / "image_class_labels.txt", lambda lines: [*lines, "41 200"])
-    return base / "images", rf"{base / 'images.txt'}, line \d+: "
+    return base / "images", rf"{base / 'images.txt'}, line 41: "
 
 
 IMAGE = "200.Bird_of_200/Bird 4 of 200.jpg"
-SPELLINGS = {
-    "by the folder above": "200.Bird_of_200/../200.Bird_of_200/Bird 4 of 200.jpg",
-    "by this folder": "200.Bird_of_200/./Bird 4 of 200.jpg",
-    "link": "200.Bird_of_200/link.jpg",
-    "hard link": "199.Bird_of_199/hard link.jpg",
-    "link to the folder": "linked/Bird 4 of 200.jpg",
-}
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
-def test_one_file_under_two_paths(copy_of, spelling):
+@pytest.mark.parametrize(
+    "path",
+    [
+        IMAGE,
+        "200.Bird_of_200/../200.Bird_of_200/Bird 4 of 200.jpg",
+        "200.Bird_of_200/./Bird 4 of 200.jpg",
+        "200.Bird_of_200/link.jpg",
+        "199.Bird_of_199/hard link.jpg",
+        "linked/Bird 4 of 200.jpg",
+    ],
+)
+def test_one_file_under_two_paths(copy_of, path):
     """It would find itself, and Recall@1 would be 1."""
     dataset, root = copy_of("CUB200")
-    path = SPELLINGS[spelling]
     images, line = add_image(root, path)
-    if spelling == "link":
-        (images / path).symlink_to(images / IMAGE)
-    elif spelling == "hard link":
-        os.link(images / IMAGE, images / path)
-    elif spelling == "link to the folder":
-        (images / "linked").symlink_to(images / "200.Bird_of_200")
+    (images / "200.Bird_of_200/link.jpg").symlink_to(images / IMAGE)
+    os.link(images / IMAGE, images / "199.Bird_of_199/hard link.jpg")
+    (images / "linked").symlink_to(images / "200.Bird_of_200")
     assert_refused(dataset, root, rf"{line}.* is (also in|the same file as) .*images.txt, line 40")
 
 
@@ -89,27 +70,11 @@ def outside(tmp_path):
     return path
 
 
-def add_path(name, root, path):
-    """List one more image, by a path from root or an absolute one; give its annotation file."""
-    file = root / ANNOTATION_FILES.get(name, "cars_annos.mat")
-    if name == "CUB200":
-        add_image(root, os.path.join("../..", path))
-    elif name == "StanfordOnlineProducts":
-        rewrite(file, lambda lines: [*lines, f"99 11319 1 {os.path.join('..', path)}"])
-    elif name == "InShop":
-        row = f"{os.path.join('img/..', path)} id_00000003 query"
-        rewrite(file, lambda lines: ["41", *lines[1:], row])
-    else:
-        miniatures._mat(file, [("car_ims/000001.jpg", 1), (path, 99)], "relative_im_path")
-    return file
-
-
 @pytest.mark.parametrize("absolute", [False, True])
-@pytest.mark.parametrize("name", ["CUB200", "StanfordOnlineProducts", "InShop", "Cars196"])
-def test_annotated_paths_may_not_leave_the_root(copy_of, outside, name, absolute):
-    dataset, root = copy_of(name)
-    file = add_path(name, root, str(outside) if absolute else "../elsewhere/1.jpg")
-    assert_refused(dataset, root, rf"{file}, (line|row) \d+: .*elsewhere/1.jpg leaves root, {root}")
+def test_annotated_paths_may_not_leave_the_root(copy_of, outside, absolute):
+    dataset, root = copy_of("CUB200")
+    _, line = add_image(root, outside if absolute else "../../../elsewhere/1.jpg")
+    assert_refused(dataset, root, rf"{line}.*elsewhere/1.jpg leaves root, {root}")
     with pytest.raises(ValueError, match="leaves root"):  # it is no link
         dataset(root, dataset.queries, allow_links=True)
 
@@ -125,11 +90,9 @@ def test_links_out_of_root_are_an_option(copy_of, outside, link, capsys):
     queries, _ = dataset.evaluation_splits(root, allow_links=True)
     assert len(queries) == 21
     assert queries[20][0].mode == "RGB"
-    assert "by a link" not in str(dataset.verify(root, progress=False, allow_links=True))
-    main(["verify", "CUB200", str(root), "--quick"])
-    assert "by a link" in capsys.readouterr().out
-    main(["verify", "CUB200", str(root), "--quick", "--allow-links"])
-    assert "by a link" not in capsys.readouterr().out
+    for options, told in (([], True), (["--allow-links"], False)):
+        main(["verify", "CUB200", str(root), "--quick", *options])
+        assert ("by a link" in capsys.readouterr().out) is told
 
 
 def test_a_root_by_a_link_or_a_relative_path(copy_of, tmp_path, monkeypatch):
@@ -145,11 +108,10 @@ def test_a_root_by_a_link_or_a_relative_path(copy_of, tmp_path, monkeypatch):
     [
         ("200.Bird_of_200", "is not a file"),
         ("a\0b.jpg", "is missing"),
-        ("/".join(["folder"] * 800), "is missing"),
         ("n" * 5000, "is missing"),
         ("200.Bird_of_200/loop", "is missing"),
     ],
-    ids=["folder", "NUL", "deep", "long", "loop"],
+    ids=["folder", "NUL", "long", "loop"],
 )
 def test_paths_that_are_no_files(copy_of, path, said):
     dataset, root = copy_of("CUB200")

@@ -1,5 +1,4 @@
 import os
-import warnings
 
 import pytest
 from PIL import Image
@@ -9,30 +8,19 @@ from pml_gpw.datasets import ImageFolder
 from . import miniatures
 from .helpers import assert_refused
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*published")
+
+def make_images(root, *paths):
+    for i, path in enumerate(paths):
+        miniatures.picture(root / path, 1, i, file_format="PNG")
 
 
-def test_image_folder_split_by_its_owner(tmp_path):
-    miniatures.image_folder(tmp_path / "all")
-    names = sorted(path.name for path in (tmp_path / "all").iterdir() if path.name[0] != ".")
-    for i, name in enumerate(names):
-        split = "test" if i in (0, 3) else "train"
-        (tmp_path / "own" / split).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "all" / name).rename(tmp_path / "own" / split / name)
-    assert set(ImageFolder(tmp_path / "own", "test").classes.values()) == {"ash", "elm"}
-    assert len(ImageFolder(tmp_path / "own", "train").classes) == 6
-    (tmp_path / "own/train/ash").mkdir()
-    miniatures.picture(tmp_path / "own/train/ash/1.png", 1, 1)
-    with pytest.raises(
-        ValueError, match=r"class 'ash' is in test and, by .*train.ash, in training"
-    ):
-        ImageFolder(tmp_path / "own", "test")
-
-
-def test_image_folder_with_half_a_split(copy_of):
-    _, root = copy_of("ImageFolder")
-    (root / "val").mkdir()
-    assert_refused(ImageFolder, root, f"{root} has val, but not both of train and test")
+def test_a_split_by_its_owner(tmp_path):
+    make_images(tmp_path, "train/birch/1.png", "train/elm/1.png", "test/ash/1.png")
+    assert ImageFolder(tmp_path, "test").classes == {0: "ash"}
+    assert ImageFolder(tmp_path, "train").classes == {1: "birch", 2: "elm"}
+    make_images(tmp_path, "train/ash/2.png")
+    said = r"class 'ash' is in test and, by .*train.ash, in training"
+    assert_refused(ImageFolder, tmp_path, said)
 
 
 def test_a_folder_without_images(tmp_path):
@@ -41,23 +29,11 @@ def test_a_folder_without_images(tmp_path):
     assert f"{tmp_path} holds no image. root must hold a folder per class" in str(report)
 
 
-def test_miniature_roots_without_images_are_no_classes(copy_of):
-    _, root = copy_of("ImageFolder")
-    before = ImageFolder(root, "train").classes
-    for name in ("__MACOSX", "aaa"):
-        (root / name).mkdir()
-    assert ImageFolder(root, "train").classes == before
-
-
-def make_images(root, *paths):
-    for i, path in enumerate(paths):
-        miniatures.picture(root / path, 1, i, file_format="PNG")
-
-
 def test_images_are_the_files_named_as_images(tmp_path):
     names = ["1.jpg", "2.PNG", "3.jpeg", "4.webp", "5.tif", "6.gif", "7.bmp"]
     others = ["a.pdf", "b.eps", "c.h5", "d.mpg", "e.hdf", "f.psd", "g.txt", "jpg", "h.jpg.zip"]
     make_images(tmp_path, *(f"ash/{name}" for name in (*names, *others)))
+    (tmp_path / "aaa").mkdir()  # no class, since it has no image
     data = ImageFolder(tmp_path, "train")
     assert [path.rpartition("/")[2] for path in data.paths] == names
 
@@ -79,23 +55,19 @@ def test_a_folder_in_no_split_is_refused(tmp_path, other):
     assert_refused(ImageFolder, tmp_path, f"{said}{tmp_path / other}")
 
 
-@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "testing"), ("train", "val")])
+@pytest.mark.parametrize("names", [["Test", "Train"], ["train", "val"], ["training"]])
 def test_splits_of_other_names_are_not_classes(tmp_path, names):
     make_images(tmp_path, *(f"{name}/{tree}/1.png" for name in names for tree in ("ash", "elm")))
-    assert_refused(
-        ImageFolder,
-        tmp_path,
-        f"has {', '.join(sorted(names))}, but not both of train and test, in lower case",
-    )
+    said = f"{tmp_path} has {', '.join(names)}, but not both of train and test, in lower case"
+    assert_refused(ImageFolder, tmp_path, said)
 
 
+@pytest.mark.usefixtures("no_warnings")
 @pytest.mark.parametrize("name", ["train", "Test", "val"])
 def test_a_root_that_is_itself_a_split(tmp_path, name):
     """A warning says that it is split again; one that lies beside no other split is silent."""
     make_images(tmp_path / name, "ash/1.png", "elm/1.png")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        ImageFolder(tmp_path / name)
+    ImageFolder(tmp_path / name)
     make_images(tmp_path, "gallery/oak/1.png")
     said = f"{name} is itself a split, beside gallery, and its classes are split again: give "
     with pytest.warns(UserWarning, match=said) as caught:
@@ -136,9 +108,6 @@ def test_folders_that_are_links(tmp_path):
     (root / "ash/above").symlink_to(root / "ash")
     assert len(ImageFolder(root, "train")) == 1
     (root / "elm").symlink_to(tmp_path / "elsewhere")
-    (root / "ash/linked.png").symlink_to(tmp_path / "elsewhere/1.png")
-    assert_refused(ImageFolder, root, "by a link, out of root; allow_links=True allows it")
-    (root / "ash/linked.png").unlink()
     assert_refused(ImageFolder, root, "elm/1.png leads to .*elsewhere by a link")
     paths = ImageFolder(root, "test", allow_links=True).paths
     assert paths == [str(root / "elm/1.png"), str(root / "elm/deep/2.png")]
@@ -146,23 +115,17 @@ def test_folders_that_are_links(tmp_path):
 
 def test_links_to_themselves_are_links_to_nothing(tmp_path):
     make_images(tmp_path, "ash/1.png", "elm/1.png")
-    for loop in ("oak", "0.png", "ash/folder"):
+    for loop in ("oak", "ash/folder"):
         (tmp_path / loop).symlink_to(tmp_path / loop)
     assert len(ImageFolder(tmp_path, "train")) == 1
     (tmp_path / "ash/2.png").symlink_to("2.png")
     assert_refused(ImageFolder, tmp_path, r"ash/2\.png is missing")
 
 
-@pytest.mark.parametrize("link", ["link", "hard link", "folder"])
-def test_one_file_twice(tmp_path, link):
+def test_one_file_twice(tmp_path):
     make_images(tmp_path, "ash/1.png", "ash/2.png", "elm/1.png")
-    if link == "link":
-        (tmp_path / "elm/2.png").symlink_to(tmp_path / "ash/2.png")
-    elif link == "hard link":
-        os.link(tmp_path / "ash/2.png", tmp_path / "elm/2.png")
-    else:
-        (tmp_path / "oak").symlink_to(tmp_path / "elm")
-    assert_refused(ImageFolder, tmp_path, r"is the same file as .*(ash/2|elm/1)\.png")
+    os.link(tmp_path / "ash/2.png", tmp_path / "elm/2.png")
+    assert_refused(ImageFolder, tmp_path, r"elm/2\.png is the same file as .*ash/2\.png")
 
 
 def test_the_background(tmp_path):
@@ -175,25 +138,31 @@ def test_the_background(tmp_path):
     assert pixel() == (255, 255, 255)
     assert pixel(background=[1, 2, 3]) == (1, 2, 3)
     assert pixel(background=None) == (10, 20, 30)
-    for background in ("white", (0, 0), (0, 0, 256), (0.5, 0, 0), (True, 0, 0), 7):
-        with pytest.raises(ValueError, match="background must be None or three integers"):
-            pixel(background=background)
 
 
-@pytest.mark.parametrize(
-    ("share", "first"), [(0.5, 4), (0.125, 1), (0.13, 2), (0.01, 1), (0.99, 7), (0.75, 6)]
-)
+@pytest.mark.parametrize(("share", "first"), [(0.125, 1), (0.13, 2), (0.01, 1), (0.99, 7)])
 def test_a_share_of_the_classes(tmp_path, share, first):
-    miniatures.image_folder(tmp_path)
+    make_images(tmp_path, *(f"{name}/1.png" for name in "abcdefgh"))
     train, test = (ImageFolder(tmp_path, split, train_share=share) for split in ("train", "test"))
+    assert [*train.classes.items(), *test.classes.items()] == [*enumerate("abcdefgh")]
     assert len(train.classes) == first
-    assert len(test.classes) == 8 - first
-    assert max(train.classes.values()) < min(test.classes.values())
     queries, _ = ImageFolder.evaluation_splits(tmp_path, train_share=share)
     assert queries.paths == test.paths
 
 
-@pytest.mark.parametrize("share", [0, 1, 1.5, True, "half", float("nan")])
-def test_a_share_that_cannot_be(tmp_path, share):
-    with pytest.raises(ValueError, match=r"train_share must be a number in \(0, 1\), got"):
-        ImageFolder(tmp_path, train_share=share)
+@pytest.mark.parametrize(
+    ("option", "values", "said"),
+    [
+        ("train_share", (0, 1, True, "half"), r"must be a number in \(0, 1\), got"),
+        (
+            "background",
+            ("white", (0, 0), (0, 0, 256), (-1, 0, 0), (0.5, 0, 0), (True, 0, 0)),
+            r"must be None or three integers in 0\.\.255, got",
+        ),
+        ("exif_orientation", (1,), "must be a bool, got 1"),
+    ],
+)
+def test_arguments_that_cannot_be(tmp_path, option, values, said):
+    for value in values:
+        with pytest.raises(ValueError, match=f"{option} {said}"):
+            ImageFolder(tmp_path, **{option: value})

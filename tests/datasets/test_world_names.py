@@ -79,6 +79,7 @@ def test_the_same_version_gives_the_same_items_and_the_digest_names_them(halves)
     assert len({data.digest() for data in (again, *others)}) == 4
 
 
+@pytest.mark.exhaustive
 def test_all_languages_are_more_and_a_transform_sees_each_name():
     every = WorldNames(split="test", languages="all", transform=str.upper)
     assert len(every.languages) > 300

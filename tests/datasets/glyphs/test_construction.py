@@ -2,7 +2,7 @@ import numpy as np
 import PIL
 import pytest
 
-from pml_gpw.datasets.glyphs import construction, lookalikes
+from pml_gpw.datasets.glyphs import construction, fonts, lookalikes
 
 
 def test_no_two_classes_look_alike(train, test, renderings):
@@ -47,3 +47,12 @@ def test_every_letter_left_out_resembles_one_kept_before_it(renderings, train, t
     left_out = np.unique(labels[~kept])
     assert len(left_out) > 500
     assert nearest[left_out].min() > construction.MAX_SIMILARITY + 1e-5
+
+
+def test_candidates_are_letters_of_the_scripts_in_their_order(renderings):
+    candidates = renderings[0]
+    scripts = [*construction.SCRIPTS["train"], *construction.SCRIPTS["test"]]
+    ranks = [scripts.index(fonts.script(letter)) for letter in candidates]
+    assert ranks == sorted(ranks)
+    assert len(set(candidates)) == len(candidates)
+    assert not set(candidates) & set("0123456789.,;!?-+=<>☺█ͺₒ\u0301 ")

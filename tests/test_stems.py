@@ -43,6 +43,8 @@ WITHOUT_A_STEM = {
     "benchmarks/test_published.py",
     # the folders of benchmarks/
     "benchmarks/test_layout.py",
+    # arguments that the functions of the room refuse
+    "training/test_arguments.py",
     # samplers in the loaders of other libraries
     "training/test_loaders.py",
     # the script of the documentation

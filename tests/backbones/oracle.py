@@ -49,10 +49,11 @@ def convolutions():
     return found
 
 
-def checkpoint(seed=0, classifier="last_linear", rows=False, batches=True):
+def checkpoint(seed=0, classifier="last_linear", rows=False, batches=True, prefix=""):
     """A random checkpoint in float64, no bias or statistic of which is trivial.
 
-    ``rows`` has batch normalisation tensors as (1, C), ``batches`` counts num_batches_tracked.
+    ``rows`` has batch normalization tensors as (1, C), ``batches`` counts num_batches_tracked,
+    and names begin with ``prefix``.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -77,7 +78,7 @@ def checkpoint(seed=0, classifier="last_linear", rows=False, batches=True):
     if classifier:
         state[f"{classifier}.weight"] = 0.03 * normal(1000, 1024)
         state[f"{classifier}.bias"] = 0.3 * normal(1000)
-    return state
+    return {prefix + name: tensor for name, tensor in state.items()}
 
 
 def feature_map(state, images):

@@ -38,20 +38,3 @@ def test_weights_from_a_file(tmp_path):
     images = torch.rand(2, 1, 32, 32)
     expected = one.eval()(images).reshape(2, 64, -1).mean(2)
     torch.testing.assert_close(other.eval()(images), expected)
-
-
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (torch.rand(2, 2, 32, 32), r"images must have shape \(B, 3, H, W\) or \(B, 1, H, W\)"),
-        (torch.zeros(2, 1, 32, 32, dtype=torch.int64), "images must be uint8 in 0..255"),
-    ],
-)
-def test_other_images_are_refused(images, message):
-    with pytest.raises(ValueError, match=message):
-        backbone("small_cnn")(images)
-
-
-def test_there_are_no_pretrained_weights():
-    with pytest.raises(ValueError, match="weights must be None or a path for 'small_cnn'"):
-        backbone("small_cnn", weights="pretrained")

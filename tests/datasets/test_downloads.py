@@ -17,6 +17,7 @@ from pml_gpw.datasets.downloads import Archive, download
 
 from . import miniatures
 
+
 @pytest.fixture
 def served(tmp_path):
     """A folder and the address under which this machine serves it to itself."""

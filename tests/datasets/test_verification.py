@@ -1,8 +1,6 @@
 import shutil
 from pathlib import Path
 
-import pytest
-
 from pml_gpw.datasets import CUB200
 from pml_gpw.datasets.__main__ import main
 from pml_gpw.datasets.records import SplitSize

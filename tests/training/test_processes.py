@@ -155,17 +155,3 @@ def test_a_group_for_the_time_of_a_block(monkeypatch, tmp_path):
     assert names == [os.devnull]
     assert sys.stdout is stdout
     assert made == [("gloo",), "ended"]
-
-
-@pytest.mark.parametrize(
-    ("call", "said"),
-    [
-        (lambda: data_parallel(3), "model must be a Module, got 3"),
-        (lambda: loss_over_processes(None, "ms"), "loss must be a Module, got 'ms'"),
-        (lambda: loss_over_processes("ms", MSLoss()), "miner must be a Module, got 'ms'"),
-        (lambda: process_group("cuda").__enter__(), "device must be a device, got 'cuda'"),
-    ],
-)
-def test_arguments_that_cannot_be(call, said):
-    with pytest.raises(ValueError, match=said):
-        call()

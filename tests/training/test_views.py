@@ -50,11 +50,6 @@ def test_places_go_on_after_an_interruption_and_in_the_next_epoch(rule):
     assert [place for _, place in chain(*numbered)] == [*range(120, 240)]
 
 
-def test_batches_without_a_number():
-    with pytest.raises(ValueError, match="batches must be a ClassBatches, got"):
-        NumberedBatches([[0, 1]])
-
-
 # --- views ---------------------------------------------------------------------------------------
 
 
@@ -83,17 +78,3 @@ def test_loading_processes_change_nothing():
         return torch.cat([noise for _, noise in loader])
 
     assert torch.equal(views(0), views(1))
-
-
-@pytest.mark.parametrize(
-    ("entropy", "said"),
-    [
-        (0, "entropy must be a tuple of integers >= 0, got 0"),
-        ((), r"entropy must be a tuple of integers >= 0, got \(\)"),
-        ((0, -1), "every entry of entropy must be an integer >= 0, got -1"),
-        ((0.5,), "every entry of entropy must be an integer >= 0, got 0.5"),
-    ],
-)
-def test_a_seed_that_cannot_be(entropy, said):
-    with pytest.raises(ValueError, match=said):
-        SeededViews(Noise(), entropy)

@@ -46,23 +46,13 @@ def test_a_folder_that_cannot_be_copied(tmp_path):
         shutil.copytree(tmp_path / "a", tmp_path / "b")
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("of no file"), KeyError("x"), BrokenPipeError(errno.EPIPE, "")]
-)
-def test_other_errors_stay(tmp_path, error):
-    with pytest.raises(type(error)) as caught, naming_file(tmp_path):
-        raise error
-    assert caught.value is error
-    assert as_file_error(error, tmp_path) is None
-
-
 def test_an_error_that_names_no_file_may_not_be_about_one(tmp_path):
     error = OSError("something")
     assert as_file_error(error, tmp_path) is None
     assert "something" in str(as_file_error(error, tmp_path, surely=True))
 
 
-def test_what_cannot_be_read(tmp_path):
+def test_files_that_cannot_be_read(tmp_path):
     for path, said in ((tmp_path / "no", "no cannot be read"), (tmp_path / "x", "x is damaged")):
         (tmp_path / "x").write_text("{")
         told = pytest.raises(FileError, match=f"{said}.*; get another")
@@ -70,8 +60,18 @@ def test_what_cannot_be_read(tmp_path):
             torch.load(path, weights_only=True)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), FileError("of another"), KeyboardInterrupt()])
-def test_what_reading_is_not_to_blame_for(tmp_path, error):
-    with pytest.raises(type(error)) as caught, reading_file(tmp_path, "get another"):
+@pytest.mark.parametrize(
+    ("block", "error"),
+    [
+        (naming_file, RuntimeError("of no file")),
+        (naming_file, KeyError("x")),
+        (naming_file, BrokenPipeError(errno.EPIPE, "")),
+        (lambda path: reading_file(path, "get another"), MemoryError()),
+        (lambda path: reading_file(path, "get another"), FileError("of another")),
+        (lambda path: reading_file(path, "get another"), KeyboardInterrupt()),
+    ],
+)
+def test_other_errors_stay(tmp_path, block, error):
+    with pytest.raises(type(error)) as caught, block(tmp_path):
         raise error
     assert caught.value is error

@@ -73,6 +73,7 @@ def kept(folder):
     return result, {f"{part} {n}": t for part in weights for n, t in weights[part].items()}
 
 
+@pytest.mark.exhaustive
 def test_killed_in_two_processes_it_ends_in_the_same_bits(folder):
     assert len(SCRIPT.strip().splitlines()) <= 25
     code, output = torchrun(folder, "script.py")

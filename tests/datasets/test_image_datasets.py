@@ -1,9 +1,11 @@
-"""A damaged data set is refused when it is made, by file and line, and the report lists it."""
+"""Damaged data sets and arguments that cannot be are refused when a data set is made."""
 
 import os
 import re
 
 import pytest
+
+from pml_gpw.datasets import CUB200, Cars196, Glyphs, ImageFolder, InShop, WorldNames
 
 from .helpers import assert_refused
 from .miniatures import MINIATURES
@@ -56,6 +58,7 @@ CELEBA = "000001.jpg 0\n000002.jpg 0\n000003.jpg 1\n"
     ],
 )
 def test_annotations_that_cannot_be(copy_of, annotations, old, new, said):
+    """By file and line, and the report lists them."""
     name, file = annotations
     dataset, root = copy_of(name)
     path = root / file
@@ -78,3 +81,56 @@ def test_annotations_that_cannot_be_read(copy_of, name):
     for path in [*root.rglob("*.txt"), *root.rglob("*.mat")]:
         path.unlink()
     assert_refused(dataset, root, "root must hold .*none of which is there")
+
+
+DOWNLOAD = {"download": True}
+SHARE, COLOUR = r"train_share must be a number in \(0, 1\), got", "background must be None or three"
+KINDS, LANGUAGES = "kinds must be some of territories, .*got ", "languages must be 'all', or .*got "
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "said"),
+    [
+        (CUB200, {"split": "val"}, "split must be one of train, test, got 'val'"),
+        (CUB200, {"transform": 3}, "transform must be None or callable, got 3"),
+        (CUB200, {"target_transform": "x"}, "target_transform must be None or callable"),
+        (CUB200, {"root": None}, "root must be the path of a folder, got None"),
+        (CUB200, {"root": "no"}, "root must be a folder, got 'no', .*Get CUB_200_2011.tgz"),
+        (Cars196, DOWNLOAD, "download must be False: Cars196 .*root"),
+        (InShop, DOWNLOAD, "download must be False: InShop .*root"),
+        (ImageFolder, {}, "has no image in split"),
+        (ImageFolder, {"exif_orientation": 1}, "exif_orientation must be a bool, got 1"),
+        *((ImageFolder, {"train_share": share}, SHARE) for share in (0, 1, True, "half")),
+        *(
+            (ImageFolder, {"background": background}, COLOUR)
+            for background in ("red", (0, 0), (0, 0, 256), (-1, 0, 0), (0.5, 0, 0), (True, 0, 0))
+        ),
+        (Glyphs, {"split": "val"}, "split must be 'train' or 'test', got 'val'"),
+        (Glyphs, {"transform": "resize"}, "transform must be None or callable, got 'resize'"),
+        (Glyphs, {"root": "a" * 5000}, "root must be a shorter path, got 5,000 characters$"),
+        (Glyphs, {"root": 3}, "root must be None or the path of a folder, got 3"),
+        (Glyphs, {"root": __file__}, "root must be a folder, or not exist yet, got the file .*py'"),
+        (WorldNames, {"root": "here"}, "root must be None: names lie in no folder, got 'here'"),
+        (WorldNames, {"root": None, "split": "val"}, "split must be one of train, test, got 'val'"),
+        (WorldNames, {"root": None, "transform": 3}, "transform must be None or callable, got 3"),
+        (WorldNames, {"root": None, "kinds": "cities"}, f"{KINDS}'cities'"),
+        (WorldNames, {"root": None, "kinds": ["towns"]}, f"{KINDS}'towns'"),
+        (WorldNames, {"root": None, "kinds": []}, rf"{KINDS}\[\]"),
+        (WorldNames, {"root": None, "languages": "en"}, f"{LANGUAGES}'en'"),
+        (WorldNames, {"root": None, "languages": ["en", "en_US"]}, f"{LANGUAGES}'en_US'"),
+        (
+            WorldNames,
+            {"root": None, "languages": ["en"]},
+            "must leave two things of 8 names or more",
+        ),
+    ],
+)
+def test_arguments_that_cannot_be(tmp_path, dataset, options, said):
+    with pytest.raises(ValueError, match=said):
+        dataset(**{"root": tmp_path, **options})
+
+
+def test_a_folder_without_images(tmp_path):
+    report = ImageFolder.verify(tmp_path, progress=False)
+    assert not report.ok
+    assert f"{tmp_path} holds no image. root must hold a folder per class" in str(report)

@@ -1,4 +1,3 @@
-import os
 
 import pytest
 from PIL import Image
@@ -23,26 +22,13 @@ def test_a_split_by_its_owner(tmp_path):
     assert_refused(ImageFolder, tmp_path, said)
 
 
-def test_a_folder_without_images(tmp_path):
-    report = ImageFolder.verify(tmp_path, progress=False)
-    assert not report.ok
-    assert f"{tmp_path} holds no image. root must hold a folder per class" in str(report)
-
-
-def test_images_are_the_files_named_as_images(tmp_path):
-    names = ["1.jpg", "2.PNG", "3.jpeg", "4.webp", "5.tif", "6.gif", "7.bmp"]
+def test_images_are_the_files_named_as_images_in_the_order_of_their_names(tmp_path):
+    names = ["1.jpg", "10.PNG", "2.jpeg", "4.webp", "a/c.gif", "a/c/5.tif", "b/7.bmp"]
     others = ["a.pdf", "b.eps", "c.h5", "d.mpg", "e.hdf", "f.psd", "g.txt", "jpg", "h.jpg.zip"]
-    make_images(tmp_path, *(f"ash/{name}" for name in (*names, *others)))
+    make_images(tmp_path, *(f"ash/{name}" for name in (*others, *names[::-1])))
     (tmp_path / "aaa").mkdir()  # no class, since it has no image
-    data = ImageFolder(tmp_path, "train")
-    assert [path.rpartition("/")[2] for path in data.paths] == names
-
-
-def test_images_come_in_the_order_of_their_names(tmp_path):
-    paths = ["ash/2.png", "ash/10.png", "ash/b/1.png", "ash/a/c/1.png", "ash/a/1.png"]
-    make_images(tmp_path, *paths)
-    ordered = ["ash/10.png", "ash/2.png", "ash/a/1.png", "ash/a/c/1.png", "ash/b/1.png"]
-    assert ImageFolder(tmp_path, "train").paths == [str(tmp_path / path) for path in ordered]
+    expected = [str(tmp_path / "ash" / name) for name in names]
+    assert ImageFolder(tmp_path, "train").paths == expected
 
 
 @pytest.mark.parametrize("other", ["val", "extra", "Validation"])
@@ -106,26 +92,12 @@ def test_folders_that_are_links(tmp_path):
     root = tmp_path / "root"
     make_images(root, "ash/1.png")
     (root / "ash/above").symlink_to(root / "ash")
+    (root / "oak").symlink_to(root / "oak")
     assert len(ImageFolder(root, "train")) == 1
     (root / "elm").symlink_to(tmp_path / "elsewhere")
     assert_refused(ImageFolder, root, "elm/1.png leads to .*elsewhere by a link")
     paths = ImageFolder(root, "test", allow_links=True).paths
     assert paths == [str(root / "elm/1.png"), str(root / "elm/deep/2.png")]
-
-
-def test_links_to_themselves_are_links_to_nothing(tmp_path):
-    make_images(tmp_path, "ash/1.png", "elm/1.png")
-    for loop in ("oak", "ash/folder"):
-        (tmp_path / loop).symlink_to(tmp_path / loop)
-    assert len(ImageFolder(tmp_path, "train")) == 1
-    (tmp_path / "ash/2.png").symlink_to("2.png")
-    assert_refused(ImageFolder, tmp_path, r"ash/2\.png is missing")
-
-
-def test_one_file_twice(tmp_path):
-    make_images(tmp_path, "ash/1.png", "ash/2.png", "elm/1.png")
-    os.link(tmp_path / "ash/2.png", tmp_path / "elm/2.png")
-    assert_refused(ImageFolder, tmp_path, r"elm/2\.png is the same file as .*ash/2\.png")
 
 
 def test_the_background(tmp_path):
@@ -148,21 +120,3 @@ def test_a_share_of_the_classes(tmp_path, share, first):
     assert len(train.classes) == first
     queries, _ = ImageFolder.evaluation_splits(tmp_path, train_share=share)
     assert queries.paths == test.paths
-
-
-@pytest.mark.parametrize(
-    ("option", "values", "said"),
-    [
-        ("train_share", (0, 1, True, "half"), r"must be a number in \(0, 1\), got"),
-        (
-            "background",
-            ("white", (0, 0), (0, 0, 256), (-1, 0, 0), (0.5, 0, 0), (True, 0, 0)),
-            r"must be None or three integers in 0\.\.255, got",
-        ),
-        ("exif_orientation", (1,), "must be a bool, got 1"),
-    ],
-)
-def test_arguments_that_cannot_be(tmp_path, option, values, said):
-    for value in values:
-        with pytest.raises(ValueError, match=f"{option} {said}"):
-            ImageFolder(tmp_path, **{option: value})

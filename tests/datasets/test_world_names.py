@@ -88,25 +88,6 @@ def test_all_languages_are_more_and_a_transform_sees_each_name():
     assert WorldNames.evaluation_splits(None, len)[0][0][0] > 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"root": "here"}, "root must be None: names lie in no folder, got 'here'"),
-        ({"split": "val"}, "split must be one of train, test, got 'val'"),
-        ({"transform": 3}, "transform must be None or callable, got 3"),
-        ({"kinds": "cities"}, "kinds must be some of territories, .*got 'cities'"),
-        ({"kinds": ["towns"]}, "kinds must be some of .*, got 'towns'"),
-        ({"kinds": []}, r"kinds must be some of .*, got \[\]"),
-        ({"languages": "en"}, "languages must be 'all', or identifiers of Babel.*got 'en'"),
-        ({"languages": ["en", "en_US"]}, "languages must be .* without a region.*got 'en_US'"),
-        ({"languages": ["en"]}, "must leave two things of 8 names or more, got en and"),
-    ],
-)
-def test_what_cannot_be_is_told_by_name(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        WorldNames(**arguments)
-
-
 def test_without_babel_the_extra_is_named(monkeypatch):
     def missing(name):
         raise ImportError(name)

@@ -1,8 +1,7 @@
-import errno
 import io
 import os
 import threading
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -90,45 +89,25 @@ def test_no_flipped_bit_changes_an_array(path):
         same(cache.load_or_build(path, "key", build))
 
 
-def fails(number):
-    def function(*_, **__):
-        raise OSError(number, os.strerror(number))
-
-    return function
-
-
-def works_without(path, number):
-    reason = f"arrays.cache cannot be written .{os.strerror(number)}.; going on without it.*folder"
-    with pytest.warns(UserWarning, match=reason) as told:
-        arrays = cache.load_or_build(path, "key", build)
-    assert len(told) == 1
-    same({name: array for name, array in arrays.items() if name != cache.KEY_ENTRY})
-    assert [*path.parent.glob("*")] == []
-
-
-@pytest.mark.parametrize(
-    ("owner", "name", "number"), [(os, "replace", errno.ENOSPC), (Path, "mkdir", errno.EROFS)]
-)
-def test_what_cannot_be_written_is_done_without(tmp_path, monkeypatch, owner, name, number):
-    monkeypatch.setattr(owner, name, fails(number))
-    works_without(tmp_path / "new" / "arrays.cache", number)
+def works_without(path, reason):
+    said = f"arrays.cache cannot be written .{reason}.; going on without it.*remove what is in its"
+    with pytest.warns(UserWarning, match=said):
+        same(cache.load_or_build(path, "key", build))
 
 
 def test_a_file_that_finds_no_room_is_done_without(tmp_path):
     with room_for(100):
-        works_without(tmp_path / "arrays.cache", errno.EFBIG)
+        works_without(tmp_path / "arrays.cache", "File too large")
+    assert [*tmp_path.iterdir()] == []
 
 
-def test_a_folder_in_its_place_is_left_alone(tmp_path):
-    path = tmp_path / "arrays.cache"
-    path.mkdir()
-    with (
-        pytest.warns(UserWarning, match="cannot be used .*Is a directory"),
-        pytest.warns(UserWarning, match="cannot be written .*remove what is in its place"),
-    ):
-        arrays = cache.load_or_build(path, "key", build)
-    same(arrays)
-    assert [*tmp_path.iterdir()] == [path]
+def test_what_is_in_its_place_is_left_alone(tmp_path):
+    (tmp_path / "arrays.cache").mkdir()
+    with pytest.warns(UserWarning, match="cannot be used .*Is a directory"):
+        works_without(tmp_path / "arrays.cache", "Is a directory")
+    (tmp_path / "file").touch()
+    works_without(tmp_path / "file" / "arrays.cache", "File exists")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["arrays.cache", "file"]
 
 
 def test_a_write_that_is_interrupted_leaves_the_old_file_and_no_other(path, monkeypatch):
@@ -145,35 +124,19 @@ def test_a_write_that_is_interrupted_leaves_the_old_file_and_no_other(path, monk
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_build_that_fails_leaves_no_file(tmp_path):
-    def fails():
-        raise MemoryError
-
-    with pytest.raises(MemoryError):
-        cache.load_or_build(tmp_path / "arrays.cache", "key", fails)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.usefixtures("no_warnings")
 def test_two_that_build_at_once_both_get_it(tmp_path):
     """Both find no file, both build, both write: none reads or leaves half a file."""
-    path, together, results = tmp_path / "arrays.cache", threading.Barrier(2), []
+    path, together = tmp_path / "arrays.cache", threading.Barrier(2)
 
     def build_together():
         together.wait(timeout=10)  # passes only when both are building
         return build()
 
-    def work():
-        results.append(cache.load_or_build(path, "key", build_together))
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == 2
-    for arrays in [*results, cache.load_or_build(path, "key", never)]:
-        same({name: array for name, array in arrays.items() if name != cache.KEY_ENTRY})
+    with ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(cache.load_or_build, path, "key", build_together) for _ in range(2)]
+    for arrays in [*(job.result() for job in jobs), cache.load_or_build(path, "key", never)]:
+        same(arrays)
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -17,7 +17,7 @@ from pml_gpw import MSMiner, MSWeightedLoss
 from pml_gpw.evaluation import retrieval_metrics
 from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import BatchHardMining
-from pml_gpw.training import Experiment, FileError, Trainer, run, train_and_evaluate
+from pml_gpw.training import Experiment, FileError, Trainer, train_and_evaluate
 from pml_gpw.weightings import Constant
 
 SHORT = Experiment(iterations=6, batch=20, learning_rate=0.01, evaluate_every=2, seed=3)
@@ -80,25 +80,21 @@ def test_it_learns():
     assert trained["last"]["map_at_r"] > untrained["last"]["map_at_r"] + 0.1
 
 
+def parts(frozen=False):
+    trunk = nn.Linear(10, 6).requires_grad_(not frozen)
+    return {"trunk": trunk, "embedder": nn.Linear(6, 4)}
+
+
 @pytest.mark.parametrize(
-    ("loss", "miner"),
+    ("loss", "miner", "model"),
     [
-        (MSWeightedLoss, MSMiner),
-        (losses.MultiSimilarityLoss, miners.MultiSimilarityMiner),
-        (losses.NTXentLoss, lambda: None),
-        (lambda: CrossBatchMemory(MSWeightedLoss(), 4, 40, MSMiner()), lambda: None),
-        (lambda: losses.ProxyAnchorLoss(8, 4), lambda: None),
+        (MSWeightedLoss, MSMiner, None),
+        (losses.MultiSimilarityLoss, miners.MultiSimilarityMiner, parts),
+        (losses.NTXentLoss, lambda: None, lambda: parts(frozen=True)),
+        (lambda: CrossBatchMemory(MSWeightedLoss(), 4, 40, MSMiner()), lambda: None, parts),
+        (lambda: losses.ProxyAnchorLoss(8, 4), lambda: None, None),
     ],
-    ids=["ours", "of PML", "no miner", "memory", "proxies"],
-)
-@pytest.mark.parametrize(
-    "model",
-    [
-        lambda: nn.Linear(10, 4),
-        lambda: {"trunk": nn.Linear(10, 6), "embedder": nn.Linear(6, 4)},
-        lambda: {"trunk": nn.Linear(10, 6).requires_grad_(False), "embedder": nn.Linear(6, 4)},
-    ],
-    ids=["a module", "parts", "a frozen trunk"],
+    ids=["ours", "of PML", "a frozen trunk", "memory", "proxies"],
 )
 def test_any_model_and_loss_stopped_between_two_epochs(tmp_path, loss, miner, model):
     def one(**options):
@@ -126,55 +122,46 @@ def test_parameters_of_a_loss_are_trained_at_their_own_rate():
 # --- folders -------------------------------------------------------------------------------------
 
 
-def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+def test_a_folder_changes_nothing_and_is_read_with_the_weights_when_it_is_finished(
+    tmp_path, monkeypatch
+):
+    """Without a folder nothing is written. Errors name the files that a folder needs."""
     monkeypatch.chdir(tmp_path)
-    train()
-    assert os.listdir() == []
-
-
-def test_a_folder_changes_nothing_and_is_read_when_it_is_finished(tmp_path, monkeypatch):
     bare, _ = train()
+    assert os.listdir() == []
     result, model = train(folder=tmp_path)
     assert result == bare == json.loads((tmp_path / "result.json").read_text())
-    assert sorted(os.listdir(tmp_path)) == [
-        "best.pt",
-        "last.pt",
-        "logs",
-        "result.json",
-        "tensorboard",
-    ]
+    files = ["best.pt", "last.pt", "logs", "result.json", "tensorboard"]
+    assert sorted(os.listdir(tmp_path)) == files
     kept = torch.load(tmp_path / "last.pt", weights_only=True)["trunk"]
     assert torch.equal(kept["weight"], model.weight)
     monkeypatch.setattr(Trainer, "train_epoch", None)
-    assert train(folder=tmp_path)[0] == result
-
-
-def test_a_model_has_the_weights_of_a_finished_training(tmp_path):
-    """A result that is read, and a model that was not trained, would be of two trainings."""
-    _, trained = train(folder=tmp_path)
-    _, again = train(folder=tmp_path)
-    assert torch.equal(again.weight, trained.weight)
+    read, again = train(folder=tmp_path)
+    assert read == result
+    assert torch.equal(again.weight, model.weight)
     (tmp_path / "last.pt").unlink()
     with pytest.raises(FileError, match=r"last\.pt cannot be read"):
         train(folder=tmp_path)
+    (tmp_path / "result.json").write_text("{")
+    with pytest.raises(FileError, match=r"result\.json is damaged.*do this"):
+        train(folder=tmp_path, advice="do this")
 
 
-class Broken(RuntimeError):
-    pass
+class Broken(Clusters):
+    """A data set that is lost while the model is trained."""
+
+    def __getitem__(self, index):
+        if index:
+            raise RuntimeError("no more of this data set")
+        return super().__getitem__(index)
 
 
 def test_a_first_evaluation_that_fails_costs_no_training(tmp_path, monkeypatch):
     """The steps before it are kept; the next call begins with the evaluation."""
-
-    def fails(*_, **__):
-        raise Broken
-
     whole, model = train(folder=tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "distributed_dataset_metrics", fails)
-        for _ in range(2):
-            with pytest.raises(Broken):
-                train(folder=tmp_path / "run")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no more of this"):
+            train(folder=tmp_path / "run", test=Broken(2))
     epochs, train_epoch = [], Trainer.train_epoch
     monkeypatch.setattr(
         Trainer, "train_epoch", lambda self, epoch: (epochs.append(epoch), train_epoch(self, epoch))
@@ -201,37 +188,40 @@ def test_metrics_that_are_not_numbers_are_kept(tmp_path, num_stops):
     assert json.loads(text, parse_constant=pytest.fail)["last"]["map_at_r"] is None
 
 
-@pytest.mark.parametrize("is_finished", [True, False])
+@pytest.fixture(scope="module")
+def finished_and_stopped(tmp_path_factory):
+    folders = tmp_path_factory.mktemp("finished"), tmp_path_factory.mktemp("stopped")
+    train(folder=folders[0])
+    with stopping_before(2):
+        train(folder=folders[1])
+    return folders
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"primary_metric": "map_at_r"}, "with primary_metric 'recall_at_1', not 'map_at_r'"),
-        ({"ks": (1, 5)}, r"with ks \[1, 2, 4, 8\], not \[1, 5\]"),
-        ({"model": lambda: nn.Linear(10, 5)}, "with parameters '44 .*', not '55 "),
-        ({"experiment": Experiment(batch=40, seed=3)}, "with iterations 6, not 3000"),
-        ({"train": Clusters(1, classes=9)}, "with data"),
-        ({"test": Clusters(1, classes=9)}, "with data"),
-        ({"loss": MSWeightedLoss(beta=7)}, "with loss_func"),
-        ({"miner": MSMiner(0.7)}, "with mining_func"),
-        ({"loss": losses.ContrastiveLoss()}, "with loss_func"),
+        ({"primary_metric": "map_at_r"}, "primary_metric 'recall_at_1', not 'map_at_r'"),
+        ({"ks": (1, 5)}, r"ks \[1, 2, 4, 8\], not \[1, 5\]"),
+        ({"model": lambda: nn.Linear(10, 5)}, "parameters '44 .*', not '55 "),
+        ({"experiment": Experiment(batch=40, seed=3)}, "iterations 6, not 3000"),
+        ({"train": Clusters(1, classes=9)}, "data"),
+        ({"test": Clusters(1, classes=9)}, "data"),
+        ({"loss": MSWeightedLoss(beta=7)}, "loss_func"),
+        ({"miner": MSMiner(0.7)}, "mining_func"),
     ],
 )
-def test_a_folder_of_another_training_is_refused(tmp_path, is_finished, options, message):
-    if is_finished:
-        train(folder=tmp_path)
-    else:
-        with stopping_before(2):
-            train(folder=tmp_path)
-    with pytest.raises(ValueError, match=f"folder must be that of the same training.*{message}"):
-        train(folder=tmp_path, **options)
-    train(folder=tmp_path)  # nothing was lost
+def test_a_folder_of_another_training_is_refused(finished_and_stopped, options, message):
+    said = f"folder must be that of the same training.* with {message}"
+    for folder in finished_and_stopped:
+        with pytest.raises(ValueError, match=said):
+            train(folder=folder, **options)
 
 
-def test_a_damaged_result_is_a_file_error(tmp_path):
-    train(folder=tmp_path)
-    (tmp_path / "result.json").write_text("{")
-    with pytest.raises(FileError, match=r"result\.json is damaged.*do this"):
-        train(folder=tmp_path, advice="do this")
+def test_a_refusal_costs_nothing(finished_and_stopped):
+    with pytest.raises(ValueError, match="must be that of the same training"):
+        train(folder=finished_and_stopped[1], ks=(1, 5))
+    results = [train(folder=folder)[0] for folder in finished_and_stopped]
+    assert results[0] == results[1]
 
 
 # --- arguments -----------------------------------------------------------------------------------

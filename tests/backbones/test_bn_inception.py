@@ -21,10 +21,9 @@ def net(state):
     return load_bn_inception(state).double().eval()
 
 
-def images(side, batch=1):
-    return 50 * torch.randn(
-        batch, 3, side, side, generator=torch.Generator().manual_seed(side), dtype=torch.float64
-    )
+def images(side):
+    generator = torch.Generator().manual_seed(side)
+    return 50 * torch.randn(1, 3, side, side, generator=generator, dtype=torch.float64)
 
 
 def maps(net, x):
@@ -51,12 +50,9 @@ def test_counts(net):
     assert {int(b) for n, b in net.named_buffers() if n.endswith("tracked")} == {7}
 
 
-@pytest.mark.parametrize("side", [97, pytest.param(227, marks=pytest.mark.exhaustive)])
-def test_feature_map_is_the_published_function(state, net, side):
-    got = maps(net, images(side))
-    want = oracle.feature_map(rounded(state), images(side))
+def test_feature_map_is_the_published_function(state, net):
+    got, want = maps(net, images(97)), oracle.feature_map(rounded(state), images(97))
     assert got.shape == want.shape
-    assert side == 97 or got.shape == (1, 1024, 7, 7)
     assert (want > 0).double().mean() > 0.1  # a map of zeros would agree with anything
     assert difference(got, want) < 1e-10
 
@@ -65,25 +61,6 @@ def test_logits_are_the_published_function(state, net):
     with torch.no_grad():
         got = net(images(224))
     assert difference(got, oracle.logits(rounded(state), images(224))) < 1e-10
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("inception_4c_3x3", "inception_4c_double_3x3_1"),
-        ("inception_3b_3x3_reduce", "inception_3b_double_3x3_reduce"),
-        ("inception_4a_pool_proj", "inception_4b_pool_proj"),
-    ],
-)
-def test_swapped_branches_are_seen(state, net, one, other):
-    swapped = dict(state)
-    for name in state:
-        layer, _, kind = name.rpartition(".")
-        for a, b in ((one, other), (other, one)):
-            if layer.removesuffix("_bn") == a:
-                swapped[name] = state[f"{layer.replace(a, b)}.{kind}"]
-    wrong = oracle.feature_map(rounded(swapped), images(97))
-    assert difference(maps(net, images(97)), wrong) > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -103,15 +80,17 @@ def test_a_checkpoint_without_classifier():
     assert other(images(224).float()).shape == (1, 1024)
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-def test_backbone_from_a_file(state, tmp_path, legacy):
+def test_backbone_from_a_file_of_the_old_format(state, tmp_path):
     path = tmp_path / "bn_inception-52deb4733.pth"
-    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    torch.save(state, path, _use_new_zipfile_serialization=False)
     trunk = backbone("bn_inception", "max", path, frozen_batch_norm=True).double().train()
     pictures = torch.randint(0, 256, (2, 3, 97, 97), dtype=torch.uint8)
     mean = torch.tensor([104.0, 117.0, 128.0], dtype=torch.float64).reshape(3, 1, 1)
     want = oracle.feature_map(rounded(state), pictures[:, [2, 1, 0]].double() - mean)
     assert difference(trunk(pictures), want.amax((2, 3))) < 1e-10
+    torch.save({"conv2_3x3.bias": torch.zeros(192)}, path)
+    with pytest.raises(ValueError, match=rf"{path} .*conv1_7x7_s2\.weight, .* and 405 more;"):
+        load_bn_inception(path)
 
 
 def test_own_pooling_is_the_average():
@@ -126,17 +105,10 @@ def test_own_pooling_is_the_average():
 @pytest.mark.parametrize(
     ("without", "extra", "says"),
     [
-        ("inception_4d_1x1.bias", {}, r"missing names: inception_4d_1x1\.bias;"),
-        ("last_linear.bias", {}, "missing names: last_linear.bias"),
-        ("", {"extra.weight": torch.ones(1)}, r"unexpected names: extra\.weight$"),
-        ("", {"fc.bias": torch.ones(1000)}, r"unexpected names: fc\.bias$"),
-        (
-            "",
-            {"conv2_3x3.weight": torch.ones(192, 64, 1, 1)},
-            r"conv2_3x3.weight \(192, 64, 1, 1\), not \(192, 64, 3, 3\)",
-        ),
-        ("", {"conv1_7x7_s2_bn.weight": torch.ones(2, 64)}, r"_bn.weight \(2, 64\)"),
-        ("", {"conv1_7x7_s2.bias": torch.ones(1, 64)}, r"s2.bias \(1, 64\)"),
+        ("last_linear.bias", {}, "missing names: last_linear.bias; unexpected names: none"),
+        ("", {"fc.bias": torch.ones(1000)}, r"missing names: none; unexpected names: fc\.bias$"),
+        ("", {"conv1_7x7_s2_bn.weight": torch.ones(2, 64)}, r"weight \(2, 64\), not \(64,\)"),
+        ("", {"conv1_7x7_s2.bias": torch.ones(1, 64)}, r"s2.bias \(1, 64\), not \(64,\)"),
         ("", {"state_dict": {}}, "weights must be a dict of names and tensors, got a state dict"),
     ],
 )
@@ -144,13 +116,6 @@ def test_a_checkpoint_that_does_not_fit(state, without, extra, says):
     changed = {name: tensor for name, tensor in state.items() if name != without} | extra
     with pytest.raises(ValueError, match=says):
         load_bn_inception(changed)
-
-
-def test_errors_name_the_file(tmp_path):
-    path = tmp_path / "short.pth"
-    torch.save({"conv2_3x3.bias": torch.zeros(192)}, path)
-    with pytest.raises(ValueError, match=r"short\.pth.*inception_3a_1x1\.weight and 3.. more"):
-        load_bn_inception(path)
 
 
 def test_pytorchcv_weights_bring_their_convention(monkeypatch):

@@ -73,8 +73,7 @@ def test_average_is_the_models_own(name):
 
 
 def test_conventions():
-    convention = backbone("timm/test_resnet").convention
-    assert convention.mean.flatten().tolist() == HALF
+    assert backbone("timm/test_resnet").convention.mean.flatten().tolist() == HALF
     convention = backbone("torchvision/squeezenet1_1").convention
     assert convention.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert (convention.channels, convention.scale) == ("RGB", 1)
@@ -99,6 +98,14 @@ def test_weights_from_a_file(name, classes, tmp_path):
     torch.save(state | {"more.weight": torch.ones(1)}, tmp_path / "more.pth")
     with pytest.raises(ValueError, match=r"unexpected names: more\.weight"):
         backbone(name, weights=tmp_path / "more.pth")
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "ngram_bag"])
+def test_weights_of_our_own_networks_from_a_file(name, tmp_path):
+    one = backbone(name, "own").network.state_dict()
+    torch.save(one, tmp_path / "weights.pth")
+    other = backbone(name, "own", tmp_path / "weights.pth").network.state_dict()
+    assert all(torch.equal(tensor, other[n]) for n, tensor in one.items())
 
 
 @pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_efficientnet"])

@@ -1,6 +1,5 @@
 """The input normalization: what the network sees of an RGB image."""
 
-import copy
 import pickle
 
 import pytest
@@ -10,14 +9,6 @@ from pml_gpw.backbones import InputConvention
 
 CAFFE = ((104, 117, 128), (1, 1, 1), "BGR", 255)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-def test_red_goes_in_last_for_bgr():
-    red = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
-    red[:, 0] = 255
-    got = InputConvention(*CAFFE)(red)
-    assert got[0, :, 0, 0].tolist() == [-104, -117, 255 - 128]
-    assert torch.equal(got, got[:, :, :1, :1].expand_as(got))
 
 
 def test_red_goes_in_first_for_rgb():
@@ -48,18 +39,12 @@ def test_dtype_follows_the_parameters():
     assert InputConvention(*CAFFE).bfloat16()(images)[0, :, 0, 0].tolist() == [-104, -117, -128]
 
 
-def test_gradients_reach_the_images():
+def test_gradients_reach_the_images_of_a_copy():
     images = torch.rand(1, 3, 2, 2, requires_grad=True)
-    InputConvention(*CAFFE)(images).sum().backward()
+    copy = pickle.loads(pickle.dumps(InputConvention(*CAFFE)))
+    assert not copy.state_dict()
+    copy(images).sum().backward()
     assert torch.equal(images.grad, torch.full_like(images, 255))
-
-
-def test_state_dicts_are_clean():
-    convention = InputConvention(*CAFFE)
-    assert not convention.state_dict()
-    for other in (copy.deepcopy(convention), pickle.loads(pickle.dumps(convention))):
-        assert torch.equal(other.mean, convention.mean)
-        assert (other.channels, other.scale) == ("BGR", 255)
 
 
 @pytest.mark.parametrize(

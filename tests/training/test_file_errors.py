@@ -10,8 +10,6 @@ import torch
 from pml_gpw.training import FileError
 from pml_gpw.training.file_errors import as_file_error, naming_file, reading_file
 
-from ..limits import room_for
-
 
 @pytest.mark.parametrize(
     ("number", "advice"),
@@ -30,13 +28,6 @@ def test_an_error_of_the_system(tmp_path, number, advice):
     assert str(error.value).startswith(f"{tmp_path / 'x.pt'} cannot be used (")
     assert os.strerror(number) in str(error.value)
     assert advice in str(error.value)
-
-
-def test_torch_on_a_full_disk(tmp_path):
-    path = tmp_path / "x.pt"
-    told = pytest.raises(FileError, match=r"x\.pt cannot be .*make room")
-    with room_for(1000), told, naming_file(path):
-        torch.save(torch.zeros(5000), path)
 
 
 def test_a_folder_that_cannot_be_copied(tmp_path):

@@ -123,16 +123,6 @@ def test_every_image_comes_once_before_any_comes_twice():
     assert not used_up([*sampler(RandomClassBatches, batches=300)], LABELS, 5)
 
 
-@pytest.mark.parametrize("n", [4, 6, 20])
-def test_equal_classes_are_used_up_but_for_a_rest(n):
-    labels = np.repeat(range(6), n)
-    rounds = n // 4
-    batches = [*sampler(ExhaustiveClassBatches, labels, 24, per_class=4, batches=3 * rounds)]
-    for start in range(0, len(batches), rounds):
-        images = [*chain(*batches[start : start + rounds])]
-        assert len(set(images)) == len(images) == 6 * (n - n % 4)
-
-
 def test_groups_are_cut_anew_in_each_round_and_another_image_sits_out():
     labels = np.repeat(range(2), 9)
     batches = [*sampler(ExhaustiveClassBatches, labels, 8, per_class=4, batches=2000)]

@@ -5,12 +5,11 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-from pytorch_metric_learning.samplers import MPerClassSampler
 from torch.utils.data import TensorDataset
 
 from pml_gpw import MSWeightedLoss
-from pml_gpw.training import ExhaustiveClassBatches, Experiment, Trainer, train_and_evaluate
-from pml_gpw.training.experiment import epoch_seed
+from pml_gpw.training import Experiment, Trainer, train_and_evaluate
+from pml_gpw.training.experiment import SAMPLERS, epoch_seed
 
 LABELS = [i // 7 for i in range(42)]
 
@@ -60,19 +59,14 @@ def weights(one):
     return [p.detach().clone() for p in one.models["trunk"].parameters()]
 
 
-def test_groups_are_used_up_over_all_epochs():
-    stream = ExhaustiveClassBatches(LABELS, 20, per_class=5, batches=7, seed=epoch_seed(4, 0))
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_batches_are_one_stream_over_all_epochs(name):
+    stream = SAMPLERS[name](LABELS, 20, per_class=5, batches=7, seed=epoch_seed(4, 0))
     expected = [*chain(*stream)]
-    assert trained(1, 2, 3)[1] == expected
-    assert trained(3)[1] == expected[6 * 20 :]
-    assert trained(2, 1)[1] == [*expected[60:120], *expected[:60]]
-    assert trained(1, 2, 3, seed=5)[1] != expected
-
-
-def test_fresh_draws_are_those_of_pml():
-    np.random.seed(epoch_seed(4, 0))  # noqa: NPY002
-    expected = [int(i) for i in MPerClassSampler(LABELS, 5, 20, 140)]
-    assert trained(1, 2, 3, sampler="random")[1] == expected
+    assert trained(1, 2, 3, sampler=name)[1] == expected
+    assert trained(3, sampler=name)[1] == expected[6 * 20 :]
+    assert trained(2, 1, sampler=name)[1] == [*expected[60:120], *expected[:60]]
+    assert trained(1, 2, 3, sampler=name, seed=5)[1] != expected
 
 
 def test_checkpoints_between_evaluations_leave_the_batches_as_they_are():
@@ -152,19 +146,10 @@ def test_a_look_at_the_labels_draws_no_random_number():
     assert torch.equal(torch.rand(1), expected)
 
 
-class Words(torch.utils.data.Dataset):
-    """Texts as they are, in dicts beside a tensor: no image anywhere."""
+class Items(list):
+    """Texts in dicts beside a tensor, with a label each: no image anywhere."""
 
-    def __init__(self):
-        self.labels = torch.arange(12) // 3
-        self.words = ["abcd"[label] * (i % 3 + 1) for i, label in enumerate(self.labels)]
-
-    def __len__(self):
-        return len(self.words)
-
-    def __getitem__(self, index):
-        item = {"text": self.words[index], "length": torch.tensor(len(self.words[index]))}
-        return item, int(self.labels[index])
+    labels = torch.arange(12) // 3
 
 
 class OfWords(torch.nn.Module):
@@ -179,7 +164,9 @@ class OfWords(torch.nn.Module):
 
 def test_any_item_that_a_loader_makes_batches_of_is_trained_on_and_evaluated():
     torch.manual_seed(0)
-    words = Words()
+    words = ["abcd"[i // 3] * (i % 3 + 1) for i in range(12)]
+    items = [{"text": word, "length": torch.tensor(len(word))} for word in words]
+    data = Items(zip(items, Items.labels.tolist(), strict=True))
     experiment = Experiment(iterations=3, batch=6, per_class=3, learning_rate=0.01)
-    result = train_and_evaluate(experiment, OfWords(), MSWeightedLoss(), words, words, ks=(1,))
+    result = train_and_evaluate(experiment, OfWords(), MSWeightedLoss(), data, data, ks=(1,))
     assert result["last"]["recall_at_1"] == 1.0, "words of a class begin alike"

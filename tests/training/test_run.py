@@ -58,9 +58,6 @@ def stopping_before(epoch):
         raise AssertionError("nothing was interrupted")
 
 
-# --- what is trained -----------------------------------------------------------------------------
-
-
 def test_the_metrics_are_those_of_the_model():
     result, model = train(miner=MSMiner(), ks=(1, 3))
     test = Clusters(2)
@@ -117,9 +114,6 @@ def test_parameters_of_a_loss_are_trained_at_their_own_rate():
 
     assert proxies(0.5) == pytest.approx(0.5, rel=1e-3)  # the first step of Adam
     assert proxies(None) == pytest.approx(3e-5, rel=1e-2)
-
-
-# --- folders -------------------------------------------------------------------------------------
 
 
 def test_a_folder_changes_nothing_and_is_read_with_the_weights_when_it_is_finished(
@@ -223,8 +217,6 @@ def test_a_refusal_costs_nothing(finished_and_stopped):
     results = [train(folder=folder)[0] for folder in finished_and_stopped]
     assert results[0] == results[1]
 
-
-# --- arguments -----------------------------------------------------------------------------------
 
 X, Y = torch.randn(8, 10), torch.arange(8) // 2
 

@@ -31,9 +31,6 @@ def rule(request):
     return request.param
 
 
-# --- both rules ----------------------------------------------------------------------------------
-
-
 def test_a_batch_has_k_images_of_each_of_p_classes(rule):
     batches = [*sampler(rule, batches=50)]
     assert len(batches) == 50
@@ -84,17 +81,11 @@ def test_two_iterations_at_once_do_not_disturb_each_other():
     assert [*zip(first, second, strict=False)] == [*zip(whole[1:4], whole[4:7], strict=True)]
 
 
-# --- drawn afresh --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("seed", [0, 3, 2**32 - 1])
 def test_the_fresh_rule_is_that_of_pml_to_the_number(seed):
     np.random.seed(seed)  # noqa: NPY002
     theirs = [int(i) for i in MPerClassSampler(LABELS, 5, 30, 120)]
     assert [*chain(*sampler(RandomClassBatches, seed=seed))] == theirs
-
-
-# --- used up -------------------------------------------------------------------------------------
 
 
 def used_up(batches, labels, per_class):
@@ -164,9 +155,6 @@ def test_how_often_images_of_cub_are_drawn(rule, deviation):
     drawn = np.bincount([*chain(*batches)], minlength=len(labels))
     assert drawn.mean() == pytest.approx(42.3, abs=0.1)
     assert drawn.std() == pytest.approx(deviation, abs=0.2)
-
-
-# --- gone on with --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("done", [0, 7, 10, 23])

@@ -1,14 +1,7 @@
 import numpy as np
 import PIL
-import pytest
 
 from pml_gpw.datasets.glyphs import construction, fonts, lookalikes
-
-
-@pytest.mark.parametrize("group", ["AΑАᴀ", "OoΟοОоօ", "HНΗ", "XxΧхХ", "KΚКĸᴋ", "Ss"])
-def test_of_look_alikes_one_is_a_class(train, test, group):
-    assert [letter for letter in group if letter in train.characters] == [group[0]]
-    assert not set(group) & set(test.characters)
 
 
 def test_the_cache_key_has_the_versions(monkeypatch):

@@ -6,29 +6,16 @@ from functools import partial
 import pytest
 import torch
 
-from pml_gpw import MSLoss
-from pml_gpw.training import (
-    BatchNormOverProcesses,
-    Checkpoints,
-    ClassBatches,
-    Experiment,
-    NumberedBatches,
-    RandomClassBatches,
-    SeededViews,
-    convert_batch_norm,
-    data_parallel,
-    loss_over_processes,
-    process_group,
-    train_transform,
-)
+from pml_gpw import MSLoss, training
+from pml_gpw.training import ClassBatches, Experiment, SeededViews, train_transform
 
 
-def batches(rule=RandomClassBatches, labels=tuple(range(10)), batch_size=30, **options):
+def batches(rule=training.RandomClassBatches, labels=tuple(range(10)), batch_size=30, **options):
     return rule(labels, batch_size, **{"per_class": 5, "batches": 4, **options})
 
 
 def checkpoint(**options):
-    Checkpoints("nowhere").save(**{"epoch": 1, "state": {}, "best": {}, **options})
+    training.Checkpoints("nowhere").save(**{"epoch": 1, "state": {}, "best": {}, **options})
 
 
 class Ends(ClassBatches):
@@ -56,12 +43,12 @@ def exhausted():
         (Experiment, {"loss_learning_rate": (-1.0,)}),
         (checkpoint, {"epoch": (-1,), "state": (3,), "best": (None,)}),
         (train_transform, {"resize": (0,), "crop": (2.5,), "smallest_crop": (1.5, 0.0)}),
-        (NumberedBatches, {"batches": ([[0, 1]],)}),
+        (training.NumberedBatches, {"batches": ([[0, 1]],)}),
         (partial(SeededViews, []), {"entropy": (0, ())}),
-        (data_parallel, {"model": (3,)}),
-        (partial(loss_over_processes, None), {"loss": ("ms",)}),
-        (partial(loss_over_processes, loss=MSLoss()), {"miner": ("ms",)}),
-        (convert_batch_norm, {"module": (3,)}),
+        (training.data_parallel, {"model": (3,)}),
+        (partial(training.loss_over_processes, None), {"loss": ("ms",)}),
+        (partial(training.loss_over_processes, loss=MSLoss()), {"miner": ("ms",)}),
+        (training.convert_batch_norm, {"module": (3,)}),
     ],
 )
 def test_arguments_that_cannot_be(call, bad):
@@ -93,8 +80,12 @@ LABELS = r"labels must be integers \(N,\), at least one, got "
         (batches().load_state_dict, {"state": {}}, "state must have the entries .*, got none"),
         (Experiment, {"milestones": (0,)}, "every entry of milestones must be an integer > 0"),
         (partial(SeededViews, []), {"entropy": (0, 0.5)}, "every entry of entropy must .*got 0.5"),
-        (lambda: process_group("cuda").__enter__(), {}, "device must be a device, got 'cuda'"),
-        (BatchNormOverProcesses(3), {"input": torch.zeros(2, 3)}, "4D"),
+        (
+            lambda: training.process_group("cuda").__enter__(),
+            {},
+            "device must be a device, got 'cuda'",
+        ),
+        (training.BatchNormOverProcesses(3), {"input": torch.zeros(2, 3)}, "4D"),
     ],
 )
 def test_how_they_cannot_be(call, options, said):

@@ -6,19 +6,15 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from pml_gpw.training import (
-    ExhaustiveClassBatches,
-    NumberedBatches,
-    RandomClassBatches,
-    SeededViews,
-)
+from pml_gpw.training import NumberedBatches, SeededViews
+from pml_gpw.training.experiment import SAMPLERS
 
 LABELS = [i // 6 for i in range(60)]
 DATA = TensorDataset(torch.arange(60))
 
 
-def sampler(rule=RandomClassBatches, batches=6, **options):
-    return rule(LABELS, 30, per_class=5, batches=batches, **options)
+def sampler(rule="random", batches=6, **options):
+    return SAMPLERS[rule](LABELS, 30, per_class=5, batches=batches, **options)
 
 
 def images(batches):
@@ -34,9 +30,7 @@ def loader(rule, workers, numbered):
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
-@pytest.mark.parametrize(
-    ("rule", "numbered"), [(RandomClassBatches, False), (ExhaustiveClassBatches, True)]
-)
+@pytest.mark.parametrize(("rule", "numbered"), [("random", False), ("exhaustive", True)])
 @pytest.mark.parametrize(
     ("workers", "done"), [(0, 0), (0, 1), (0, 6), (0, 8), (1, 0), (1, 5), (2, 12)]
 )

@@ -152,14 +152,10 @@ class Items(list):
     labels = torch.arange(12) // 3
 
 
-class OfWords(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.table = torch.nn.Embedding(128, 4)
-
+class OfWords(torch.nn.Embedding):
     def forward(self, items):
-        codes = torch.tensor([ord(text[0]) for text in items["text"]])
-        return self.table(codes) + 0.01 * items["length"][:, None]
+        letters = torch.tensor([ord(text[0]) for text in items["text"]])
+        return super().forward(letters) + 0.01 * items["length"][:, None]
 
 
 def test_any_item_that_a_loader_makes_batches_of_is_trained_on_and_evaluated():
@@ -167,6 +163,6 @@ def test_any_item_that_a_loader_makes_batches_of_is_trained_on_and_evaluated():
     words = ["abcd"[i // 3] * (i % 3 + 1) for i in range(12)]
     items = [{"text": word, "length": torch.tensor(len(word))} for word in words]
     data = Items(zip(items, Items.labels.tolist(), strict=True))
-    experiment = Experiment(iterations=3, batch=6, per_class=3, learning_rate=0.01)
-    result = train_and_evaluate(experiment, OfWords(), MSWeightedLoss(), data, data, ks=(1,))
+    experiment, model = Experiment(iterations=3, batch=6, per_class=3), OfWords(128, 4)
+    result = train_and_evaluate(experiment, model, MSWeightedLoss(), data, data, ks=(1,))
     assert result["last"]["recall_at_1"] == 1.0, "words of a class begin alike"

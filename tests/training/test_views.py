@@ -6,18 +6,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pml_gpw.training import (
-    ExhaustiveClassBatches,
-    NumberedBatches,
-    RandomClassBatches,
-    SeededViews,
-)
+from pml_gpw.training import NumberedBatches, SeededViews
+from pml_gpw.training.experiment import SAMPLERS
 
 LABELS = [i // 6 for i in range(60)]
 
 
-def sampler(rule=ExhaustiveClassBatches, **options):
-    return rule(LABELS, 30, per_class=5, batches=4, **options)
+def sampler(rule="exhaustive", **options):
+    return SAMPLERS[rule](LABELS, 30, per_class=5, batches=4, **options)
 
 
 class Noise(torch.utils.data.Dataset):
@@ -25,7 +21,7 @@ class Noise(torch.utils.data.Dataset):
         return index, torch.rand(3)
 
 
-@pytest.mark.parametrize("rule", [RandomClassBatches, ExhaustiveClassBatches])
+@pytest.mark.parametrize("rule", SAMPLERS)
 @pytest.mark.parametrize("world", [2, 6])
 def test_places_are_those_of_one_process(rule, world):
     whole = [*chain(*NumberedBatches(sampler(rule)))]

@@ -47,11 +47,6 @@ def test_transparency_is_composited_on_the_background(tmp_path, mode):
         assert got.getpixel((1, 0)) == SHOWN
 
 
-def test_half_a_transparency_is_half_a_background(tmp_path):
-    Image.new("RGBA", (1, 1), (0, 0, 0, 128)).save(tmp_path / "half.png")
-    assert open_rgb(str(tmp_path / "half.png"), (255, 255, 255)).getpixel((0, 0)) == (127,) * 3
-
-
 RAMP = np.linspace(0, 255, 8).astype(np.uint8)[None]
 OF_16_BITS = RAMP.astype(np.uint16) * 257
 
@@ -113,7 +108,7 @@ def test_the_transparent_grey_of_16_bits(tmp_path):
     assert pixels[3].tolist() == [RAMP[0, 3]] * 3
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_the_orientation_of_a_camera(tmp_path, miniature_roots, suffix):
     """Pictures of one's own are upright; those that are published, as they were evaluated."""
     (tmp_path / "ash").mkdir()

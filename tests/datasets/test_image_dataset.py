@@ -56,13 +56,11 @@ def test_another_size_than_published_is_a_warning(miniature_roots):
         CUB200(miniature_roots["CUB200"])
 
 
-def test_the_digest_names_paths_labels_and_split(tmp_path):
-    make = MINIATURES["ImageFolder"][1]
-    one, moved = tmp_path / "one", tmp_path / "moved"
-    for folder in (one, moved):
-        folder.mkdir()
-        make(folder)
-    train, test = ImageFolder(one, "train"), ImageFolder(one, "test")
-    assert train.digest() == ImageFolder(moved, "train").digest() != test.digest()
-    (moved / "yew").rename(moved / "aspen")
-    assert ImageFolder(moved, "train").digest() != train.digest()
+def test_the_digest_names_paths_labels_and_split(copy_of, miniature_roots):
+    train, test = (
+        ImageFolder(miniature_roots["ImageFolder"], split) for split in ("train", "test")
+    )
+    _, root = copy_of("ImageFolder")
+    assert train.digest() == ImageFolder(root, "train").digest() != test.digest()
+    (root / "yew").rename(root / "aspen")
+    assert ImageFolder(root, "train").digest() != train.digest()

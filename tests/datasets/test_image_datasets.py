@@ -5,9 +5,11 @@ import re
 
 import pytest
 
-from pml_gpw.datasets import CUB200, Cars196, Glyphs, ImageFolder, WorldNames
+from pml_gpw.datasets import CUB200, Cars196, Glyphs, ImageFolder, InShop, WorldNames
+from pml_gpw.datasets.annotations import read_lines
 
-from .helpers import assert_refused
+from . import miniatures
+from .helpers import assert_refused, rewrite
 from .miniatures import MINIATURES
 
 IMAGES, LABELS = "CUB_200_2011/images.txt", "CUB_200_2011/image_class_labels.txt"
@@ -66,6 +68,21 @@ def test_annotations_that_cannot_be(copy_of, annotations, old, new, said):
     path.write_text(re.sub(old, new, before))
     assert path.read_text() != before
     assert len(assert_refused(dataset, root, f"{path}{said}")) < 700
+
+
+def test_class_labels_of_other_images(copy_of):
+    _, root = copy_of("CUB200")
+    rewrite(root / LABELS, lambda lines: lines[1:])
+    said = "line 40: image id 40 must be in .*class_labels.txt; 1 image ids are in one of"
+    assert_refused(CUB200, root, f"{root / IMAGES}, {said}")
+
+
+def test_a_line_ends_where_an_editor_ends_it(tmp_path):
+    """And not at other characters that separate lines for Python: line numbers stay right."""
+    path = tmp_path / "list.txt"
+    path.write_bytes("\ufeff1 a\u2028b\x0c.jpg\r\n\r\n2 c.jpg".encode())
+    lines = [*read_lines(path)]
+    assert lines == [(f"{path}, line 1", "1 a\u2028b\x0c.jpg"), (f"{path}, line 3", "2 c.jpg")]
 
 
 @pytest.mark.parametrize("name", [name for name in MINIATURES if name != "ImageFolder"])
@@ -129,3 +146,24 @@ def test_a_folder_without_images(tmp_path):
     report = ImageFolder.verify(tmp_path, progress=False)
     assert not report.ok
     assert f"{tmp_path} holds no image. root must hold a folder per class" in str(report)
+
+
+def test_cub_splits_by_class_id_and_keeps_it(miniature_roots):
+    for root in (miniature_roots["CUB200"], miniature_roots["CUB200"] / "CUB_200_2011"):
+        train, test = CUB200(root), CUB200(root, "test")
+        assert (set(train.labels), set(test.labels)) == ({1, 2, 50, 100}, {101, 150, 199, 200})
+        for path, label in zip(test.paths, test.labels, strict=True):
+            assert f"/{label:03}.Bird_of_{label}/" in path
+        assert test.classes[101] == "101.Bird_of_101"
+
+
+@pytest.mark.parametrize(
+    ("images", "partition"),
+    [("img", "Eval"), ("img_highres", "Eval"), ("img", "."), ("Img/img", "Anno")],
+)
+def test_in_shop_wherever_its_files_are(tmp_path, images, partition):
+    miniatures.in_shop(tmp_path, images, partition)
+    (tmp_path / "img").mkdir(exist_ok=True)  # an empty folder beside the images is passed over
+    query, gallery = InShop.evaluation_splits(tmp_path)
+    assert {*query.labels} == {*gallery.labels} == {3, 4, 90, 7982}
+    assert f"/{images}/WOMEN/Blouses Shirts/" in query.paths[0]

@@ -67,8 +67,11 @@ def test_average_is_the_models_own(name):
     assert torch.equal(features(own, picture(name)), features(average, picture(name)))
 
 
-def test_conventions():
-    assert backbone("timm/test_resnet").convention.mean.flatten().tolist() == HALF
+def test_conventions_of_the_libraries_under_autocast():
+    trunk = backbone("timm/test_resnet")
+    assert trunk.convention.mean.flatten().tolist() == HALF
+    with torch.autocast("cpu", torch.bfloat16):
+        assert features(trunk, picture("timm/test_resnet")).dtype == torch.bfloat16
     convention = backbone("torchvision/squeezenet1_1").convention
     assert convention.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert (convention.channels, convention.scale) == ("RGB", 1)
@@ -130,7 +133,10 @@ ONES, INTEGERS = (1, 1, 1), torch.zeros(2, 1, 9, 9).long()
         (partial(backbone, "timm/test_mambaout"), {"pooling": ("sum",)}),
         (partial(backbone, "torchvision/vit_b_16"), {"pooling": ("max",)}),
         (partial(backbone, "torchvision/squeezenet1_1"), {"pooling": ("own",)}),
-        (partial(backbone, "torchvision/resnet18"), {"weights": ("no.pth", 3)}),
+        (
+            partial(backbone, "torchvision/resnet18"),
+            {"weights": ("no.pth", 3, "/dev/null", "a\0b")},
+        ),
         (partial(backbone, "small_cnn", "own"), {"weights": ("pretrained",)}),
         (partial(backbone, "ngram_bag", "own"), {"weights": ("pretrained",)}),
         (partial(backbone, "ngram_bag"), {"pooling": ("average",)}),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pml_gpw.backbones.weights import load_exactly, read_state_dict, weights_file
+from pml_gpw.backbones.weights import load_exactly, read_state_dict
 
 ONES = torch.ones(3, 2)
 
@@ -102,9 +102,3 @@ def test_integers_and_infinities_that_belong_to_a_network():
     state["num_batches_tracked"] = torch.tensor(0.5)
     with pytest.raises(ValueError, match=r"tracked'\] of x must be integers, got torch.float32"):
         load_exactly(network, state, "x")
-
-
-@pytest.mark.parametrize("path", ["a" * 5000, "/dev/null", "a\0b"], ids=lambda path: path[:9])
-def test_paths_of_no_file(path):
-    with pytest.raises(ValueError, match="weights must be None, 'pretrained' or the path of a"):
-        weights_file(path)

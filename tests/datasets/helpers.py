@@ -15,10 +15,6 @@ def assert_refused(dataset, root, pattern):
     return str(error.value)
 
 
-def some_image(dataset, root):
-    return dataset(root, dataset.queries).paths[3]
-
-
 def rewrite(path, change):
     """Change the list of the lines that are not blank."""
     lines = [line for line in path.read_text().splitlines() if line]

@@ -8,12 +8,10 @@ from PIL import Image
 from pml_gpw.datasets import CUB200, ImageFolder
 from pml_gpw.datasets.rgb import open_rgb
 
-from .helpers import some_image
-
 
 def test_files_that_are_cut_off_or_no_images(copy_of):
     dataset, root = copy_of("InShop")
-    path = Path(some_image(dataset, root))
+    path = Path(dataset(root, dataset.queries).paths[3])
     for content in (path.read_bytes()[:300], b"<html>404</html>"):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=f"{path} cannot be read as an image"):

@@ -101,10 +101,6 @@ def test_a_full_disk_or_a_file_for_a_folder_leaves_the_last(run):
         Checkpoints(run / "logs/loss.csv").save(1, STATE, BEST)
 
 
-def code(path):
-    torch.save({"call": os.getcwd}, path)
-
-
 @pytest.mark.parametrize(
     ("name", "damage", "said"),
     [
@@ -112,7 +108,7 @@ def code(path):
         ("state.pt", os.remove, "cannot be read"),
         ("state.pt", lambda path: path.write_bytes(b""), "is damaged"),
         ("best.pt", lambda path: path.write_bytes(b"hello world"), "is damaged"),
-        ("state.pt", code, "is damaged"),  # which is not run
+        ("state.pt", lambda path: torch.save({"code": os.getcwd}, path), "is damaged"),
         ("best.pt", lambda path: torch.save([], path), "is damaged"),
     ],
 )

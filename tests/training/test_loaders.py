@@ -83,19 +83,18 @@ def test_accelerate_deals_whole_classes_of_whole_batches():
 def test_lightning_has_epochs_of_one_length(tmp_path, options, batches, wanted):
     lightning = pytest.importorskip("lightning")
 
-    class Watched(lightning.LightningModule):
-        seen = ()
+    seen = []
 
+    class Watched(lightning.LightningModule):
         def training_step(self, batch, _):
-            self.seen = [*self.seen, batch[0].tolist()]
+            seen.append(batch[0].tolist())
 
         def configure_optimizers(self):
             return None
 
-    module = Watched()
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     options |= {"accelerator": "cpu", "max_epochs": 2, "default_root_dir": tmp_path}
     trainer = lightning.Trainer(**options, **dict.fromkeys(quiet, False))
-    trainer.fit(module, torch.utils.data.DataLoader(DATA, batch_sampler=batches))
+    trainer.fit(Watched(), torch.utils.data.DataLoader(DATA, batch_sampler=batches))
     whole = [*sampler(batches=12)]
-    assert module.seen == [whole[number] for number in wanted]
+    assert seen == [whole[number] for number in wanted]

@@ -43,15 +43,16 @@ WITHOUT_A_STEM = {
     "benchmarks/test_published.py",
     # the folders of benchmarks/
     "benchmarks/test_layout.py",
+    # arguments that the functions of the room refuse
+    "training/test_arguments.py",
     # samplers in the loaders of other libraries
     "training/test_loaders.py",
     # the script of the documentation
     "training/test_from_the_wheel.py",
     # the commands in the processes that torchrun starts
     "benchmarks/test_several_processes.py",
-    # pml_gpw/__main__.py, benchmarks/__main__.py and pml_gpw/datasets/__main__.py
+    # pml_gpw/__main__.py and benchmarks/__main__.py
     "test_main.py",
-    "datasets/test_main.py",
     # the repository rather than the package
     "test_bounds.py",
     "test_docstrings.py",

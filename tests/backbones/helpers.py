@@ -8,13 +8,8 @@ HALF = [0.5, 0.5, 0.5]
 
 def picture(name, batch=2):
     side = SIDES.get(name, 96)
-    return torch.randint(
-        0,
-        256,
-        (batch, 3, side, side),
-        dtype=torch.uint8,
-        generator=torch.Generator().manual_seed(3),
-    )
+    generator = torch.Generator().manual_seed(3)
+    return torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8, generator=generator)
 
 
 @torch.no_grad()

@@ -24,24 +24,15 @@ BLOCKS = {
 
 def convolutions():
     """Name -> (outputs, inputs, kernel)."""
-    found = {
-        "conv1_7x7_s2": (64, 3, 7),
-        "conv2_3x3_reduce": (64, 64, 1),
-        "conv2_3x3": (192, 64, 3),
-    }
-    for block, (
-        inputs,
-        single,
-        (reduce, three),
-        (double_reduce, double),
-        projection,
-    ) in BLOCKS.items():
+    first, second = (64, 3, 7), (192, 64, 3)
+    found = {"conv1_7x7_s2": first, "conv2_3x3_reduce": (64, 64, 1), "conv2_3x3": second}
+    for block, (inputs, single, three, double, projection) in BLOCKS.items():
         found |= {
-            f"inception_{block}_3x3_reduce": (reduce, inputs, 1),
-            f"inception_{block}_3x3": (three, reduce, 3),
-            f"inception_{block}_double_3x3_reduce": (double_reduce, inputs, 1),
-            f"inception_{block}_double_3x3_1": (double, double_reduce, 3),
-            f"inception_{block}_double_3x3_2": (double, double, 3),
+            f"inception_{block}_3x3_reduce": (three[0], inputs, 1),
+            f"inception_{block}_3x3": (*three[::-1], 3),
+            f"inception_{block}_double_3x3_reduce": (double[0], inputs, 1),
+            f"inception_{block}_double_3x3_1": (*double[::-1], 3),
+            f"inception_{block}_double_3x3_2": (double[1], double[1], 3),
         }
         if single:
             found[f"inception_{block}_1x1"] = (single, inputs, 1)
@@ -49,10 +40,11 @@ def convolutions():
     return found
 
 
-def checkpoint(seed=0, classifier="last_linear", rows=False, batches=True):
+def checkpoint(seed=0, classifier="last_linear", rows=False, batches=True, prefix=""):
     """A random checkpoint in float64, no bias or statistic of which is trivial.
 
-    ``rows`` has batch normalisation tensors as (1, C), ``batches`` counts num_batches_tracked.
+    ``rows`` has batch normalization tensors as (1, C), ``batches`` counts num_batches_tracked,
+    and names begin with ``prefix``.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -77,7 +69,7 @@ def checkpoint(seed=0, classifier="last_linear", rows=False, batches=True):
     if classifier:
         state[f"{classifier}.weight"] = 0.03 * normal(1000, 1024)
         state[f"{classifier}.bias"] = 0.3 * normal(1000)
-    return state
+    return {prefix + name: tensor for name, tensor in state.items()}
 
 
 def feature_map(state, images):

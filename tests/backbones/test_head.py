@@ -13,12 +13,3 @@ def test_initialization():
     assert not head.bias.any()
     assert float(head.weight.mean()) == pytest.approx(0, abs=5e-4)  # 5 standard errors are 4e-4
     assert float(head.weight.std()) == pytest.approx(math.sqrt(2 / 512), rel=5e-3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [((0, 512), "features must"), ((1024, -1), "dimensions must"), ((1024, 64.0), "dimensions")],
-)
-def test_bad_arguments(arguments, says):
-    with pytest.raises(ValueError, match=says):
-        embedding_head(*arguments)

@@ -1,8 +1,7 @@
-"""The network for short texts: its n-grams by hand, and what it refuses."""
+"""The network for short texts: its n-grams by hand."""
 
 import zlib
 
-import pytest
 import torch
 
 from pml_gpw.backbones import backbone, character_ngrams
@@ -11,15 +10,13 @@ from pml_gpw.backbones import backbone, character_ngrams
 def test_ngrams_of_a_short_text_by_hand():
     grams = ["o", "b", " o", "ob", "b "]
     expected = [1 + zlib.crc32(gram.encode()) % 16383 for gram in grams]
-    found = character_ngrams("Ob")
-    assert found.tolist() == expected + [0] * 59
-    assert torch.equal(found, character_ngrams("OB")), "case makes no difference"
-    assert character_ngrams("x" * 500).shape == (64,)
-    assert (character_ngrams("x" * 500) > 0).all()
+    assert character_ngrams("Ob").tolist() == character_ngrams("OB").tolist()
+    assert character_ngrams("Ob").tolist() == expected + [0] * 59
+    assert (character_ngrams("x" * 500) > 0).tolist() == [True] * 64
 
 
 def test_features_are_the_mean_over_the_ngrams_that_are_there():
-    torch.manual_seed(0)
+    """Those that fill up are not trained."""
     model = backbone("ngram_bag", pooling="own")
     texts = ["Ob", "Ärger im Büro", ""]
     found = model(torch.stack([character_ngrams(text) for text in texts]))
@@ -28,40 +25,6 @@ def test_features_are_the_mean_over_the_ngrams_that_are_there():
     for text, row in zip(texts, found, strict=True):
         indices = character_ngrams(text)
         torch.testing.assert_close(row, table[indices[indices > 0]].mean(dim=0))
-
-
-def test_ngrams_that_fill_up_are_not_trained():
-    model = backbone("ngram_bag", pooling="own")
-    model(character_ngrams("Ob")[None]).sum().backward()
-    grad = model.network[0].weight.grad
-    assert grad[0].abs().sum() == 0
-    assert (grad[character_ngrams("Ob")[:5]].abs().sum(dim=1) > 0).all()
-
-
-def test_weights_from_a_file(tmp_path):
-    one = backbone("ngram_bag", pooling="own")
-    torch.save(one.network.state_dict(), tmp_path / "weights.pth")
-    other = backbone("ngram_bag", pooling="own", weights=tmp_path / "weights.pth")
-    ngrams = character_ngrams("Ob")[None]
-    assert torch.equal(one(ngrams), other(ngrams))
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: character_ngrams(3), "text must be a str, got int"),
-        (lambda: backbone("ngram_bag"), "pooling must be 'own' for 'ngram_bag'"),
-        (
-            lambda: backbone("ngram_bag", "own", "pretrained"),
-            "weights must be None or a path for 'ngram_bag', got 'pretrained'",
-        ),
-        (
-            lambda: backbone("ngram_bag", "own")(torch.rand(2, 64)),
-            r"ngrams must be integers \(B, L\).*got \(2, 64\) of torch.float32",
-        ),
-        (lambda: backbone("ngram_bags"), "'ngram_bag', 'timm/<model>' .*nearest: 'ngram_bag'"),
-    ],
-)
-def test_what_cannot_be_is_told_by_name(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+    found.sum().backward()
+    assert table.grad[0].abs().sum() == 0
+    assert (table.grad[character_ngrams("Ob")[:5]].abs().sum(dim=1) > 0).all()

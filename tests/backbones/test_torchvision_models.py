@@ -1,5 +1,3 @@
-"""What is particular to models of torchvision."""
-
 import pytest
 import torch
 
@@ -10,28 +8,16 @@ from .helpers import HALF, features, picture
 models = pytest.importorskip("torchvision.models")
 
 
-def test_features_of_torchvision_are_those_before_its_classifier():
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("resnet18", {}), ("googlenet", {"transform_input": True, "init_weights": True})],
+)
+def test_features_are_those_before_the_models_classifier(name, options):
+    """Of images as its own forward wants them."""
     torch.manual_seed(0)
-    model = models.resnet18().eval()
-    trunk = backbone("torchvision/resnet18")
-    state = model.state_dict()
-    trunk.network.load_state_dict({n: state[n] for n in trunk.network.state_dict()})
-    mean, std = (
-        [[[v]] for v in values] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    )
-    images = picture("")
-    normalised = (images / 255 - torch.tensor(mean)) / torch.tensor(std)
-    with torch.no_grad():
-        want = model(normalised)
-        got = model.fc(trunk.eval()(images))
-    assert (got - want).abs().max() < 1e-5 * want.abs().max()
-
-
-def test_googlenet_takes_what_its_own_forward_makes():
-    torch.manual_seed(0)
-    model = models.googlenet(transform_input=True, init_weights=True).eval()
-    trunk = backbone("torchvision/googlenet")
-    assert trunk.convention.mean.flatten().tolist() == HALF
+    model = getattr(models, name)(**options).eval()
+    trunk = backbone(f"torchvision/{name}")
+    assert (trunk.convention.mean.flatten().tolist() == HALF) is (name == "googlenet")
     state = model.state_dict()
     trunk.network.load_state_dict({n: state[n] for n in trunk.network.state_dict()})
     normalised = (torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225]))
@@ -43,7 +29,9 @@ def test_googlenet_takes_what_its_own_forward_makes():
     assert (got - want).abs().max() < 1e-4 * want.abs().max()
 
 
-@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+@pytest.mark.parametrize(
+    "name", ["googlenet", pytest.param("inception_v3", marks=pytest.mark.exhaustive)]
+)
 def test_own_features_are_not_converted_twice(name, monkeypatch):
     # As with pretrained weights: torchvision then sets transform_input.
     made = getattr(models, name)(transform_input=True, init_weights=False)

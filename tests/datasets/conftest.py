@@ -2,7 +2,6 @@ import shutil
 
 import pytest
 
-from .helpers import ANNOTATION_FILES
 from .miniatures import MINIATURES
 
 
@@ -30,15 +29,3 @@ def copy_of(tmp_path, miniature_roots):
         return MINIATURES[name][0], root
 
     return copy
-
-
-@pytest.fixture(params=MINIATURES)
-def miniature_copy(request, copy_of):
-    return copy_of(request.param)
-
-
-@pytest.fixture(params=ANNOTATION_FILES)
-def text_annotations(request, copy_of):
-    """(class, root, annotation file) of a copy of each miniature with annotations as text."""
-    dataset, root = copy_of(request.param)
-    return dataset, root, root / ANNOTATION_FILES[request.param]

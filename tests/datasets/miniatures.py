@@ -55,46 +55,32 @@ def cub200(root, classes=(1, 2, 50, 100, 101, 150, 199, 200)):
 CARS = (1, 2, 97, 98, 99, 100, 195, 196)
 
 
-def _mat(path, rows, path_field):
+def _cars(root, images, numbers, annotations, field):
     """Annotations as in the published files: boxes, class, and the path first or last."""
-    box = [(f"bbox_{c}", "O") for c in ("x1", "y1", "x2", "y2")]
-    names = (
-        [(path_field, "O"), *box, ("class", "O"), ("test", "O")]
-        if path_field == "relative_im_path"
-        else [*box, ("class", "O"), (path_field, "O")]
-    )
-    structure = np.zeros((1, len(rows)), dtype=names)
-    for i, (image, label) in enumerate(rows):
-        structure[path_field][0, i] = image
-        structure["class"][0, i] = np.uint8(label)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    savemat(path, {"annotations": structure})
+    rows = [(label, i) for label in CARS for i in numbers]
+    box = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
+    whole = field == "relative_im_path"
+    names = (field, *box, "class", "test") if whole else (*box, "class", field)
+    structure = np.zeros((1, len(rows)), dtype=[(name, "O") for name in names])
+    for n, (label, i) in enumerate(rows):
+        path = images.format(n + 1)
+        picture(root / path, label, i, *_mode(n))
+        structure[field][0, n] = path if whole else path.rpartition("/")[2]
+        structure["class"][0, n] = np.uint8(label)
+    (root / annotations).parent.mkdir(exist_ok=True)
+    savemat(root / annotations, {"annotations": structure})
 
 
-def cars196(root, classes=CARS):
-    rows = []
-    for label in classes:
-        for i in range(PER_CLASS):
-            path = f"car_ims/{len(rows) + 1:06}.jpg"
-            picture(root / path, label, i, *_mode(len(rows)))
-            rows.append((path, label))
+def cars196(root):
+    _cars(root, "car_ims/{:06}.jpg", range(PER_CLASS), "cars_annos.mat", "relative_im_path")
     (root / "car_ims/._000001.jpg").write_bytes(JUNK)
-    _mat(root / "cars_annos.mat", rows, "relative_im_path")
 
 
-def cars196_for_classification(root, classes=CARS):
+def cars196_for_classification(root):
     """Both parts have all classes, and their file names start again."""
-    for part, numbers, annotations in (
-        ("cars_train", range(3), "devkit/cars_train_annos.mat"),
-        ("cars_test", range(3, PER_CLASS), "cars_test_annos_withlabels.mat"),
-    ):
-        rows = []
-        for label in classes:
-            for i in numbers:
-                name = f"{len(rows) + 1:05}.jpg"
-                picture(root / part / name, label, i, *_mode(len(rows)))
-                rows.append((name, label))
-        _mat(root / annotations, rows, "fname")
+    _cars(root, "cars_train/{:05}.jpg", range(3), "devkit/cars_train_annos.mat", "fname")
+    annotations = "cars_test_annos_withlabels.mat"
+    _cars(root, "cars_test/{:05}.jpg", range(3, PER_CLASS), annotations, "fname")
 
 
 def stanford_online_products(root, train=(1, 2, 3, 4), test=(11319, 11320, 11321, 11322)):

@@ -1,23 +1,22 @@
-import errno
 import hashlib
-import http.server
 import io
 import os
 import sys
 import tarfile
 import threading
-import types
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
-from pml_gpw.datasets import CUB200, downloads
+from pml_gpw.datasets import CUB200
 from pml_gpw.datasets.__main__ import main
 from pml_gpw.datasets.downloads import Archive, download
 
+from ..limits import room_for
 from . import miniatures
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*published")
 
 
 @pytest.fixture
@@ -26,15 +25,9 @@ def served(tmp_path):
     folder = tmp_path / "served"
     folder.mkdir()
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=str(folder))
-
-        def log_message(self, *arguments):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     yield folder, f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
 
@@ -63,21 +56,18 @@ def serve(served, content, folder="Set"):
     return Archive(f"{address}/archive", hashlib.md5(content).hexdigest(), folder, "Set.packed")
 
 
+NOWHERE = Archive("http://127.0.0.1:1/nobody", "0" * 32, "Set", "Set.tgz")
 FILES = {"Set/list.txt": b"1 a.jpg\n", "Set/images/a.jpg": b"pixels"}
 
 
 @pytest.mark.parametrize("pack", [tar_of, zip_of])
 def test_the_folder_is_there_and_nothing_else(served, tmp_path, pack):
     root = tmp_path / "new" / "root"
-    download(serve(served, pack(FILES)), root)
+    assert download(serve(served, pack(FILES)), root)
     assert sorted(p.name for p in root.iterdir()) == ["Set"]
     for name, data in FILES.items():
         assert (root / name).read_bytes() == data
-
-
-def test_a_folder_that_is_there_is_left_alone(tmp_path):
-    (tmp_path / "Set").mkdir()
-    download(Archive("http://127.0.0.1:1/nobody", "0" * 32, "Set", "Set.packed"), tmp_path)
+    assert not download(NOWHERE, root)  # it is left alone
 
 
 @pytest.mark.parametrize("pack", [tar_of, zip_of])
@@ -94,105 +84,73 @@ def test_no_path_leaves_the_folder(served, tmp_path, pack, outside):
     assert not [p for p in tmp_path.rglob("evil*") if root / "Set" not in p.parents]
 
 
-def test_another_file_than_published(served, tmp_path):
-    archive = serve(served, tar_of(FILES))._replace(md5="0" * 32)
-    with pytest.raises(ValueError, match="hash"):
+TAR = tar_of(FILES)
+
+
+@pytest.mark.parametrize(
+    ("sent", "published", "folder", "said", "kept"),
+    [
+        (b"another file", TAR, "Set", "hash", []),
+        (TAR[: len(TAR) // 2], TAR, "Set", "hash", []),
+        (b"no archive", b"no archive", "Set", r"Set\.packed cannot be unpacked", ["Set.packed"]),
+        (TAR, TAR, "Other", r"Set\.packed must hold the folder Other", ["Set.packed"]),
+    ],
+    ids=["another file", "cut off", "damaged", "another folder"],
+)
+def test_archives_that_cannot_be(served, tmp_path, sent, published, folder, said, kept):
+    archive = serve(served, published, folder)
+    (served[0] / "archive").write_bytes(sent)
+    with pytest.raises(ValueError, match=said):
         download(archive, tmp_path / "root")
-    assert [*(tmp_path / "root").iterdir()] == []
+    assert [path.name for path in (tmp_path / "root").iterdir()] == kept
 
 
-def test_a_download_cut_off(served, tmp_path):
-    content = tar_of(FILES)
-    archive = serve(served, content)
-    (served[0] / "archive").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match="hash"):
-        download(archive, tmp_path / "root")
-    assert [*(tmp_path / "root").iterdir()] == []
-
-
-def test_an_archive_that_is_damaged_or_has_another_folder(served, tmp_path):
-    for content, said in ((b"no archive at all", "cannot be unpacked"), (tar_of(FILES), "folder")):
-        with pytest.raises(ValueError, match=rf"Set\.packed.* {said}"):
-            download(serve(served, content, folder="Other"), tmp_path / "root")
-        assert [path.name for path in (tmp_path / "root").iterdir()] == ["Set.packed"]
-        (tmp_path / "root/Set.packed").unlink()
-
-
-class OldTarfile(types.ModuleType):
-    """tarfile as it was before Python 3.10.12 and 3.11.4, without filters."""
-
-    def __init__(self):
-        super().__init__("tarfile")
-        names = (name for name in dir(tarfile) if not name.endswith("filter"))
-        self.__dict__.update({name: getattr(tarfile, name) for name in names})
-
-    class TarFile(tarfile.TarFile):
-        def extractall(self, path=".", members=None, *, numeric_owner=False):
-            raise AssertionError("nothing may be extracted without a filter")
-
-    @classmethod
-    def open(cls, *arguments, **options):
-        return cls.TarFile.open(*arguments, **options)
-
-
-def test_an_old_python_unpacks_as_safely(served, tmp_path, monkeypatch):
+def test_an_old_python_unpacks_with_the_backport(served, tmp_path, monkeypatch):
+    """Before 3.10.12 and 3.11.4 it has no filters; without the backport nothing is fetched."""
     new = hasattr(tarfile, "data_filter")
     backport = tarfile if new else pytest.importorskip("backports.tarfile")
-    monkeypatch.setitem(sys.modules, "backports.tarfile", backport)
-    monkeypatch.setattr(downloads, "tarfile", OldTarfile())
+    opened = []
+    told = SimpleNamespace(open=lambda file: opened.append(file) or backport.open(file))
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    monkeypatch.setitem(sys.modules, "backports.tarfile", told)
     download(serve(served, tar_of(FILES)), tmp_path / "root")
     assert (tmp_path / "root/Set/list.txt").read_bytes() == FILES["Set/list.txt"]
-    archive = serve(served, tar_of({**FILES, "../evil.txt": b"evil"}))
-    with pytest.raises(ValueError, match="cannot be unpacked"):
-        download(archive, tmp_path / "other")
-    assert not (tmp_path / "evil.txt").exists()
-
-
-def test_an_old_python_without_the_backport_says_so_before_the_download(tmp_path, monkeypatch):
+    assert opened == [tmp_path / "root/Set.packed"]
     monkeypatch.setitem(sys.modules, "backports.tarfile", None)
-    monkeypatch.setattr(downloads, "tarfile", OldTarfile())
-    archive = Archive("http://127.0.0.1:1/nobody", "0" * 32, "Set", "Set.tgz")
     with pytest.raises(ImportError, match=r'pip install "pml-gpw\[datasets\]"'):
-        download(archive, tmp_path)
+        download(NOWHERE, tmp_path / "other")
 
 
-def test_the_archive_is_kept_when_unpacking_fails_and_used_the_next_time(
-    served, tmp_path, monkeypatch
-):
-    archive, root = serve(served, tar_of(FILES)), tmp_path / "root"
-
-    def disk_full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tarfile.TarFile, "extractall", disk_full)
-        with pytest.raises(OSError, match=r"root.Set\.packed could not be unpacked: .*No space"):
-            download(archive, root)
+def test_the_archive_is_kept_when_there_is_no_room_and_used_the_next_time(served, tmp_path):
+    archive, root = serve(served, tar_of({"Set/list.txt": bytes(90_000)})), tmp_path / "root"
+    told = pytest.raises(OSError, match=r"root.Set\.packed could not be unpacked: .*too large")
+    with room_for(50_000), told:
+        download(archive, root)
     assert [path.name for path in root.iterdir()] == ["Set.packed"]
     served[0].joinpath("archive").unlink()  # it is not fetched again
     assert download(archive, root)
-    assert (root / "Set/list.txt").read_bytes() == FILES["Set/list.txt"]
+    assert (root / "Set/list.txt").read_bytes() == bytes(90_000)
 
 
 def test_an_archive_put_there_by_hand_is_used_and_left(tmp_path):
-    content = tar_of(FILES)
-    md5 = hashlib.md5(content).hexdigest()
-    archive = Archive("http://127.0.0.1:1/nobody", md5, "Set", "Set.tgz")
-    (tmp_path / "Set.tgz").write_bytes(content[:100])
+    md5 = hashlib.md5(TAR).hexdigest()
+    (tmp_path / "Set.tgz").write_bytes(TAR[:100])
     with pytest.raises(ValueError, match=rf"Set\.tgz must be the published file, of MD5 sum {md5}"):
-        download(archive, tmp_path)
-    (tmp_path / "Set.tgz").write_bytes(content)
-    download(archive, tmp_path)
+        download(NOWHERE._replace(md5=md5), tmp_path)
+    (tmp_path / "Set.tgz").write_bytes(TAR)
+    download(NOWHERE._replace(md5=md5), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Set", "Set.tgz"]
+    (tmp_path / "other").mkdir()
+    os.mkfifo(tmp_path / "other/Set.tgz")  # nobody writes to it: to hash it would never end
+    with pytest.raises(ValueError, match=r"Set\.tgz must be a regular file, got a pipe"):
+        download(NOWHERE, tmp_path / "other")
 
 
 def test_a_data_set_from_its_archive_to_its_images(served, tmp_path, monkeypatch, capsys):
-    miniatures.cub200(tmp_path / "made")
-    files = {
-        str(path.relative_to(tmp_path / "made")): path.read_bytes()
-        for path in (tmp_path / "made").rglob("*")
-        if path.is_file()
-    }
+    made = tmp_path / "made"
+    miniatures.cub200(made)
+    paths = [path for path in made.rglob("*") if path.is_file()]
+    files = {str(path.relative_to(made)): path.read_bytes() for path in paths}
     monkeypatch.setattr(CUB200, "archive", serve(served, tar_of(files), "CUB_200_2011"))
     data = CUB200(tmp_path / "root", "train", download=True)
     assert data[0][0].mode == "RGB"
@@ -209,11 +167,3 @@ def test_a_data_set_from_its_archive_to_its_images(served, tmp_path, monkeypatch
     assert "cannot be read as an image" in capsys.readouterr().out
     assert main(["download", "InShop", str(tmp_path / "again")]) == 2
     assert "has no source to rely on" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system")
-def test_an_archive_that_is_a_pipe(tmp_path):
-    """Which nobody writes to: to hash it would never end."""
-    os.mkfifo(tmp_path / "set.zip")
-    with pytest.raises(ValueError, match=r"set\.zip must be a regular file, got a pipe"):
-        download(Archive("http://nowhere.invalid", "0" * 32, "Set", "set.zip"), tmp_path)

@@ -1,6 +1,3 @@
-import os
-import warnings
-
 import pytest
 from PIL import Image
 
@@ -9,93 +6,55 @@ from pml_gpw.datasets import ImageFolder
 from . import miniatures
 from .helpers import assert_refused
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*published")
-
-
-def test_image_folder_split_by_its_owner(tmp_path):
-    miniatures.image_folder(tmp_path / "all")
-    names = sorted(path.name for path in (tmp_path / "all").iterdir() if path.name[0] != ".")
-    for i, name in enumerate(names):
-        split = "test" if i in (0, 3) else "train"
-        (tmp_path / "own" / split).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "all" / name).rename(tmp_path / "own" / split / name)
-    assert set(ImageFolder(tmp_path / "own", "test").classes.values()) == {"ash", "elm"}
-    assert len(ImageFolder(tmp_path / "own", "train").classes) == 6
-    (tmp_path / "own/train/ash").mkdir()
-    miniatures.picture(tmp_path / "own/train/ash/1.png", 1, 1)
-    with pytest.raises(
-        ValueError, match=r"class 'ash' is in test and, by .*train.ash, in training"
-    ):
-        ImageFolder(tmp_path / "own", "test")
-
-
-def test_image_folder_with_half_a_split(copy_of):
-    _, root = copy_of("ImageFolder")
-    (root / "val").mkdir()
-    assert_refused(ImageFolder, root, f"{root} has val, but not both of train and test")
-
-
-def test_a_folder_without_images(tmp_path):
-    report = ImageFolder.verify(tmp_path, progress=False)
-    assert not report.ok
-    assert f"{tmp_path} holds no image. root must hold a folder per class" in str(report)
-
-
-def test_miniature_roots_without_images_are_no_classes(copy_of):
-    _, root = copy_of("ImageFolder")
-    before = ImageFolder(root, "train").classes
-    for name in ("__MACOSX", "aaa"):
-        (root / name).mkdir()
-    assert ImageFolder(root, "train").classes == before
-
 
 def make_images(root, *paths):
     for i, path in enumerate(paths):
         miniatures.picture(root / path, 1, i, file_format="PNG")
 
 
-def test_images_are_the_files_named_as_images(tmp_path):
-    names = ["1.jpg", "2.PNG", "3.jpeg", "4.webp", "5.tif", "6.gif", "7.bmp"]
+def test_a_split_by_its_owner(tmp_path):
+    make_images(tmp_path, "train/birch/1.png", "train/elm/1.png", "test/ash/1.png")
+    assert ImageFolder(tmp_path, "test").classes == {0: "ash"}
+    (tmp_path / "val/oak").mkdir(parents=True)  # it has no images
+    assert ImageFolder(tmp_path, "train").classes == {1: "birch", 2: "elm"}
+
+
+def test_images_are_the_files_named_as_images_in_the_order_of_their_names(tmp_path):
+    names = ["1.jpg", "10.PNG", "2.jpeg", "4.webp", "a/c.gif", "a/c/5.tif", "b/7.bmp"]
     others = ["a.pdf", "b.eps", "c.h5", "d.mpg", "e.hdf", "f.psd", "g.txt", "jpg", "h.jpg.zip"]
-    make_images(tmp_path, *(f"ash/{name}" for name in (*names, *others)))
-    data = ImageFolder(tmp_path, "train")
-    assert [path.rpartition("/")[2] for path in data.paths] == names
+    make_images(tmp_path, *(f"ash/{name}" for name in (*others, *names[::-1])))
+    (tmp_path / "aaa").mkdir()  # no class, since it has no image
+    expected = [str(tmp_path / "ash" / name) for name in names]
+    assert ImageFolder(tmp_path, "train").paths == expected
 
 
-def test_images_come_in_the_order_of_their_names(tmp_path):
-    paths = ["ash/2.png", "ash/10.png", "ash/b/1.png", "ash/a/c/1.png", "ash/a/1.png"]
+SPLITS = "train/ash/1.png", "test/elm/1.png"
+OTHERS = "root must hold images in train and test only, got also some in .*"
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        ((*SPLITS, "val/oak/2.png"), f"{OTHERS}val"),
+        ((*SPLITS, "extra/ash/2.png"), f"{OTHERS}extra"),
+        ((*SPLITS, "Validation/oak/2.png"), f"{OTHERS}Validation"),
+        ((*SPLITS, "test/ash/2.png"), "'ash' is in test and, by .*train.ash, in training"),
+        (("Test/ash/1.png", "Train/elm/1.png"), "has Test, Train, but not both .*, in lower case"),
+        (("train/ash/1.png", "val/elm/1.png"), "has train, val, but not both of train and test"),
+        (("training/ash/1.png", "oak/elm/1.png"), "has training, but not both of train and test"),
+    ],
+)
+def test_splits_that_cannot_be(tmp_path, paths, said):
     make_images(tmp_path, *paths)
-    ordered = ["ash/10.png", "ash/2.png", "ash/a/1.png", "ash/a/c/1.png", "ash/b/1.png"]
-    assert ImageFolder(tmp_path, "train").paths == [str(tmp_path / path) for path in ordered]
+    assert_refused(ImageFolder, tmp_path, said)
 
 
-@pytest.mark.parametrize("other", ["val", "extra", "Validation"])
-def test_a_folder_in_no_split_is_refused(tmp_path, other):
-    make_images(tmp_path, "train/ash/1.png", "test/elm/1.png")
-    (tmp_path / other / "ash").mkdir(parents=True)
-    assert len(ImageFolder(tmp_path, "train")) == 1  # it has no images
-    make_images(tmp_path, f"{other}/ash/2.png")
-    said = "root must hold images in train and test only, got also some in "
-    assert_refused(ImageFolder, tmp_path, f"{said}{tmp_path / other}")
-
-
-@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "testing"), ("train", "val")])
-def test_splits_of_other_names_are_not_classes(tmp_path, names):
-    make_images(tmp_path, *(f"{name}/{tree}/1.png" for name in names for tree in ("ash", "elm")))
-    assert_refused(
-        ImageFolder,
-        tmp_path,
-        f"has {', '.join(sorted(names))}, but not both of train and test, in lower case",
-    )
-
-
+@pytest.mark.usefixtures("no_warnings")
 @pytest.mark.parametrize("name", ["train", "Test", "val"])
 def test_a_root_that_is_itself_a_split(tmp_path, name):
     """A warning says that it is split again; one that lies beside no other split is silent."""
     make_images(tmp_path / name, "ash/1.png", "elm/1.png")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        ImageFolder(tmp_path / name)
+    ImageFolder(tmp_path / name)
     make_images(tmp_path, "gallery/oak/1.png")
     said = f"{name} is itself a split, beside gallery, and its classes are split again: give "
     with pytest.warns(UserWarning, match=said) as caught:
@@ -134,35 +93,12 @@ def test_folders_that_are_links(tmp_path):
     root = tmp_path / "root"
     make_images(root, "ash/1.png")
     (root / "ash/above").symlink_to(root / "ash")
+    (root / "oak").symlink_to(root / "oak")
     assert len(ImageFolder(root, "train")) == 1
     (root / "elm").symlink_to(tmp_path / "elsewhere")
-    (root / "ash/linked.png").symlink_to(tmp_path / "elsewhere/1.png")
-    assert_refused(ImageFolder, root, "by a link, out of root; allow_links=True allows it")
-    (root / "ash/linked.png").unlink()
     assert_refused(ImageFolder, root, "elm/1.png leads to .*elsewhere by a link")
     paths = ImageFolder(root, "test", allow_links=True).paths
     assert paths == [str(root / "elm/1.png"), str(root / "elm/deep/2.png")]
-
-
-def test_links_to_themselves_are_links_to_nothing(tmp_path):
-    make_images(tmp_path, "ash/1.png", "elm/1.png")
-    for loop in ("oak", "0.png", "ash/folder"):
-        (tmp_path / loop).symlink_to(tmp_path / loop)
-    assert len(ImageFolder(tmp_path, "train")) == 1
-    (tmp_path / "ash/2.png").symlink_to("2.png")
-    assert_refused(ImageFolder, tmp_path, r"ash/2\.png is missing")
-
-
-@pytest.mark.parametrize("link", ["link", "hard link", "folder"])
-def test_one_file_twice(tmp_path, link):
-    make_images(tmp_path, "ash/1.png", "ash/2.png", "elm/1.png")
-    if link == "link":
-        (tmp_path / "elm/2.png").symlink_to(tmp_path / "ash/2.png")
-    elif link == "hard link":
-        os.link(tmp_path / "ash/2.png", tmp_path / "elm/2.png")
-    else:
-        (tmp_path / "oak").symlink_to(tmp_path / "elm")
-    assert_refused(ImageFolder, tmp_path, r"is the same file as .*(ash/2|elm/1)\.png")
 
 
 def test_the_background(tmp_path):
@@ -175,25 +111,13 @@ def test_the_background(tmp_path):
     assert pixel() == (255, 255, 255)
     assert pixel(background=[1, 2, 3]) == (1, 2, 3)
     assert pixel(background=None) == (10, 20, 30)
-    for background in ("white", (0, 0), (0, 0, 256), (0.5, 0, 0), (True, 0, 0), 7):
-        with pytest.raises(ValueError, match="background must be None or three integers"):
-            pixel(background=background)
 
 
-@pytest.mark.parametrize(
-    ("share", "first"), [(0.5, 4), (0.125, 1), (0.13, 2), (0.01, 1), (0.99, 7), (0.75, 6)]
-)
+@pytest.mark.parametrize(("share", "first"), [(0.125, 1), (0.13, 2), (0.01, 1), (0.99, 7)])
 def test_a_share_of_the_classes(tmp_path, share, first):
-    miniatures.image_folder(tmp_path)
+    make_images(tmp_path, *(f"{name}/1.png" for name in "abcdefgh"))
     train, test = (ImageFolder(tmp_path, split, train_share=share) for split in ("train", "test"))
+    assert [*train.classes.items(), *test.classes.items()] == [*enumerate("abcdefgh")]
     assert len(train.classes) == first
-    assert len(test.classes) == 8 - first
-    assert max(train.classes.values()) < min(test.classes.values())
     queries, _ = ImageFolder.evaluation_splits(tmp_path, train_share=share)
     assert queries.paths == test.paths
-
-
-@pytest.mark.parametrize("share", [0, 1, 1.5, True, "half", float("nan")])
-def test_a_share_that_cannot_be(tmp_path, share):
-    with pytest.raises(ValueError, match=r"train_share must be a number in \(0, 1\), got"):
-        ImageFolder(tmp_path, train_share=share)

@@ -8,90 +8,45 @@ from PIL import Image
 from pml_gpw.datasets import CUB200, ImageFolder
 from pml_gpw.datasets.rgb import open_rgb
 
-from .helpers import some_image
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*published")
-
-
-def test_truncated_image(miniature_copy):
-    dataset, root = miniature_copy
-    path = some_image(dataset, root)
-    with open(path, "rb+") as file:
-        file.truncate(300)
-    data = dataset(root, dataset.queries)
-    with pytest.raises(ValueError, match=f"{path} cannot be read as an image"):
-        data[3]
-    report = dataset.verify(root, progress=False)
-    assert any(f"{path} cannot be read as an image" in p for p in report.problems)
-    assert not any("cannot be read" in p for p in dataset.verify(root, decode=False).problems)
-
-
-def test_file_that_is_no_image(miniature_copy):
-    dataset, root = miniature_copy
-    path = some_image(dataset, root)
-    Path(path).write_text("<html>404</html>")
-    with pytest.raises(ValueError, match=f"{path} cannot be read as an image"):
-        dataset(root, dataset.queries)[3]
+def test_files_that_are_cut_off_or_no_images(copy_of):
+    dataset, root = copy_of("InShop")
+    path = Path(dataset(root, dataset.queries).paths[3])
+    for content in (path.read_bytes()[:300], b"<html>404</html>"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{path} cannot be read as an image"):
+            dataset(root, dataset.queries)[3]
+        problems = dataset.verify(root, progress=False).problems
+        assert any(f"{path} cannot be read as an image" in p for p in problems)
+        assert not any("be read" in p for p in dataset.verify(root, decode=False).problems)
 
 
 HIDDEN, SHOWN = (10, 20, 30), (200, 100, 50)
 
 
-def two_pixels(mode):
+def transparent(path, mode):
     """A transparent pixel and an opaque one."""
-    image = Image.new("RGBA", (2, 1))
-    image.putpixel((0, 0), (*HIDDEN, 0))
-    image.putpixel((1, 0), (*SHOWN, 255))
+    image = Image.new(mode, (2, 1))
     if mode == "P":
-        palette = Image.new("P", (2, 1), 0)
-        palette.putpalette([*HIDDEN, *SHOWN])
-        palette.putpixel((1, 0), 1)
-        return palette, {"transparency": 0}
-    if mode == "RGB":
-        return image.convert("RGB"), {"transparency": HIDDEN}
-    if mode == "L":
-        gray = Image.new("L", (2, 1), 10)
-        gray.putpixel((1, 0), 200)
-        return gray, {"transparency": 10}
-    return image.convert(mode), {}
+        image.putpalette([*HIDDEN, *SHOWN])
+    for x, colour in enumerate((HIDDEN, SHOWN)):
+        image.putpixel((x, 0), {"P": x, "RGBA": (*colour, 255 * x)}.get(mode, colour))
+    image.save(path, **{"P": {"transparency": 0}, "RGB": {"transparency": HIDDEN}}.get(mode, {}))
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
-@pytest.mark.parametrize("background", [(255, 255, 255), (255, 0, 0)])
-def test_transparency_is_composited_on_the_background(tmp_path, mode, background):
+@pytest.mark.parametrize("mode", ["RGBA", "P", "RGB"])
+def test_transparency_is_composited_on_the_background(tmp_path, mode):
     path = tmp_path / "transparent.png"
-    image, options = two_pixels(mode)
-    image.save(path, **options)
-    with Image.open(path) as file:
-        assert file.mode == mode
-    got = open_rgb(str(path), background)
-    assert got.mode == "RGB"
-    assert got.getpixel((0, 0)) == background
-    opaque = got.getpixel((1, 0))
-    assert opaque == (SHOWN if mode in ("RGBA", "P", "RGB") else opaque[:1] * 3)
-    assert opaque != background
-    without = open_rgb(str(path)).getpixel((0, 0))  # the colour that the transparency hides
-    assert without == (HIDDEN if mode in ("RGBA", "P", "RGB") else without[:1] * 3) != background
-
-
-def test_half_a_transparency_is_half_a_background(tmp_path):
-    Image.new("RGBA", (1, 1), (0, 0, 0, 128)).save(tmp_path / "half.png")
-    assert open_rgb(str(tmp_path / "half.png"), (255, 255, 255)).getpixel((0, 0)) == (127,) * 3
-
-
-def test_an_opaque_image_is_the_same_on_every_background(tmp_path):
-    Image.new("CMYK", (1, 1), (0, 100, 200, 30)).save(tmp_path / "cmyk.jpg")
-    pixels = {open_rgb(str(tmp_path / "cmyk.jpg"), b).getpixel((0, 0)) for b in (None, (0, 0, 9))}
-    assert len(pixels) == 1
+    transparent(path, mode)
+    for background in (None, (255, 0, 0)):
+        got = open_rgb(str(path), background)
+        assert got.mode == "RGB"
+        assert got.getpixel((0, 0)) == (background or HIDDEN)
+        assert got.getpixel((1, 0)) == SHOWN
 
 
 RAMP = np.linspace(0, 255, 8).astype(np.uint8)[None]
 OF_16_BITS = RAMP.astype(np.uint16) * 257
-
-
-def pgm_of_10_bits(path):
-    values = (RAMP * (1023 / 255)).round().astype(">u2")
-    path.write_bytes(b"P5 8 1 1023\n" + values.tobytes())
 
 
 def tiff_of_12_bits(path):
@@ -110,9 +65,7 @@ def tiff_of_12_bits(path):
         ("16.png", OF_16_BITS),
         ("16.tif", OF_16_BITS),
         ("16.pgm", OF_16_BITS),
-        ("16.jp2", OF_16_BITS),
         ("big-endian.tif", OF_16_BITS.astype(">u2")),
-        ("10.pgm", pgm_of_10_bits),
         ("12.tif", tiff_of_12_bits),
         ("float.tif", RAMP.astype(np.float32) / 255),
     ],
@@ -134,18 +87,16 @@ def test_grey_of_more_than_8_bits_is_scaled(tmp_path, name, values):
     [
         (OF_16_BITS.astype(np.int32), "its 32-bit integers have no known range: save it with 8"),
         (RAMP.astype(np.float32), r"its grey values must be in 0\.\.1, got 0 to 255"),
+        (-RAMP.astype(np.float32), r"its grey values must be in 0\.\.1, got -255 to -?0"),
         (np.full((1, 2), np.nan, np.float32), r"its grey values must be in 0\.\.1, got nan to nan"),
     ],
-    ids=["int32", "float", "nan"],
+    ids=["int32", "float", "negative", "nan"],
 )
 def test_grey_without_a_known_range_is_refused(tmp_path, values, said):
-    """By the image, and by the report on the data set, which both name the file."""
-    (tmp_path / "ash").mkdir()
-    path = tmp_path / "ash/1.tif"
+    path = tmp_path / "1.tif"
     Image.fromarray(values).save(path)
     with pytest.raises(ValueError, match=f"{path} cannot be read as an image: {said}"):
-        ImageFolder(tmp_path)[0]
-    assert said.split("0")[0] in str(ImageFolder.verify(tmp_path, progress=False))
+        open_rgb(str(path))
 
 
 def test_the_transparent_grey_of_16_bits(tmp_path):
@@ -155,8 +106,8 @@ def test_the_transparent_grey_of_16_bits(tmp_path):
     assert pixels[3].tolist() == [RAMP[0, 3]] * 3
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_the_orientation_of_a_camera(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_the_orientation_of_a_camera(tmp_path, miniature_roots, suffix):
     """Pictures of one's own are upright; those that are published, as they were evaluated."""
     (tmp_path / "ash").mkdir()
     picture = Image.new("RGB", (32, 16))
@@ -168,10 +119,6 @@ def test_the_orientation_of_a_camera(tmp_path, suffix):
     assert (upright.size, label) == ((16, 32), 0)
     assert upright.getpixel((8, 4))[0] > 200 > 50 > upright.getpixel((8, 28))[0]
     assert ImageFolder(tmp_path, exif_orientation=False)[0][0].size == (32, 16)
-    assert open_rgb(str(tmp_path / f"ash/1.{suffix}")).size == (32, 16)
-
-
-def test_published_data_sets_turn_no_picture(miniature_roots):
-    assert not CUB200(miniature_roots["CUB200"]).exif_orientation
-    with pytest.raises(ValueError, match="exif_orientation must be a bool, got 1"):
-        ImageFolder(miniature_roots["ImageFolder"], exif_orientation=1)
+    published = CUB200(miniature_roots["CUB200"])
+    published.paths[0] = str(tmp_path / f"ash/1.{suffix}")
+    assert published[0][0].size == (32, 16)

@@ -1,12 +1,9 @@
 import shutil
-
-import pytest
+from pathlib import Path
 
 from pml_gpw.datasets import CUB200
 from pml_gpw.datasets.__main__ import main
 from pml_gpw.datasets.records import SplitSize
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*published")
 
 
 def test_verify_finds_nothing_but_the_size(miniature, capsys):
@@ -27,18 +24,31 @@ def test_a_set_of_the_published_size_verifies(miniature_roots, monkeypatch):
     report = CUB200.verify(miniature_roots["CUB200"], progress=False)
     assert report.ok
     assert "no problem found" in str(report)
+    assert CUB200(miniature_roots["CUB200"]).digest().startswith("published ")
 
 
-def test_copies_are_found_by_their_contents(miniature_copy, capsys):
-    dataset, root = miniature_copy
+def test_copies_are_found_by_their_contents(copy_of, capsys):
+    dataset, root = copy_of("CUB200")
     paths = dataset(root, dataset.queries).paths
     shutil.copyfile(paths[3], paths[4])
     assert "same content" not in str(dataset.verify(root, progress=False))
-    report = dataset.verify(root, decode=False, progress=False, contents=True)
-    found = [problem for problem in report.problems if "same content" in problem]
-    assert len(found) == 1
-    assert f"{paths[4]} has the same content as {paths[3]} (" in found[0]
-    assert main(["verify", dataset.__name__, str(root), "--quick", "--contents"]) == 1
+    assert main(["verify", "CUB200", str(root), "--quick", "--contents"]) == 1
     printed = capsys.readouterr()
-    assert found[0] in printed.out
+    assert printed.out.count("same content") == 1
+    assert f"{paths[4]} has the same content as {paths[3]} (" in printed.out
     assert "hashing" in printed.err
+    assert "decoding" not in printed.err
+
+
+def test_the_command_says_what_is_wrong_and_abbreviates(copy_of, capsys):
+    dataset, root = copy_of("CUB200")
+    paths = dataset(root, dataset.queries).paths
+    for path in paths[:12]:
+        Path(path).write_bytes(b"")
+    assert main(["verify", "CUB200", str(root), "--quick"]) == 1
+    printed = capsys.readouterr().out
+    assert f"{paths[9]} is empty" in printed
+    assert f"{paths[10]} is empty" not in printed
+    assert "problem: 2 more like the last" in printed
+    assert main(["verify", "CUB200", str(root / "nowhere")]) == 2
+    assert "root must be a folder" in capsys.readouterr().err

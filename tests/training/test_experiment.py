@@ -1,7 +1,5 @@
 from dataclasses import dataclass, replace
 
-import pytest
-
 from pml_gpw.training import Experiment
 
 
@@ -22,25 +20,3 @@ def test_settings_of_a_subclass_are_settings():
     assert Mine().settings()["width"] == 3
     assert isinstance(replace(Mine(), milestones=(1000,)).shortened(30), Mine)
     assert replace(Mine(), milestones=(1000,)).shortened(30).milestones == (10,)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"iterations": 0}, "iterations must be an integer > 0, got 0"),
-        ({"batch": 12}, "batch must be a multiple of per_class, 5, got 12"),
-        ({"evaluate_every": 0}, "evaluate_every must be an integer > 0"),
-        ({"checkpoint_every": 2.5}, "checkpoint_every must be an integer > 0"),
-        ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0"),
-        ({"loss_learning_rate": -1.0}, "loss_learning_rate must be a finite number > 0"),
-        ({"weight_decay": -1.0}, "weight_decay must be a finite number >= 0"),
-        ({"milestones": [1]}, r"milestones must be a tuple of integers, got \[1\]"),
-        ({"milestones": (0,)}, "every entry of milestones must be an integer > 0"),
-        ({"sampler": "pml"}, "sampler must be one of exhaustive, random, got 'pml'"),
-        ({"amp": 1}, "amp must be a bool, got 1"),
-        ({"seed": 2**32}, "seed must be at most 4294967295"),
-    ],
-)
-def test_bad_settings_are_named(change, message):
-    with pytest.raises(ValueError, match=message):
-        Experiment(**change)

@@ -1,4 +1,3 @@
-import pytest
 import torch
 from PIL import Image
 
@@ -28,20 +27,3 @@ def test_training_sees_random_crops_of_the_shares_asked_for():
     whole = train_transform(20, 10, smallest_crop=1.0)
     # crops of the whole area show both halves
     assert all(0 < whole(half_red())[0].float().mean() < 255 for _ in range(20))
-
-
-def test_grey_images_get_three_channels():
-    assert evaluation_transform(20, 10)(half_red("L")).shape == (3, 10, 10)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"resize": 0}, "resize must be an integer > 0"),
-        ({"crop": 2.5}, "crop must be an integer > 0"),
-        ({"smallest_crop": 1.5}, "smallest_crop must be at most 1, got 1.5"),
-    ],
-)
-def test_bad_arguments_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        train_transform(**options)

@@ -1,39 +1,15 @@
 import numpy as np
-import pytest
 
 from pml_gpw.datasets.glyphs import construction, lookalikes
 
 
-def blot(*pixels):
-    picture = np.zeros((6, 6), np.uint8)
-    for row, column in pixels:
-        picture[3 * row : 3 * row + 3, 3 * column : 3 * column + 3] = 200
-    return picture
-
-
-LEFT, BOTH, RIGHT = blot((0, 0)), blot((0, 0), (0, 1)), blot((0, 1))
-
-
 def test_similarity_by_hand():
-    vectors = lookalikes.unit_vectors(np.stack([LEFT, BOTH, RIGHT]))
+    """Of pictures with ink at the left, at both sides and at the right."""
+    pictures = np.zeros((3, 6, 6), np.uint8)
+    pictures[:2, :3, :3] = pictures[1:, :3, 3:] = 200
+    vectors = lookalikes.unit_vectors(pictures)
     expected = [[1, 0.5**0.5, 0], [0.5**0.5, 1, 0.5**0.5], [0, 0.5**0.5, 1]]
     np.testing.assert_allclose(vectors @ vectors.T, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("renderings", "letters", "threshold", "selected"),
-    [
-        ([LEFT, BOTH, RIGHT], [0, 1, 2], 0.8, [0, 1, 2]),
-        # 1 is too like 0; 2 is like 1 only, and 1 is no longer there.
-        ([LEFT, BOTH, RIGHT], [0, 1, 2], 0.7, [0, 2]),
-        ([LEFT, LEFT, RIGHT], [3, 4, 7], 0.9, [3, 7]),
-        # One rendering in one face is enough, whichever face it is.
-        ([LEFT, BOTH, RIGHT, BOTH], [0, 0, 1, 1], 0.9, [0]),
-    ],
-)
-def test_which_are_selected(renderings, letters, threshold, selected):
-    found = lookalikes.select_distinct(np.stack(renderings), np.array(letters), threshold)
-    assert found == selected
 
 
 def test_letters_that_are_one_shape_are_alike_and_others_are_not(renderings):

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from pml_gpw.distributed import distributed_dataset_metrics, distributed_dataset_recall
 from pml_gpw.evaluation import dataset_metrics, dataset_recall
 
-from .errors import at_fault, from_last, raised_on_all
+from .faults import at_fault, from_last, raised_on_all
 
 
 class Images(Dataset):

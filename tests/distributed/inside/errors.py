@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import pytest
 import torch
 import torch.distributed as dist
 from pytorch_metric_learning.reducers import MeanReducer, ThresholdReducer
@@ -16,35 +15,15 @@ from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import MultiSimilarity, PairWeighting, PairWeights
 
 from ..partition import compare, equal, partitioned_batch, run
+from .faults import at_fault, from_last, raised_on_all, spoiled
 
 THREE = {world: (3,) * world for world in (2, 3, 4)}
-
-
-def at_fault():
-    return dist.get_rank() == dist.get_world_size() - 1
-
-
-def from_last(message):
-    last = dist.get_world_size() - 1
-    return f"^rank {last} of {last + 1}: {message}"
-
-
-def raised_on_all(call, *args, message, kind=ValueError, **kwargs):
-    with pytest.raises(kind, match=message) as error:
-        call(*args, **kwargs)
-    assert isinstance(error.value, RuntimeError) == (kind is RuntimeError)
 
 
 def refused(loss, *args, message, kind=ValueError, **kwargs):
     """The error, and that all processes are still in step."""
     raised_on_all(loss, *args, message=message, kind=kind, **kwargs)
     compare(MSLoss(), partitioned_batch())
-
-
-def spoiled(x):
-    x = x.clone()
-    x[0, 0] = float("nan")
-    return x
 
 
 def pairs(*places):

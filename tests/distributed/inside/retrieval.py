@@ -14,7 +14,7 @@ from pml_gpw.evaluation import recall_at_k, retrieval_metrics
 from pml_gpw.evaluation.measures import MEASURES
 
 from ...evaluation.tasks import METRICS, close_pairs, quiet, same
-from .errors import at_fault, from_last, raised_on_all, spoiled
+from .faults import at_fault, from_last, raised_on_all, spoiled
 
 BACKENDS = ("torch", "faiss")
 EVERY = tuple(MEASURES)

@@ -145,15 +145,16 @@ FailsWhenAskedAgain.asked = []
 
 
 class NoRoom(TorchDispatchMode):
-    """A process without memory for tensors of more elements than some, made in a certain way."""
+    """A process without memory for messages, vectors made in a certain way, of some length."""
 
-    def __init__(self, making, elements):
+    def __init__(self, making, length):
         super().__init__()
-        self.making, self.elements = making, elements
+        self.making, self.length = making, length
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func._schema.name.removeprefix("aten::")
-        if at_fault() and name == self.making and torch.Size(args[1]).numel() > self.elements:
+        is_message = name == self.making and len(args[1]) == 1 and args[1][0] > self.length
+        if is_message and at_fault():
             raise MemoryError("no room left")
         return func(*args, **(kwargs or {}))
 

@@ -68,17 +68,13 @@ def test_market_of_random_items():
     x = torch.randn(300, 6, generator=generator)
     seen = torch.randint(8, (300, 2), generator=generator)
     x[:, :3] += seen[:, :1]
-    found = retrieval_metrics(
-        x[:60],
-        seen[:60],
-        x[60:],
-        seen[60:],
-        ks=(1, 5, 10),
-        metrics=("recall_at_k", "map"),
-        relevant=lambda a, b: a[:, None, 0] == b[:, 0],
-        ignore=lambda a, b: (a[:, None] == b).all(dim=2),
-    )
-    assert found == pytest.approx(market(x[:60], seen[:60], x[60:], seen[60:]), abs=1e-12)
+    task = x[:60], seen[:60], x[60:], seen[60:]
+    rules = {
+        "relevant": lambda a, b: a[:, None, 0] == b[:, 0],
+        "ignore": lambda a, b: (a[:, None] == b).all(dim=2),
+    }
+    found = retrieval_metrics(*task, ks=(1, 5, 10), metrics=("recall_at_k", "map"), **rules)
+    assert found == pytest.approx(market(*task), abs=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:.*no relevant reference")

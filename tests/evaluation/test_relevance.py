@@ -11,7 +11,6 @@ from torch.nn.functional import pad
 
 from pml_gpw.evaluation import map_at_r, r_precision, recall_at_k, retrieval_metrics
 from pml_gpw.evaluation.measures import MEASURES
-from pml_gpw.relations import ByClass, ByDistance, SameLevel, jaccard
 
 from . import oracle
 from .tasks import METRICS, among_many, assert_close, quiet
@@ -112,23 +111,6 @@ def test_labels_and_what_says_the_same(backend):
     own = retrieval_metrics(query, labels, metrics=EVERY, backend=backend)
     relation = {"relevant": lambda a, b: a[:, None] == b, "metrics": EVERY, "backend": backend}
     assert retrieval_metrics(query, labels, **relation) == own
-
-
-def test_relations_of_the_package():
-    generator = torch.Generator().manual_seed(1)
-    query = torch.randn(40, 3, generator=generator)
-    tags = torch.randint(2, (40, 5), generator=generator)
-    places = 40 * torch.rand(40, 2, generator=generator)
-    similar = torch.rand(4, 4, generator=generator)
-    for labels, relation in (
-        (tags, jaccard),
-        (places, ByDistance(lambda metres: metres <= 25)),
-        (torch.arange(40) % 4, ByClass(similar)),
-        (tags, SameLevel(1)),
-    ):
-        relevant = relation(labels, labels).double().tolist()
-        wanted = oracle.metrics(query, None, relevant, ks=(1, 9))
-        assert_close(everything(query, labels, relevant=relation, ks=(1, 9)), wanted)
 
 
 def test_ignored_beside_labels():

@@ -187,32 +187,21 @@ def check_memory():
     labels, mask = torch.tensor([0, 0, 1]), torch.tensor([True, False, False])
     memory = CrossBatchMemory(MSLoss(), 5, 40)
     contradicting, short = (PAIRS[2:] + PAIRS[:2], mask[1:]) if at_fault() else (PAIRS, mask)
-    of_memory = DistributedLoss(memory)
-    for loss, args, options, message in (
-        (of_memory, (x, labels, contradicting), {}, from_last("indices_tuple must agree with the")),
+    of_memory, mined = DistributedLoss(memory), DistributedLoss(MSWeightedLoss(), MSMiner())
+    for loss, args, message in (
+        (of_memory, (x, labels, contradicting), from_last("indices_tuple must agree with the")),
         (
             of_memory,
-            (x, labels),
-            {"enqueue_mask": short},
-            from_last(r"enqueue_mask must be a tensor of \(3,\) booleans"),
+            (x, labels, *[None] * 3, short),
+            from_last(r"enqueue_mask must be .* of \(3,\)"),
         ),
-        (of_memory, (x[:, 1:], labels), {}, "embeddings must have the 5 dimensions .*memory"),
-        (of_memory, (x, labels, None, x, labels), {}, "rank 0 .*ref_emb must be None"),
-        (of_memory, (x,), {}, "labels must be given: a memory holds them too"),
-        (
-            DistributedLoss(MSLoss()),
-            (x, labels),
-            {"enqueue_mask": mask},
-            "enqueue_mask must be None",
-        ),
-        (
-            DistributedLoss(MSWeightedLoss(), MSMiner()),
-            (x, labels, PAIRS),
-            {},
-            "indices_tuple must be None where the loss has a miner",
-        ),
+        (of_memory, (x[:, 1:], labels), "embeddings must have the 5 dimensions .*memory"),
+        (of_memory, (x, labels, None, x, labels), "rank 0 .*ref_emb must be None"),
+        (of_memory, (x,), "labels must be given: a memory holds them too"),
+        (DistributedLoss(MSLoss()), (x, labels, *[None] * 3, mask), "enqueue_mask must be None"),
+        (mined, (x, labels, PAIRS), "indices_tuple must be None where the loss has a miner"),
     ):
-        refused(loss, *args, message=message, **options)
+        refused(loss, *args, message=message)
     assert memory.queue_idx == 0
 
 

@@ -140,6 +140,8 @@ def check_relations_of_labels():
         (modules.GPWLoss(similar, **by_class).double(), batch.labels % 5),
     ):
         compare(loss, batch, labels=labels)
+    refs = partitioned_batch(REF_SIZES, seed=2)
+    compare(loss, batch, refs=refs._replace(labels=refs.labels % 5), labels=labels)
     kept = {"label_shape": (5,), "label_dtype": torch.bool}
     memory = modules.CrossBatchMemory(modules.GPWLoss(graded, pairs=jaccard), 5, 60, **kept)
     compare_memories(memory, 3, tags)

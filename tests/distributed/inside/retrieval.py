@@ -103,31 +103,32 @@ def check_queries_without_a_relevant_reference():
 
 def check_relevance_of_every_kind():
     """Lists of places among all references, relations that are told places, matrices."""
-    for seed in range(6):
+    for seed, kind in enumerate(("lists", "relation", "matrix") * 2):
         generator, draw = torch.Generator().manual_seed(seed), random.Random(seed)
-        m, is_self = draw.randint(4, 25), seed % 2 == 1
-        n = m if is_self else draw.randint(1, 20)
-        query = torch.randint(-1, 2, (n, 2), generator=generator).float()
-        reference = None if is_self else torch.randint(-1, 2, (m, 2), generator=generator).float()
-        relevant = torch.randint(-2, 4, (n, m), generator=generator).clamp(min=0).double()
-        ignored = torch.rand(n, m, generator=generator) < 0.2
-        if seed // 2 == 0:
-            relevant = (relevant > 0).double()
+        m = draw.randint(4, 25)
+        n = m if seed % 2 else draw.randint(1, 20)
+        query, reference = (
+            torch.randint(-1, 2, (n + m, 2), generator=generator).float().split([n, m])
+        )
+        grades = torch.randint(-2, 4, (n, m), generator=generator).clamp(min=0).double()
+        rules = {"relevant": grades, "ignore": torch.rand(n, m, generator=generator) < 0.2}
+        if kind == "lists":
+            rules["relevant"] = grades.clamp(max=1)
         options = {"ks": (1, 3), "metric": METRICS[seed % 3], "metrics": EVERY}
-        rules = {"relevant": relevant, "ignore": ignored}
-        one = quiet(retrieval_metrics, query, reference=reference, **rules, **options)
-        sizes = cut(n, draw)
+        options["reference"] = None if seed % 2 else reference
+        one = quiet(retrieval_metrics, query, **options, **rules)
+        sizes, of_references = cut(n, draw), cut(m, draw)
         for name, matrix in rules.items():
-            (mine,) = parts(sizes, matrix)
-            if seed // 2 == 0:
-                rules[name] = [row.nonzero()[:, 0].tolist() for row in mine]
-            elif seed // 2 == 1:
+            (rules[name],) = parts(sizes, matrix)
+            if kind == "lists":
+                rules[name] = [row.nonzero()[:, 0].tolist() for row in rules[name]]
+            elif kind == "relation":
                 rules[name] = lambda rows, columns, m=matrix: m[rows][:, columns]
-            else:
-                rules[name] = mine
-        gallery = None if is_self else parts(cut(m, draw), reference)[0]
-        options |= rules | {"reference": gallery, "group": dist.group.WORLD}
-        assert same(quiet(retrieval_metrics, *parts(sizes, query), **options), one)
+        if not seed % 2:
+            (options["reference"],) = parts(of_references, reference)
+        (mine,) = parts(sizes, query)
+        many = quiet(retrieval_metrics, mine, group=dist.group.WORLD, **options, **rules)
+        assert same(many, one)
 
 
 def check_relations_of_labels():

@@ -111,6 +111,17 @@ def test_training_curves(ax):
     assert list(lines_of(ax)["hardest_1"].get_ydata()) == [0.1, 0.2]
 
 
+@pytest.mark.parametrize("what", ["weight", "similarity"])
+def test_a_batch_in_another_order_is_shown_by_class(batch, ax, what):
+    x, labels = batch
+    order = torch.arange(12).reshape(4, 3).T.flatten()  # one of each class, three times
+    plots.plot_batch(pair_weights(MSWeightedLoss(), x[order], labels[order]), what, ax)
+    shown = torch.as_tensor(ax.get_images()[0].get_array())
+    table = pair_weights(MSWeightedLoss(), x, labels)
+    expected = table.weights if what == "weight" else table.similarity
+    torch.testing.assert_close(shown, expected, check_dtype=False)
+
+
 def test_axes_are_made_where_none_are_given(batch):
     ax = plots.plot_histogram(pair_weights(MSWeightedLoss(), *batch))
     assert ax.get_xlabel()

@@ -1,9 +1,12 @@
 """A batch that several processes hold parts of, and the comparison with one process."""
 
+import copy
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
+
+from pml_gpw.distributed import DistributedLoss
 
 from ..tolerances import FLOAT32, FLOAT64, close
 
@@ -42,8 +45,9 @@ def partitioned_batch(sizes=SIZES, dtype=torch.float64, seed=0):
 
 
 def run(loss, x, *args, scale=1, **kwargs):
-    """The value and what backward leaves on the embeddings."""
+    """The value and what backward leaves on the embeddings; random rules draw from one state."""
     leaf = x.clone().requires_grad_()
+    torch.manual_seed(11)
     value = loss(leaf, *args, **kwargs)
     (value * scale).backward()
     return value.detach(), leaf.grad
@@ -56,3 +60,41 @@ def equal(many, one, rows):
     expected = dist.get_world_size() * one[1][rows]
     scale = max(1.0, float(one[1].abs().max()))
     close(many[1] / scale, expected / scale, tolerance)
+
+
+def compare(one, batch, many=None, refs=None, labels=None, scale=1):
+    """A loss of the parts is that of the whole, and so are the gradients of its parameters.
+
+    ``many``: the loss of the parts, where it is not a copy of ``one``; ``refs``: a second batch.
+    """
+    many = DistributedLoss(copy.deepcopy(one)) if many is None else many
+    labels = batch.labels if labels is None else labels
+    of_one = [*one.parameters()] if isinstance(one, torch.nn.Module) else []
+    for parameter in (*of_one, *many.parameters()):
+        parameter.grad = None
+    whole, own = ((), ()) if refs is None else ((None, *refs[:2]), (None, *refs.part))
+    expected = run(one, batch.x, labels, *whole, scale=scale)
+    found = run(many, batch.x[batch.rows], labels[batch.rows], *own, scale=scale)
+    equal(found, expected, batch.rows)
+    for parameter, other in zip(many.parameters(), of_one, strict=True):
+        close(parameter.grad, other.grad)
+
+
+def compare_memories(alone, steps=4, labels=None):
+    """A memory and its copy over processes, step by step."""
+    memory = copy.deepcopy(alone)
+    many = DistributedLoss(memory)
+    for seed in range(steps):
+        compare(alone, partitioned_batch(seed=seed), many, labels=labels)
+        assert memory.embedding_memory.equal(alone.embedding_memory)
+        assert memory.label_memory.equal(alone.label_memory)
+        assert memory.get_extra_state() == alone.get_extra_state()
+
+
+def composed(loss, miner):
+    """A loss of the pairs that a miner finds, as it is written in one process."""
+
+    def of_whole(x, labels, _=None, *refs):
+        return loss(x, labels, None if miner is None else miner(x, labels, *refs), *refs)
+
+    return of_whole

@@ -73,6 +73,16 @@ class Processes:
         return told
 
 
+def checks_of(*modules):
+    """The names of the modules and of the checks in them, as parameters of a test."""
+    return [
+        pytest.param(module.__name__, name, id=f"{module.__name__.rpartition('.')[2]}-{name[6:]}")
+        for module in modules
+        for name in vars(module)
+        if name.startswith("check_")
+    ]
+
+
 def _work(pipe, store, rank, world, patience):
     environments.enter(environments.current())
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")

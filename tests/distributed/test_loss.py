@@ -12,51 +12,16 @@ from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
 
-from .inside import (
-    alone,
-    caching,
-    columns,
-    controls,
-    cost,
-    errors,
-    field,
-    late_errors,
-    losses,
-    mined,
-    minings,
-    related,
-    trained,
-    training,
-)
-from .processes import Processes
-
-CHECKS = [
-    (module.__name__, name)
-    for module in (
-        losses,
-        field,
-        mined,
-        minings,
-        related,
-        trained,
-        training,
-        caching,
-        columns,
-        errors,
-        late_errors,
-        controls,
-        cost,
-    )
-    for name in vars(module)
-    if name.startswith("check_")
-]
+from .inside import alone, controls, errors, losses, minings, training
+from .processes import Processes, checks_of
 
 
-@pytest.mark.parametrize(("module", "name"), CHECKS, ids=lambda text: text.rpartition(".")[2])
+@pytest.mark.parametrize(("module", "name"), checks_of(losses, minings, training, errors, controls))
 def test_as_one_process(processes, module, name):
     processes.run(module, name)
 
 
+@pytest.mark.exhaustive
 def test_a_group_of_one(tmp_path):
     pool = Processes(1, tmp_path)
     pool.run(alone.__name__, alone.check_is_the_loss_itself.__name__)
@@ -103,22 +68,19 @@ def test_bad_arguments(args, message):
 
 
 @pytest.mark.parametrize(
-    ("loss", "kwargs", "message"),
+    ("args", "given", "message"),
     [
-        (DistributedLoss(MSLoss()), {"enqueue_mask": torch.ones(12).bool()}, "enqueue_mask must"),
-        (DistributedLoss(MSLoss(), MSMiner()), {"indices_tuple": ()}, "indices_tuple must be None"),
-        (
-            DistributedLoss(CrossBatchMemory(MSLoss(), 6)),
-            {"ref_emb": torch.ones(3, 6)},
-            "ref_emb must be None",
-        ),
+        ((MSLoss(),), {"enqueue_mask": torch.ones(12).bool()}, "enqueue_mask must"),
+        ((MSLoss(), MSMiner()), {"indices_tuple": ()}, "indices_tuple must be None"),
+        ((CrossBatchMemory(MSLoss(), 6),), {"ref_emb": torch.ones(3, 6)}, "ref_emb must be None"),
     ],
 )
-def test_bad_calls_without_a_group(batch, loss, kwargs, message):
+def test_bad_calls_without_a_group(batch, args, given, message):
     with pytest.raises(ValueError, match=message):
-        loss(*batch, **kwargs)
+        DistributedLoss(*args)(*batch, **given)
 
 
+@pytest.mark.exhaustive
 def test_a_process_that_waits_in_vain_is_noticed(tmp_path):
     """One fails; the other waits for it in a collective, and is not waited for."""
     pool = Processes(2, tmp_path)

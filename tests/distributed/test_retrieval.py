@@ -13,20 +13,14 @@ from pml_gpw.distributed import (
 from pml_gpw.evaluation import dataset_metrics, recall_at_k, retrieval_metrics
 from pml_gpw.evaluation import dataset_recall as recall_in_one_process
 
-from .inside import dataset_recall, judged, metrics, recall, recall_errors
-from .processes import Processes
+from .inside import dataset_metrics as of_data_sets
+from .inside import retrieval
+from .processes import Processes, checks_of
 
 pytest.importorskip("faiss")
 
-CHECKS = [
-    (module.__name__, name)
-    for module in (metrics, recall, recall_errors, dataset_recall, judged)
-    for name in vars(module)
-    if name.startswith("check_")
-]
 
-
-@pytest.mark.parametrize(("module", "name"), CHECKS, ids=lambda text: text.rpartition(".")[2])
+@pytest.mark.parametrize(("module", "name"), checks_of(retrieval, of_data_sets))
 def test_as_one_process(processes, module, name):
     processes.run(module, name)
 
@@ -40,7 +34,7 @@ def in_one_process():
         assert distributed_retrieval_metrics(*args) == retrieval_metrics(*args)
     with pytest.raises(ValueError, match=r"^query must have at least one row"):
         distributed_recall_at_k(x[:0], labels[:0])
-    args = dataset_recall.Net(), dataset_recall.Images(13), dataset_recall.Images(9)
+    args = of_data_sets.Net(), of_data_sets.Images(13), of_data_sets.Images(9)
     assert distributed_dataset_recall(*args) == recall_in_one_process(*args)
     assert distributed_dataset_metrics(*args) == dataset_metrics(*args)
 
@@ -50,6 +44,7 @@ def test_without_a_group():
     in_one_process()
 
 
+@pytest.mark.exhaustive
 def test_a_group_of_one(tmp_path):
     pool = Processes(1, tmp_path)
     pool.run(__name__, in_one_process.__name__)

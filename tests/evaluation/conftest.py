@@ -1,7 +1,7 @@
 import pytest
 
 
-@pytest.fixture(params=["torch", "faiss", "auto"])
+@pytest.fixture(params=["torch", "faiss"])
 def backend(request):
     if request.param == "faiss":
         pytest.importorskip("faiss")

@@ -6,31 +6,23 @@ import warnings
 import pytest
 import torch
 from hypothesis import strategies as st
-
-from pml_gpw.evaluation import recall_at_k, retrieval_metrics
+from torch.nn.functional import pad
 
 METRICS = ["cosine", "dot", "l2"]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 
-def assert_same(got, wanted):
-    assert list(got) == list(wanted)
-    assert all(got[k] == w or (math.isnan(got[k]) and math.isnan(w)) for k, w in wanted.items()), (
-        got,
-        wanted,
+def quiet(function, *arguments, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*arguments, **options)
+
+
+def same(got, wanted):
+    """Equal names and numbers, nan included."""
+    return list(got) == list(wanted) and all(
+        got[k] == w or (math.isnan(got[k]) and math.isnan(w)) for k, w in wanted.items()
     )
-
-
-def quiet_recall(*arguments, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return recall_at_k(*arguments, **options)
-
-
-def quiet_metrics(*arguments, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return retrieval_metrics(*arguments, **options)
 
 
 def assert_close(got, wanted):
@@ -56,6 +48,22 @@ def tied_tasks(draw):
     depth = len(arguments[-1]) - (len(arguments) == 2)
     ks = draw(st.lists(st.integers(1, depth), min_size=1, max_size=4, unique=True))
     return arguments, ks, draw(st.sampled_from(METRICS))
+
+
+def among_many(query, query_labels, reference, reference_labels):
+    """The same with 2,000 more references, farther than all others by every metric.
+
+    They have a dimension of their own. So few references are in doubt that their similarities are
+    computed one by one; without them, those of all references are.
+    """
+    reach = int(max(x.double().norm(dim=1).max() for x in (query, reference))) + 1
+    far = pad(reference.new_zeros(2000, reference.shape[1]), (0, 1), value=-reach)
+    return (
+        pad(query, (0, 1), value=reach),
+        query_labels,
+        torch.cat([pad(reference, (0, 1)), far]),
+        pad(reference_labels, (0, 2000), value=-1),
+    )
 
 
 def close_pairs():

@@ -7,7 +7,7 @@ import torch
 
 from pml_gpw.evaluation import RecallCalculator, backends, recall_at_k
 
-from .refusals import LABELS, QUERY
+QUERY, LABELS = torch.eye(4), torch.tensor([0, 0, 1, 1])
 
 
 @pytest.mark.parametrize(("columns", "step"), [(2**10, 64), (2**13, 16), (2**30, 16)])
@@ -22,43 +22,27 @@ def test_blocks_are_of_bounded_size(columns, step):
     [("linux", True, "faiss"), ("linux", False, "torch"), ("darwin", True, "torch")],
 )
 def test_auto_takes_the_fastest_that_is_there(platform, installed, expected, monkeypatch):
+    pytest.importorskip("faiss")
     monkeypatch.setattr(sys, "platform", platform)
     if not installed:
         monkeypatch.setitem(sys.modules, "faiss", None)
-    taken = []
-    for name in ("faiss", "torch"):
-        monkeypatch.setattr(
-            backends, f"{name}_search", lambda reference, name=name: taken.append(name)
-        )
-    backends.auto_search(torch.rand(3, 2))
-    assert taken == [expected]
+    assert backends.auto_search(torch.rand(3, 2)).__qualname__.startswith(f"{expected}_search")
 
 
-@pytest.fixture
-def no_faiss(monkeypatch):
+def test_without_faiss(monkeypatch):
+    """Everything but faiss itself, which names what to install."""
     monkeypatch.setitem(sys.modules, "faiss", None)
     monkeypatch.delattr("pytorch_metric_learning.utils.inference.faiss", raising=False)
-
-
-def test_without_faiss(no_faiss):
     wanted = recall_at_k(QUERY, LABELS, ks=(1, 3))
     assert recall_at_k(QUERY, LABELS, ks=(1, 3), backend="torch") == wanted
     got = RecallCalculator(ks=(1, 3)).get_accuracy(QUERY, LABELS)
     assert got == {f"recall_at_{k}": value for k, value in wanted.items()}
     calculator = RecallCalculator(include=("mean_average_precision_at_r",), ks=(3,))
-    assert calculator.get_accuracy(QUERY, LABELS).keys() == {
-        "recall_at_3",
-        "mean_average_precision_at_r",
-    }
-
-
-@pytest.mark.parametrize(
-    "build",
-    [
+    got = calculator.get_accuracy(QUERY, LABELS)
+    assert {*got} == {"recall_at_3", "mean_average_precision_at_r"}
+    for build in (
         lambda: recall_at_k(QUERY, LABELS, ks=(1,), backend="faiss"),
         lambda: RecallCalculator(backend="faiss"),
-    ],
-)
-def test_asking_for_faiss_without_it(no_faiss, build):
-    with pytest.raises(ImportError, match=r'pip install "pml-gpw\[faiss\]"'):
-        build()
+    ):
+        with pytest.raises(ImportError, match=r'pip install "pml-gpw\[faiss\]"'):
+            build()

@@ -6,12 +6,10 @@ import os
 import pickle
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from torchmetrics import MetricCollection
 
 from pml_gpw.evaluation import map_at_r, r_precision, recall_at_k, retrieval_metrics
@@ -19,53 +17,47 @@ from pml_gpw.integrations.torchmetrics import MAPAtR, RecallAtK, RetrievalMetric
 
 from ..distributed.processes import Processes
 from ..tolerances import close
-from . import lightning_module
+from . import lightning_module, shards
 from .lightning_module import KS, Embedder, logged_values, points, trained
+from .shards import cut, given, task
 
 KINDS = {
     "recall": (lambda **o: RecallAtK(k=2, **o), lambda *t, **o: recall_at_k(*t, ks=(2,), **o)[2]),
     "r_precision": (RPrecision, r_precision),
     "map_at_r": (MAPAtR, map_at_r),
+    "all in one": (
+        lambda **o: RetrievalMetrics(ks=(1, 4), **o),
+        lambda *t, **o: retrieval_metrics(*t, ks=(1, 4), **o),
+    ),
+    "by name": (
+        lambda **o: RetrievalMetrics((2,), metrics=("map", "ndcg_at_k"), **o),
+        lambda *t, **o: retrieval_metrics(*t, ks=(2,), metrics=("map", "ndcg_at_k"), **o),
+    ),
 }
 
 
-def task(seed=0, count=40, dims=5):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, dims, generator=generator), torch.arange(count) % 4
-
-
-def given(metric, *parts):
-    for part in parts:
-        metric.update(*part)
-    return metric
-
-
-def cut(x, labels, *ends):
-    return [
-        (x[start:end], labels[start:end])
-        for start, end in zip((0, *ends), (*ends, len(x)), strict=True)
-    ]
+def tensors(values):
+    if isinstance(values, dict):
+        return {name: torch.tensor(value) for name, value in values.items()}
+    return torch.tensor(values)
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("kind", ["cosine", "dot", "l2"])
-@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize(
+    ("kind", "backend"), [("cosine", "torch"), ("dot", "auto"), ("l2", "auto")]
+)
 def test_values_are_those_of_the_evaluation(name, kind, backend):
+    """Of queries in parts, that search each other or a gallery."""
     make, function = KINDS[name]
     x, labels = task()
-    metric = given(make(metric=kind, backend=backend), *cut(x, labels, 7, 8, 30))
-    assert metric.compute() == torch.tensor(function(x, labels, metric=kind))
-    assert 0 < metric.compute() < 1
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_queries_to_a_gallery(name):
-    make, function = KINDS[name]
-    x, labels = task()
-    metric = given(make(), (x[:5], labels[:5]), (x[10:30], labels[10:30], True))
+    options = {"metric": kind, "backend": backend}
+    metric = given(make(**options), *cut(x, labels, 7, 8, 30))
+    assert metric.compute() == tensors(function(x, labels, **options))
+    metric = given(make(**options), (x[:5], labels[:5]), (x[10:30], labels[10:30], True))
     metric.update(x[5:10], labels[5:10])
     metric.update(x[30:], labels[30:], gallery=True)
-    assert metric.compute() == torch.tensor(function(x[:10], labels[:10], x[10:], labels[10:]))
+    wanted = function(x[:10], labels[:10], x[10:], labels[10:], **options)
+    assert metric.compute() == tensors(wanted)
 
 
 @pytest.mark.parametrize("gallery", [False, True])
@@ -82,125 +74,57 @@ def test_memory_that_is_used_again(gallery):
     assert metric.compute() == torch.tensor(found[1])
 
 
-def test_all_in_one_search():
-    x, labels = task()
-    values = given(RetrievalMetrics(ks=(1, 4)), (x, labels)).compute()
-    assert values == {
-        name: torch.tensor(value) for name, value in retrieval_metrics(x, labels, ks=(1, 4)).items()
-    }
-
-
-def test_metrics_by_name():
-    x, labels = task()
-    names = ("map", "ndcg_at_k")
-    metric = given(RetrievalMetrics(ks=(2,), metrics=names), (x, labels))
-    wanted = retrieval_metrics(x, labels, ks=(2,), metrics=names)
-    assert {name: value.item() for name, value in metric.compute().items()} == pytest.approx(wanted)
-    with pytest.raises(ValueError, match="metrics must be names out of"):
-        RetrievalMetrics(metrics=("mAP",))
-
-
 def test_plots():
     pytest.importorskip("matplotlib").use("agg")
-    x, labels = task()
     for metric in (RecallAtK(), RetrievalMetrics(ks=(1, 2))):
-        value = given(metric, (x, labels)).compute()
+        value = given(metric, task()).compute()
         for figure, axes in (metric.plot(), metric.plot([value, value])):
             assert figure is not None
             assert axes is not None
 
 
-def test_a_reset_forgets():
-    metric = given(RecallAtK(), task())
-    metric.compute()
-    metric.reset()
-    x, labels = task(seed=1)
-    assert given(metric, (x, labels)).compute() == torch.tensor(recall_at_k(x, labels, ks=(1,))[1])
-
-
-def test_a_collection_keeps_the_embeddings_once():
-    x, labels = task()
+def test_a_collection_keeps_the_embeddings_once_and_takes_a_gallery():
+    """A reset forgets them."""
     collection = MetricCollection([RecallAtK(k=2), RPrecision(), MAPAtR()])
     for seed in (0, 1):
         x, labels = task(seed)
-        for part in cut(x, labels, 7, 30):
+        for part in cut(x[:10], labels[:10], 7):
             collection.update(*part)
+        collection.update(x[10:], labels[10:], gallery=True)
         assert list(collection.compute_groups.values()) == [["RecallAtK", "RPrecision", "MAPAtR"]]
+        parts = x[:10], labels[:10], x[10:], labels[10:]
         assert collection.compute() == {
-            "RecallAtK": torch.tensor(recall_at_k(x, labels, ks=(2,))[2]),
-            "RPrecision": torch.tensor(r_precision(x, labels)),
-            "MAPAtR": torch.tensor(map_at_r(x, labels)),
+            "RecallAtK": torch.tensor(recall_at_k(*parts, ks=(2,))[2]),
+            "RPrecision": torch.tensor(r_precision(*parts)),
+            "MAPAtR": torch.tensor(map_at_r(*parts)),
         }
         collection.reset()
 
 
-def test_a_collection_takes_a_gallery():
-    x, labels = task()
-    collection = MetricCollection({"r1": RecallAtK(k=1), "r2": RecallAtK(k=2)})
-    collection.update(x[:10], labels[:10])
-    collection.update(x[10:], labels[10:], gallery=True)
-    expected = recall_at_k(x[:10], labels[:10], x[10:], labels[10:], ks=(1, 2))
-    assert collection.compute() == {k: torch.tensor(expected[int(k[1])]) for k in ("r1", "r2")}
-
-
 @pytest.mark.parametrize("twin", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_a_copy_goes_on_where_the_metric_was(twin):
-    x, labels = task()
-    first, second = cut(x, labels, 11)
+    first, second = cut(*task(), 11)
     metric = given(RetrievalMetrics(), first)
     other = given(twin(metric), second)
     assert len(metric.embeddings) == 1
     assert other.compute() == given(metric, second).compute()
 
 
-def test_a_call_gives_the_value_of_the_batch():
+def test_a_call_gives_the_value_of_the_batch_and_keeps_no_graph():
+    """Of half precision and other integers, too."""
     x, labels = task()
-    first, second = cut(x, labels, 20)
+    x, labels = x.half().requires_grad_(), labels.int()
     metric = RecallAtK()
-    for part in (first, second):
+    for part in cut(x, labels, 20):
         assert metric(*part) == torch.tensor(recall_at_k(*part, ks=(1,))[1])
     assert metric.compute() == torch.tensor(recall_at_k(x, labels, ks=(1,))[1])
-
-
-def test_no_graph_is_kept():
-    x, labels = task()
-    metric = given(RecallAtK(), (x.requires_grad_(), labels))
     assert not metric.embeddings[0].requires_grad
 
 
-def test_half_precision_and_labels_of_other_integers():
-    x, labels = task()
-    metric = given(RecallAtK(), (x.half(), labels.int()))
-    assert metric.compute() == torch.tensor(recall_at_k(x.half(), labels, ks=(1,))[1])
-
-
-def shares(x, labels, rank, *ends):
-    return cut(x, labels, *ends)[rank]
-
-
-def over_processes():
-    """Shards of other sizes, also of no row in one process."""
-    rank = dist.get_rank()
-    x, labels = task()
-    for ends in ((13,), (0,), (40,)):
-        mine = shares(x, labels, rank, *ends)
-        metric = RetrievalMetrics(ks=(1, 4))
-        if len(mine[0]):
-            given(metric, *cut(*mine, len(mine[0]) // 2))
-        expected = retrieval_metrics(x, labels, ks=(1, 4))
-        assert metric.compute() == {name: torch.tensor(v) for name, v in expected.items()}
-    metric = given(RecallAtK(), shares(x[:10], labels[:10], rank, 3))
-    if rank == 1:
-        metric.update(x[10:].double(), labels[10:], gallery=True)
-    expected = recall_at_k(x[:10], labels[:10], x[10:].double(), labels[10:], ks=(1,))[1]
-    assert metric.compute() == torch.tensor(expected)
-    assert len(metric.embeddings) == 1, "afterwards each process has its own again"
-
-
 def test_two_processes(tmp_path):
-    pool = Processes(2, tmp_path, patience=240)  # the libraries take long to import
+    pool = Processes(2, tmp_path, patience=240)  # the library takes long to import
     try:
-        pool.run(__name__, over_processes.__name__)
+        pool.run(shards.__name__, shards.check_metrics.__name__)
     finally:
         pool.stop()
 
@@ -211,7 +135,8 @@ def evaluated(network):
         return retrieval_metrics(network(x), labels, ks=KS)
 
 
-def test_in_lightning():
+def test_in_lightning(tmp_path):
+    """What is logged, and the trained fields in the checkpoint."""
     module, trainer = trained()
     expected = evaluated(module.network)
     assert expected != evaluated(Embedder().network), "nothing was learned"
@@ -219,10 +144,6 @@ def test_in_lightning():
     assert logged.pop("recall") == logged["recall_at_1"]
     assert logged == pytest.approx(expected, rel=1e-6)
     assert module.recall.embeddings == module.metrics.embeddings == []
-
-
-def test_a_checkpoint_of_lightning_has_the_fields_that_were_trained(tmp_path):
-    module, trainer = trained()
     learned = module.loss.loss.current_weighting()
     assert learned.base != 0.5
     trainer.save_checkpoint(tmp_path / "some.ckpt")
@@ -230,6 +151,7 @@ def test_a_checkpoint_of_lightning_has_the_fields_that_were_trained(tmp_path):
     assert restored.loss.loss.current_weighting() == learned
 
 
+@pytest.mark.exhaustive
 def test_in_lightning_in_two_processes(tmp_path):
     """The training and the metrics are those of one process: of all classes, of all images."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -251,31 +173,25 @@ def test_in_lightning_in_two_processes(tmp_path):
     assert logged == pytest.approx(evaluated(network), rel=1e-6)
 
 
-def test_bad_arguments_are_named():
-    for make, said in (
-        (lambda: RecallAtK(k=0), "k must be an integer > 0, got 0"),
-        (lambda: RetrievalMetrics(ks=()), "ks must be at least one integer"),
-        (lambda: MAPAtR(metric="l1"), "metric must be one of"),
-        (lambda: RPrecision(backend="scann"), "backend must be one of"),
-        (
-            lambda: RecallAtK().update(torch.full((2, 2), torch.nan), torch.arange(2)),
-            "must be finite",
-        ),
-        (lambda: RecallAtK().update(torch.rand(2, 2), torch.rand(2)), "labels must be integers"),
-        (lambda: RecallAtK().update(torch.rand(2, 2), torch.arange(3)), "one label per embedding"),
-        (
-            lambda: given(RecallAtK(), (torch.rand(2, 2), torch.arange(2)), task()),
-            "the 2 dimensions",
-        ),
-        (lambda: given(RecallAtK(k=40), task()).compute(), "ks must be at most 39"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            make()
+TWO = torch.rand(2, 2), torch.arange(2)
+REFUSED = [
+    (lambda: RecallAtK(k=0), "k must be an integer > 0, got 0"),
+    (lambda: RetrievalMetrics(ks=()), "ks must be at least one integer"),
+    (lambda: RetrievalMetrics(metrics=("mAP",)), "metrics must be names out of"),
+    (lambda: MAPAtR(metric="l1"), "metric must be one of"),
+    (lambda: RPrecision(backend="scann"), "backend must be one of"),
+    (lambda: given(RecallAtK(), (TWO[0] * torch.nan, TWO[1])), "must be finite"),
+    (lambda: given(RecallAtK(), (TWO[0], TWO[0][0])), "labels must be integers"),
+    (lambda: given(RecallAtK(), (TWO[0], torch.arange(3))), "one label per embedding"),
+    (lambda: given(RecallAtK(), TWO, task()), "the 2 dimensions"),
+    (lambda: given(RecallAtK(k=40), task()).compute(), "ks must be at most 39"),
+    (lambda: RecallAtK().compute(), "embeddings must be given before"),
+    (lambda: given(RecallAtK(), (*task(), True)).compute(), "embeddings must be given before"),
+]
 
 
-def test_nothing_was_given():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchmetrics says it, too
-        for given_none in (RecallAtK(), given(RecallAtK(), (*task(), True))):
-            with pytest.raises(ValueError, match="embeddings must be given before"):
-                given_none.compute()
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")  # of what was given nothing
+@pytest.mark.parametrize(("call", "message"), REFUSED)
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

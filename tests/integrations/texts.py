@@ -1,4 +1,4 @@
-"""A small text model from a configuration, with random weights, and texts of some classes."""
+"""A small text model of random weights from a configuration, texts of classes, a trainer."""
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -7,6 +7,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from ..tolerances import close
 
 WORDS = [f"{kind}{number}" for kind in ("cat", "dog", "fish", "bird") for number in range(6)]
 LABELS = [kind for kind in range(4) for _ in range(6)]
@@ -50,3 +52,45 @@ def read_model(folder):
     encoder = Transformer(str(folder))
     encoder.auto_model.pooler.requires_grad_(False)  # has no part in the embeddings
     return SentenceTransformer(modules=[encoder, Pooling(DIMS)], device="cpu")
+
+
+def gradients(model, loss, seed=0):
+    """Value, and the gradient of each parameter of the model, of ``loss()`` from a seed."""
+    model.zero_grad()
+    torch.manual_seed(seed)
+    value = loss()
+    value.backward()
+    return [value, *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+
+
+def all_close(actual, expected):
+    assert len(actual) == len(expected) > 10
+    assert any(gradient.count_nonzero() for gradient in expected[1:])
+    for one, other in zip(actual, expected, strict=True):
+        close(one, other, 1e-5)
+
+
+def trainer(model, loss, folder, columns, **options):
+    """The trainer of sentence-transformers, of a few quick steps on columns of texts."""
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+
+    defaults = {
+        "output_dir": str(folder / "run"),
+        "per_device_train_batch_size": 8,
+        "max_steps": 3,
+        "learning_rate": 1e-3,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "save_strategy": "no",
+        "logging_strategy": "no",
+    }
+    args = SentenceTransformerTrainingArguments(**{**defaults, **options})
+    data = Dataset.from_dict(columns)
+    return SentenceTransformerTrainer(
+        model=model, args=args, train_dataset=data, eval_dataset=data, loss=loss
+    )

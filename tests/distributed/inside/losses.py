@@ -1,84 +1,95 @@
-"""Value and gradient of every loss, reducer and distance, with and without references."""
+"""Value and gradient of every loss, reducer, distance and relation, with and without references."""
 
+import copy
 import warnings
 from contextlib import nullcontext
 from functools import partial
+from itertools import product
 from unittest.mock import patch
 
 import pytest
 import torch
 import torch.distributed as dist
 from pytorch_metric_learning import distances, reducers, regularizers
+from torch.nn.parallel import DistributedDataParallel
 
-from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, ms_variant
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, losses, modules, ms_variant
 from pml_gpw.distributed import DistributedLoss
-from pml_gpw.losses import VARIANTS
-from pml_gpw.mining import MSMining
-from pml_gpw.weightings import MultiSimilarity, Triplet
+from pml_gpw.losses import VARIANTS, CrossBatchMemory
+from pml_gpw.mining import HardestNegatives, MSMining
+from pml_gpw.modules import contrastive_losses, margin_losses, ranking_losses
+from pml_gpw.relations import ByClass, SameLevel, WeightedRelations, jaccard
+from pml_gpw.weightings import GradedContrastive, LiftedStructure, MultiSimilarity
 
 from ...cases import CASES
+from ...probes import LargestTensor
 from ...tolerances import close
-from ..partition import REF_SIZES, SIZES, equal, partitioned_batch, run
+from ..partition import (
+    REF_SIZES,
+    SIZES,
+    compare,
+    compare_memories,
+    composed,
+    equal,
+    partitioned_batch,
+    run,
+)
 
-REDUCERS = {
-    "mean": reducers.MeanReducer(),
-    "sum": reducers.SumReducer(),
-    "avg_non_zero": reducers.AvgNonZeroReducer(),
-    "threshold": reducers.ThresholdReducer(low=0.1, high=0.9),
-    "class_weighted": reducers.ClassWeightedReducer(torch.linspace(1, 3, 9)),
-    "divisor": reducers.DivisorReducer(),
-    "per_anchor": reducers.PerAnchorReducer(),
-    "multiple": reducers.MultipleReducers({"loss": reducers.SumReducer()}),
-}
+REDUCERS = [
+    reducers.SumReducer(),
+    reducers.AvgNonZeroReducer(),
+    reducers.ThresholdReducer(low=0.1, high=0.9),
+    reducers.ClassWeightedReducer(torch.linspace(1, 3, 9)),
+    reducers.DivisorReducer(),
+    reducers.PerAnchorReducer(),
+    reducers.MultipleReducers({"loss": reducers.SumReducer()}),
+]
 LAYOUTS = ("auto", "sparse rows")
 DTYPES = (torch.float64, torch.float32)
+NAMED = [
+    name
+    for module in (contrastive_losses, margin_losses, ranking_losses)
+    for name, value in vars(module).items()
+    if getattr(value, "__module__", "") == module.__name__
+]
 
 
 def check_every_weighting():
-    for case in CASES:
-        for mining in (None, MSMining(0.1)):
-            for dtype in DTYPES:
-                batch = partitioned_batch(dtype=dtype)
-                for layout in LAYOUTS:
-                    loss = GPWLoss(case.weighting, mining)
-                    loss.layout = layout
-                    one = run(loss, batch.x, batch.labels)
-                    equal(run(DistributedLoss(loss), *batch.part), one, batch.rows)
+    for number, (case, mining) in enumerate(product(CASES, (None, MSMining(0.1)))):
+        loss = GPWLoss(case.weighting, mining)
+        loss.layout = LAYOUTS[number // 2 % 2]
+        compare(loss, partitioned_batch(dtype=DTYPES[number // 4 % 2]))
 
 
 def check_every_variant():
-    for letters in VARIANTS:
+    for number, letters in enumerate(VARIANTS):
         miner, loss = ms_variant(letters)
-        for dtype in DTYPES:
-            batch = partitioned_batch(dtype=dtype, seed=1)
-            for layout in LAYOUTS:
-                loss.layout = layout
-                mined = None if miner is None else miner(batch.x, batch.labels)
-                one = run(loss, batch.x, batch.labels, mined)
-                equal(run(DistributedLoss(loss, miner), *batch.part), one, batch.rows)
+        loss.layout = LAYOUTS[number % 2]
+        batch = partitioned_batch(seed=1)
+        compare(composed(loss, miner), batch, DistributedLoss(loss, miner))
 
 
-def check_every_reducer():
-    batch = partitioned_batch()
-    for reducer in REDUCERS.values():
-        for make in (MSWeightedLoss, MSLoss):
-            loss = make(reducer=reducer)
-            one = run(loss, batch.x, batch.labels, scale=0.3)
-            equal(run(DistributedLoss(loss), *batch.part, scale=0.3), one, batch.rows)
+def check_every_loss_of_the_field():
+    """Alone and in a memory, with and without a mining, and with a trained field."""
+    assert len(NAMED) == 13
+    for number, name in enumerate(NAMED):
+        options = {"margin": 0.4, "Tn": 5.0} if name == "RankedListLoss" else {}
+        for mining in (None, MSMining(0.3))[:: 1 - 2 * (number % 2)]:
+            loss = getattr(losses, name)(**options, mining=mining).double()
+            compare(loss, partitioned_batch())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compare_memories(CrossBatchMemory(loss, 5, 60), 2)
+
+
+def check_reducers_regularizers_and_distances():
+    batch, loss = partitioned_batch(), None
+    for reducer in REDUCERS:
+        compare(MSLoss(reducer=reducer), batch, scale=0.3)
     terms = DistributedLoss(MSLoss(reducer=reducers.DoNothingReducer()))(*batch.part)
     assert terms["loss"]["losses"].shape == (24,)
-
-
-def check_regularizers():
-    batch = partitioned_batch()
     for regularizer in (regularizers.LpRegularizer(), regularizers.ZeroMeanRegularizer()):
-        loss = MSLoss(embedding_regularizer=regularizer, embedding_reg_weight=0.3)
-        one = run(loss, batch.x, batch.labels)
-        equal(run(DistributedLoss(loss), *batch.part), one, batch.rows)
-
-
-def check_distances():
-    batch = partitioned_batch()
+        compare(MSLoss(embedding_regularizer=regularizer, embedding_reg_weight=0.3), batch)
     for distance in (
         distances.DotProductSimilarity(normalize_embeddings=False),
         distances.LpDistance(),
@@ -86,14 +97,7 @@ def check_distances():
         distances.SNRDistance(),
     ):
         miner, loss = MSMiner(distance=distance), MSWeightedLoss(distance=distance)
-        one = run(loss, batch.x, batch.labels, miner(batch.x, batch.labels))
-        equal(run(DistributedLoss(loss, miner), *batch.part), one, batch.rows)
-
-
-def check_equal_parts():
-    batch = partitioned_batch((6,) * dist.get_world_size())
-    one = run(MSLoss(), batch.x, batch.labels)
-    equal(run(DistributedLoss(MSLoss()), *batch.part), one, batch.rows)
+        compare(composed(loss, miner), batch, DistributedLoss(loss, miner))
 
 
 def check_references():
@@ -102,12 +106,14 @@ def check_references():
     for miner, loss in ((None, MSLoss()), (MSMiner(), MSWeightedLoss())):
         for other in (refs, batch):
             leaf, mine = (e.clone().requires_grad_() for e in (other.x, other.x[other.rows]))
-            mined = None if miner is None else miner(batch.x, batch.labels, leaf, other.labels)
-            one = run(loss, batch.x, batch.labels, mined, leaf, other.labels)
+            one = run(composed(loss, miner), batch.x, batch.labels, None, leaf, other.labels)
             many = DistributedLoss(loss, miner)
             ours = run(many, *batch.part, ref_emb=mine, ref_labels=other.labels[other.rows])
             equal(ours, one, batch.rows)
             equal((ours[0], mine.grad), (one[0], leaf.grad), other.rows)
+    one = run(MSLoss(), batch.x, batch.labels, ref_emb=batch.x + 1)
+    ours = run(DistributedLoss(MSLoss()), *batch.part, ref_emb=batch.part[0] + 1)
+    equal(ours, one, batch.rows)
 
 
 def check_references_that_are_the_anchors_of_one_process():
@@ -115,27 +121,105 @@ def check_references_that_are_the_anchors_of_one_process():
     batch = partitioned_batch()
     n = SIZES[dist.get_world_size()][0]
     refs = partitioned_batch((n,) + (0,) * (dist.get_world_size() - 1))
-    x, labels = batch.x[:n][refs.rows], batch.labels[:n][refs.rows]
-    one = run(MSLoss(), batch.x, batch.labels, None, batch.x[:n], batch.labels[:n])
-    equal(run(DistributedLoss(MSLoss()), *batch.part, None, x, labels), one, batch.rows)
+    compare(MSLoss(), batch, refs=refs._replace(x=batch.x[:n], labels=batch.labels[:n]))
 
 
-def check_references_without_labels():
+def check_relations_of_labels():
+    """Graded pairs, a hierarchy, classes that stay known, and a memory of tags."""
     batch = partitioned_batch()
-    one = run(MSLoss(), batch.x, batch.labels, ref_emb=batch.x + 1)
-    many = DistributedLoss(MSLoss())
-    equal(run(many, *batch.part, ref_emb=batch.part[0] + 1), one, batch.rows)
+    n = len(batch.x)
+    tags = torch.rand(n, 5, generator=torch.Generator().manual_seed(2)) < 0.4
+    taxa = torch.stack([torch.arange(n) // 2, torch.arange(n) // 4, torch.arange(n) // 8], dim=1)
+    levels = WeightedRelations(tuple((SameLevel(i), 1.0 / 2**i) for i in range(3)))
+    graded, similar = GradedContrastive(), MultiSimilarity()
+    by_class = {"pairs": ByClass(torch.eye(5)), "trainable": {"beta": 5}}
+    for loss, labels in (
+        (modules.GPWLoss(graded, pairs=jaccard), tags),
+        (modules.GPWLoss(graded, HardestNegatives(3), pairs=jaccard), tags),
+        (modules.GPWLoss(similar, pairs=levels), taxa),
+        (modules.GPWLoss(similar, **by_class).double(), batch.labels % 5),
+    ):
+        compare(loss, batch, labels=labels)
+    refs = partitioned_batch(REF_SIZES, seed=2)
+    compare(loss, batch, refs=refs._replace(labels=refs.labels % 5), labels=labels)
+    kept = {"label_shape": (5,), "label_dtype": torch.bool}
+    memory = modules.CrossBatchMemory(modules.GPWLoss(graded, pairs=jaccard), 5, 60, **kept)
+    compare_memories(memory, 3, tags)
+
+
+def check_columns_of_queries_and_documents():
+    """Those of all processes are references of each query, with ids of queries or without."""
+    sizes, rank = SIZES[dist.get_world_size()], dist.get_rank()
+    rows = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+    generator, n = torch.Generator().manual_seed(0), sum(sizes)
+    columns = torch.randn(4, n, 5, generator=generator, dtype=torch.float64)
+    for loss, ids in (
+        (modules.GPWLoss(LiftedStructure()), None),
+        (modules.GPWLoss(MultiSimilarity(), trainable=("base",)), None),
+        (modules.GPWLoss(MultiSimilarity(), HardestNegatives(3)), torch.arange(n) // 2),
+    ):
+
+        def of_columns(x, within=loss, rows=slice(None), ids=ids):
+            both = modules.ColumnLoss(within, ("query_to_doc", "doc_to_query"))
+            return both(*x.unbind(1), **({} if ids is None else {"query_ids": ids[rows]}))
+
+        x = columns.transpose(0, 1)
+        many = run(of_columns, x[rows], DistributedLoss(loss), rows)
+        equal(many, run(of_columns, x), rows)
+
+
+def check_parameters_of_a_loss():
+    for loss in (
+        MSLoss(trainable=("alpha", "beta", "base")),
+        losses.NTXentLoss(trainable=("temperature",)),
+        CrossBatchMemory(MSLoss(trainable=("beta",)), 5, 40),
+    ):
+        compare(loss.double(), partitioned_batch())
+
+
+def check_a_warning_of_parameters_that_began_apart():
+    batch = partitioned_batch()
+    for is_apart in (False, True):
+        loss = DistributedLoss(MSLoss(trainable=("base",)).double())
+        loss.loss.base = 0.5 + 0.1 * is_apart * dist.get_rank()
+        for is_first in (True, False):
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                run(loss, *batch.part)
+            said = [w for w in seen if "parameters of the loss differ" in str(w.message)]
+            assert len(said) == (is_apart and is_first)
+
+
+class WithLoss(torch.nn.Module):
+    """A network and its loss in one module, as DistributedDataParallel takes them."""
+
+    def __init__(self, loss):
+        super().__init__()
+        self.net, self.loss = torch.nn.Linear(5, 4).double(), loss
+
+    def forward(self, x, labels):
+        return self.loss(self.net(x), labels)
+
+
+def check_parameters_inside_ddp():
+    batch = partitioned_batch()
+    torch.manual_seed(0)
+    whole = WithLoss(MSLoss(trainable=("beta", "base")).double())
+    inner = copy.deepcopy(whole)
+    inner.loss = DistributedLoss(inner.loss)
+    whole(batch.x, batch.labels).backward()
+    ddp = DistributedDataParallel(inner)  # it has to live until backward
+    ddp(*batch.part).backward()
+    for found, expected in zip(inner.parameters(), whole.parameters(), strict=True):
+        close(found.grad, expected.grad)
 
 
 def check_fused():
     """Rows through a compiler, of the anchors of each process against all references."""
     torch._dynamo.reset()
     with patch.object(torch, "compile", partial(torch.compile, backend="eager")):
-        batch = partitioned_batch()
-        for weighting, mining in ((MultiSimilarity(), MSMining()), (Triplet(), None)):
-            one = run(GPWLoss(weighting, mining), batch.x, batch.labels)
-            many = DistributedLoss(GPWLoss(weighting, mining, fused=True))
-            equal(run(many, *batch.part), one, batch.rows)
+        one, many = (GPWLoss(MultiSimilarity(), MSMining(), fused=on) for on in (False, True))
+        compare(one, partitioned_batch(), DistributedLoss(many))
 
 
 def check_half_precision():
@@ -147,41 +231,37 @@ def check_half_precision():
         for context in (nullcontext(), torch.autocast("cpu", dtype=torch.bfloat16)):
             with context:
                 many = run(DistributedLoss(MSLoss()), *batch.part)
-            assert many[0].dtype == torch.float32
-            assert many[1].dtype == dtype
+            assert [each.dtype for each in many] == [torch.float32, dtype]
             close(many[0], value, 1e-5)
             error = (many[1].float() - exact).abs()
             bound = 0.51 * torch.finfo(dtype).eps * exact.abs() + 1e-6
             assert (error <= bound).all(), (dtype, (error / bound).max())
 
 
-def check_without_gradient():
+def check_gradients_that_some_or_none_need():
     batch = partitioned_batch()
+    one, loss = run(MSLoss(), batch.x, batch.labels), DistributedLoss(MSLoss())
     with torch.no_grad():
-        value = DistributedLoss(MSLoss())(*batch.part)
+        value = loss(*batch.part)
     assert not value.requires_grad
-    assert abs(value - MSLoss()(batch.x, batch.labels)) < 1e-12
-
-
-def check_gradient_that_only_some_processes_need():
-    batch = partitioned_batch()
-    x, labels = batch.part
+    assert abs(value - one[0]) < 1e-12
     last = dist.get_rank() == dist.get_world_size() - 1
-    x = x.clone().requires_grad_(not last)
-    DistributedLoss(MSLoss())(x, labels).backward()
-    one = run(MSLoss(), batch.x, batch.labels)
-    if last:
-        assert x.grad is None
-    else:
+    x = batch.part[0].clone().requires_grad_(not last)
+    loss(x, batch.part[1]).backward()
+    assert (x.grad is None) == last
+    if not last:
         equal((one[0], x.grad), one, batch.rows)
 
 
-def check_no_second_derivative():
+def check_backward_twice():
+    """A retained graph gives the same gradient again; a second derivative is refused."""
     batch = partitioned_batch()
-    x, labels = batch.part
-    leaf = x.clone().requires_grad_()
-    loss = DistributedLoss(MSLoss())(leaf, labels)
-    (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True)
+    x = batch.part[0].clone().requires_grad_()
+    for reducer in (reducers.MeanReducer(), reducers.ThresholdReducer(low=0)):
+        value = DistributedLoss(MSLoss(reducer=reducer))(x, batch.part[1])
+        first, second = (torch.autograd.grad(value, x, retain_graph=True)[0] for _ in range(2))
+        assert first.equal(second)
+    (gradient,) = torch.autograd.grad(value, x, create_graph=True)
     with pytest.raises(RuntimeError, match="double backward is not supported"):
         gradient.sum().backward()
 
@@ -210,3 +290,26 @@ def check_nothing_at_all():
     pairs = tuple(torch.zeros(dist.get_rank()).long() for _ in range(4))
     with pytest.raises(ValueError, match=r"^rank 1 .*indices in \[0, 0\), got 0 to 0"):
         DistributedLoss(MSLoss())(empty, torch.zeros(0).long(), pairs)
+
+
+def check_largest_tensor():
+    """No process ever holds the N×N matrix, nor its own n×N rows of it."""
+    world, chunk_size = dist.get_world_size(), 10
+    n = 240 // world
+    batch = partitioned_batch((n,) * world, torch.float32)
+    leaf = batch.part[0].clone().requires_grad_()
+
+    def seen(loss, miner=None):
+        with LargestTensor() as largest:
+            DistributedLoss(loss, miner)(leaf, batch.part[1]).backward()
+        return largest.numel
+
+    for mining in (None, MSMining(0.1)):
+        for reducer in (reducers.MeanReducer(), reducers.ThresholdReducer(low=0)):
+            loss = GPWLoss(MultiSimilarity(), mining, chunk_size, reducer=reducer)
+            assert 0 < seen(loss) <= 2 * chunk_size * 240 < n * 240
+    for loss, miner in ((MSLoss(), None), (MSWeightedLoss(), MSMiner())):
+        loss.chunk_size = 240
+        assert n * 240 <= seen(loss, miner) < 240 * 240, (
+            "the probe sees nothing, or all is compared"
+        )

@@ -32,8 +32,7 @@ from .weighted_pairs import WeightedPairs
 
 INFINITE_LOSS = (
     "embeddings must give finite losses, got {value} from {weighting} for anchor {first} "
-    "({bad} in all): similarities too large for {dtype}, or a formula that divides by zero or "
-    "takes the logarithm of no pairs"
+    "({bad} in all): similarities too large for {dtype}, a division by zero, a log of no pairs"
 )
 
 

@@ -19,13 +19,6 @@ def test_presets(name, values):
     assert (preset.alpha, preset.beta, preset.base) == values
 
 
-def test_an_unknown_preset():
-    with pytest.raises(
-        ValueError, match="name must be one of paper, official, pml, place_recognition, got 'best'"
-    ):
-        MultiSimilarity.preset("best")
-
-
 def test_multi_similarity_tends_to_lifted_structure():
     """Far from λ the 1 does not count: both losses differ by a constant, the weights agree."""
     x, labels = contract.random_batch()
@@ -36,11 +29,3 @@ def test_multi_similarity_tends_to_lifted_structure():
     far_below = MultiSimilarity(2, 50, base=-20).weights(sim, pos, neg)
     contract.close(far_above.pos[complete], lifted.pos[complete])
     contract.close(far_below.neg[complete], lifted.neg[complete])
-
-
-@pytest.mark.parametrize("name", [[], None, 3])
-def test_a_preset_has_a_name(name):
-    with pytest.raises(
-        ValueError, match="name must be one of paper, official, pml, place_recognition, got"
-    ):
-        MultiSimilarity.preset(name)

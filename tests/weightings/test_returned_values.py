@@ -22,6 +22,7 @@ from ..tolerances import close
 LAYOUTS = ("dense", "sparse rows", "sparse batch")
 X, LABELS = embed(40, 0, torch.float32)
 ways = pytest.mark.parametrize("fused", [False, True])
+pytestmark = pytest.mark.usefixtures("eager_backend")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Above(PairWeighting):
         return PairWeights(torch.ones_like(pos.sim, dtype=self.dtype), above)
 
 
-@pytest.mark.parametrize("fused", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
+@ways
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bool, torch.int64, torch.float16])
 def test_weights_of_another_dtype_are_those_numbers(dtype, fused):
     x = X.clone().requires_grad_()

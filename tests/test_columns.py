@@ -11,6 +11,7 @@ from pml_gpw.mining import HardestNegatives
 from pml_gpw.weightings import LiftedStructure
 
 from .row_losses import NTXent
+from .runs import close_runs
 from .tolerances import close
 
 N, DIMS = 10, 5
@@ -61,11 +62,6 @@ def outcome(loss, given):
     return [value.detach(), *gradients]
 
 
-def compare(one, other):
-    for a, b in zip(one, other, strict=True):
-        close(a, b)
-
-
 @pytest.mark.parametrize("ids", IDS.values(), ids=list(IDS))
 @pytest.mark.parametrize("directions", [DIRECTIONS[:1], DIRECTIONS[1:], DIRECTIONS], ids="-".join)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -82,7 +78,7 @@ def test_against_a_loop(ids, directions, options, eager_backend):
     def ours(*given):
         return column_loss(given, weighting, directions=directions, **ids, **options)
 
-    compare(outcome(ours, columns()), outcome(slow, columns()))
+    close_runs(outcome(ours, columns()), outcome(slow, columns()))
 
 
 def test_nt_xent_is_the_softmax_over_documents():
@@ -106,7 +102,7 @@ def test_the_module_is_the_function(ids):
     loss = modules.ColumnLoss(modules.GPWLoss(NTXent(0.1)), directions=DIRECTIONS)
     given = {"directions": DIRECTIONS, **ids}
     function = outcome(lambda *c: column_loss(c, NTXent(0.1), **given), columns())
-    compare(outcome(lambda *c: loss(*c, **ids), columns()), function)
+    close_runs(outcome(lambda *c: loss(*c, **ids), columns()), function)
 
 
 def test_equal_columns_are_pairs_all_the_same():

@@ -11,6 +11,7 @@ from pml_gpw.mining import BatchHardMining, DistanceWeightedMining, MSMining
 from pml_gpw.weightings import BinomialDeviance, MultiSimilarity
 
 from . import oracles
+from .runs import close_runs, run
 from .tolerances import close
 
 
@@ -20,17 +21,6 @@ def embed(n, seed=0):
     centres = torch.randn(n, 5, generator=generator, dtype=torch.float64)[labels]
     noise = torch.randn(n, 5, generator=generator, dtype=torch.float64)
     return centres + 0.6 * noise, labels
-
-
-def outcome(function, x, *args, **kwargs):
-    leaf = x.clone().requires_grad_()
-    value = function(leaf, *args, **kwargs)
-    return value.detach(), torch.autograd.grad(value, leaf)[0]
-
-
-def same(one, other):
-    for a, b in zip(one, other, strict=True):
-        close(a, b)
 
 
 def test_multi_similarity_is_its_weighting_and_mining():
@@ -43,7 +33,7 @@ def test_multi_similarity_is_its_weighting_and_mining():
             (MultiSimilarity(3.0, 20.0, 0.2), MSMining(0.4)),
         ),
     ):
-        same(outcome(ms_loss, x, labels, **settings), outcome(gpw_loss, x, labels, *rules))
+        close_runs(run(ms_loss, x, labels, **settings), run(gpw_loss, x, labels, *rules))
 
 
 @pytest.mark.parametrize("mining", [None, MSMining(0.3), BatchHardMining()], ids=repr)
@@ -52,7 +42,7 @@ def test_pairs_in_every_form(mining):
     x, labels = embed(14)
     pos, neg = oracles.pairs_of(labels)
     rules = BinomialDeviance(), mining
-    expected = outcome(gpw_loss, x, labels, *rules)
+    expected = run(gpw_loss, x, labels, *rules)
     listed = (*pos.nonzero(as_tuple=True), *neg.nonzero(as_tuple=True))
     for labelled, given in (
         (None, {"indices_tuple": listed}),
@@ -61,7 +51,7 @@ def test_pairs_in_every_form(mining):
         (None, {"pairs": (pos | torch.eye(14).bool(), neg)}),
         (labels, {"pairs": lambda a, b: a[:, None] == b}),
     ):
-        same(outcome(gpw_loss, x, labelled, *rules, chunk_size=3, **given), expected)
+        close_runs(run(gpw_loss, x, labelled, *rules, chunk_size=3, **given), expected)
 
 
 def test_multi_label_pairs():

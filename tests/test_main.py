@@ -28,7 +28,7 @@ def test_the_benchmarks_are_listed_with_what_they_measure():
     assert listed == sorted(path.stem for path in files)
 
 
-@pytest.mark.parametrize("package", ["typer", "pandas", "pytorch_metric_learning"])
+@pytest.mark.parametrize("package", ["typer", "pandas"])
 def test_a_benchmark_without_the_extra_names_it(package):
     done = python("-c", f"import sys; sys.modules[{package!r}] = None; import benchmarks.speed")
     said = f'ImportError: {package} is needed here and not installed: pip install "pml-gpw[benchm'

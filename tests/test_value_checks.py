@@ -30,9 +30,8 @@ def batch(spoil=None):
 
 @pytest.fixture(autouse=True)
 def nothing_unseen():
-    value_checks._unseen.clear()
     yield
-    assert not value_checks._unseen, "every test looks at what it left"
+    checks.flush()  # what a test has left would be raised
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -44,28 +43,18 @@ def test_the_next_call_raises_with_the_number_of_the_first(value):
     assert "got NaN or Inf in 1 of 8 rows (first: row 5)" in str(raised.value)
     first, now = map(int, re.search(LATER, str(raised.value)).groups())
     assert now == first + 1
-    value_checks._unseen.clear()
 
 
-def test_backward_raises():
-    with deferred_checks():
-        loss = ms_loss(*batch(float("nan")))
-    with pytest.raises(ValueError, match="embeddings must be finite, got NaN"):
-        loss.backward()
-    value_checks._unseen.clear()
+def test_backward_a_flush_and_leaving_immediately_raise():
+    def leave():
+        with checks.immediately():
+            pass
 
-
-def test_flush_and_leaving_immediately_raise():
-    with deferred_checks():
-        ms_loss(*batch(float("nan")))
-    with pytest.raises(ValueError, match="embeddings must be finite"):
-        checks.flush()
-    value_checks._unseen.clear()
-    with deferred_checks():
-        ms_loss(*batch(float("nan")))
-    with pytest.raises(ValueError, match="embeddings must be finite"), checks.immediately():
-        pass
-    value_checks._unseen.clear()
+    for look in (None, checks.flush, leave):
+        with deferred_checks():
+            loss = ms_loss(*batch(float("nan")))
+        with pytest.raises(ValueError, match="embeddings must be finite, got NaN"):
+            (look or loss.backward)()
 
 
 def test_immediately_raises_at_once():
@@ -94,7 +83,6 @@ def test_every_check_of_values_has_a_later_twin(call, message):
         call(*batch())
         with pytest.raises(ValueError, match=f"{message}.* {LATER}"):
             checks.flush()
-    value_checks._unseen.clear()
 
 
 def test_good_batches_leave_nothing():

@@ -49,8 +49,6 @@ class Swapped(MultiSimilarity):
 
 @dataclass(frozen=True)
 class Overflowing(MultiSimilarity):
-    """Takes exponentials without the log-sum-exp shift."""
-
     def evaluate(self, pos, neg):
         pos_exp = torch.exp(-self.alpha * (pos.sim - self.base))
         neg_exp = torch.exp(self.beta * (neg.sim - self.base))

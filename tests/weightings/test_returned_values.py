@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pml_gpw import GPWLoss, PairMiner
+from pml_gpw.engine import dense_losses
 from pml_gpw.functional import gpw_loss, mine
 from pml_gpw.mining import MSMining, PairMining, check_mining
 from pml_gpw.weightings import (
@@ -17,6 +18,7 @@ from pml_gpw.weightings import (
 )
 
 from ..engine.batches import embed
+from ..oracles import pairs_of
 from ..tolerances import close
 
 LAYOUTS = ("dense", "sparse rows", "sparse batch")
@@ -79,16 +81,52 @@ def test_what_is_no_weight_is_named(weights, got, fused):
 
 
 @dataclass(frozen=True)
-class ClampsInPlace(PairWeighting):
+class Wrong(PairWeighting):
+    """Weights that are plainly wrong."""
+
+    neg: float
+
     def weigh(self, pos, neg):
-        return PairWeights(torch.ones_like(pos.sim), neg.sim.clamp_(min=0.3))
+        return PairWeights(pos.sim + 2, neg.sim + self.neg)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("neg", "got"), [(-5, "a weight of -"), (float("nan"), "NaN")])
+@pytest.mark.parametrize("mining", [None, MSMining(0.1)], ids=repr)
+def test_weights_that_are_negative_or_nan(neg, got, layout, mining):
+    loss = GPWLoss(Wrong(neg), mining, chunk_size=5)
+    loss.layout = layout
+    message = f"weighting Wrong must give weights >= 0, got {got}"
+    with pytest.raises(ValueError, match=message):
+        loss(X.clone().requires_grad_(), LABELS)
+    with pytest.raises(ValueError, match=message):
+        dense_losses(X @ X.T, *pairs_of(LABELS), Wrong(neg))
+
+
+SIM, MASK = torch.rand(3, 4), torch.ones(3, 4).bool()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((SIM, MASK[:2], MASK), r"pos must be a tensor of \(3, 4\) booleans, got .* \(2, 4\)"),
+        ((SIM, MASK, MASK.float()), "neg must be a tensor of .* booleans, got torch.float32"),
+        ((SIM * torch.nan, MASK, ~MASK), "sim must be numbers, got NaN in 12 places"),
+        ((SIM.long(), MASK, ~MASK), "sim must be a floating-point tensor .C, M., got torch.int64"),
+        ((SIM[0], MASK, ~MASK), r"sim must be a floating-point tensor .C, M., got .* \(4,\)"),
+        ((SIM.tolist(), MASK, ~MASK), "sim must be a floating-point tensor .C, M., got list"),
+    ],
+)
+def test_matrices_are_checked(arguments, message):
+    for function in (MultiSimilarity().weights, MultiSimilarity().losses, MSMining()):
+        with pytest.raises(ValueError, match=message):
+            function(*arguments)
 
 
 @dataclass(frozen=True)
-class MinesInPlace(PairMining):
-    def select(self, pos, neg):
-        pos.sim.mul_(2)
-        return pos.sim > 0.1, neg.sim > 0.1
+class ClampsInPlace(PairWeighting):
+    def weigh(self, pos, neg):
+        return PairWeights(torch.ones_like(pos.sim), neg.sim.clamp_(min=0.3))
 
 
 @dataclass(frozen=True)
@@ -96,6 +134,13 @@ class LossInPlace(MultiSimilarity):
     def evaluate(self, pos, neg):
         neg.sim.sub_(0.1)
         return super().evaluate(pos, neg)
+
+
+@dataclass(frozen=True)
+class MinesInPlace(PairMining):
+    def select(self, pos, neg):
+        pos.sim.mul_(2)
+        return pos.sim > 0.1, neg.sim > 0.1
 
 
 @ways
@@ -132,18 +177,8 @@ class Nearer(PairMining):
         return pos.sim == pos.sim, neg.sim > self.least
 
 
-@dataclass
-class Loose(PairWeighting):
-    def weigh(self, pos, neg):
-        return PairWeights(torch.ones_like(pos.sim), neg.sim.clamp(min=0))
-
-
-@dataclass
-class LooseMining(PairMining):
-    def select(self, pos, neg):
-        return pos.sim == pos.sim, neg.sim == neg.sim
-
-
+Loose = dataclass(type("Loose", (PairWeighting,), {"weigh": Focal.weigh}))
+LooseMining = dataclass(type("LooseMining", (PairMining,), {"select": Nearer.select}))
 WEIGHTING_GIVEN = (
     check_weighting,
     GPWLoss,

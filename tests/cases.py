@@ -10,37 +10,7 @@ from typing import Any
 
 import torch
 
-from pml_gpw.mining import (
-    BatchHardMining,
-    DistanceWeightedMining,
-    EasyHardMining,
-    HardestNegatives,
-    MSMining,
-    PairMarginMining,
-    PairMining,
-)
-from pml_gpw.weightings import (
-    BinomialDeviance,
-    Circle,
-    Constant,
-    Contrastive,
-    Decoupled,
-    FastAP,
-    GradedContrastive,
-    GradedSupCon,
-    HardNTXent,
-    LiftedStructure,
-    Margin,
-    MultiSimilarity,
-    NPair,
-    NTXent,
-    PairWeighting,
-    RankedList,
-    Sigmoid,
-    SupCon,
-    Triplet,
-    TupletMargin,
-)
+from pml_gpw import mining, weightings
 
 from . import oracles
 
@@ -57,7 +27,7 @@ COLD = {"temperature": 1e-3}
 
 @dataclass(frozen=True)
 class Case:
-    weighting: PairWeighting
+    weighting: weightings.PairWeighting
     oracle: Any
     #: Of anchor 0, and of the pairs (0, 1), (0, 2), (0, 3); None where PML has the same loss.
     loss: float | None = None
@@ -74,25 +44,31 @@ class Case:
 
 
 CASES = [
-    Case(Constant(), oracles.constant, 0.5 + 0.1 - 0.8, (1, 1, 1)),
-    Case(Contrastive(margin=0.3), oracles.contrastive, 0.2 - 0.8, (1, 1, 0), level="margin"),
-    Case(Triplet(margin=0.4), oracles.triplet, 0.5 - 0.8 + 0.4, (1, 1, 0)),
+    Case(weightings.Constant(), oracles.constant, 0.5 + 0.1 - 0.8, (1, 1, 1)),
     Case(
-        LiftedStructure(margin=1.0),
+        weightings.Contrastive(margin=0.3),
+        oracles.contrastive,
+        0.2 - 0.8,
+        (1, 1, 0),
+        level="margin",
+    ),
+    Case(weightings.Triplet(margin=0.4), oracles.triplet, 0.5 - 0.8 + 0.4, (1, 1, 0)),
+    Case(
+        weightings.LiftedStructure(margin=1.0),
         oracles.lifted_structure,
         1 - 0.8 + log(exp(0.5) + exp(0.1)),
         (1, 1 / (1 + exp(-0.4)), 1 / (1 + exp(0.4))),
         extremes=SHARP,
     ),
     Case(
-        LiftedStructure(alpha=2, beta=50, margin=None),
+        weightings.LiftedStructure(alpha=2, beta=50, margin=None),
         oracles.lifted_structure,
         -0.8 + log(exp(25) + exp(5)) / 50,
         (1, 1 / (1 + exp(-20)), 1 / (1 + exp(20))),
         extremes=SHARP,
     ),
     Case(
-        BinomialDeviance(alpha=2, beta=50, base=0.5),
+        weightings.BinomialDeviance(alpha=2, beta=50, base=0.5),
         oracles.binomial_deviance,
         log(1 + exp(-0.6)) + (log(2) + log(1 + exp(-20))) / 2,
         (2 / (1 + exp(0.6)), 12.5, 25 / (1 + exp(20))),
@@ -100,7 +76,7 @@ CASES = [
         extremes=SHARP,
     ),
     Case(
-        MultiSimilarity(alpha=2, beta=50, base=0.5),
+        weightings.MultiSimilarity(alpha=2, beta=50, base=0.5),
         oracles.multi_similarity,
         log(1 + exp(-0.6)) / 2 + log(1 + 1 + exp(-20)) / 50,
         (1 / (exp(0.6) + 1), 1 / (2 + exp(-20)), exp(-20) / (2 + exp(-20))),
@@ -115,17 +91,17 @@ HARD = 2 * (H1 + H2) / (E1 + E2) * exp(-0.8 / 0.5)
 S1, S2 = exp((0.5 - 0.8) / 0.25), exp((0.1 - 0.8) / 0.25)
 
 FIELD_CASES = [
-    Case(NTXent(temperature=0.5), oracles.nt_xent, extremes=COLD),
-    Case(NPair(), oracles.nt_xent),
+    Case(weightings.NTXent(temperature=0.5), oracles.nt_xent, extremes=COLD),
+    Case(weightings.NPair(), oracles.nt_xent),
     Case(
-        Decoupled(temperature=0.5),
+        weightings.Decoupled(temperature=0.5),
         oracles.decoupled,
         -0.8 / 0.5 + log(E1 + E2),
         (2, 2 * E1 / (E1 + E2), 2 * E2 / (E1 + E2)),
         extremes=COLD,
     ),
     Case(
-        HardNTXent(temperature=0.5, beta=1.0),
+        weightings.HardNTXent(temperature=0.5, beta=1.0),
         oracles.hard_nt_xent,
         log(1 + HARD),
         (
@@ -135,40 +111,44 @@ FIELD_CASES = [
         ),
         extremes=COLD,
     ),
-    Case(SupCon(temperature=0.5), oracles.sup_con, extremes=COLD),
+    Case(weightings.SupCon(temperature=0.5), oracles.sup_con, extremes=COLD),
     Case(
-        GradedSupCon(temperature=0.25),
+        weightings.GradedSupCon(temperature=0.25),
         oracles.sup_con,
         log(1 + S1 + S2),
         (4 - 4 / (1 + S1 + S2), 4 * S1 / (1 + S1 + S2), 4 * S2 / (1 + S1 + S2)),
         extremes=COLD,
     ),
-    Case(TupletMargin(margin=10, scale=8), oracles.tuplet_margin, extremes={"scale": 1000.0}),
     Case(
-        Circle(m=0.25, gamma=4),
+        weightings.TupletMargin(margin=10, scale=8),
+        oracles.tuplet_margin,
+        extremes={"scale": 1000.0},
+    ),
+    Case(
+        weightings.Circle(m=0.25, gamma=4),
         oracles.circle,
         extremes={"gamma": 1000.0},
         holds_constants=True,
     ),
     Case(
-        Sigmoid(scale=10, bias=-5),
+        weightings.Sigmoid(scale=10, bias=-5),
         oracles.sigmoid,
         log(1 + exp(-3)) + log(2) + log(1 + exp(-4)),
         (10 / (1 + exp(3)), 5, 10 / (1 + exp(4))),
         extremes={"scale": 1000.0},
     ),
-    Case(Margin(margin=0.2, beta=0.7), oracles.margin),
-    Case(Margin(margin=0.5, beta=0.9, per_triplet=True), oracles.margin),
-    Case(RankedList(), oracles.ranked_list, 0.1, (0, 0.5, 0), holds_constants=True),
+    Case(weightings.Margin(margin=0.2, beta=0.7), oracles.margin),
+    Case(weightings.Margin(margin=0.5, beta=0.9, per_triplet=True), oracles.margin),
+    Case(weightings.RankedList(), oracles.ranked_list, 0.1, (0, 0.5, 0), holds_constants=True),
     Case(
-        RankedList(margin=0.8, tn=2, imbalance=0.3, alpha=1.4, tp=1),
+        weightings.RankedList(margin=0.8, tn=2, imbalance=0.3, alpha=1.4, tp=1),
         oracles.ranked_list,
         extremes={"tn": 1000.0, "tp": 1000.0},
         holds_constants=True,
     ),
-    Case(FastAP(num_bins=6), oracles.fast_ap, 0.2, (1, 0.8, 0)),
+    Case(weightings.FastAP(num_bins=6), oracles.fast_ap, 0.2, (1, 0.8, 0)),
     Case(
-        GradedContrastive(margin=1.1),
+        weightings.GradedContrastive(margin=1.1),
         oracles.graded_contrastive,
         0.2 + 0.1**2 / 2,
         (1, 0.1, 0),
@@ -179,7 +159,7 @@ EVERY_CASE = FIELD_CASES + CASES
 
 @dataclass(frozen=True)
 class MiningCase:
-    mining: PairMining
+    mining: mining.PairMining
     oracle: Any
 
     @property
@@ -188,14 +168,16 @@ class MiningCase:
 
 
 MINING_CASES = [
-    MiningCase(MSMining(0.1), oracles.ms_mining),
-    MiningCase(MSMining(0.7), oracles.ms_mining),
-    MiningCase(PairMarginMining(0.8, 0.2), oracles.pair_margin_mining),
-    MiningCase(BatchHardMining(), oracles.batch_hard_mining),
-    MiningCase(EasyHardMining("easy", "semihard"), oracles.easy_hard_mining),
-    MiningCase(EasyHardMining("semihard", "hard"), oracles.easy_hard_mining),
-    MiningCase(EasyHardMining("hard", "easy", (-0.2, 0.9), (-0.5, 0.6)), oracles.easy_hard_mining),
-    MiningCase(EasyHardMining("all", "hard"), oracles.easy_hard_mining),
-    MiningCase(HardestNegatives(k=3), oracles.hardest_negatives),
-    MiningCase(DistanceWeightedMining(dim=4), oracles.distance_weighted_mining),
+    MiningCase(mining.MSMining(0.1), oracles.ms_mining),
+    MiningCase(mining.MSMining(0.7), oracles.ms_mining),
+    MiningCase(mining.PairMarginMining(0.8, 0.2), oracles.pair_margin_mining),
+    MiningCase(mining.BatchHardMining(), oracles.batch_hard_mining),
+    MiningCase(mining.EasyHardMining("easy", "semihard"), oracles.easy_hard_mining),
+    MiningCase(mining.EasyHardMining("semihard", "hard"), oracles.easy_hard_mining),
+    MiningCase(
+        mining.EasyHardMining("hard", "easy", (-0.2, 0.9), (-0.5, 0.6)), oracles.easy_hard_mining
+    ),
+    MiningCase(mining.EasyHardMining("all", "hard"), oracles.easy_hard_mining),
+    MiningCase(mining.HardestNegatives(k=3), oracles.hardest_negatives),
+    MiningCase(mining.DistanceWeightedMining(dim=4), oracles.distance_weighted_mining),
 ]

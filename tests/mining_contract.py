@@ -6,6 +6,7 @@ They run for every mining row of ``cases.py``; a deliberately wrong rule must fa
 
 import torch
 
+from pml_gpw import mining
 from pml_gpw.engine import (
     IndexPairs,
     InnerProduct,
@@ -16,7 +17,7 @@ from pml_gpw.engine import (
     mined_pairs,
 )
 from pml_gpw.mining.base import mine_rows
-from pml_gpw.weightings import DenseRows, MultiSimilarity, SparseRows
+from pml_gpw.weightings import DenseRows, MultiSimilarity
 from pml_gpw.weightings.pair_rows import RowContext
 
 from . import contract, oracles
@@ -103,40 +104,9 @@ def check_losses_and_gradients_are_those_of_the_pairs(case):
                 close(a, b)
 
 
-def check_layouts_agree(case):
-    """Sparse rows in any order keep what dense rows keep."""
-    for batch in batches():
-        sim = SIMILARITY.matrix(batch.anchors, batch.references)
-        masks = batch.pairs.masks(slice(0, len(sim)))
-        origin = RowContext(5, torch.tensor(KEY), batch.pairs.self_index)
-        dense = mine_rows(*(DenseRows(sim, mask, origin) for mask in masks), case.mining)
-        sparse = []
-        for mask in masks:
-            row, column = mask.nonzero(as_tuple=True)
-            order = torch.randperm(len(row), generator=torch.Generator().manual_seed(6))
-            row, column = row[order], column[order]
-            sparse.append(SparseRows(sim[row, column], row, column, tuple(sim.shape), origin))
-        for a, b in zip(mine_rows(*sparse, case.mining), dense, strict=True):
-            for i, j in zip(a.indices(), b.indices(), strict=True):
-                assert i.equal(j)
-
-
-def check_the_lower_bound_is_kept(case):
-    """With all negatives at or below it removed, the same pairs stay."""
-    for coarse in (False, True):
-        for batch in batches(coarse=coarse):
-            sim = SIMILARITY.matrix(batch.anchors, batch.references)
-            pos, neg = batch.pairs.masks(slice(0, len(sim)))
-            bound = case.mining.negative_lower_bound(torch.where(pos, sim, torch.inf).amin(dim=1))
-            if bound is None:
-                return
-            context = RowContext(0, torch.tensor(KEY), batch.pairs.self_index)
-            kept, of_those_above = (
-                mine_rows(DenseRows(sim, pos, context), DenseRows(sim, n, context), case.mining)
-                for n in (neg, neg & (sim > bound.unsqueeze(1)))
-            )
-            for a, b in zip(of_those_above, kept, strict=True):
-                assert a.mask.equal(b.mask)
+def check_the_package_accepts_it(case):
+    """Layouts agree, anchors are independent, and the lower bound is kept."""
+    mining.check_mining(case.mining)
 
 
 def check_nothing_is_kept_of_nothing(case):

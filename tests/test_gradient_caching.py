@@ -6,14 +6,11 @@ from types import MappingProxyType
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pytorch_metric_learning.losses import NTXentLoss, ProxyAnchorLoss
 from pytorch_metric_learning.miners import TripletMarginMiner
 from torch import nn
 
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
-from pml_gpw.backbones import freeze_batch_norm
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.gradient_caching import GradientCache
 from pml_gpw.losses import CrossBatchMemory
@@ -64,7 +61,6 @@ def proxies():
 LOSSES = {
     "MSLoss": lambda: (MSLoss(), None),
     "MSMiner + MSWeightedLoss": lambda: (MSWeightedLoss(), MSMiner()),
-    "NTXentLoss": lambda: (NTXentLoss(0.2), None),
     "TripletMarginMiner + NTXentLoss": lambda: (NTXentLoss(0.2), TripletMarginMiner()),
     "CrossBatchMemory": lambda: (CrossBatchMemory(MSLoss(), D, 50), None),
     "ProxyAnchorLoss": lambda: (proxies(), None),
@@ -103,31 +99,8 @@ def test_steps_equal_the_ordinary_ones(name, chunk_size, dtype):
             optimizer.step()
 
 
-@settings(max_examples=20)
-@given(n=st.integers(1, 20), chunk_size=st.integers(1, 25), seed=st.integers(0, 100))
-def test_any_chunks(n, chunk_size, seed):
-    inputs, labels = data(seed=seed, n=n)
-    model, reference = network(), network()
-    loss_fn = NTXentLoss(0.2) if len(set(labels.tolist())) < n else weighted_sum
-    step = GradientCache(model, loss_fn, chunk_size)
-    close(step(inputs, labels), ordinary(reference, loss_fn, inputs, labels), EXACT)
-    for actual, expected in zip(model.parameters(), reference.parameters(), strict=True):
-        close(actual.grad, expected.grad, EXACT)
-
-
 def weighted_sum(embeddings, labels):
     return (embeddings * torch.arange(1, D + 1)).square().sum()
-
-
-@pytest.mark.filterwarnings("ignore:MSLoss. no pairs")
-def test_the_loss_of_each_chunk_is_noticed():
-    model, reference = network(), network()
-    inputs, labels = data()
-    ordinary(reference, MSLoss(), inputs, labels)
-    for x, y in zip(inputs.tensor_split(4), labels.tensor_split(4), strict=True):
-        (MSLoss()(model(x), y) * len(x) / N).backward()
-    with pytest.raises(AssertionError, match="off by"):
-        same_gradients(model, reference)
 
 
 class Draws(nn.Module):
@@ -215,15 +188,6 @@ def test_buffers_are_kept_when_forward_fails():
     with pytest.raises(ValueError, match="model must give"):
         GradientCache(model, MSLoss(), 7)(*data())
     assert all(value.equal(before[name]) for name, value in statistics(model).items())
-
-
-def test_frozen_batch_norm_agrees_with_the_whole_batch():
-    model, reference = (freeze_batch_norm(network(nn.BatchNorm1d(16))).train() for _ in range(2))
-    value = GradientCache(model, MSLoss(), 7)(*data())
-    close(value, ordinary(reference, MSLoss(), *data()), EXACT)
-    same_gradients(model, reference)
-    thawed = network(nn.BatchNorm1d(16))
-    assert (GradientCache(thawed, MSLoss(), 7)(*data()) - value).abs() > 1e-3
 
 
 class Stashes(torch.autograd.Function):
@@ -335,8 +299,8 @@ class Looks(torch.autograd.Function):
         return upstream, None
 
 
-class Watches(nn.Module):
-    """Remembers the dtype of what comes in."""
+class Half(nn.Module):
+    """Gives a dtype that autocast does not concatenate, and remembers that of what comes in."""
 
     def __init__(self):
         super().__init__()
@@ -344,18 +308,17 @@ class Watches(nn.Module):
 
     def forward(self, x):
         self.dtypes.append(x.dtype)
-        return Looks.apply(x, self.in_backward)
+        return Looks.apply(x.half(), self.in_backward)
 
 
 def test_autocast():
     """Both forwards and the loss are under it, backward is not, and gradients are no worse."""
     batch = data(torch.float32)
-    exact, theirs = network(), network(dtype=torch.float32)
-    watches = Watches()
-    ours = network(watches, dtype=torch.float32)
+    exact, theirs, ours = network(), *(network(dtype=torch.float32).append(Half()) for _ in "ab")
+    watches = ours[-1]
 
     def loss_fn(embeddings, labels):
-        assert embeddings.dtype == torch.bfloat16
+        assert embeddings.dtype == torch.float16
         assert torch.is_autocast_enabled("cpu")
         return MSLoss()(Looks.apply(embeddings, watches.in_backward), labels)
 
@@ -374,22 +337,6 @@ def test_autocast():
         assert b.grad.dtype == torch.float32
         e, floor = e.grad, eps * e.grad.abs().max()
         assert (b.grad - e).abs().max() <= 2 * (a.grad - e).abs().max() + floor
-
-
-class Half(nn.Module):
-    def forward(self, x):
-        return x.half()
-
-
-def test_embeddings_that_autocast_cannot_concatenate():
-    batch = data(torch.float32)
-    model, reference = (network(dtype=torch.float32).append(Half()) for _ in range(2))
-    with torch.autocast("cpu", torch.bfloat16):
-        value = GradientCache(model, MSLoss(), 7)(*batch)
-        expected = MSLoss()(reference(batch[0]), batch[1])
-    expected.backward()
-    close(value, expected)
-    same_gradients(model, reference, torch.finfo(torch.bfloat16).eps)
 
 
 def test_gradient_scaler():

@@ -40,21 +40,6 @@ class MultipleLosses(torch.nn.Module):
         return total
 
 
-class SelfSupervisedLoss(torch.nn.Module):
-    """Any loss that uses labels, of two views."""
-
-    def __init__(self, loss, symmetric=True):
-        super().__init__()
-        self.loss, self.symmetric = loss, symmetric
-
-    def forward(self, embeddings, ref_emb):
-        labels = torch.arange(len(embeddings))
-        if self.symmetric:
-            both = torch.cat([embeddings, ref_emb])
-            return self.loss(both, torch.cat([labels, labels]), None, None, None)
-        return self.loss(embeddings, labels, None, ref_emb, labels)
-
-
 class CrossBatchMemory(torch.nn.Module):
     """A queue; own copies are left out by the candidates that the miner and the loss get."""
 

@@ -167,10 +167,6 @@ def test_wrappers_of_release_3(batch):
     close_runs(
         run(chained, x, labels, candidates), run(loss, x, labels, miner(x, labels, candidates))
     )
-    views = x[:12], x[12:]
-    for symmetric in (True, False):
-        wrapped = pml3.SelfSupervisedLoss(loss, symmetric)
-        close(wrapped(*views), modules.SelfSupervisedLoss(loss, symmetric)(*views))
 
 
 @pytest.mark.parametrize("miner", [None, modules.MSMiner(EPSILON)], ids=["all", "mined"])

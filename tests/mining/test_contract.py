@@ -76,11 +76,11 @@ class DrawsAnew(DistanceWeightedMining):
         return torch.rand_like(pos.sim) < 0.5, torch.rand_like(neg.sim) < 0.5
 
 
-ALL = "check_pairs_equal_the_slow_loop"
+ACCEPTED, ALL = "check_the_package_accepts_it", "check_pairs_equal_the_slow_loop"
 GRADIENTS = "check_losses_and_gradients_are_those_of_the_pairs"
 WRONG = [
-    (FalseBound(0.1), oracles.ms_mining, f"check_the_lower_bound_is_kept {ALL}"),
-    (ReadsOffTheMask(0.1), oracles.ms_mining, f"check_layouts_agree {ALL}"),
+    (FalseBound(0.1), oracles.ms_mining, f"{ACCEPTED} {ALL}"),
+    (ReadsOffTheMask(0.1), oracles.ms_mining, f"{ACCEPTED} {ALL}"),
     (LastOfEquals(), oracles.batch_hard_mining, ALL),
     (KnowsItsPlaceInTheChunk(0.1), oracles.ms_mining, ALL),
     (DrawsAnew(dim=4), oracles.distance_weighted_mining, f"{GRADIENTS} {ALL}"),
@@ -90,7 +90,7 @@ WRONG = [
 @pytest.mark.parametrize(("rule", "oracle", "checks"), WRONG, ids=lambda v: type(v).__name__)
 def test_a_wrong_rule_fails_the_contract(rule, oracle, checks):
     for name in checks.split():
-        with pytest.raises(AssertionError):
+        with pytest.raises((AssertionError, ValueError)):
             getattr(contract, name)(MiningCase(rule, oracle))
 
 

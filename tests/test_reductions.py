@@ -1,14 +1,13 @@
-"""The means of the field, against plain formulas and PML's losses."""
+"""The means of the field, against plain formulas; hosts/pml2/test_named_losses.py has PML's."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import product
 
 import pytest
 import torch
 from pytorch_metric_learning import losses, reducers
-from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
 
-from pml_gpw import GPWLoss
+from pml_gpw import GPWLoss, modules
 from pml_gpw.engine.plan import LAYOUTS
 from pml_gpw.functional import gpw_loss
 from pml_gpw.mining import MSMining
@@ -16,7 +15,8 @@ from pml_gpw.reducers import AnchorReducer
 from pml_gpw.reductions import REDUCTIONS
 from pml_gpw.weightings import MultiSimilarity, RowLoss
 
-from .row_losses import Circle, Hardest, NTXent, SupCon
+from .oracles import pairs_of
+from .row_losses import ROW_LOSSES, Hardest, Margin, SupCon
 from .runs import close_runs, run
 from .tolerances import close
 
@@ -32,13 +32,11 @@ def batch():
 NAMES = sorted(set(REDUCTIONS) - {"none"})
 
 
-def by_hand(name, each, labels, weighting, x):
-    positives = (labels == labels[:, None]).sum(dim=1) - 1
-    if name == "mean_of_active_terms":
-        unit = torch.nn.functional.normalize(x.detach())
-        same = labels == labels[:, None]
-        weights = weighting.weights(unit @ unit.T, same ^ torch.eye(40).bool(), ~same)
-        return each.sum() / (weights.pos.abs().sum() + weights.neg.abs().sum())
+def by_hand(name, x, labels, weighting):
+    unit = torch.nn.functional.normalize(x)
+    rows = unit @ unit.T, *pairs_of(labels)
+    each, positives = weighting.losses(*rows), rows[1].sum(dim=1)
+    weights = weighting.weights(rows[0].detach(), *rows[1:])
     return {
         "mean": each.mean(),
         "sum": each.sum(),
@@ -46,33 +44,19 @@ def by_hand(name, each, labels, weighting, x):
         "mean_of_anchors_with_positives": each[positives > 0].mean(),
         "mean_of_nonzero": each[each > 0].mean(),
         "mean_of_positive_pairs": each.sum() / positives.sum(),
+        "mean_of_active_terms": each.sum() / (weights.pos.abs() + weights.neg.abs()).sum(),
     }[name]
 
 
-@pytest.mark.parametrize("weighting", [SupCon(), NTXent(), Hardest(), MultiSimilarity()], ids=repr)
+@pytest.mark.parametrize("weighting", [*ROW_LOSSES, MultiSimilarity()], ids=repr)
 @pytest.mark.parametrize("name", NAMES)
-def test_against_the_losses_of_the_anchors(name, weighting):
+def test_every_program_is_autograd_of_the_dense_formula(name, weighting):
     x, labels = batch()
-    x.requires_grad_()
-    found = gpw_loss(x, labels, weighting, reduction=name)
-    expected = by_hand(name, gpw_loss(x, labels, weighting, reduction="none"), labels, weighting, x)
-    close_runs(*((v.detach(), *torch.autograd.grad(v, x)) for v in (found, expected)))
-
-
-@pytest.mark.parametrize(
-    ("weighting", "reduction", "theirs"),
-    [
-        (SupCon(), "mean_of_nonzero", losses.SupConLoss()),
-        (SupCon(), "mean_of_anchors_with_positives", losses.SupConLoss()),
-        (Circle(), "mean_of_nonzero", losses.CircleLoss()),
-        (NTXent(), "mean_of_positive_pairs", losses.NTXentLoss()),
-    ],
-)
-def test_those_of_pml(weighting, reduction, theirs):
-    x, labels = batch()
-    found = run(gpw_loss, x, labels, weighting, reduction=reduction)
-    for one, other in zip(found, run(theirs, x, labels), strict=True):
-        close(one, other, 1e-6)
+    expected = run(lambda x: by_hand(name, x, labels, weighting), x)
+    for layout, chunk_size in product(LAYOUTS, (None, 16)):
+        loss = modules.GPWLoss(weighting, chunk_size=chunk_size, reduction=name)
+        loss.layout = layout
+        close_runs(run(loss, x, labels), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,36 +68,6 @@ def test_nothing_is_zero(name):
     assert x.grad.count_nonzero() == 0
     empty = gpw_loss(x[:0], torch.zeros(0).long(), SupCon(), reduction=name)
     assert empty == 0
-
-
-@dataclass(frozen=True)
-class Hinge(RowLoss):
-    """The margin loss of PML over all triplets of a batch, on similarities."""
-
-    levels: ClassVar[tuple[str, ...]] = ("beta",)
-    margin: float = 0.2
-    beta: float = 0.3
-
-    def loss(self, pos, neg):
-        far = (self.beta - pos.sim + self.margin).clamp(min=0)
-        near = (neg.sim - self.beta + self.margin).clamp(min=0)
-        return neg.count() * pos.sum(far) + pos.count() * neg.sum(near)
-
-
-@pytest.mark.parametrize("distance", [CosineSimilarity(), LpDistance()], ids=repr)
-@pytest.mark.parametrize("layout", [*LAYOUTS, pytest.param("fused", marks=pytest.mark.exhaustive)])
-def test_the_mean_of_active_terms_is_that_of_pmls_margin_loss(layout, distance):
-    beta = 0.25 if distance.is_inverted else 1.125  # whose float32 is exact
-    ours = GPWLoss(
-        Hinge(beta=beta),
-        reducer=AnchorReducer("mean_of_active_terms"),
-        distance=distance,
-        fused=layout == "fused",
-    )
-    ours.layout = "auto" if layout == "fused" else layout
-    theirs = losses.MarginLoss(beta=beta, distance=distance)
-    x, labels = batch()
-    close_runs(*(run(loss, x, labels) for loss in (ours, theirs)))
 
 
 REDUCERS = {
@@ -167,19 +121,21 @@ def test_gradients_are_formed_in_forward(reducer):
 
 def test_an_anchor_reducer_sees_a_hook_and_still_has_the_sums():
     x, labels = batch()
-    reducer = AnchorReducer("mean_of_active_terms")
-    loss = GPWLoss(Hinge(), reducer=reducer)
+    loss = GPWLoss(Margin(), reducer=AnchorReducer("mean_of_active_terms"))
     expected = loss(x, labels)
     loss.reducer.register_forward_pre_hook(lambda *_: None)
     close(loss(x, labels), expected)
-    assert float(expected) != pytest.approx(float(GPWLoss(Hinge())(x, labels)))
+    assert float(expected) != pytest.approx(float(GPWLoss(Margin())(x, labels)))
 
 
-def test_what_an_anchor_reducer_refuses():
-    x, labels = batch()
-    with pytest.raises(ValueError, match="reduction"):
-        AnchorReducer("median")
-    with pytest.raises(ValueError, match="num_pos"):
-        losses.MultiSimilarityLoss(reducer=AnchorReducer("mean"))(x, labels)
-    with pytest.raises(ValueError, match="'triplet'"):
-        losses.MarginLoss(reducer=AnchorReducer("mean"))(x, labels)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda reducer: AnchorReducer("median"), "reduction"),
+        (lambda reducer: losses.MultiSimilarityLoss(reducer=reducer)(*batch()), "num_pos"),
+        (lambda reducer: losses.MarginLoss(reducer=reducer)(*batch()), "'triplet'"),
+    ],
+)
+def test_what_an_anchor_reducer_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(AnchorReducer("mean"))

@@ -1,7 +1,6 @@
 """The plain modules: their calls, values, options, wrappers and state."""
 
 import inspect
-import pickle
 
 import pytest
 import torch
@@ -178,45 +177,6 @@ def test_the_memory_of_release_3(batch, miner):
     for seed in range(4):
         x = torch.randn(24, 6, generator=torch.Generator().manual_seed(seed))
         close_runs(run(ours, x, batch[1]), run(theirs, x, batch[1]))
-
-
-class FiveArguments(torch.nn.Module):
-    """A loss of somebody else."""
-
-    def forward(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
-        a1, p, a2, n = indices_tuple
-        return (embeddings[a2] * ref_emb[n]).sum() - (embeddings[a1] * ref_emb[p]).sum()
-
-
-def test_a_memory_takes_losses_of_others(batch):
-    x, labels = batch
-    memory = modules.CrossBatchMemory(FiveArguments(), 6, 60)
-    sim = x @ x.T
-    pos = (labels[:, None] == labels).fill_diagonal_(False)
-    expected = sim[labels[:, None] != labels].sum() - sim[pos].sum()
-    close(memory(x, labels), expected)
-
-
-def test_trained_fields_state_and_pickles(batch):
-    loss = modules.GPWLoss(MultiSimilarity(), MSMining(), trainable=("base",))
-    loss.base = 0.3
-    twin = modules.GPWLoss(MultiSimilarity(), MSMining(), trainable=("base",))
-    twin.load_state_dict(loss.state_dict())
-    assert twin.base == pytest.approx(0.3)
-    value = loss(*batch)
-    value.backward()
-    assert loss._parameters["base"].grad is not None
-    close(pickle.loads(pickle.dumps(twin))(*batch), value)
-
-
-class Halved(modules.MSLoss):
-    def reduce(self, losses, batch):
-        return super().reduce(losses, batch) / 2
-
-
-def test_a_step_of_a_users_own_is_respected(batch):
-    value, gradient = run(modules.MSLoss(), *batch)
-    close_runs(run(Halved(), *batch), (value / 2, gradient / 2))
 
 
 def test_no_pairs_are_said_once():

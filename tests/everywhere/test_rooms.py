@@ -10,9 +10,9 @@ from torch.utils.data import TensorDataset
 
 import pml_gpw
 from pml_gpw import functional, hosts, modules
-from pml_gpw.analysis import PairWeightRecorder, pair_weights, similarity_usage
+from pml_gpw.analysis import PairWeightRecorder, pair_weights
 from pml_gpw.mining import MSMining
-from pml_gpw.weightings import BinomialDeviance, LiftedStructure, MultiSimilarity
+from pml_gpw.weightings import LiftedStructure, MultiSimilarity
 
 from .. import environments
 from ..distributed.processes import Processes
@@ -66,12 +66,6 @@ def test_pair_weights(batch, mining):
     close(by_miner.gradient, given.gradient)
     with pytest.raises(ValueError, match="reduction that gives one number"):
         pair_weights(modules.GPWLoss(weighting, reduction="none"), x, labels)
-
-
-def test_similarity_usage():
-    assert str(similarity_usage(modules.MSLoss())) == "SNP / SNP"
-    assert str(similarity_usage(modules.GPWLoss(BinomialDeviance()))) == "S / S"
-    assert str(similarity_usage(modules.GPWLoss(LiftedStructure(margin=None)))) == "N / P"
 
 
 def test_recorder_and_plots(batch):
@@ -162,13 +156,3 @@ def test_texts(tmp_path):
     loss = MetricLearningLoss(model, memory)
     close(loss(features(), labels), expected, 1e-5)
     assert "Cross-Batch" in loss.citation
-
-
-def test_torchmetrics(batch):
-    pytest.importorskip("torchmetrics")
-    from pml_gpw.evaluation import recall_at_k
-    from pml_gpw.integrations.torchmetrics import RecallAtK
-
-    metric = RecallAtK(k=1)
-    metric.update(*batch)
-    close(metric.compute(), recall_at_k(*batch, ks=(1,))[1])

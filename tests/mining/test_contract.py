@@ -41,14 +41,6 @@ class FalseBound(MSMining):
 
 
 @dataclass(frozen=True)
-class ReadsOffTheMask(MSMining):
-    """Compares with the mean of all that stands in the layout."""
-
-    def select(self, pos, neg):
-        return super().select(pos, neg)[0], neg.sim > neg.sim.mean()
-
-
-@dataclass(frozen=True)
 class LastOfEquals(BatchHardMining):
     def select(self, pos, neg):
         return tuple(
@@ -56,16 +48,6 @@ class LastOfEquals(BatchHardMining):
             == rows.expand(sign * rows.max(sign * rows.sim - 1e-12 * rows.reference_index))
             for sign, rows in ((-1, pos), (1, neg))
         )
-
-
-@dataclass(frozen=True)
-class KnowsItsPlaceInTheChunk(MSMining):
-    """Keeps only what stands in the first rows of what it is given."""
-
-    def select(self, pos, neg):
-        keep_pos, keep_neg = super().select(pos, neg)
-        first = torch.arange(len(pos.count())) < 5
-        return keep_pos & pos.expand(first), keep_neg & neg.expand(first)
 
 
 @dataclass(frozen=True)
@@ -80,9 +62,7 @@ ACCEPTED, ALL = "check_the_package_accepts_it", "check_pairs_equal_the_slow_loop
 GRADIENTS = "check_losses_and_gradients_are_those_of_the_pairs"
 WRONG = [
     (FalseBound(0.1), oracles.ms_mining, f"{ACCEPTED} {ALL}"),
-    (ReadsOffTheMask(0.1), oracles.ms_mining, f"{ACCEPTED} {ALL}"),
     (LastOfEquals(), oracles.batch_hard_mining, ALL),
-    (KnowsItsPlaceInTheChunk(0.1), oracles.ms_mining, ALL),
     (DrawsAnew(dim=4), oracles.distance_weighted_mining, f"{GRADIENTS} {ALL}"),
 ]
 

@@ -8,8 +8,6 @@ import torch
 from pytorch_metric_learning import distances
 
 from pml_gpw import GPWLoss
-from pml_gpw.engine import InnerProduct, LabelPairs, PairBatch, Plan, anchor_losses
-from pml_gpw.engine.reduction import MEAN, NONE, Reduction
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import (
     DenseRows,
@@ -44,43 +42,6 @@ class Pushed(RowLoss):
 @pytest.mark.parametrize("weighting", [*ROW_LOSSES, Pushed()], ids=repr)
 def test_each_keeps_its_promises(weighting):
     check_weighting(weighting)
-
-
-def some_losses(losses, num_pos, num_neg):
-    """Anchors that count in a mean: not the first, and by their values."""
-    return (losses > losses.new_tensor(0.9)).to(losses.dtype)
-
-
-REDUCED = (NONE, MEAN, Reduction(lambda found: found.losses.sum(), some_losses))
-
-
-@pytest.mark.parametrize("mining", [None, MSMining(0.3)], ids=repr)
-@pytest.mark.parametrize("layout", ["auto", "dense", "sparse rows", "sparse batch"])
-@pytest.mark.parametrize("weighting", ROW_LOSSES, ids=repr)
-def test_every_program_is_autograd_of_the_dense_formula(weighting, layout, mining):
-    x, labels = batch()
-    y, others = batch(30, seed=1)
-    own = LabelPairs(labels, labels, torch.arange(40), symmetric=True)
-    for references, pairs in ((None, own), (y, LabelPairs(labels, others))):
-        leaf = x.clone().requires_grad_()
-        other = leaf if references is None else references.clone().requires_grad_()
-        leaves = [leaf] if other is leaf else [leaf, other]
-        sim = InnerProduct().matrix(leaf, other)
-        masks = pairs.masks(slice(0, 40))
-        masks = masks if mining is None else mining(sim.detach(), *masks)
-        expected = weighting.losses(sim, *masks)
-        asked = PairBatch(leaf, other, pairs), weighting, mining, InnerProduct()
-        for chunk_size, reduction in itertools.product((None, 16), REDUCED):
-            found = anchor_losses(*asked, Plan(chunk_size, layout), reduction).losses
-            upstream = torch.linspace(-1, 2, 40)
-            if reduction.counts is not None:
-                upstream = -0.7 * reduction.counts(expected, expected, expected).detach()
-            close(found, expected)
-            gradients = (
-                torch.autograd.grad(losses, leaves, upstream, retain_graph=True)
-                for losses in (found, expected)
-            )
-            close_runs(*gradients)
 
 
 def test_a_distance_is_read_as_a_similarity():

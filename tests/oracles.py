@@ -261,14 +261,12 @@ def row_by_row(oracle, weighting, sim, pos, neg, epsilon=None, m=math):
 def pairs_of(labels, ref_labels=None):
     """Masks of positives and negatives by a loop; the pair of a point with itself is neither."""
     own = ref_labels is None
-    anchors = labels.tolist()
-    others = anchors if own else ref_labels.tolist()
-    pos = [
-        [a == b and not (own and i == j) for j, b in enumerate(others)]
-        for i, a in enumerate(anchors)
+    others = labels if own else ref_labels
+    pairs = [
+        [(a == b and not (own and i == j), a != b) for j, b in enumerate(others.tolist())]
+        for i, a in enumerate(labels.tolist())
     ]
-    neg = [[a != b for b in others] for a in anchors]
-    return torch.tensor(pos), torch.tensor(neg)
+    return torch.tensor(pairs).reshape(len(labels), len(others), 2).bool().unbind(dim=2)
 
 
 def through_cosine(signed, x, y):

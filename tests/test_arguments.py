@@ -1,13 +1,11 @@
 """Arguments of a call: which pairs they mean, and errors that name what is wrong."""
 
-from functools import partial
-
 import pytest
 import torch
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner
 from pml_gpw.arguments import find_self_index
-from pml_gpw.functional import gpw_loss, mine, ms_loss, share_a_label
+from pml_gpw.functional import gpw_loss, ms_loss
 from pml_gpw.mining import MSMining
 from pml_gpw.weightings import Constant, MultiSimilarity
 
@@ -56,34 +54,6 @@ def test_a_place_that_is_given_counts():
     close(loss, torch.where(same, -sim, sim).sum(dim=1).mean())
 
 
-def test_labels_of_references_that_are_not_there():
-    """Refused by functions; the objects do as PML's, which ignore them."""
-    x, labels = embed(12, 0, torch.float64)
-    message = "reference_labels must be None without references"
-    for function in (ms_loss, partial(mine, mining=MSMining())):
-        with pytest.raises(ValueError, match=message):
-            function(x, labels, reference_labels=labels.flip(0))
-    assert MSLoss()(x, labels, ref_labels=labels.flip(0)) == MSLoss()(x, labels)
-
-
-@pytest.mark.parametrize(
-    ("tags", "message"),
-    [
-        (torch.tensor([0, 1, 2]), r"labels must be multi-hot, .*got torch.int64 \(3,\)"),
-        (torch.tensor([[0, 1], [1, 2], [0, 0]]), "labels must be multi-hot, of 0 and 1 only"),
-        (torch.tensor([[0, 1], [1, -1], [0, 0]]), "labels must be multi-hot, of 0 and 1 only"),
-    ],
-)
-def test_labels_that_are_not_multi_hot(tags, message):
-    with pytest.raises(ValueError, match=message):
-        gpw_loss(torch.eye(3), tags, Constant(), pairs=share_a_label)
-    hot = torch.tensor([[0, 1], [1, 1], [0, 0]])
-    with pytest.raises(ValueError, match=f"reference_{message}"):
-        share_a_label(hot, tags)
-    for dtype in (torch.bool, torch.int64, torch.float32):
-        assert share_a_label(hot.to(dtype), hot.to(dtype)).sum() == 4
-
-
 @pytest.mark.parametrize("transform", [torch.func.grad, torch.func.jacrev, torch.func.vmap])
 def test_transforms_of_functorch_are_named(transform):
     x, labels = embed(12, 0, torch.float32)
@@ -96,23 +66,3 @@ def test_transforms_of_functorch_are_named(transform):
     ):
         with pytest.raises(ValueError, match=message):
             transform(call)(several)
-
-
-X, LABELS = embed(12, 0, torch.float32)
-META = LABELS.to("meta")
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: ms_loss(X, META),
-        lambda: MSLoss()(X, META),
-        lambda: MSMiner()(X, META),
-        lambda: ms_loss(X, LABELS, references=X.clone(), reference_labels=META),
-        lambda: gpw_loss(X, META, Constant(), pairs=lambda a, b: a[:, None] == b),
-        lambda: gpw_loss(X, None, Constant(), pairs=torch.ones(12, 12).bool().to("meta")),
-    ],
-)
-def test_labels_that_the_call_cannot_read(call):
-    with pytest.raises(ValueError, match=r"must hold values for embeddings on cpu, got a meta"):
-        call()

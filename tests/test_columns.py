@@ -134,8 +134,3 @@ TWO = columns(0)
 def test_bad_columns(given, options, message):
     with pytest.raises(ValueError, match=message):
         column_loss(given, NTXent(0.1), **options)
-
-
-def test_a_module_of_something_else():
-    with pytest.raises(ValueError, match="loss must be a GPWLoss without a relation, or a"):
-        modules.ColumnLoss(torch.nn.Identity())

@@ -23,6 +23,10 @@ def embed(n, seed=0):
     return centres + 0.6 * noise, labels
 
 
+def same_label(labels, others):
+    return labels[:, None] == others
+
+
 def test_multi_similarity_is_its_weighting_and_mining():
     x, labels = embed(20)
     for settings, rules in (
@@ -49,7 +53,7 @@ def test_pairs_in_every_form(mining):
         (None, {"pairs": pos}),
         (None, {"pairs": (pos, neg)}),
         (None, {"pairs": (pos | torch.eye(14).bool(), neg)}),
-        (labels, {"pairs": lambda a, b: a[:, None] == b}),
+        (labels, {"pairs": same_label}),
     ):
         close_runs(run(gpw_loss, x, labelled, *rules, chunk_size=3, **given), expected)
 
@@ -61,7 +65,7 @@ def test_multi_label_pairs():
     tags, other = (torch.rand(n, 4, generator=generator) < 0.4 for n in (12, 9))
     for references, ref_tags, given in (
         (x, tags, {}),
-        (y, other, {"references": y, "reference_labels": other}),
+        (y, other, {"references": y, "reference_labels": other.float()}),
     ):
         pos = torch.tensor([[any((s & t).tolist()) for t in ref_tags] for s in tags])
         pair = torch.ones_like(pos) if given else ~torch.eye(12, dtype=torch.bool)
@@ -69,7 +73,7 @@ def test_multi_label_pairs():
         losses, _ = oracles.row_by_row(
             oracles.multi_similarity, MultiSimilarity(), sim, pos & pair, ~pos & pair, 0.1
         )
-        close(ms_loss(x, tags, pairs=share_a_label, chunk_size=5, **given), losses.mean())
+        close(ms_loss(x, tags.long(), pairs=share_a_label, chunk_size=5, **given), losses.mean())
 
 
 def test_pairs_that_are_neither_do_not_count():
@@ -88,7 +92,7 @@ def test_self_index():
     shuffled, moved = torch.empty_like(x), torch.empty_like(labels)
     shuffled[places], moved[places] = x, labels
     given = {"references": 2 * shuffled, "reference_labels": moved, "self_index": places}
-    for pairs in (None, lambda a, b: a[:, None] == b):
+    for pairs in (None, same_label):
         close(ms_loss(x, labels, pairs=pairs, **given), ms_loss(x, labels))
 
 
@@ -115,7 +119,7 @@ def test_random_rules_draw_one_key_a_call():
 
 
 X, LABELS = embed(4)
-MASK = torch.eye(4).bool()
+META, MASK, TAGS = LABELS.to("meta"), torch.eye(4).bool(), torch.eye(4).long()
 
 
 @pytest.mark.parametrize(
@@ -151,6 +155,19 @@ MASK = torch.eye(4).bool()
             {"pairs": share_a_label, "references": X[:3]},
             "reference_labels must be a tensor of 3 rows",
         ),
+        ({"pairs": share_a_label}, r"labels must be multi-hot, .*got torch.int64 \(4,\)"),
+        ({"pairs": share_a_label, "labels": TAGS - 1}, "labels must be multi-hot, of 0 and 1 only"),
+        (
+            {"pairs": share_a_label, "labels": TAGS, "references": X, "reference_labels": 2 * TAGS},
+            "reference_labels must be multi-hot, of 0 and 1 only",
+        ),
+        ({"labels": META}, "labels must hold values for embeddings on cpu, got a meta"),
+        ({"labels": META, "pairs": same_label}, "labels must hold values for embeddings on cpu"),
+        (
+            {"labels": None, "pairs": MASK.to("meta")},
+            "pairs must hold values for embeddings on cpu",
+        ),
+        ({"references": X, "reference_labels": META}, "reference_labels must hold values for emb"),
         ({"self_index": torch.arange(4) + 1}, r"self_index must lie in \[-1, 4\)"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",

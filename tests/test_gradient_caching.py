@@ -103,11 +103,20 @@ def weighted_sum(embeddings, labels):
     return (embeddings * torch.arange(1, D + 1)).square().sum()
 
 
-class Draws(nn.Module):
-    """Randomness of several kinds: dropout, and noise."""
+class Then(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
 
     def forward(self, x):
-        return nn.functional.dropout(x, 0.4) + 0.1 * torch.randn_like(x)
+        return self.function(x)
+
+
+def noisy():
+    """A network with randomness of several kinds."""
+    return network(Then(lambda x: nn.functional.dropout(x, 0.4) + 0.1 * torch.randn_like(x)))
 
 
 def jittered(embeddings, labels):
@@ -121,7 +130,7 @@ NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
 def test_random_numbers_are_those_of_one_forward(chunk_size, device):
     inputs, labels = (tensor.to(device) for tensor in data())
-    model, reference = network(Draws()).to(device), network(Draws()).to(device)
+    model, reference = noisy().to(device), noisy().to(device)
     state = torch.get_rng_state if device == "cpu" else torch.cuda.get_rng_state
     torch.manual_seed(5)
     expected = ordinary(reference, jittered, inputs, labels, chunks=-(-N // chunk_size))
@@ -207,35 +216,15 @@ class Stashes(torch.autograd.Function):
         return upstream, None
 
 
-class Watched(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.net, self.held = network(), {"now": 0, "peak": 0}
-
-    def forward(self, x):
-        return Stashes.apply(self.net(x), self.held)
-
-
 def test_one_graph_at_a_time():
     """No more is held for backward than by one chunk."""
     inputs, labels = data(n=40)
-    whole, cached = Watched(), Watched()
+    held = [{"now": 0, "peak": 0} for _ in range(2)]
+    whole, cached = (network().append(Then(lambda x, h=h: Stashes.apply(x, h))) for h in held)
     ordinary(whole, weighted_sum, inputs, labels)
     GradientCache(cached, weighted_sum, 4)(inputs, labels)
-    assert (whole.held["peak"], cached.held["peak"], cached.held["now"]) == (40, 4, 0)
+    assert (held[0]["peak"], held[1]["peak"], held[1]["now"]) == (40, 4, 0)
     same_gradients(cached, whole)
-
-
-class Embeds(nn.Module):
-    """Takes anything nested, and says what it was given."""
-
-    def __init__(self, of):
-        super().__init__()
-        self.net, self.of, self.given = network(), of, []
-
-    def forward(self, inputs):
-        self.given.append(inputs)
-        return self.net(self.of(inputs))
 
 
 Pair = namedtuple("Pair", "first second")
@@ -256,72 +245,55 @@ Pair = namedtuple("Pair", "first second")
 def test_structures(make, of, kind):
     """Each chunk has the structure of the inputs, and chunks are as equal as can be."""
     inputs, labels = data()
-    model, reference = Embeds(of), Embeds(of)
+    given = []
+
+    def first(x):
+        given.append(x)
+        return of(x)
+
+    model, reference = (nn.Sequential(Then(function), network()) for function in (first, of))
     value = GradientCache(model, MSLoss(), 8)(make(inputs), labels)
     loss = MSLoss()(reference(make(inputs)), labels)
     loss.backward()
     close(value, loss, EXACT)
     same_gradients(model, reference)
-    assert {type(given) for given in model.given} == {kind}
-    assert [len(of(given)) for given in model.given] == [8, 8, 7] * 2
-
-
-class Reusing(nn.Module):
-    """A model whose output for a chunk is overwritten by the next."""
-
-    def __init__(self):
-        super().__init__()
-        self.net, self.output = network(), torch.empty(7, D, dtype=torch.float64)
-
-    def forward(self, x):
-        if torch.is_grad_enabled():
-            return self.net(x)
-        return self.output[: len(x)].copy_(self.net(x))
+    assert {type(x) for x in given} == {kind}
+    assert [len(of(x)) for x in given] == [8, 8, 7] * 2
 
 
 def test_a_model_that_uses_its_output_again():
-    (inputs, labels), reference = data(), network()
-    value = GradientCache(Reusing(), MSLoss(), 7)(inputs, labels)
+    """What it gave for a chunk is overwritten by the next."""
+    (inputs, labels), reference, output = data(), network(), torch.empty(7, D).double()
+
+    def reused(x):
+        return x if torch.is_grad_enabled() else output[: len(x)].copy_(x)
+
+    value = GradientCache(network().append(Then(reused)), MSLoss(), 7)(inputs, labels)
     close(value, MSLoss()(reference(inputs), labels).detach(), EXACT)
-
-
-class Looks(torch.autograd.Function):
-    """Remembers whether autocast is on in backward."""
-
-    @staticmethod
-    def forward(ctx, x, seen):
-        ctx.seen = seen
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, upstream):
-        ctx.seen.append(torch.is_autocast_enabled("cpu"))
-        return upstream, None
-
-
-class Half(nn.Module):
-    """Gives a dtype that autocast does not concatenate, and remembers that of what comes in."""
-
-    def __init__(self):
-        super().__init__()
-        self.dtypes, self.in_backward = [], []
-
-    def forward(self, x):
-        self.dtypes.append(x.dtype)
-        return Looks.apply(x.half(), self.in_backward)
 
 
 def test_autocast():
     """Both forwards and the loss are under it, backward is not, and gradients are no worse."""
     batch = data(torch.float32)
-    exact, theirs, ours = network(), *(network(dtype=torch.float32).append(Half()) for _ in "ab")
-    watches = ours[-1]
+    dtypes, in_backward = [], []
+
+    def half(x):  # a dtype that autocast does not concatenate
+        dtypes.append(x.dtype)
+        return looking(x.half())
+
+    def looking(x):
+        if x.requires_grad:
+            x.register_hook(lambda _: in_backward.append(torch.is_autocast_enabled("cpu")))
+        return x
 
     def loss_fn(embeddings, labels):
         assert embeddings.dtype == torch.float16
         assert torch.is_autocast_enabled("cpu")
-        return MSLoss()(Looks.apply(embeddings, watches.in_backward), labels)
+        return MSLoss()(looking(embeddings), labels)
 
+    exact = network()
+    theirs = network(dtype=torch.float32).append(Then(lambda x: x.half()))
+    ours = network(dtype=torch.float32).append(Then(half))
     expected = ordinary(exact, MSLoss(), *data())
     with torch.autocast("cpu", torch.bfloat16):
         value = MSLoss()(theirs(batch[0]), batch[1])
@@ -329,8 +301,8 @@ def test_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         close(GradientCache(ours, loss_fn, 7)(*batch), value)
         assert torch.is_autocast_enabled("cpu")
-    assert watches.dtypes == [torch.bfloat16] * 8
-    assert watches.in_backward == [False] * 5
+    assert dtypes == [torch.bfloat16] * 8
+    assert in_backward == [False] * 5
     assert (value.double() - expected).abs() > 1e-5, "autocast did nothing"
     eps = torch.finfo(torch.bfloat16).eps
     for e, a, b in zip(*(net.parameters() for net in (exact, theirs, ours)), strict=True):
@@ -370,15 +342,8 @@ def test_parameters_that_are_frozen():
     assert inputs.grad.isfinite().all()
 
 
-class Gives(nn.Module):
-    """A network, and something made of its embeddings."""
-
-    def __init__(self, of):
-        super().__init__()
-        self.net, self.of = network(), of
-
-    def forward(self, x):
-        return self.of(self.net(x))
+def giving(function):
+    return network().append(Then(function))
 
 
 X, LABELS = data()
@@ -403,10 +368,10 @@ X, LABELS = data()
         ({}, {"x": X, "y": {}}, LABELS, "inputs must be a tensor .*, got dict"),
         ({}, (), LABELS, "inputs must be a tensor .*, got tuple"),
         ({}, X[0, 0], LABELS, r"inputs must be a tensor .*, got torch\.float64 \(\)"),
-        ({"model": Gives(lambda x: x[:, 0])}, X, LABELS, r"model .* \(6, D\).*, got .* \(6,\)"),
-        ({"model": Gives(lambda x: x[1:])}, X, LABELS, r"model .* \(6, D\).*, got .* \(5, 5\)"),
-        ({"model": Gives(lambda x: (x, x))}, X, LABELS, r"model .* \(6, D\).*, got tuple"),
-        ({"model": Gives(lambda x: x.long())}, X, LABELS, "model .* floating-point .*int64"),
+        ({"model": giving(lambda x: x[:, 0])}, X, LABELS, r"model .* \(6, D\).*, got .* \(6,\)"),
+        ({"model": giving(lambda x: x[1:])}, X, LABELS, r"model .* \(6, D\).*, got .* \(5, 5\)"),
+        ({"model": giving(lambda x: (x, x))}, X, LABELS, r"model .* \(6, D\).*, got tuple"),
+        ({"model": giving(lambda x: x.long())}, X, LABELS, "model .* floating-point .*int64"),
         ({"model": network().requires_grad_(False)}, X, LABELS, "model must have a parameter that"),
         ({"loss_fn": lambda x, y: x.sum(dim=1)}, X, LABELS, r"loss_fn .* scalar, got .* \(23,\)"),
         ({"loss_fn": lambda x, y: 3.0}, X, LABELS, "loss_fn must give a scalar, got float"),

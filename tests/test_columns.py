@@ -42,17 +42,14 @@ def similarities(given):
 
 def positives(ids):
     """Which documents (N, M) are positives of which query, pair by pair."""
-    query_ids = ids.get("query_ids")
-    doc_ids = None if "doc_ids" not in ids else torch.cat(ids["doc_ids"])
-    mask = torch.zeros(N, 3 * N, dtype=torch.bool)
-    for i in range(N):
-        for j in range(3 * N):
-            same_row = i == j
-            if query_ids is not None and j < N:
-                same_row |= bool(query_ids[i] == query_ids[j])
-            same_doc = doc_ids is not None and bool(doc_ids[j] == doc_ids[i])
-            mask[i, j] = same_row or same_doc
-    return mask
+    queries = torch.cat([ids.get("query_ids", torch.arange(N)), torch.full((2 * N,), -1)])
+    docs = torch.cat(ids.get("doc_ids", [torch.arange(3 * N)]))
+    return torch.tensor(
+        [
+            [bool(queries[i] == queries[j] or docs[i] == docs[j]) for j in range(3 * N)]
+            for i in range(N)
+        ]
+    )
 
 
 def outcome(loss, given):

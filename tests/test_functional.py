@@ -131,44 +131,15 @@ META, MASK, TAGS = LABELS.to("meta"), torch.eye(4).bool(), torch.eye(4).long()
         ({"weighting": "ms"}, "weighting must be a PairWeighting, got 'ms'"),
         ({"mining": 0.1}, "mining must be a PairMining, got 0.1"),
         ({"labels": None}, "labels or indices_tuple must be given"),
+        ({"labels": META}, "labels must hold values for embeddings on cpu, got a meta"),
         ({"references": X[:3]}, "reference_labels must be given for 3 references"),
         ({"references": X[:, :2]}, "references must have the 5 dimensions"),
+        ({"references": X, "reference_labels": META}, "reference_labels must hold values for emb"),
         ({"reference_labels": LABELS}, "reference_labels must be None without references"),
-        (
-            {"labels": None, "pairs": MASK[:3]},
-            r"pairs must be a tensor of \(4, 4\) booleans, or of floating-point grades, got ",
-        ),
-        ({"labels": None, "pairs": MASK.to_sparse()}, "pairs must be a dense tensor"),
-        ({"pairs": int}, "pairs must be matrices of booleans or a function, got the class int"),
-        ({"pairs": share_a_label, "labels": MASK.to_sparse()}, "labels must be a dense tensor"),
-        ({"labels": None, "pairs": MASK.long()}, "pairs must be a tensor of .* got torch.int64"),
-        (
-            {"labels": None, "pairs": (MASK, MASK)},
-            "pairs must not call a pair both positive and negative",
-        ),
-        ({"labels": None, "pairs": (MASK,) * 3}, "pairs must be one or two matrices, got 3"),
+        ({"self_index": torch.arange(4) + 1}, r"self_index must lie in \[-1, 4\)"),
         ({"pairs": MASK, "indices_tuple": ()}, "pairs must be None where an indices_tuple"),
         ({"pairs": MASK}, "labels must be None beside pairs that are matrices"),
-        ({"pairs": lambda a, b: a}, r"pairs must return a tensor of \(4, 4\) booleans"),
-        ({"pairs": share_a_label, "labels": None}, "labels must be a tensor of 4 rows"),
-        (
-            {"pairs": share_a_label, "references": X[:3]},
-            "reference_labels must be a tensor of 3 rows",
-        ),
-        ({"pairs": share_a_label}, r"labels must be multi-hot, .*got torch.int64 \(4,\)"),
-        ({"pairs": share_a_label, "labels": TAGS - 1}, "labels must be multi-hot, of 0 and 1 only"),
-        (
-            {"pairs": share_a_label, "labels": TAGS, "references": X, "reference_labels": 2 * TAGS},
-            "reference_labels must be multi-hot, of 0 and 1 only",
-        ),
-        ({"labels": META}, "labels must hold values for embeddings on cpu, got a meta"),
-        ({"labels": META, "pairs": same_label}, "labels must hold values for embeddings on cpu"),
-        (
-            {"labels": None, "pairs": MASK.to("meta")},
-            "pairs must hold values for embeddings on cpu",
-        ),
-        ({"references": X, "reference_labels": META}, "reference_labels must hold values for emb"),
-        ({"self_index": torch.arange(4) + 1}, r"self_index must lie in \[-1, 4\)"),
+        ({"pairs": int}, "pairs must be matrices of booleans or a function, got the class int"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
@@ -176,3 +147,33 @@ def test_bad_arguments(kwargs, message):
     given = {"labels": LABELS, "weighting": MultiSimilarity(), **kwargs}
     with pytest.raises(ValueError, match=message):
         gpw_loss(X, given.pop("labels"), given.pop("weighting"), **given)
+
+
+@pytest.mark.parametrize(
+    ("labels", "pairs", "message"),
+    [
+        (None, MASK[:3], r"of \(4, 4\) booleans, or of floating-point grades, got "),
+        (None, MASK.to_sparse(), "pairs must be a dense tensor"),
+        (None, MASK.long(), "pairs must be a tensor of .* got torch.int64"),
+        (None, MASK.to("meta"), "pairs must hold values for embeddings on cpu"),
+        (None, (MASK, MASK), "pairs must not call a pair both positive and negative"),
+        (None, (MASK,) * 3, "pairs must be one or two matrices, got 3"),
+        (None, share_a_label, "labels must be a tensor of 4 rows"),
+        (LABELS, lambda a, b: a, r"pairs must return a tensor of \(4, 4\) booleans"),
+        (META, same_label, "labels must hold values for embeddings on cpu"),
+        (LABELS, share_a_label, r"labels must be multi-hot, .*got torch.int64 \(4,\)"),
+        (TAGS - 1, share_a_label, "labels must be multi-hot, of 0 and 1 only"),
+        (MASK.to_sparse(), share_a_label, "labels must be a dense tensor"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_what_is_no_relation(labels, pairs, message):
+    with pytest.raises(ValueError, match=message):
+        gpw_loss(X, labels, MultiSimilarity(), pairs=pairs)
+
+
+@pytest.mark.parametrize("tags", [None, 2 * TAGS])
+def test_labels_of_references_in_a_relation(tags):
+    given = {"references": X[:3], "reference_labels": tags, "pairs": share_a_label}
+    with pytest.raises(ValueError, match="reference_labels must be "):
+        gpw_loss(X, TAGS, MultiSimilarity(), **given)

@@ -5,11 +5,11 @@ import re
 import pytest
 import torch
 
-from pml_gpw import GPWLoss, MSLoss, checks, value_checks
+from pml_gpw import MSLoss, checks, value_checks
 from pml_gpw.arguments import pair_batch
 from pml_gpw.functional import gpw_loss, ms_loss
 from pml_gpw.value_checks import deferred_checks, eager_checks, host_can_read, raise_arrived, report
-from pml_gpw.weightings import LiftedStructure, PairWeighting, PairWeights
+from pml_gpw.weightings import PairWeighting, PairWeights
 
 LATER = r"\(in call (\d+) of (\d+)\)"
 NAN = float("nan")
@@ -94,13 +94,6 @@ def test_every_check_of_values_has_a_later_twin(call, message):
             checks.flush()
 
 
-def test_good_batches_leave_nothing():
-    with deferred_checks():
-        for loss in (MSLoss(), MSLoss(collect_stats=False), GPWLoss(LiftedStructure())):
-            loss(*batch()).backward()
-        checks.flush()
-
-
 def test_the_warning_of_an_empty_batch_comes_later_and_once(recwarn):
     loss, (x, labels) = MSLoss(), batch()
     with deferred_checks():
@@ -132,17 +125,6 @@ def test_what_has_not_arrived_is_left_for_later():
     ms_loss(*batch()).backward()
     with pytest.raises(ValueError, match=f"bad {LATER}"):
         checks.flush()
-
-
-def test_the_first_error_of_each_call():
-    with deferred_checks():
-        for text in ("first", "second"):
-            value_checks.begin_call()
-            for more in ("", " and more"):
-                report(torch.zeros(1), lambda _, text=text + more: ValueError(text))
-            with pytest.raises(ValueError, match=f"{text} {LATER}"):
-                raise_arrived()
-        raise_arrived()
 
 
 def test_devices_that_cannot_be_asked_report_nothing():

@@ -54,7 +54,7 @@ def test_options_can_be_set():
         _ = loss.gamma
 
 
-MS = MultiSimilarity()
+MS, PLAIN = MultiSimilarity(), modules.MSLoss()
 Namesake = type("MSMining", (torch.nn.Module,), {})
 OTHER = torch.nn.Identity()
 GIVE_MINING = r"mining must be a PairMining.*, got .*MSMiner: give its MSMining\(epsilon=0.2\)"
@@ -72,10 +72,7 @@ CALLED = "must be an object that can be called, got .*: give"
         ),
         (lambda: modules.MSLoss(reduction="median"), "reduction must be one of .*, got 'median'"),
         (lambda: modules.MSMiner(similarity="l2"), "similarity must be one of .*, got 'l2'"),
-        (
-            lambda: modules.GPWLoss(modules.MSLoss()),
-            r"weighting must be a PairWeighting.*, got .*MSLoss: give its MultiSimilarity\(",
-        ),
+        (lambda: modules.GPWLoss(modules.MSLoss()), "got .*MSLoss: give its MultiSimilarity"),
         (lambda: modules.GPWLoss(MSMining()), r"got MSMining\(.*\) of pml_gpw.mining"),
         (lambda: modules.GPWLoss(MS, modules.MSMiner(0.2)), GIVE_MINING),
         (lambda: modules.PairMiner(modules.MSMiner(0.2)), GIVE_MINING),
@@ -85,15 +82,9 @@ CALLED = "must be an object that can be called, got .*: give"
         (lambda: modules.CrossBatchMemory(torch.nn.TripletMarginLoss(), 4), f"{LOSS} torch.nn.mod"),
         (lambda: modules.CrossBatchMemory(modules.MSMiner(), 4), f"{LOSS} pml_gpw.*MSMiner"),
         (lambda: modules.CrossBatchMemory(MS, 4), rf"loss {CALLED} GPWLoss\(MultiSimilarity"),
-        (
-            lambda: modules.CrossBatchMemory(modules.MSLoss(), 4, miner=MSMining()),
-            rf"miner {CALLED} PairMiner\(MSMining",
-        ),
+        (lambda: modules.CrossBatchMemory(PLAIN, 4, miner=MS), f"miner {CALLED}"),
         (lambda: modules.SelfSupervisedLoss(OTHER), f"{LOSS} torch.nn.modules"),
-        (
-            lambda: modules.SelfSupervisedLoss(modules.MSLoss())(torch.eye(3), torch.eye(4)),
-            r"ref_emb must have the shape \(3, 3\)",
-        ),
+        (lambda: modules.SelfSupervisedLoss(PLAIN)(BATCH[0], torch.eye(3)), "ref_emb must have"),
     ],
 )
 def test_what_is_refused_is_told_the_right_one(make, said):

@@ -5,21 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from pytorch_metric_learning import distances
 
 from pml_gpw import GPWLoss
-from pml_gpw.mining import MSMining
-from pml_gpw.weightings import (
-    DenseRows,
-    MultiSimilarity,
-    PairWeights,
-    RowLoss,
-    SparseRows,
-    check_weighting,
-)
+from pml_gpw.weightings import DenseRows, PairWeights, RowLoss, SparseRows, check_weighting
 
-from ..row_losses import ROW_LOSSES, RowMultiSimilarity, SupCon
-from ..runs import close_runs, run
+from ..row_losses import ROW_LOSSES, SupCon
 from ..tolerances import close
 
 LAYOUTS = (DenseRows, SparseRows.of)
@@ -42,13 +32,6 @@ class Pushed(RowLoss):
 @pytest.mark.parametrize("weighting", [*ROW_LOSSES, Pushed()], ids=repr)
 def test_each_keeps_its_promises(weighting):
     check_weighting(weighting)
-
-
-def test_a_distance_is_read_as_a_similarity():
-    """Of unit vectors D² = 2 − 2 S, and SupCon does not see a level."""
-    x, labels = batch()
-    euclidean = GPWLoss(SupCon(), distance=distances.LpDistance(power=2))(x, labels)
-    close(euclidean, GPWLoss(SupCon(0.05))(x, labels))
 
 
 def test_gradients_of_extremes_go_to_the_first_of_equals():
@@ -124,15 +107,3 @@ def test_what_is_no_loss_is_named(formula, message):
     mine = dataclass(frozen=True)(type("Mine", (RowLoss,), {"loss": formula}))
     with pytest.raises(ValueError, match=message):
         GPWLoss(mine())(*batch())
-
-
-def test_weights_may_be_negative():
-    x, labels = batch()
-    unit = torch.nn.functional.normalize(x)
-    of_positives = (unit @ unit.T)[labels[:, None] == labels].sum() / 40 - 1
-    close(GPWLoss(Pushed())(x, labels), of_positives)
-
-
-def test_the_same_as_hand_written_weights():
-    rules = RowMultiSimilarity(), MultiSimilarity()
-    close_runs(*(run(GPWLoss(rule, MSMining(0.1)), *batch()) for rule in rules))

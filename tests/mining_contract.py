@@ -7,15 +7,8 @@ They run for every mining row of ``cases.py``; a deliberately wrong rule must fa
 import torch
 
 from pml_gpw import mining
-from pml_gpw.engine import (
-    IndexPairs,
-    InnerProduct,
-    LabelPairs,
-    PairBatch,
-    Plan,
-    anchor_losses,
-    mined_pairs,
-)
+from pml_gpw.engine import IndexPairs, InnerProduct, LabelPairs, PairBatch, Plan, anchor_losses
+from pml_gpw.engine.anchor_losses import mined_pairs
 from pml_gpw.mining.base import mine_rows
 from pml_gpw.weightings import DenseRows, MultiSimilarity
 from pml_gpw.weightings.pair_rows import RowContext

@@ -3,6 +3,8 @@
 Their values are those of the modules: everywhere/test_modules.py and hosts/pml2/test_same_calls.py.
 """
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -11,16 +13,11 @@ from pml_gpw.mining import BatchHardMining, DistanceWeightedMining, MSMining
 from pml_gpw.weightings import BinomialDeviance, MultiSimilarity
 
 from . import oracles
+from .engine.batches import embed as clusters
 from .runs import close_runs, run
 from .tolerances import close
 
-
-def embed(n, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(n) // 3
-    centres = torch.randn(n, 5, generator=generator, dtype=torch.float64)[labels]
-    noise = torch.randn(n, 5, generator=generator, dtype=torch.float64)
-    return centres + 0.6 * noise, labels
+embed = partial(clusters, seed=0, dtype=torch.float64, per_class=3)
 
 
 def same_label(labels, others):
@@ -133,7 +130,7 @@ META, MASK, TAGS = LABELS.to("meta"), torch.eye(4).bool(), torch.eye(4).long()
         ({"labels": None}, "labels or indices_tuple must be given"),
         ({"labels": META}, "labels must hold values for embeddings on cpu, got a meta"),
         ({"references": X[:3]}, "reference_labels must be given for 3 references"),
-        ({"references": X[:, :2]}, "references must have the 5 dimensions"),
+        ({"references": X[:, :2]}, "references must have the 6 dimensions"),
         ({"references": X, "reference_labels": META}, "reference_labels must hold values for emb"),
         ({"reference_labels": LABELS}, "reference_labels must be None without references"),
         ({"self_index": torch.arange(4) + 1}, r"self_index must lie in \[-1, 4\)"),

@@ -53,17 +53,12 @@ def same_gradients(module, reference, tolerance=EXACT):
         close(actual.grad / scale, expected.grad / scale, tolerance)
 
 
-def proxies():
-    torch.manual_seed(1)
-    return ProxyAnchorLoss(5, D)
-
-
 LOSSES = {
     "MSLoss": lambda: (MSLoss(), None),
     "MSMiner + MSWeightedLoss": lambda: (MSWeightedLoss(), MSMiner()),
     "TripletMarginMiner + NTXentLoss": lambda: (NTXentLoss(0.2), TripletMarginMiner()),
     "CrossBatchMemory": lambda: (CrossBatchMemory(MSLoss(), D, 50), None),
-    "ProxyAnchorLoss": lambda: (proxies(), None),
+    "ProxyAnchorLoss": lambda: (ProxyAnchorLoss(5, D), None),
     "DistributedLoss": lambda: (DistributedLoss(MSLoss()), None),
     "function": lambda: (lambda x, labels: (x[labels == 0].std() * x.mean()).exp(), None),
 }
@@ -77,26 +72,23 @@ LOSSES = {
     ],
 )
 def test_steps_equal_the_ordinary_ones(name, chunk_size, dtype):
-    """Training of some steps: value, gradients of network and loss, and where both end."""
+    """Values and gradients of network and loss, which add up over some steps."""
     tolerance = EXACT if dtype == torch.float64 else 10 * FLOAT32
-    (loss_fn, miner), (other, other_miner) = LOSSES[name](), LOSSES[name]()
-    trained = nn.ModuleList([network(dtype=dtype)])
-    reference = nn.ModuleList([network(dtype=dtype)])
-    for loss, modules in ((loss_fn, trained), (other, reference)):
-        if isinstance(loss, nn.Module):
-            modules.append(loss.to(dtype))
-    optimizers = [torch.optim.SGD(m.parameters(), lr=0.05) for m in (trained, reference)]
-    step = GradientCache(trained[0], loss_fn, chunk_size, miner)
+    made = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        loss, miner = LOSSES[name]()
+        parts = [network(dtype=dtype), *([loss.to(dtype)] if isinstance(loss, nn.Module) else [])]
+        made.append((nn.ModuleList(parts), loss, miner))
+    (trained, loss, miner), (reference, *others) = made
+    step = GradientCache(trained[0], loss, chunk_size, miner)
     for turn in range(3):
         inputs, labels = data(dtype, seed=turn)
-        for optimizer in optimizers:
-            optimizer.zero_grad()
         value = step(inputs, labels)
         assert not value.requires_grad
-        close(value, ordinary(reference[0], other, inputs, labels, other_miner), tolerance)
+        expected = ordinary(reference[0], others[0], inputs, labels, others[1])
+        close(value, expected, tolerance)
         same_gradients(trained, reference, tolerance)
-        for optimizer in optimizers:
-            optimizer.step()
 
 
 def weighted_sum(embeddings, labels):

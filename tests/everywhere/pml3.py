@@ -38,27 +38,3 @@ class MultipleLosses(torch.nn.Module):
                 mined = miner(embeddings, labels, indices_tuple, ref_emb, ref_labels)
             total = total + weight * loss(embeddings, labels, mined, ref_emb, ref_labels)
         return total
-
-
-class CrossBatchMemory(torch.nn.Module):
-    """A queue; own copies are left out by the candidates that the miner and the loss get."""
-
-    def __init__(self, loss, embedding_size, memory_size, miner=None):
-        super().__init__()
-        self.loss, self.miner, self.memory_size = loss, miner, memory_size
-        self.embeddings = torch.zeros(0, embedding_size)
-        self.labels = torch.zeros(0, dtype=torch.int64)
-
-    def forward(self, embeddings, labels):
-        held = torch.cat([embeddings.detach(), self.embeddings])[: self.memory_size]
-        held_labels = torch.cat([labels, self.labels])[: self.memory_size]
-        pos = labels[:, None] == held_labels
-        neg = ~pos
-        own = torch.arange(len(labels))
-        pos[own, own] = False
-        indices = PairIndices(*pos.nonzero(as_tuple=True), *neg.nonzero(as_tuple=True))
-        if self.miner is not None:
-            indices = self.miner(embeddings, labels, indices, held, held_labels)
-        loss = self.loss(embeddings, labels, indices, held, held_labels)
-        self.embeddings, self.labels = held, held_labels  # only after a loss that did not raise
-        return loss

@@ -159,17 +159,6 @@ def test_wrappers_of_release_3(batch):
     )
 
 
-@pytest.mark.parametrize("miner", [None, modules.MSMiner(EPSILON)], ids=["all", "mined"])
-def test_the_memory_of_release_3(batch, miner):
-    """While nothing has gone out of the queues, both hold the same."""
-    loss = modules.MSWeightedLoss()
-    theirs = pml3.CrossBatchMemory(loss, 6, 96, miner)
-    ours = modules.CrossBatchMemory(loss, 6, 96, miner)
-    for seed in range(4):
-        x = torch.randn(24, 6, generator=torch.Generator().manual_seed(seed))
-        close_runs(run(ours, x, batch[1]), run(theirs, x, batch[1]))
-
-
 def test_no_pairs_are_said_once():
     loss = modules.MSLoss()
     x, labels = torch.rand(3, 2), torch.tensor([0, 0, 0])

@@ -5,13 +5,8 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from pml_gpw.weightings import (
-    DenseRows,
-    MultiSimilarity,
-    PairWeighting,
-    PairWeights,
-    check_weighting,
-)
+from pml_gpw.weightings import DenseRows, MultiSimilarity, PairWeighting, PairWeights
+from pml_gpw.weightings.check import check_weighting
 
 
 @dataclass(frozen=True)

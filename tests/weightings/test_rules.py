@@ -8,14 +8,8 @@ import torch
 from pml_gpw import GPWLoss
 from pml_gpw.functional import gpw_loss, mine
 from pml_gpw.mining import MSMining, PairMining
-from pml_gpw.weightings import (
-    Constant,
-    MultiSimilarity,
-    PairWeighting,
-    PairWeights,
-    RowLoss,
-    check_weighting,
-)
+from pml_gpw.weightings import Constant, MultiSimilarity, PairWeighting, PairWeights, RowLoss
+from pml_gpw.weightings.check import check_weighting
 
 from ..cases import EVERY_CASE, MINING_CASES
 from ..engine.batches import embed

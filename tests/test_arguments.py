@@ -5,9 +5,9 @@ import torch
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner
 from pml_gpw.arguments import find_self_index
-from pml_gpw.functional import gpw_loss, ms_loss
+from pml_gpw.functional import ms_loss
 from pml_gpw.mining import MSMining
-from pml_gpw.weightings import Constant, MultiSimilarity
+from pml_gpw.weightings import MultiSimilarity
 
 from .engine.batches import embed
 from .tolerances import close
@@ -41,17 +41,6 @@ def test_self_pairs_are_left_out_whatever_their_labels(n, layout):
             close(loss(x, labels, None, *arguments), expected)
             mined = miner(x, labels, *arguments)
             assert (len(mined[0]), len(mined[2])) == (kept[0].sum(), kept[1].sum())
-
-
-def test_a_place_that_is_given_counts():
-    """Also where the labels differ, as those of a reference that has been corrected since."""
-    x, labels = embed(12, 0, torch.float64)
-    y, others = torch.cat([x, x.flip(0)]), torch.cat([labels + 100, labels.flip(0)])
-    place = torch.arange(12)
-    loss = gpw_loss(x, labels, Constant(), references=y, reference_labels=others, self_index=place)
-    sim, same = x @ y.T, labels[:, None] == others
-    sim[place, place] = 0
-    close(loss, torch.where(same, -sim, sim).sum(dim=1).mean())
 
 
 @pytest.mark.parametrize("transform", [torch.func.grad, torch.func.jacrev, torch.func.vmap])

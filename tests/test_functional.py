@@ -73,16 +73,6 @@ def test_multi_label_pairs():
         close(ms_loss(x, tags.long(), pairs=share_a_label, chunk_size=5, **given), losses.mean())
 
 
-def test_pairs_that_are_neither_do_not_count():
-    """Graded relevance: only the clearly relevant and the clearly irrelevant."""
-    x, _ = embed(8)
-    grades = torch.randint(3, (8, 8), generator=torch.Generator().manual_seed(0))
-    pairs = grades == 2, grades == 0
-    off_diagonal = ~torch.eye(8).bool()
-    listed = [index for mask in pairs for index in (mask & off_diagonal).nonzero(as_tuple=True)]
-    close(ms_loss(x, None, pairs=pairs), ms_loss(x, None, indices_tuple=listed))
-
-
 def test_self_index():
     x, labels = embed(9)
     places = torch.randperm(9, generator=torch.Generator().manual_seed(0))

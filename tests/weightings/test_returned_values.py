@@ -23,37 +23,26 @@ pytestmark = pytest.mark.usefixtures("eager_backend")
 
 
 @dataclass(frozen=True)
-class Above(PairWeighting):
-    """Weights of another dtype: 1 above a margin."""
-
-    dtype: torch.dtype
-    margin: float = 0.3
-
-    def weigh(self, pos, neg):
-        above = (neg.sim > self.margin).to(self.dtype)
-        return PairWeights(torch.ones_like(pos.sim, dtype=self.dtype), above)
-
-
-@ways
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bool, torch.int64, torch.float16])
-def test_weights_of_another_dtype_are_those_numbers(dtype, fused):
-    x = X.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(gpw_loss(x, LABELS, Above(dtype), fused=fused), x)
-    (wanted,) = torch.autograd.grad(gpw_loss(x, LABELS, Contrastive(0.3)), x)
-    close(gradient, wanted)
-    for layout in LAYOUTS:
-        streamed = GPWLoss(Above(dtype), MSMining(0.2), chunk_size=9)
-        streamed.layout = layout
-        close(streamed(X, LABELS), gpw_loss(X, LABELS, Above(dtype), MSMining(0.2)))
-    check_weighting(Above(dtype))
-
-
-@dataclass(frozen=True)
 class Returns(PairWeighting):
     formula: object
 
     def weigh(self, pos, neg):
         return self.formula(pos.sim, neg.sim)
+
+
+@ways
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bool, torch.int64, torch.float16])
+def test_weights_of_another_dtype_are_those_numbers(dtype, fused):
+    rule = Returns(lambda p, n: PairWeights(torch.ones_like(p, dtype=dtype), (n > 0.3).to(dtype)))
+    x = X.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(gpw_loss(x, LABELS, rule, fused=fused), x)
+    (wanted,) = torch.autograd.grad(gpw_loss(x, LABELS, Contrastive(0.3)), x)
+    close(gradient, wanted)
+    for layout in LAYOUTS:
+        streamed = GPWLoss(rule, MSMining(0.2), chunk_size=9)
+        streamed.layout = layout
+        close(streamed(X, LABELS), gpw_loss(X, LABELS, rule, MSMining(0.2)))
+    check_weighting(rule)
 
 
 @ways

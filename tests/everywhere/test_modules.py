@@ -84,16 +84,46 @@ def test_what_is_refused_is_told_the_right_one(make, said):
         make()
 
 
-class MultipleLosses(torch.nn.Module):
-    """A double of PML 3's, which cannot be had here, by the call order of its documentation."""
+# Wrappers of PML 3, which cannot be had here, by the call orders of its documentation.
+
+
+def their_multiple_losses(losses, miners):
+    def called(x, labels=None, pairs=None, ref_emb=None, ref_labels=None):
+        given = ref_emb, ref_labels
+        mined = [pairs if miner is None else miner(x, labels, pairs, *given) for miner in miners]
+        return sum(f(x, labels, m, *given) for f, m in zip(losses, mined, strict=True))
+
+    return called
+
+
+def their_loss_of_two_views(loss, symmetric):
+    def called(x, y):
+        labels = torch.arange(len(x))
+        if symmetric:
+            return loss(torch.cat([x, y]), torch.cat([labels, labels]), None, None, None)
+        return loss(x, labels, None, y, labels)
+
+    return called
+
+
+class TheirMemory(torch.nn.Module):
+    """A queue; own copies are left out by the candidates that the miner and the loss get."""
 
     def __init__(self, loss, miner):
         super().__init__()
         self.loss, self.miner = loss, miner
+        self.held, self.labels = torch.zeros(0, 6), torch.zeros(0, dtype=torch.int64)
 
-    def forward(self, embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None):
-        mined = self.miner(embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        return self.loss(embeddings, labels, mined, ref_emb, ref_labels)
+    def forward(self, x, labels):
+        self.held = torch.cat([x.detach(), self.held])
+        self.labels = torch.cat([labels, self.labels])
+        pos = labels[:, None] == self.labels
+        neg = ~pos
+        pos.fill_diagonal_(False)
+        pairs = PairIndices(*pos.nonzero(as_tuple=True), *neg.nonzero(as_tuple=True))
+        if self.miner is not None:
+            pairs = self.miner(x, labels, pairs, self.held, self.labels)
+        return self.loss(x, labels, pairs, self.held, self.labels)
 
 
 PairIndices = namedtuple("PairIndices", "pos_anchors positives neg_anchors negatives")
@@ -145,14 +175,29 @@ def test_ways_to_say_pairs(batch, named):
     )
 
 
-def test_the_wrapper_of_release_3(batch):
+def test_wrappers_of_release_3(batch):
     x, labels = batch
     loss, miner = modules.MSWeightedLoss(), modules.MSMiner(EPSILON)
-    wrapped = MultipleLosses(loss, miner)
-    close_runs(run(wrapped, x, labels), run(modules.MSLoss(epsilon=EPSILON), x, labels))
+    several = their_multiple_losses([loss, modules.GPWLoss(LiftedStructure())], [miner, None])
+    other = run(modules.GPWLoss(LiftedStructure()), x, labels)
+    ours = run(modules.MSLoss(epsilon=EPSILON), x, labels)
+    close_runs(run(several, x, labels), [a + b for a, b in zip(ours, other, strict=True)])
     candidates = modules.PairMiner(PairMarginMining(0.8, 0.0))(x, labels)
     narrowed = run(loss, x, labels, miner(x, labels, candidates))
-    close_runs(run(wrapped, x, labels, candidates), narrowed)
+    close_runs(run(their_multiple_losses([loss], [miner]), x, labels, candidates), narrowed)
+    for symmetric in (True, False):
+        ours = modules.SelfSupervisedLoss(loss, symmetric)(x[:12], x[12:])
+        close(their_loss_of_two_views(loss, symmetric)(x[:12], x[12:]), ours)
+
+
+@pytest.mark.parametrize("miner", [None, modules.MSMiner(EPSILON)], ids=["all", "mined"])
+def test_the_memory_of_release_3(batch, miner):
+    """While nothing has gone out of the queues, both hold the same."""
+    loss = modules.MSWeightedLoss()
+    theirs, ours = TheirMemory(loss, miner), modules.CrossBatchMemory(loss, 6, 96, miner)
+    for seed in range(4):
+        x = torch.randn(24, 6, generator=torch.Generator().manual_seed(seed))
+        close_runs(run(ours, x, batch[1]), run(theirs, x, batch[1]))
 
 
 def test_no_pairs_are_said_once():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,39 +11,38 @@ import pytest
 from pml_gpw import MSLoss, MSMiner, mining, weightings
 from pml_gpw.modules import CrossBatchMemory
 from pml_gpw.training import Experiment, RandomClassBatches
+from pml_gpw.weightings.rules import float_fields
+
+from .cases import EVERY_CASE, MINING_CASES
 
 HUGE = 10**400
 NUMBERS = {
-    weightings.BinomialDeviance: "alpha beta base",
-    weightings.MultiSimilarity: "alpha beta base",
-    weightings.LiftedStructure: "alpha beta margin",
-    weightings.Contrastive: "margin",
-    weightings.Triplet: "margin",
-    mining.MSMining: "epsilon",
-    mining.PairMarginMining: "pos_margin neg_margin",
-    mining.DistanceWeightedMining: "cutoff nonzero_loss_cutoff",
+    (type(rule), name): rule
+    for rule in (*(c.weighting for c in EVERY_CASE), *(c.mining for c in MINING_CASES))
+    for name in float_fields(rule)
 }
 
 
-def made(cls, **settings):
-    return cls(**({"dim": 8} if cls is mining.DistanceWeightedMining else {}) | settings)
-
-
-@pytest.mark.parametrize(
-    ("cls", "name"), [(cls, name) for cls, names in NUMBERS.items() for name in names.split()]
-)
-def test_numbers_that_float32_does_not_hold(cls, name):
+@pytest.mark.parametrize(("key", "rule"), NUMBERS.items(), ids=lambda v: str(v))
+def test_numbers_that_float32_does_not_hold(key, rule):
+    name = key[1]
     for value, message in (
-        (1e39, r"at most 3.4e\+38 .*, got 1e\+39"),
-        (HUGE, r"at most 3.4e\+38 .*, got an integer of 1329 bits"),
+        (1e39, r".*, got 1e\+39"),
+        (HUGE, ".*, got an integer of 1329 bits"),
         (Fraction(1, 2), r"a finite .*, got Fraction\(1, 2\)"),
         (math.nan, "a finite .*, got nan"),
         (-math.inf, "a finite .*, got -inf"),
     ):
         with pytest.raises(ValueError, match=f"{name} must be {message}"):
-            made(cls, **{name: value})
-    for value in (3e38, np.float16(2), np.float32(2), np.int64(2)):
-        assert getattr(made(cls, **{name: value}), name) == value
+            replace(rule, **{name: value})
+    for value in (np.float16(0.5), np.float32(0.5), np.int64(1)):
+        assert getattr(replace(rule, **{name: value}), name) == value
+
+
+def test_the_largest_number():
+    assert weightings.Contrastive(3e38).margin == 3e38
+    with pytest.raises(ValueError, match=r"at most 3.4e\+38 .*, got 3.5e\+38"):
+        weightings.Contrastive(3.5e38)
 
 
 @pytest.mark.parametrize(

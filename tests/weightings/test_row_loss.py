@@ -45,13 +45,13 @@ def test_gradients_of_extremes_go_to_the_first_of_equals():
             assert gradient.tolist() == [[0, 1, 0, 0]]
 
 
-@pytest.mark.parametrize("name", ["logsumexp", "softplus", "max", "min", "mean"])
+@pytest.mark.parametrize("name", ["logsumexp", "softplus", "max", "min", "mean", "kth_largest"])
 def test_empty_rows_have_no_gradient(name):
     sim = torch.rand(3, 3, dtype=torch.float64, requires_grad=True)
     mask = torch.tensor([[True, False, True], [False] * 3, [False] * 3])
     for layout, some in itertools.product(LAYOUTS, (slice(0, 2), slice(1, 3))):
         rows = layout(sim[some], mask[some])
-        found = getattr(rows, name)(rows.sim)
+        found = getattr(rows, name)(rows.sim, *([1] if name == "kth_largest" else []))
         found = found[0] if name == "logsumexp" else found
         found = torch.where(found.isfinite(), found, 0.0)
         (gradient,) = torch.autograd.grad(found.sum(), sim)

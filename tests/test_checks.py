@@ -51,7 +51,7 @@ def test_the_largest_number():
         (lambda: weightings.BinomialDeviance(alpha=0), "alpha must be .*, got 0"),
         (lambda: weightings.LiftedStructure(beta=0), "beta must be .*, got 0"),
         (
-            lambda: weightings.LiftedStructure(alpha=1e-46),
+            lambda: weightings.LiftedStructure(1e-46),
             "alpha must be at least 1.18e-38, .* got 1e-46",
         ),
         (lambda: setattr(MSLoss(), "beta", 1e39), r"beta must be at most .* got 1e\+39"),

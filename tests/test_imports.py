@@ -55,10 +55,6 @@ INTEGRATIONS = [
 ]
 
 
-def subpackage_of(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
 def imports_of(path):
     """Absolute module names that a file of the package imports."""
     package = ["pml_gpw", *path.relative_to(PACKAGE).parts[:-1]]
@@ -73,7 +69,7 @@ def imports_of(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_run_downward(path):
-    subpackage = subpackage_of(path)
+    subpackage = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     for module in imports_of(path):
         top, *rest = module.split(".")
         if top == "pml_gpw":

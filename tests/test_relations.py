@@ -200,8 +200,6 @@ def test_a_relation_is_its_matrix(relation, options, eager_backend):
     )
 
 
-# --- several relations ---------------------------------------------------------------------------
-
 TAXA = torch.stack([torch.arange(24) // 2, torch.arange(24) // 6, torch.arange(24) // 12], dim=1)
 LEVELS = ((SameLevel(0), 1.0), (SameLevel(1), 0.5), (SameLevel(2), 0.25))
 HIERARCHY = WeightedRelations(LEVELS)
@@ -211,9 +209,7 @@ COMPILED = pytest.param({"fused": True}, marks=pytest.mark.exhaustive)
 
 
 @pytest.mark.parametrize("mining", [None, *MINED], ids=lambda m: type(m).__name__)
-@pytest.mark.parametrize(
-    "options", [{}, {"chunk_size": 3}, {"reduction": "sum"}, COMPILED], ids=str
-)
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 3, "reduction": "sum"}, COMPILED], ids=str)
 @pytest.mark.parametrize("weighting", [MultiSimilarity(), Graded()], ids=lambda w: type(w).__name__)
 def test_a_hierarchy_is_the_sum_of_its_levels(mining, options, weighting, eager_backend):
     def at_once(x):

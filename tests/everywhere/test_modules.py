@@ -156,23 +156,18 @@ def test_a_miner_is_called_in_the_orders_of_both_releases(batch):
             miner(x, *arguments, **named)
 
 
-@pytest.mark.parametrize("named", [modules.MSLoss(), modules.MSWeightedLoss(), None])
-def test_ways_to_say_pairs(batch, named):
+def test_ways_to_say_pairs(batch):
     x, labels = batch
-    loss = named or modules.GPWLoss(LiftedStructure(), BatchHardMining())
-    rules = loss.weighting, loss.mining
+    rules = LiftedStructure(), BatchHardMining()
     ref, ref_labels = x.flip(0)[:9], labels.flip(0)[:9]
-    tuple_ = modules.MSMiner(0.5)(x, labels)
-
-    def function(x, labels, **kwargs):
-        return functional.gpw_loss(x, labels, *rules, **kwargs)
-
-    close_runs(run(loss, x, labels), run(function, x, labels))
-    close_runs(run(loss, x, None, tuple_), run(function, x, None, indices_tuple=tuple_))
-    close_runs(
-        run(loss, x, labels, None, ref, ref_labels),
-        run(function, x, labels, references=ref, reference_labels=ref_labels),
-    )
+    listed = modules.MSMiner(0.5)(x, labels)
+    for arguments, named in (
+        ((labels,), {}),
+        ((None, listed), {"indices_tuple": listed}),
+        ((labels, None, ref, ref_labels), {"references": ref, "reference_labels": ref_labels}),
+    ):
+        function = run(functional.gpw_loss, x, arguments[0], *rules, **named)
+        close_runs(run(modules.GPWLoss(*rules), x, *arguments), function)
 
 
 def test_wrappers_of_release_3(batch):

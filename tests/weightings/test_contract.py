@@ -3,11 +3,11 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-import pml_gpw.weightings
-from pml_gpw.weightings import MultiSimilarity, PairWeighting, PairWeights, RowLoss
+from pml_gpw import mining, weightings
+from pml_gpw.weightings import MultiSimilarity, PairWeights
 
 from .. import contract
-from ..cases import CASES, EVERY_CASE
+from ..cases import CASES, EVERY_CASE, MINING_CASES
 
 
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda c: c.__name__)
@@ -16,13 +16,14 @@ def test_contract(case, check):
     check(case)
 
 
-def test_every_public_weighting_has_a_case():
-    public = {
-        value
-        for value in vars(pml_gpw.weightings).values()
-        if isinstance(value, type) and issubclass(value, PairWeighting)
-    } - {PairWeighting, RowLoss}
-    assert public == {type(case.weighting) for case in EVERY_CASE}
+COVERED = {type(c.weighting) for c in EVERY_CASE} | {type(c.mining) for c in MINING_CASES}
+
+
+def test_every_public_weighting_and_mining_has_a_case():
+    bases = weightings.PairWeighting, weightings.RowLoss, mining.PairMining
+    public = [*vars(weightings).values(), *vars(mining).values()]
+    rules = {c for c in public if isinstance(c, type) and issubclass(c, bases)}
+    assert rules - {*bases} == COVERED
 
 
 @dataclass(frozen=True)

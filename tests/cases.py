@@ -84,17 +84,10 @@ CASES = [
         extremes=SHARP,
     ),
 ]
-E1, E2 = exp(0.5 / 0.5), exp(0.1 / 0.5)  # at temperature 1/2
 FIELD_CASES = [
     Case(weightings.NTXent(temperature=0.5), oracles.nt_xent, extremes=COLD),
     Case(weightings.NPair(), oracles.nt_xent),
-    Case(
-        weightings.Decoupled(temperature=0.5),
-        oracles.decoupled,
-        -0.8 / 0.5 + log(E1 + E2),
-        (2, 2 * E1 / (E1 + E2), 2 * E2 / (E1 + E2)),
-        extremes=COLD,
-    ),
+    Case(weightings.Decoupled(temperature=0.5), oracles.decoupled, extremes=COLD),
     Case(weightings.HardNTXent(temperature=0.5, beta=1.0), oracles.hard_nt_xent, extremes=COLD),
     Case(weightings.SupCon(temperature=0.5), oracles.sup_con, extremes=COLD),
     Case(weightings.GradedSupCon(temperature=0.25), oracles.sup_con, extremes=COLD),

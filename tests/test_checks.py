@@ -58,22 +58,16 @@ def test_the_largest_number():
         (lambda: setattr(MSMiner(), "epsilon", HUGE), "epsilon must be at most .* 1329 bits"),
         (
             lambda: mining.EasyHardMining(allowed_pos_range=(0, 1e39)),
-            "allowed_pos_range must be at most",
+            "allowed_pos_range must be at",
         ),
-        (
-            lambda: mining.HardestNegatives(k=HUGE),
-            "k must be at most .* got an integer of 1329 bits",
-        ),
+        (lambda: mining.HardestNegatives(k=HUGE), "k must be at most .* an integer of 1329 bits"),
         (lambda: mining.DistanceWeightedMining(dim=HUGE), "dim must be at most .* of 1329 bits"),
         (
             lambda: mining.DistanceWeightedMining(4, negated_distances=1),
-            "negated_distances must be a bool",
+            "negated_distances must be",
         ),
         (lambda: MSLoss(chunk_size=HUGE), "chunk_size must be at most .* of 1329 bits"),
-        (
-            lambda: weightings.MultiSimilarity.preset("best"),
-            "name must be one of paper, .* got 'best'",
-        ),
+        (lambda: weightings.MultiSimilarity.preset("best"), "name must be one of .* got 'best'"),
         (lambda: weightings.MultiSimilarity.preset([]), r"name must be one of .*, got \[\]"),
     ],
 )

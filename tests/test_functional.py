@@ -1,7 +1,4 @@
-"""The engine as functions: any pairs, any references, and no PML.
-
-Their values are those of the modules: everywhere/test_modules.py and hosts/pml2/test_same_calls.py.
-"""
+"""The engine as functions; everywhere/test_modules.py and hosts/pml2 say that values are equal."""
 
 from functools import partial
 

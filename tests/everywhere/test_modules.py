@@ -75,6 +75,7 @@ CALLED = "must be an object that can be called, got .*: give"
         (lambda: modules.CrossBatchMemory(MS, 4), rf"loss {CALLED} GPWLoss\(MultiSimilarity"),
         (lambda: modules.CrossBatchMemory(PLAIN, 4, miner=MS), f"miner {CALLED}"),
         (lambda: modules.SelfSupervisedLoss(OTHER), f"{LOSS} torch.nn.modules"),
+        (lambda: modules.ColumnLoss(OTHER), "loss must be a GPWLoss without a relation, or a"),
         (lambda: modules.SelfSupervisedLoss(PLAIN)(BATCH[0], torch.eye(3)), "ref_emb must have"),
     ],
 )

@@ -110,10 +110,8 @@ def test_a_training_with_its_logs(tmp_path):
     (database,) = (tmp_path / "a" / "logs").glob("*.db")
     with sqlite3.connect(database) as records:
         tables = {name for (name,) in records.execute("SELECT name FROM sqlite_master")}
-        (logged,) = records.execute("SELECT total_loss FROM loss_histories").fetchone()
     assert {"loss_histories", "throughput", "evaluation"} <= tables
     assert ("tuple_miner_MSMiner" in tables) == PML
-    assert logged > 0
 
 
 def test_losses_of_others_over_processes(monkeypatch):

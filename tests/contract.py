@@ -1,7 +1,6 @@
-"""What every pair weighting promises. Each ``check_*`` takes a case and raises AssertionError.
+"""What every pair weighting promises: each ``check_*`` takes a case and raises AssertionError.
 
-They run for every row of ``cases.py``; a deliberately wrong formula must fail them
-(``weightings/test_contract.py``).
+Wrong formulas must fail (``weightings/test_contract.py``).
 """
 
 from dataclasses import replace

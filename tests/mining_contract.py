@@ -1,7 +1,6 @@
-"""What every pair mining promises. Each ``check_*`` takes a case and raises AssertionError.
+"""What every pair mining promises: each ``check_*`` takes a case and raises AssertionError.
 
-They run for every mining row of ``cases.py``; a deliberately wrong rule must fail them
-(``mining/test_contract.py``).
+Wrong rules must fail (``mining/test_contract.py``).
 """
 
 import torch

@@ -27,10 +27,8 @@ def test_self_pairs_are_left_out_whatever_their_labels(n, layout):
     """The references are the embeddings with other labels: an anchor and itself are no pair."""
     x, labels = embed(n, 0, torch.float64)
     others = labels.roll(7)
-    diagonal = torch.eye(n, dtype=torch.bool)
-    pos = (labels[:, None] == others) & ~diagonal
-    neg = (labels[:, None] != others) & ~diagonal
-    kept = MSMining(0.3)(x @ x.T, pos, neg)
+    equal, apart = labels[:, None] == others, ~torch.eye(n, dtype=torch.bool)
+    kept = MSMining(0.3)(x @ x.T, equal & apart, ~equal & apart)
     expected = MultiSimilarity().losses(x @ x.T, *kept).mean()
     loss = GPWLoss(MultiSimilarity(), MSMining(0.3), chunk_size=50)
     miner = MSMiner(0.3, chunk_size=50)

@@ -119,9 +119,8 @@ class Event:
 
 def test_what_has_not_arrived_is_left_for_later():
     """No call waits for an event; a flush does."""
-    value_checks._unseen.append(
-        value_checks._Unseen(1, torch.zeros(1), Event(), lambda _: ValueError("bad"))
-    )
+    unseen = value_checks._Unseen(1, torch.zeros(1), Event(), lambda _: ValueError("bad"))
+    value_checks._unseen.append(unseen)
     raise_arrived()
     ms_loss(*batch()).backward()
     with pytest.raises(ValueError, match=f"bad {LATER}"):

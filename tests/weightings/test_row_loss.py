@@ -51,6 +51,15 @@ def test_empty_rows_have_no_gradient(name):
         assert (gradient[~mask] == 0).all()
 
 
+def test_the_first_pairs_of_sparse_rows_in_any_order():
+    sim, mask = torch.zeros(4, 9), torch.arange(36).view(4, 9) % 3 > 0
+    row, column = (index.flip(0) for index in mask.nonzero(as_tuple=True))
+    sparse = SparseRows(sim[row, column], row, column, (4, 9))
+    for count in (1, 2):
+        first = sparse.to_dense(sparse.first(sparse.sim == 0, count).float())
+        close(first, DenseRows(sim, mask).first(mask, count).float())
+
+
 def test_union_in_both_layouts():
     sim = torch.rand(3, 5)
     pos = torch.tensor([[True, False, False, True, False]] * 3)

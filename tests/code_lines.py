@@ -7,20 +7,13 @@ modules, classes and functions do not.
 import ast
 import io
 import sys
-import tokenize
 from collections import Counter
 from pathlib import Path
+from tokenize import COMMENT, DEDENT, ENDMARKER, INDENT, NEWLINE, NL, generate_tokens
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("pml_gpw", "benchmarks")
-QUIET = {
-    tokenize.COMMENT,
-    tokenize.NL,
-    tokenize.NEWLINE,
-    tokenize.INDENT,
-    tokenize.DEDENT,
-    tokenize.ENDMARKER,
-}
+QUIET = {COMMENT, DEDENT, ENDMARKER, INDENT, NEWLINE, NL}
 
 
 def code_lines(text: str) -> int:
@@ -34,7 +27,7 @@ def code_lines(text: str) -> int:
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 left_out |= lines_of(first)
     code: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+    for token in generate_tokens(io.StringIO(text).readline):
         if token.type not in QUIET:
             code |= set(range(token.start[0], token.end[0] + 1))
     return len(code - left_out)

@@ -1,5 +1,6 @@
 import os
 import warnings
+from functools import partial
 
 # The suite runs in one process per core; more threads each would only fight for them. Before the
 # first import of torch or faiss, which read it once.
@@ -31,6 +32,22 @@ def batch():
     """Twelve embeddings of four classes of three, in float32."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(12, 6, generator=generator), torch.arange(12) // 3
+
+
+@pytest.fixture(scope="module")
+def eager_backend():
+    """Graphs are captured as ever and then run by torch itself, so that none takes seconds."""
+    from pml_gpw.engine import compiled
+
+    def forget():
+        compiled._compiled_function.cache_clear()
+        torch._dynamo.reset()
+
+    forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+        yield
+    forget()
 
 
 @pytest.fixture

@@ -1,26 +1,18 @@
-"""What every pair mining promises. Each ``check_*`` takes a case and raises AssertionError.
+"""What every pair mining promises: each ``check_*`` takes a case and raises AssertionError.
 
-The checks run for every mining row of ``cases.py``; a deliberately wrong rule must fail them
-(``mining/test_contract.py``), so that a check which cannot fail is noticed.
+Wrong rules must fail (``mining/test_contract.py``).
 """
 
 import torch
 
-from pml_gpw.engine import (
-    IndexPairs,
-    InnerProduct,
-    LabelPairs,
-    PairBatch,
-    Plan,
-    anchor_losses,
-    mined_pairs,
-)
+from pml_gpw import mining
+from pml_gpw.engine import IndexPairs, InnerProduct, LabelPairs, PairBatch, Plan, anchor_losses
+from pml_gpw.engine.anchor_losses import mined_pairs
 from pml_gpw.mining.base import mine_rows
-from pml_gpw.weightings import DenseRows, MultiSimilarity, SparseRows
+from pml_gpw.weightings import DenseRows, MultiSimilarity
 from pml_gpw.weightings.pair_rows import RowContext
 
-from . import oracles
-from .contract import random_batch
+from . import contract, oracles
 from .tolerances import close
 
 KEY = 2**61 - 3**20
@@ -34,8 +26,8 @@ SIMILARITY = InnerProduct(normalized=False)
 
 def batches(n=20, coarse=False):
     """Self-comparison, references, references with copies of some anchors, and index pairs."""
-    x, labels = random_batch(n, seed=1, per_class=4)
-    y, other_labels = random_batch(n + 7, seed=2, per_class=5)
+    x, labels = contract.random_batch(n, seed=1, per_class=4)
+    y, other_labels = contract.random_batch(n + 7, seed=2, per_class=5)
     if coarse:  # many equal similarities
         x, y = ((e * 2).round() / 2 for e in (x, y))
     order = torch.randperm(n, generator=torch.Generator().manual_seed(3))
@@ -104,53 +96,9 @@ def check_losses_and_gradients_are_those_of_the_pairs(case):
                 close(a, b)
 
 
-def check_layouts_agree(case):
-    """Sparse rows in any order keep what dense rows keep."""
-    for batch in batches():
-        sim = SIMILARITY.matrix(batch.anchors, batch.references)
-        masks = batch.pairs.masks(slice(0, len(sim)))
-        origin = RowContext(5, torch.tensor(KEY), batch.pairs.self_index)
-        dense = mine_rows(*(DenseRows(sim, mask, origin) for mask in masks), case.mining)
-        sparse = []
-        for mask in masks:
-            row, column = mask.nonzero(as_tuple=True)
-            order = torch.randperm(len(row), generator=torch.Generator().manual_seed(6))
-            row, column = row[order], column[order]
-            sparse.append(SparseRows(sim[row, column], row, column, tuple(sim.shape), origin))
-        for a, b in zip(mine_rows(*sparse, case.mining), dense, strict=True):
-            for i, j in zip(a.indices(), b.indices(), strict=True):
-                assert i.equal(j)
-
-
-def check_rows_are_independent(case):
-    """A part of the anchors keeps what it keeps among all."""
-    for batch in batches():
-        whole = as_masks(mined_pairs(batch, case.mining, SIMILARITY), batch.pairs.shape)
-        for rows in (slice(0, 1), slice(3, 11), slice(11, 20)):
-            part = batch.part(rows)
-            mined = as_masks(mined_pairs(part, case.mining, SIMILARITY), part.pairs.shape)
-            for a, b in zip(mined, whole, strict=True):
-                assert a.equal(b[rows])
-
-
-def check_the_lower_bound_is_kept(case):
-    """With all negatives at or below it removed, the same pairs stay."""
-    for coarse in (False, True):
-        for batch in batches(coarse=coarse):
-            sim = SIMILARITY.matrix(batch.anchors, batch.references)
-            pos, neg = batch.pairs.masks(slice(0, len(sim)))
-            hardest_pos = torch.where(pos, sim, torch.inf).amin(dim=1)
-            bound = case.mining.negative_lower_bound(hardest_pos)
-            if bound is None:
-                return
-            origin = RowContext(0, torch.tensor(KEY), batch.pairs.self_index)
-            above = neg & (sim > bound.unsqueeze(1))
-            kept, of_those_above = (
-                mine_rows(DenseRows(sim, pos, origin), DenseRows(sim, n, origin), case.mining)
-                for n in (neg, above)
-            )
-            for a, b in zip(of_those_above, kept, strict=True):
-                assert a.mask.equal(b.mask)
+def check_the_package_accepts_it(case):
+    """Layouts agree, anchors are independent, and the lower bound is kept."""
+    mining.check_mining(case.mining)
 
 
 def check_nothing_is_kept_of_nothing(case):
@@ -159,47 +107,26 @@ def check_nothing_is_kept_of_nothing(case):
         pairs = LabelPairs(torch.arange(n), torch.arange(m) + 100)
         batch = PairBatch(x, y, pairs, key=torch.tensor(KEY))
         for plan in PLANS[-4:]:
-            mined = mined_pairs(batch, case.mining, SIMILARITY, plan)
-            assert len(mined[0]) == 0
-            assert as_masks(mined, (n, m))[1].sum() <= n * m
+            assert len(mined_pairs(batch, case.mining, SIMILARITY, plan)[0]) == 0
 
 
 def check_levels_are_negated_with_distances(case):
-    """On S = −D the rule for negated distances keeps what the rule keeps on the cosine, where both
-    say the same of a pair; and negating twice changes nothing."""
-    rule = case.mining
+    """On S = −D the rule for negated distances keeps what the oracle of it keeps."""
+    negated = case.mining.for_negated_distances()
     for batch in batches():
-        cosine = SIMILARITY.matrix(batch.anchors, batch.references)
-        masks = batch.pairs.masks(slice(0, len(cosine)))
-        negated = rule.for_negated_distances()
+        distances = 1 - SIMILARITY.matrix(batch.anchors, batch.references)
+        masks = batch.pairs.masks(slice(0, len(distances)))
         own = batch.pairs.self_index
-        expected = oracles.mined_row_by_row(case.oracle, negated, -(1 - cosine), *masks, own, KEY)
-        origin = RowContext(0, torch.tensor(KEY), own)
-        rows = (DenseRows(cosine - 1, mask, origin) for mask in masks)
+        expected = oracles.mined_row_by_row(case.oracle, negated, -distances, *masks, own, KEY)
+        context = RowContext(0, torch.tensor(KEY), own)
+        rows = (DenseRows(-distances, mask, context) for mask in masks)
         for a, b in zip(mine_rows(*rows, negated), expected, strict=True):
             assert a.mask.equal(b)
 
 
-def measured_similarities(rule, trials=60):
-    """The letters that what is kept depends on, by moving similarities of one anchor.
-
-    S: all of the row shift together; N: other pairs of the kind move; P: those of the other kind.
-    """
-    generator = torch.Generator().manual_seed(0)
-    used = set()
-    pos = torch.tensor([[True] * 4 + [False] * 6])
-    for _ in range(trials):
-        sim = 1.6 * torch.rand(1, 10, generator=generator, dtype=torch.float64) - 0.8
-        before = rule(sim, pos, ~pos, torch.tensor(KEY))
-        for kind, (same, other) in enumerate(((pos, ~pos), (~pos, pos))):
-            watched = torch.zeros_like(pos)
-            watched[0, 0 if kind == 0 else 4] = True
-            for letter, moved in (("S", pos | ~pos), ("N", same & ~watched), ("P", other)):
-                for shift in (-0.7, -0.2, 0.2, 0.7):
-                    after = rule(sim + shift * moved, pos, ~pos, torch.tensor(KEY))
-                    if (after[kind] != before[kind])[watched].any():
-                        used.add(letter)
-    return used
+def measured_similarities(rule):
+    """The letters that what is kept depends on."""
+    return contract.measured_similarities(lambda *rows: rule(*rows, torch.tensor(KEY)), trials=60)
 
 
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]

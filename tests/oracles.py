@@ -48,14 +48,10 @@ def lifted_structure(weighting, pos, neg, m=math):  # eq 6-8 with temperatures
 
 def binomial_deviance(weighting, pos, neg, m=math):  # eq 9, 10
     a, b, base = weighting.alpha, weighting.beta, weighting.base
-    loss = 0.0
-    if pos:
-        loss += sum(m.log(1 + m.exp(a * (base - s))) for s in pos) / len(pos)
-    if neg:
-        loss += sum(m.log(1 + m.exp(b * (s - base))) for s in neg) / len(neg)
-    pos_w = [a / len(pos) / (1 + m.exp(-a * (base - s))) for s in pos]
-    neg_w = [b / len(neg) / (1 + m.exp(-b * (s - base))) for s in neg]
-    return loss, pos_w, neg_w
+    far, near = [a * (base - s) for s in pos], [b * (s - base) for s in neg]
+    loss = sum(sum(m.log(1 + m.exp(e)) for e in side) / len(side) for side in (far, near) if side)
+    pos_w = [a / len(pos) / (1 + m.exp(-e)) for e in far]
+    return loss, pos_w, [b / len(neg) / (1 + m.exp(-e)) for e in near]
 
 
 def multi_similarity(weighting, pos, neg, m=math):  # eq 13-15
@@ -144,14 +140,10 @@ def circle(weighting, pos, neg, m=math):  # Sun et al. 2020; alphas are constant
 
 
 def sigmoid(weighting, pos, neg, m=math):  # Zhai et al. 2023
-    t, b = weighting.scale, weighting.bias
-    loss = sum(m.log(1 + m.exp(-(t * s + b))) for s in pos)
-    loss += sum(m.log(1 + m.exp(t * s + b)) for s in neg)
-    return (
-        loss,
-        [t / (1 + m.exp(t * s + b)) for s in pos],
-        [t / (1 + m.exp(-t * s - b)) for s in neg],
-    )
+    t = weighting.scale
+    wrong = [-t * s - weighting.bias for s in pos], [t * s + weighting.bias for s in neg]
+    loss = sum(m.log(1 + m.exp(e)) for side in wrong for e in side)
+    return loss, *([t / (1 + m.exp(-e)) for e in side] for side in wrong)
 
 
 def distance(s):
@@ -261,14 +253,12 @@ def row_by_row(oracle, weighting, sim, pos, neg, epsilon=None, m=math):
 def pairs_of(labels, ref_labels=None):
     """Masks of positives and negatives by a loop; the pair of a point with itself is neither."""
     own = ref_labels is None
-    anchors = labels.tolist()
-    others = anchors if own else ref_labels.tolist()
-    pos = [
-        [a == b and not (own and i == j) for j, b in enumerate(others)]
-        for i, a in enumerate(anchors)
+    others = labels if own else ref_labels
+    pairs = [
+        [(a == b and not (own and i == j), a != b) for j, b in enumerate(others.tolist())]
+        for i, a in enumerate(labels.tolist())
     ]
-    neg = [[a != b for b in others] for a in anchors]
-    return torch.tensor(pos), torch.tensor(neg)
+    return torch.tensor(pairs).reshape(len(labels), len(others), 2).bool().unbind(dim=2)
 
 
 def through_cosine(signed, x, y):

@@ -17,7 +17,6 @@ class SupCon(RowLoss):
     temperature: Positive = 0.1
 
     def loss(self, pos, neg):
-        """log Σ e^(s/τ) over all pairs, less the mean s/τ of the positives."""
         every = pos.union(neg)
         sums, _ = every.logsumexp(every.sim / self.temperature)
         losses = sums - pos.mean(pos.sim) / self.temperature
@@ -31,20 +30,18 @@ class NTXent(RowLoss):
     temperature: Positive = 0.07
 
     def loss(self, pos, neg):
-        """Σ log(1 + e^(LSE of negatives − s/τ)) over positives."""
         hard, _ = neg.logsumexp(neg.sim / self.temperature)
         return pos.sum(softplus(pos.expand(hard) - pos.sim / self.temperature))
 
 
 @dataclass(frozen=True)
 class Circle(RowLoss):
-    """Sun et al. 2020: similarities weighed by their distance from the optimum, held constant."""
+    """Sun et al. 2020; the distances from the optimum are held constant."""
 
     m: float = 0.4
     gamma: Positive = 80.0
 
     def loss(self, pos, neg):
-        """softplus of the sum of both sides' logsumexp."""
         far = (1 + self.m - pos.sim.detach()).clamp(min=0)
         near = (neg.sim.detach() + self.m).clamp(min=0)
         of_pos, _ = pos.logsumexp(-self.gamma * far * (pos.sim - 1 + self.m))

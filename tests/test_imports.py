@@ -10,120 +10,50 @@ import pytest
 import pml_gpw
 
 PACKAGE = Path(pml_gpw.__file__).parent
-ALLOWED = {  # subpackage → subpackages of the package that it may import
-    "value_checks": set(),
-    "checks": {"value_checks"},
-    "precision": set(),
-    "optional": set(),
-    "lazy": set(),
-    "weightings": {"checks", "value_checks"},
-    "mining": {"checks", "weightings"},
-    "engine": {"checks", "mining", "precision", "value_checks", "weightings"},
-    "reductions": {"engine", "weightings"},
-    "functional": {
-        "arguments",
-        "checks",
-        "columns",
-        "relations",
-        "engine",
-        "mining",
-        "pair_weight_table",
-        "precision",
-        "reductions",
-        "weightings",
-    },
-    "pair_weight_table": {"optional"},
-    "columns": {"checks"},
-    "relations": {"checks", "engine", "precision"},
-    "gradient_caching": {"checks", "precision"},
-    "arguments": {"checks", "engine", "precision", "related_pairs", "value_checks"},
-    "related_pairs": {"checks", "engine", "relations"},
-    "modules": {
-        "arguments",
-        "checks",
-        "columns",
-        "relations",
-        "engine",
-        "mining",
-        "precision",
-        "reductions",
-        "value_checks",
-        "weightings",
-        "related_pairs",
-    },
-    "evaluation": {"checks", "distributed", "hosts", "lazy", "optional", "related_pairs"},
-    "hosts": {
-        "arguments",
-        "checks",
-        "engine",
-        "evaluation",
-        "modules",
-        "precision",
-        "reductions",
-        "relations",
-        "weightings",
-        "related_pairs",
-    },
-    "losses": {"hosts", "lazy", "modules"},
-    "miners": {"hosts", "lazy", "modules"},
-    "reducers": {"hosts", "lazy"},
-    "distributed": {
-        "arguments",
-        "checks",
-        "engine",
-        "evaluation",  # former names of its functions, when asked for
-        "lazy",
-        "modules",
-        "precision",
-        "value_checks",
-        "related_pairs",
-    },
-    "analysis": {
-        "optional",
-        "pair_weight_table",
-        "arguments",
-        "checks",
-        "engine",
-        "hosts",
-        "modules",
-        "precision",
-    },
-    "datasets": {"checks", "optional"},
-    "backbones": {"checks", "optional"},
-    "training": {
-        "__version__",
-        "checks",
-        "distributed",
-        "evaluation",
-        "hosts",
-        "lazy",
-        "mining",
-        "modules",
-        "optional",
-        "weightings",
-    },
-    "integrations": {
-        "checks",
-        "distributed",
-        "evaluation",
-        "hosts",
-        "mining",
-        "modules",
-        "optional",
-        "training",
-        "weightings",
-    },
-    "__init__": {"hosts", "lazy", "modules"},
-    "__main__": set(),
+BELOW = {  # subpackage → subpackages of the package that it may import
+    "value_checks": "",
+    "checks": "value_checks",
+    "precision": "",
+    "optional": "",
+    "lazy": "",
+    "weightings": "checks value_checks",
+    "mining": "checks weightings",
+    "engine": "checks mining precision value_checks weightings",
+    "reductions": "engine weightings",
+    "functional": "arguments checks columns relations engine mining pair_weight_table precision "
+    "reductions weightings",
+    "pair_weight_table": "optional",
+    "columns": "checks",
+    "relations": "checks engine precision",
+    "gradient_caching": "checks precision",
+    "arguments": "checks engine precision related_pairs value_checks",
+    "related_pairs": "checks engine relations",
+    "modules": "arguments checks columns relations engine mining precision reductions value_checks "
+    "weightings related_pairs",
+    "evaluation": "checks distributed hosts lazy optional related_pairs",
+    "hosts": "arguments checks engine evaluation modules precision reductions relations weightings "
+    "related_pairs",
+    "losses": "hosts lazy modules",
+    "miners": "hosts lazy modules",
+    "reducers": "hosts lazy",
+    # evaluation: former names of its functions, when asked for
+    "distributed": "arguments checks engine evaluation lazy modules precision value_checks "
+    "related_pairs",
+    "analysis": "optional pair_weight_table arguments checks engine hosts modules precision",
+    "datasets": "checks optional",
+    "backbones": "checks optional",
+    "training": "__version__ checks distributed evaluation hosts lazy mining modules optional "
+    "weightings",
+    "integrations": "checks distributed evaluation hosts mining modules optional training "
+    "weightings",
+    "__init__": "hosts lazy modules",
+    "__main__": "",
 }
+ALLOWED = {subpackage: set(names.split()) for subpackage, names in BELOW.items()}
 FILES = sorted(PACKAGE.rglob("*.py"))
 INTEGRATIONS = [
     path for path in FILES if path.parent.name == "integrations" and path.name != "__init__.py"
 ]
-
-
-def subpackage_of(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports_of(path):
@@ -140,7 +70,7 @@ def imports_of(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_run_downward(path):
-    subpackage = subpackage_of(path)
+    subpackage = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     for module in imports_of(path):
         top, *rest = module.split(".")
         if top == "pml_gpw":
@@ -161,36 +91,29 @@ def module_of(path):
     return ".".join(["pml_gpw", *parts]).removesuffix(".__init__")
 
 
-WITHOUT_OPTIONAL_PACKAGES = """
+OPTIONAL = (
+    "torchvision timm pytorchcv faiss matplotlib PIL pandas record_keeper scipy.io pooch "
+    "tensorboard sentence_transformers transformers torchmetrics"
+)
+WITHOUT_THEM = f"""
 import importlib, sys
-for name in (
-    "torchvision", "timm", "pytorchcv", "faiss", "matplotlib", "PIL", "pandas", "record_keeper",
-    "scipy.io", "pooch", "tensorboard", "sentence_transformers", "transformers", "torchmetrics",
-):
+for name in {OPTIONAL.split()}:
     sys.modules[name] = None
-"""
-
-
-def test_optional_packages_are_not_imported():
-    modules = [module_of(path) for path in FILES if path not in INTEGRATIONS]
-    code = f"""{WITHOUT_OPTIONAL_PACKAGES}
-for name in {modules!r}:
+for name in {[module_of(path) for path in FILES if path not in INTEGRATIONS]}:
     importlib.import_module(name)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_an_integration_says_how_to_install_its_library():
-    assert len(INTEGRATIONS) == 3
-    code = f"""{WITHOUT_OPTIONAL_PACKAGES}
-for name in {[module_of(path) for path in INTEGRATIONS]!r}:
+for name in {[module_of(path) for path in INTEGRATIONS]}:
     library = name.rpartition(".")[2].replace("loss_checkpoints", "sentence_transformers")
-    extra = library.replace("_", "-")
     try:
         importlib.import_module(name)
     except ImportError as error:
+        extra = library.replace("_", "-")
         assert f'pip install "pml-gpw[{{extra}}]"' in str(error), error
     else:
         raise AssertionError(name)
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_optional_packages_are_not_imported():
+    """But by an integration, which says how to install its library."""
+    assert len(INTEGRATIONS) == 3
+    subprocess.run([sys.executable, "-c", WITHOUT_THEM], check=True)

@@ -17,9 +17,8 @@ def test_summary_of_known_weights():
     neg = torch.ones(10, 10).bool()
     pos = torch.zeros_like(neg)
     equal = summarize(similarity, torch.full((10, 10), 3.0), pos, neg)
-    assert equal["effective_pairs"] == pytest.approx(100)
-    assert equal["hardest_1"] == pytest.approx(0.01)
-    assert equal["hardest_10"] == pytest.approx(0.1)
+    shares = [equal[name] for name in ("effective_pairs", "hardest_1", "hardest_10")]
+    assert shares == pytest.approx([100, 0.01, 0.1])
     assert (equal["zero_share"], equal["positive_share"], equal["total"]) == (0, 0, 300)
     one = torch.zeros(10, 10)
     one[9, 9] = 2.0  # the hardest negative
@@ -27,10 +26,8 @@ def test_summary_of_known_weights():
     assert (alone["effective_pairs"], alone["hardest_1"]) == (1, 1)
     assert alone["zero_share"] == pytest.approx(0.99)
     assert summarize(similarity, one, neg, pos)["hardest_10"] == 0  # the easiest positive
-    half = one.clone()
-    half[0, 0] = 2.0
-    pos[0, 0], neg[0, 0] = True, False
-    mixed = summarize(similarity, half, pos, neg)
+    one[0, 0], pos[0, 0], neg[0, 0] = 2.0, True, False
+    mixed = summarize(similarity, one, pos, neg)
     assert (mixed["positive_share"], mixed["effective_pairs"]) == (0.5, pytest.approx(2))
     nothing = summarize(similarity, torch.zeros(10, 10), pos, neg)
     assert math.isnan(nothing["effective_pairs"])
@@ -44,12 +41,9 @@ def test_frame():
     assert list(frame) == ["anchor", "other", "relation", "similarity", "weight", "mined"]
     assert len(frame) == 16 * 15
     assert (frame["anchor"] != frame["other"]).all()
-    row = frame.iloc[37]
-    i, j = row["anchor"], row["other"]
-    assert row["relation"] == ("positive" if labels[i] == labels[j] else "negative")
-    assert row["weight"] == table.weights[i, j]
-    assert row["similarity"] == table.similarity[i, j]
-    assert row["mined"] == table.mined[i, j]
+    i, j, relation, *values = frame.iloc[37]
+    assert relation == ("positive" if labels[i] == labels[j] else "negative")
+    assert values == [table.similarity[i, j], table.weights[i, j], table.mined[i, j]]
     assert frame["weight"].sum() == pytest.approx(table.summary()["total"])
 
 

@@ -1,14 +1,13 @@
-"""The means of the field, against plain formulas and PML's losses."""
+"""The means of the field, against plain formulas; hosts/pml2/test_named_losses.py has PML's."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import product
 
 import pytest
 import torch
 from pytorch_metric_learning import losses, reducers
-from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
 
-from pml_gpw import GPWLoss
+from pml_gpw import GPWLoss, modules
 from pml_gpw.engine.plan import LAYOUTS
 from pml_gpw.functional import gpw_loss
 from pml_gpw.mining import MSMining
@@ -16,7 +15,9 @@ from pml_gpw.reducers import AnchorReducer
 from pml_gpw.reductions import REDUCTIONS
 from pml_gpw.weightings import MultiSimilarity, RowLoss
 
-from .row_losses import Circle, Hardest, NTXent, SupCon
+from .oracles import pairs_of
+from .row_losses import ROW_LOSSES, Hardest, Margin, SupCon
+from .runs import close_runs, run
 from .tolerances import close
 
 
@@ -25,103 +26,48 @@ def batch():
     x = torch.randn(40, 6, generator=generator, dtype=torch.float64)
     labels = torch.arange(40) // 5
     labels[:3] = torch.tensor([20, 21, 22])  # anchors without positives
-    return x.requires_grad_(), labels
+    return x, labels
 
 
-def by_hand(name, each, labels, weighting, x):
-    positives = (labels == labels[:, None]).sum(dim=1) - 1
-    counted = {
-        "mean_of_anchors_with_pairs": torch.ones(40).bool(),
-        "mean_of_anchors_with_positives": positives > 0,
-        "mean_of_nonzero": each > 0,
-    }
-    if name in counted:
-        return each[counted[name]].mean()
-    if name == "mean_of_active_terms":
-        unit = torch.nn.functional.normalize(x.detach())
-        same = labels == labels[:, None]
-        weights = weighting.weights(unit @ unit.T, same ^ torch.eye(40).bool(), ~same)
-        return each.sum() / (weights.pos.abs().sum() + weights.neg.abs().sum())
+NAMES = sorted(set(REDUCTIONS) - {"none"})
+
+
+def by_hand(name, x, labels, weighting):
+    unit = torch.nn.functional.normalize(x)
+    rows = unit @ unit.T, *pairs_of(labels)
+    each, positives = weighting.losses(*rows), rows[1].sum(dim=1)
+    weights = weighting.weights(rows[0].detach(), *rows[1:])
     return {
-        "mean": each.mean,
-        "sum": each.sum,
-        "mean_of_positive_pairs": lambda: each.sum() / positives.sum(),
-    }[name]()
+        "mean": each.mean(),
+        "sum": each.sum(),
+        "mean_of_anchors_with_pairs": each.mean(),
+        "mean_of_anchors_with_positives": each[positives > 0].mean(),
+        "mean_of_nonzero": each[each > 0].mean(),
+        "mean_of_positive_pairs": each.sum() / positives.sum(),
+        "mean_of_active_terms": each.sum() / (weights.pos.abs() + weights.neg.abs()).sum(),
+    }[name]
 
 
-@pytest.mark.parametrize("weighting", [SupCon(), NTXent(), Hardest(), MultiSimilarity()], ids=repr)
-@pytest.mark.parametrize("name", sorted(set(REDUCTIONS) - {"none"}))
-def test_against_the_losses_of_the_anchors(name, weighting):
+@pytest.mark.parametrize("weighting", [*ROW_LOSSES, MultiSimilarity()], ids=repr)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_program_is_autograd_of_the_dense_formula(name, weighting):
     x, labels = batch()
-    found = gpw_loss(x, labels, weighting, reduction=name)
-    expected = by_hand(name, gpw_loss(x, labels, weighting, reduction="none"), labels, weighting, x)
-    close(found, expected)
-    for one, other in zip(*(torch.autograd.grad(v, x) for v in (found, expected)), strict=True):
-        close(one, other)
+    expected = run(lambda x: by_hand(name, x, labels, weighting), x)
+    for layout, chunk_size in product(LAYOUTS, (None, 16)):
+        loss = modules.GPWLoss(weighting, chunk_size=chunk_size, reduction=name)
+        loss.layout = layout
+        close_runs(run(loss, x, labels), expected)
 
 
-@pytest.mark.parametrize(
-    ("weighting", "reduction", "theirs"),
-    [
-        (SupCon(), "mean_of_nonzero", losses.SupConLoss()),
-        (SupCon(), "mean_of_anchors_with_positives", losses.SupConLoss()),
-        (Circle(), "mean_of_nonzero", losses.CircleLoss()),
-        (NTXent(), "mean_of_positive_pairs", losses.NTXentLoss()),
-    ],
-)
-def test_those_of_pml(weighting, reduction, theirs):
-    x, labels = batch()
-    results = []
-    for value in (gpw_loss(x, labels, weighting, reduction=reduction), theirs(x, labels)):
-        results.append((value.detach(), *torch.autograd.grad(value, x)))
-    for one, other in zip(*results, strict=True):
-        close(one, other, 1e-6)
-
-
-@pytest.mark.parametrize("name", sorted(set(REDUCTIONS) - {"none"}))
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_zero(name):
-    x, _ = batch()
+    x = batch()[0].requires_grad_()
     nothing = gpw_loss(x, torch.arange(40), SupCon(), MSMining(), reduction=name)
     assert nothing == 0
     nothing.backward()
     assert x.grad.count_nonzero() == 0
     empty = gpw_loss(x[:0], torch.zeros(0).long(), SupCon(), reduction=name)
     assert empty == 0
-
-
-@dataclass(frozen=True)
-class Hinge(RowLoss):
-    """The margin loss of PML over all triplets of a batch, on similarities."""
-
-    levels: ClassVar[tuple[str, ...]] = ("beta",)
-    margin: float = 0.2
-    beta: float = 0.3
-
-    def loss(self, pos, neg):
-        far = (self.beta - pos.sim + self.margin).clamp(min=0)
-        near = (neg.sim - self.beta + self.margin).clamp(min=0)
-        return neg.count() * pos.sum(far) + pos.count() * neg.sum(near)
-
-
-@pytest.mark.parametrize("distance", [CosineSimilarity(), LpDistance()], ids=repr)
-@pytest.mark.parametrize("layout", [*LAYOUTS, "fused"])
-def test_the_mean_of_active_terms_is_that_of_pmls_margin_loss(layout, distance):
-    beta = 0.25 if distance.is_inverted else 1.125  # whose float32 is exact
-    ours = GPWLoss(
-        Hinge(beta=beta),
-        reducer=AnchorReducer("mean_of_active_terms"),
-        distance=distance,
-        fused=layout == "fused",
-    )
-    ours.layout = "auto" if layout == "fused" else layout
-    theirs = losses.MarginLoss(beta=beta, distance=distance)
-    results = []
-    for loss in (ours, theirs):
-        x, labels = batch()
-        value = loss(x, labels)
-        results.append((value.detach(), *torch.autograd.grad(value, x)))
-    for one, other in zip(*results, strict=True):
-        close(one, other)
 
 
 REDUCERS = {
@@ -132,21 +78,28 @@ REDUCERS = {
 }
 
 
-@pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize("name", sorted(set(REDUCTIONS) - {"none"}))
-def test_as_a_reducer(name, fused):
+FUSED = ["mean_of_active_terms", "mean_of_nonzero"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fused"),
+    [
+        *((name, False) for name in NAMES),
+        *((name, True) for name in FUSED),
+        *(pytest.param(n, True, marks=pytest.mark.exhaustive) for n in NAMES if n not in FUSED),
+    ],
+)
+def test_as_a_reducer(name, fused, eager_backend):
     x, labels = batch()
-    expected = gpw_loss(x, labels, MultiSimilarity(), reduction=name, fused=fused)
-    (gradient,) = torch.autograd.grad(expected, x)
+    expected = run(gpw_loss, x, labels, MultiSimilarity(), reduction=name, fused=fused)
     for reducer in (AnchorReducer(name), *([REDUCERS[name]()] if name in REDUCERS else [])):
         loss = GPWLoss(MultiSimilarity(), reducer=reducer, fused=fused, trainable=("base",))
-        value = loss(x, labels)
-        close(value, expected)
-        close(torch.autograd.grad(value, x)[0], gradient)
+        close_runs(run(loss, x, labels), expected)
 
 
 @pytest.mark.parametrize("reducer", [reducers.AvgNonZeroReducer(), AnchorReducer("mean")], ids=str)
 def test_gradients_are_formed_in_forward(reducer):
+    """But not below a hook, which may change what comes out."""
     calls = []
 
     @dataclass(frozen=True)
@@ -157,32 +110,32 @@ def test_gradients_are_formed_in_forward(reducer):
 
     x, labels = batch()
     loss = GPWLoss(Counted(), reducer=reducer)
-    value = loss(x, labels)
-    formed = len(calls)
-    value.backward()
-    assert len(calls) == formed
-    loss.reducer.register_forward_hook(lambda *_: None)  # which may change what comes out
-    value = loss(x, labels)
-    formed = len(calls)
-    value.backward()
-    assert len(calls) > formed
+    x.requires_grad_()
+    for again in (False, True):
+        value = loss(x, labels)
+        formed = len(calls)
+        value.backward()
+        assert (len(calls) > formed) == again
+        loss.reducer.register_forward_hook(lambda *_: None)
 
 
 def test_an_anchor_reducer_sees_a_hook_and_still_has_the_sums():
     x, labels = batch()
-    reducer = AnchorReducer("mean_of_active_terms")
-    loss = GPWLoss(Hinge(), reducer=reducer)
+    loss = GPWLoss(Margin(), reducer=AnchorReducer("mean_of_active_terms"))
     expected = loss(x, labels)
     loss.reducer.register_forward_pre_hook(lambda *_: None)
     close(loss(x, labels), expected)
-    assert float(expected) != pytest.approx(float(GPWLoss(Hinge())(x, labels)))
+    assert float(expected) != pytest.approx(float(GPWLoss(Margin())(x, labels)))
 
 
-def test_what_an_anchor_reducer_refuses():
-    x, labels = batch()
-    with pytest.raises(ValueError, match="reduction"):
-        AnchorReducer("median")
-    with pytest.raises(ValueError, match="num_pos"):
-        losses.MultiSimilarityLoss(reducer=AnchorReducer("mean"))(x, labels)
-    with pytest.raises(ValueError, match="'triplet'"):
-        losses.MarginLoss(reducer=AnchorReducer("mean"))(x, labels)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda reducer: AnchorReducer("median"), "reduction"),
+        (lambda reducer: losses.MultiSimilarityLoss(reducer=reducer)(*batch()), "num_pos"),
+        (lambda reducer: losses.MarginLoss(reducer=reducer)(*batch()), "'triplet'"),
+    ],
+)
+def test_what_an_anchor_reducer_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(AnchorReducer("mean"))

@@ -9,58 +9,31 @@ import pml_gpw
 
 TESTS = Path(__file__).parent
 PACKAGE, BENCHMARKS = (Path(module.__file__).parent for module in (pml_gpw, benchmarks))
-WITHOUT_A_STEM = {
+ROOMS = {
     # what all files of a folder promise
-    "weightings/test_contract.py",
-    "mining/test_contract.py",
-    "modules/test_threads.py",
-    # a user's loss through all commands
-    "benchmarks/test_own_losses.py",
-    # every loss of the field in every program
-    "engine/test_field_losses.py",
+    "weightings": "contract returned_values",
+    "mining": "contract",
+    "modules": "threads calls related",
+    "engine": "field_losses finite_similarities cuda no_waiting",
     # the protocols that docs/evaluation.md shows
-    "evaluation/test_protocols.py",
-    # relations of labels in all modules
-    "modules/test_related.py",
-    "hosts/pml2/test_related.py",
-    # arguments that all modules refuse
-    "modules/test_calls.py",
-    # columns of texts, of integrations/sentence_transformers.py
-    "integrations/test_pairs_of_texts.py",
+    "evaluation": "protocols",
     # objects of PML, plain modules and functions against each other, and those of 0.2
-    "hosts/pml2/test_pickles.py",
-    "hosts/pml2/test_same_calls.py",
-    # what all programs of the engine, and all formulas, promise
-    "engine/test_finite_similarities.py",
-    "weightings/test_returned_values.py",
-    # the same on a GPU, and that nothing waits for one
-    "engine/test_cuda.py",
-    "engine/test_no_waiting.py",
-    # several libraries or data sets behind one interface
-    "backbones/test_libraries.py",
-    "datasets/test_image_datasets.py",
-    # published results against the page that shows them
-    "benchmarks/test_published.py",
-    # the folders of benchmarks/
-    "benchmarks/test_layout.py",
-    # arguments that the functions of the room refuse
-    "training/test_arguments.py",
-    # samplers in the loaders of other libraries
-    "training/test_loaders.py",
-    # the script of the documentation
-    "training/test_from_the_wheel.py",
-    # the commands in the processes that torchrun starts
-    "benchmarks/test_several_processes.py",
-    # pml_gpw/__main__.py and benchmarks/__main__.py
-    "test_main.py",
-    # the repository rather than the package
-    "test_bounds.py",
-    "test_docstrings.py",
-    "test_imports.py",
-    "test_stems.py",
-    "test_structure.py",
-    "test_readme.py",
-    "test_notebooks.py",
+    "hosts/pml2": "pickles same_calls related",
+    # columns of texts, of integrations/sentence_transformers.py
+    "integrations": "pairs_of_texts",
+    # several libraries or data sets behind one interface, and pml_gpw/datasets/__main__.py
+    "backbones": "libraries",
+    "datasets": "image_datasets main",
+    # a user's loss and several processes in all commands, published results, and the folders
+    "benchmarks": "own_losses several_processes published layout",
+    # refused arguments, samplers in the loaders of other libraries, the script of the pages
+    "training": "arguments loaders from_the_wheel",
+    # the commands, and the repository rather than the package
+    ".": "main bounds docstrings imports stems structure readme notebooks mutations",
+}
+"""Tests of no one file, by folder."""
+WITHOUT_A_STEM = {
+    Path(folder, f"test_{name}.py") for folder, names in ROOMS.items() for name in names.split()
 }
 FOLDERS_WITHOUT_A_ROOM = {
     "docs",  # the documentation site
@@ -84,7 +57,7 @@ def file_of(test):
 
 @pytest.mark.parametrize("test", FILES, ids=str)
 def test_every_test_has_its_file(test):
-    assert test.as_posix() in WITHOUT_A_STEM or file_of(test).exists()
+    assert test in WITHOUT_A_STEM or file_of(test).exists()
 
 
 @pytest.mark.parametrize("test", ["test_pairs.py", "engine/test_streamed.py", "nowhere/test_x.py"])

@@ -5,20 +5,14 @@ import re
 import pytest
 import torch
 
-from pml_gpw import GPWLoss, MSLoss, checks, value_checks
+from pml_gpw import MSLoss, checks, value_checks
 from pml_gpw.arguments import pair_batch
 from pml_gpw.functional import gpw_loss, ms_loss
 from pml_gpw.value_checks import deferred_checks, eager_checks, host_can_read, raise_arrived, report
-from pml_gpw.weightings import LiftedStructure, PairWeighting, PairWeights
-
-
-class DividesByZero(PairWeighting):
-    def evaluate(self, pos, neg):
-        weights = PairWeights(torch.zeros_like(pos.sim), torch.zeros_like(neg.sim))
-        return pos.count() / 0, weights
-
+from pml_gpw.weightings import PairWeighting, PairWeights
 
 LATER = r"\(in call (\d+) of (\d+)\)"
+NAN = float("nan")
 
 
 def batch(spoil=None):
@@ -30,12 +24,11 @@ def batch(spoil=None):
 
 @pytest.fixture(autouse=True)
 def nothing_unseen():
-    value_checks._unseen.clear()
     yield
-    assert not value_checks._unseen, "every test looks at what it left"
+    checks.flush()  # what a test has left would be raised
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [NAN, float("inf")])
 def test_the_next_call_raises_with_the_number_of_the_first(value):
     with deferred_checks():
         ms_loss(*batch(value))
@@ -44,33 +37,37 @@ def test_the_next_call_raises_with_the_number_of_the_first(value):
     assert "got NaN or Inf in 1 of 8 rows (first: row 5)" in str(raised.value)
     first, now = map(int, re.search(LATER, str(raised.value)).groups())
     assert now == first + 1
-    value_checks._unseen.clear()
 
 
-def test_backward_raises():
-    with deferred_checks():
-        loss = ms_loss(*batch(float("nan")))
-    with pytest.raises(ValueError, match="embeddings must be finite, got NaN"):
-        loss.backward()
-    value_checks._unseen.clear()
+def test_a_backward_a_flush_and_leaving_immediately_raise_once():
+    """What else is wrong with the batch does not spoil the calls after."""
 
+    def leave(_):
+        with checks.immediately():
+            pass
 
-def test_flush_and_leaving_immediately_raise():
-    with deferred_checks():
-        ms_loss(*batch(float("nan")))
-    with pytest.raises(ValueError, match="embeddings must be finite"):
-        checks.flush()
-    value_checks._unseen.clear()
-    with deferred_checks():
-        ms_loss(*batch(float("nan")))
-    with pytest.raises(ValueError, match="embeddings must be finite"), checks.immediately():
-        pass
-    value_checks._unseen.clear()
+    for look in (torch.Tensor.backward, lambda _: checks.flush(), leave):
+        with deferred_checks():
+            loss = ms_loss(*batch(NAN))
+            with pytest.raises(ValueError, match="embeddings must be finite, got NaN"):
+                look(loss)
+            ms_loss(*batch()).backward()
 
 
 def test_immediately_raises_at_once():
     with deferred_checks(), eager_checks(), pytest.raises(ValueError, match=r"finite.*row 5\)$"):
-        ms_loss(*batch(float("nan")))
+        ms_loss(*batch(NAN))
+
+
+class DividesByZero(PairWeighting):
+    def evaluate(self, pos, neg):
+        weights = PairWeights(torch.zeros_like(pos.sim), torch.zeros_like(neg.sim))
+        return pos.count() / 0, weights
+
+
+class Negative(PairWeighting):
+    def weigh(self, pos, neg):
+        return PairWeights(-torch.ones_like(pos.sim), torch.ones_like(neg.sim))
 
 
 @pytest.mark.parametrize(
@@ -85,6 +82,7 @@ def test_immediately_raises_at_once():
             lambda x, y: gpw_loss(x, y, DividesByZero()),
             "embeddings must give finite losses, got inf from DividesByZero for anchor 0",
         ),
+        (lambda x, y: gpw_loss(x, y, Negative(), fused=False), "weighting Negative must give "),
     ],
 )
 def test_every_check_of_values_has_a_later_twin(call, message):
@@ -94,111 +92,55 @@ def test_every_check_of_values_has_a_later_twin(call, message):
         call(*batch())
         with pytest.raises(ValueError, match=f"{message}.* {LATER}"):
             checks.flush()
-    value_checks._unseen.clear()
 
 
-def test_good_batches_leave_nothing():
+def test_the_warning_of_an_empty_batch_comes_later_and_once(recwarn):
+    loss, (x, labels) = MSLoss(), batch()
     with deferred_checks():
-        for loss in (MSLoss(), MSLoss(collect_stats=False), GPWLoss(LiftedStructure())):
-            loss(*batch()).backward()
-        checks.flush()
-
-
-def test_the_warning_of_an_empty_batch_comes_later():
-    x, _ = batch()
-    loss = MSLoss()
-    with deferred_checks():
-        loss(x, torch.arange(8) * 0)
-        with pytest.warns(UserWarning, match="no pairs to weigh .* or the mining keeps none"):
+        for before in (0, 1):
+            loss(x, labels * 0)
+            assert len(recwarn) == before
             checks.flush()
-        loss(x, torch.arange(8) * 0)
-        checks.flush()
+            assert len(recwarn) == 1
+    assert re.search("no pairs to weigh .* or the mining keeps none", str(recwarn[0].message))
 
 
 class Event:
-    """An event of a device that says when it is done."""
+    """An event of a device that is done when somebody waits for it."""
 
     done = False
-
-    def record(self):
-        pass
 
     def query(self):
         return self.done
 
     def synchronize(self):
-        type(self).done = True
+        self.done = True
 
 
 def test_what_has_not_arrived_is_left_for_later():
     """No call waits for an event; a flush does."""
-    Event.done = False
-    problem = lambda values: ValueError("bad")  # noqa: E731
-    value_checks._unseen.append(value_checks._Unseen(1, torch.zeros(1), Event(), problem))
+    unseen = value_checks._Unseen(1, torch.zeros(1), Event(), lambda _: ValueError("bad"))
+    value_checks._unseen.append(unseen)
     raise_arrived()
     ms_loss(*batch()).backward()
-    assert len(value_checks._unseen) == 1
     with pytest.raises(ValueError, match=f"bad {LATER}"):
         checks.flush()
 
 
-def test_the_first_error_of_each_call():
-    with deferred_checks():
-        for text in ("first", "second"):
-            value_checks.begin_call()
-            for more in ("", " and more"):
-                report(torch.zeros(1), lambda _, text=text + more: ValueError(text))
-            with pytest.raises(ValueError, match=f"{text} {LATER}"):
-                raise_arrived()
-        raise_arrived()
-
-
-def test_devices_that_cannot_be_asked_report_nothing():
+def test_what_nobody_can_look_at_is_left_alone():
+    """Devices that cannot be asked, and values inside a graph."""
     x = torch.zeros(2, device="meta")
     assert not host_can_read(x)
     report(x, lambda _: ValueError("never"))
+    torch.compile(lambda *given: ms_loss(*given), backend="eager", fullgraph=True)(*batch(NAN))
     checks.flush()
-
-
-def test_inside_a_graph_nothing_is_looked_at():
-    def step(x, labels):
-        return ms_loss(x, labels)
-
-    x, labels = batch(float("nan"))
-    torch.compile(step, backend="eager", fullgraph=True)(x, labels)
-    checks.flush()
-
-
-def test_one_bad_batch_is_one_error():
-    """What else is wrong with it does not spoil the calls after."""
-    with deferred_checks():
-        loss = ms_loss(*batch(float("nan")))
-        with pytest.raises(ValueError, match="embeddings must be finite"):
-            loss.backward()
-        for _ in range(2):
-            ms_loss(*batch()).backward()
-        checks.flush()
 
 
 def test_batches_of_pairs_look_too():
     """The list does not grow, whatever stands in place of the arguments."""
-    x, labels = batch()
-    loss, pairs = MSLoss(), pair_batch(x, labels)
+    loss, pairs = MSLoss(), pair_batch(*batch())
     with deferred_checks(), torch.no_grad():
         for _ in range(100):
             loss(pairs)
             loss.anchor_losses(pairs)
             assert len(value_checks._unseen) <= value_checks.MOST_UNSEEN + 1
-        checks.flush()
-
-
-class Negative(PairWeighting):
-    def weigh(self, pos, neg):
-        return PairWeights(-torch.ones_like(pos.sim), torch.ones_like(neg.sim))
-
-
-def test_bad_weights_without_a_compiler():
-    with deferred_checks():
-        gpw_loss(*batch(), Negative(), fused=False)
-        with pytest.raises(ValueError, match=f"weighting Negative must give .* {LATER}"):
-            checks.flush()

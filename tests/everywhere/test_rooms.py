@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from pkgutil import resolve_name
 
 import pytest
 import torch
@@ -10,9 +11,9 @@ from torch.utils.data import TensorDataset
 
 import pml_gpw
 from pml_gpw import functional, hosts, modules
-from pml_gpw.analysis import PairWeightRecorder, pair_weights, similarity_usage
+from pml_gpw.analysis import PairWeightRecorder, pair_weights
 from pml_gpw.mining import MSMining
-from pml_gpw.weightings import BinomialDeviance, LiftedStructure, MultiSimilarity, Triplet
+from pml_gpw.weightings import LiftedStructure, MultiSimilarity
 
 from .. import environments
 from ..distributed.processes import Processes
@@ -29,16 +30,10 @@ def test_the_host():
 
 @pytest.mark.skipif(PML, reason="PML 2.9 is here")
 def test_objects_of_pml_name_the_extra():
-    from pml_gpw import evaluation, losses, reducers
-
-    for module, name in (
-        (losses, "PairSimilarityLoss"),
-        (reducers, "PairWeightReducer"),
-        (reducers, "AnchorReducer"),
-        (evaluation, "Recall" + "Calculator"),
-    ):
+    names = "losses.PairSimilarityLoss reducers.PairWeightReducer reducers.AnchorReducer"
+    for name in [*names.split(), "evaluation.Recall" + "Calculator"]:
         with pytest.raises(ImportError, match=r'pip install "pml-gpw\[pml\]"'):
-            getattr(module, name)
+            resolve_name(f"pml_gpw.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -53,27 +48,17 @@ def test_as_one_process(processes, check):
     processes.run(inside.__name__, check.__name__)
 
 
-@pytest.mark.parametrize("weighting", [MultiSimilarity(), Triplet(), LiftedStructure()], ids=repr)
-@pytest.mark.parametrize("mining", [None, MSMining()])
-def test_pair_weights(batch, weighting, mining):
+@pytest.mark.parametrize("mining", [None, MSMining()], ids=repr)
+def test_pair_weights(batch, mining):
     x, labels = batch
+    weighting, miner = LiftedStructure(), modules.MSMiner(0.5)
     loss = modules.GPWLoss(weighting, mining)
     table = pair_weights(loss, x, labels)
-    function = functional.pair_weights(x, labels, weighting, mining)
-    close(table.gradient, function.gradient)
+    close(table.gradient, functional.pair_weights(x, labels, weighting, mining).gradient)
     close(table.loss, float(loss(x, labels)))
-    mined = modules.MSMiner(0.5)
-    by_miner = pair_weights(modules.GPWLoss(weighting), x, labels, mined)
-    given = functional.pair_weights(x, labels, weighting, indices_tuple=mined(x, labels))
+    by_miner = pair_weights(modules.GPWLoss(weighting), x, labels, miner)
+    given = functional.pair_weights(x, labels, weighting, indices_tuple=miner(x, labels))
     close(by_miner.gradient, given.gradient)
-    with pytest.raises(ValueError, match="reduction that gives one number"):
-        pair_weights(modules.GPWLoss(weighting, reduction="none"), x, labels)
-
-
-def test_similarity_usage():
-    assert str(similarity_usage(modules.MSLoss())) == "SNP / SNP"
-    assert str(similarity_usage(modules.GPWLoss(BinomialDeviance()))) == "S / S"
-    assert str(similarity_usage(modules.GPWLoss(LiftedStructure(margin=None)))) == "N / P"
 
 
 def test_recorder_and_plots(batch):
@@ -95,9 +80,6 @@ def test_recorder_and_plots(batch):
     plots.plot_weight_against_similarity(
         {"MS": (modules.MSWeightedLoss(), modules.MSMiner())}, *batch
     )
-    for wrong in (None, modules.MSMiner(), modules.CrossBatchMemory(loss, 6)):
-        with pytest.raises(ValueError, match="loss must be a loss of pairs"):
-            pair_weights(wrong, *batch)
 
 
 class Points(TensorDataset):
@@ -118,16 +100,9 @@ def test_a_training_with_its_logs(tmp_path):
         torch.manual_seed(0)
         model = nn.Linear(6, 4)
         loss = modules.GPWLoss(MultiSimilarity(), trainable=("base",))
-        result = train_and_evaluate(
-            experiment,
-            model,
-            loss,
-            Points(1),
-            Points(2),
-            miner=pml_gpw.MSMiner(),
-            folder=folder,
-            device="cpu",
-        )
+        parts = experiment, model, loss, Points(1), Points(2)
+        given = {"miner": pml_gpw.MSMiner(), "folder": folder, "device": "cpu"}
+        result = train_and_evaluate(*parts, **given)
         results.append(result["history"])
     assert results[0] == results[1]
     assert json.loads((tmp_path / "a" / "result.json").read_text())["last"] == result["last"]
@@ -135,10 +110,8 @@ def test_a_training_with_its_logs(tmp_path):
     (database,) = (tmp_path / "a" / "logs").glob("*.db")
     with sqlite3.connect(database) as records:
         tables = {name for (name,) in records.execute("SELECT name FROM sqlite_master")}
-        (logged,) = records.execute("SELECT total_loss FROM loss_histories").fetchone()
     assert {"loss_histories", "throughput", "evaluation"} <= tables
     assert ("tuple_miner_MSMiner" in tables) == PML
-    assert logged > 0
 
 
 def test_losses_of_others_over_processes(monkeypatch):
@@ -165,20 +138,9 @@ def test_texts(tmp_path):
 
     embeddings = model(features()[0])["sentence_embedding"]
     expected = modules.MSLoss()(embeddings, labels)
-    close(
-        PairWeightingLoss(model, MultiSimilarity(), MSMining())(features(), labels), expected, 1e-5
-    )
+    of_texts = PairWeightingLoss(model, MultiSimilarity(), MSMining())
+    close(of_texts(features(), labels), expected, 1e-5)
     memory = modules.CrossBatchMemory(modules.MSLoss(), embeddings.shape[1])
     loss = MetricLearningLoss(model, memory)
     close(loss(features(), labels), expected, 1e-5)
     assert "Cross-Batch" in loss.citation
-
-
-def test_torchmetrics(batch):
-    pytest.importorskip("torchmetrics")
-    from pml_gpw.evaluation import recall_at_k
-    from pml_gpw.integrations.torchmetrics import RecallAtK
-
-    metric = RecallAtK(k=1)
-    metric.update(*batch)
-    close(metric.compute(), recall_at_k(*batch, ks=(1,))[1])

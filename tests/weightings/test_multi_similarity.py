@@ -1,8 +1,6 @@
 import pytest
 
-from pml_gpw.weightings import LiftedStructure, MultiSimilarity
-
-from .. import contract
+from pml_gpw.weightings import MultiSimilarity
 
 
 @pytest.mark.parametrize(
@@ -17,30 +15,3 @@ from .. import contract
 def test_presets(name, values):
     preset = MultiSimilarity.preset(name)
     assert (preset.alpha, preset.beta, preset.base) == values
-
-
-def test_an_unknown_preset():
-    with pytest.raises(
-        ValueError, match="name must be one of paper, official, pml, place_recognition, got 'best'"
-    ):
-        MultiSimilarity.preset("best")
-
-
-def test_multi_similarity_tends_to_lifted_structure():
-    """Far from λ the 1 does not count: both losses differ by a constant, the weights agree."""
-    x, labels = contract.random_batch()
-    sim, (pos, neg) = x @ x.T, contract.oracles.pairs_of(labels)
-    lifted = LiftedStructure(2, 50, margin=None).weights(sim, pos, neg)
-    complete = pos.any(dim=1) & neg.any(dim=1)
-    far_above = MultiSimilarity(2, 50, base=20).weights(sim, pos, neg)
-    far_below = MultiSimilarity(2, 50, base=-20).weights(sim, pos, neg)
-    contract.close(far_above.pos[complete], lifted.pos[complete])
-    contract.close(far_below.neg[complete], lifted.neg[complete])
-
-
-@pytest.mark.parametrize("name", [[], None, 3])
-def test_a_preset_has_a_name(name):
-    with pytest.raises(
-        ValueError, match="name must be one of paper, official, pml, place_recognition, got"
-    ):
-        MultiSimilarity.preset(name)

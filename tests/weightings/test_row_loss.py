@@ -1,37 +1,18 @@
-"""A loss alone gives its weights, in every program, equal to PML's and to autograd."""
+"""A loss alone gives its weights, in every program, equal to autograd of the dense formula."""
 
 import itertools
 from dataclasses import dataclass
 
 import pytest
 import torch
-from pytorch_metric_learning import distances, losses, reducers
 
 from pml_gpw import GPWLoss
-from pml_gpw.engine import (
-    InnerProduct,
-    LabelPairs,
-    PairBatch,
-    Plan,
-    RelationPairs,
-    anchor_losses,
-    share_a_label,
-)
-from pml_gpw.engine.reduction import MEAN, NONE, Reduction
-from pml_gpw.mining import MSMining
-from pml_gpw.weightings import (
-    DenseRows,
-    MultiSimilarity,
-    PairWeights,
-    RowLoss,
-    SparseRows,
-    check_weighting,
-)
+from pml_gpw.weightings import DenseRows, PairWeights, RowLoss, SparseRows, check_weighting
 
-from ..row_losses import ROW_LOSSES, Circle, NTXent, RowMultiSimilarity, SupCon
+from ..row_losses import ROW_LOSSES, SupCon
 from ..tolerances import close
 
-LAYOUTS = ("auto", "dense", "sparse rows", "sparse batch")
+LAYOUTS = (DenseRows, SparseRows.of)
 
 
 def batch(n=40, dims=6, seed=0):
@@ -45,113 +26,38 @@ def test_each_keeps_its_promises(weighting):
     check_weighting(weighting)
 
 
-def some_losses(losses, num_pos, num_neg):
-    """Anchors that count in a mean: not the first, and by their values."""
-    return (losses > losses.new_tensor(0.9)).to(losses.dtype)
-
-
-REDUCED = (NONE, MEAN, Reduction(lambda found: found.losses.sum(), some_losses))
-
-
-@pytest.mark.parametrize("mining", [None, MSMining(0.3)], ids=repr)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("weighting", ROW_LOSSES, ids=repr)
-def test_every_program_is_autograd_of_the_dense_formula(weighting, layout, mining):
-    x, labels = batch()
-    y, others = batch(30, seed=1)
-    own = LabelPairs(labels, labels, torch.arange(40), symmetric=True)
-    for references, pairs in ((None, own), (y, LabelPairs(labels, others))):
-        for chunk_size, reduction in itertools.product((None, 16), REDUCED):
-            results = []
-            for dense in (False, True):
-                leaf = x.clone().requires_grad_()
-                other = leaf if references is None else references.clone().requires_grad_()
-                if dense:
-                    sim = InnerProduct().matrix(leaf, other)
-                    masks = pairs.masks(slice(0, 40))
-                    masks = masks if mining is None else mining(sim.detach(), *masks)
-                    found = weighting.losses(sim, *masks)
-                else:
-                    asked = PairBatch(leaf, other, pairs), weighting, mining, InnerProduct()
-                    found = anchor_losses(*asked, Plan(chunk_size, layout), reduction).losses
-                leaves = [leaf] if other is leaf else [leaf, other]
-                upstream = torch.linspace(-1, 2, 40)
-                if reduction.counts is not None:
-                    upstream = -0.7 * reduction.counts(found, found, found).detach()
-                results.append((found, *torch.autograd.grad(found, leaves, upstream)))
-            for ours, expected in zip(*results, strict=True):
-                close(ours, expected)
-
-
-PML = {
-    # PML's mean is over positive pairs for NT-Xent, over anchors with a loss for the others
-    "supcon": (SupCon(), losses.SupConLoss(), reducers.AvgNonZeroReducer()),
-    "circle": (Circle(), losses.CircleLoss(), reducers.AvgNonZeroReducer()),
-}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("name", PML)
-def test_equal_to_pml(name, layout):
-    weighting, theirs, reducer = PML[name]
-    ours = GPWLoss(weighting, reducer=reducer)
-    ours.layout = layout
-    results = []
-    for loss in (ours, theirs):
-        x, labels = batch(200, 16)
-        value = loss(x.requires_grad_(), labels)
-        results.append((value.detach(), *torch.autograd.grad(value, x)))
-    for one, other in zip(*results, strict=True):
-        close(one, other, 1e-6)
-
-
-def test_nt_xent_is_that_of_pml_times_the_positives():
-    x, labels = batch(200, 16)
-    theirs = losses.NTXentLoss()(x, labels)
-    ours = GPWLoss(NTXent(), reducer=reducers.SumReducer())(x, labels)
-    close(ours / (200 * 4), theirs, 1e-6)
-
-
-def test_minings_tuples_relations_memories_and_distances():
-    x, labels = batch()
-    tags = torch.nn.functional.one_hot(labels)
-    expected = GPWLoss(SupCon())(x, labels)
-    pairs = LabelPairs(labels, labels, torch.arange(40)).index_tuple()
-    close(GPWLoss(SupCon())(x, labels, pairs), expected)
-    relation = RelationPairs(tags, tags, share_a_label, self_index=torch.arange(40))
-    close(GPWLoss(SupCon())(PairBatch(x, x, relation)), expected)
-    euclidean = GPWLoss(SupCon(), distance=distances.LpDistance(power=2))(x, labels)
-    # of unit vectors D² = 2 − 2 S, and SupCon does not see a level
-    close(euclidean, GPWLoss(SupCon(0.05))(x, labels))
-
-
 def test_gradients_of_extremes_go_to_the_first_of_equals():
     sim = torch.tensor([[0.5, 0.5, 0.2, 0.5]], requires_grad=True)
     mask = torch.tensor([[False, True, True, True]])
-    for rows in (DenseRows(sim, mask), SparseRows.of(sim, mask)):
-        for values, sign in ((rows.sim, 1), (-rows.sim, -1)):
-            found = rows.max(values) if sign == 1 else rows.min(values)
+    for layout in LAYOUTS:
+        rows = layout(sim, mask)
+        extremes = rows.max(rows.sim), -rows.min(-rows.sim), rows.kth_largest(rows.sim, 2)
+        for found in extremes:
             (gradient,) = torch.autograd.grad(found.sum(), sim, retain_graph=True)
-            assert gradient.tolist() == [[0, sign, 0, 0]]
-        (gradient,) = torch.autograd.grad(rows.kth_largest(rows.sim, 2).sum(), sim)
-        assert gradient.tolist() == [[0, 1, 0, 0]]
+            assert gradient.tolist() == [[0, 1, 0, 0]]
 
 
-def test_empty_rows_have_no_gradient():
-    sim = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
-    for mask in (torch.zeros(2, 3).bool(), torch.tensor([[True, False, True], [False] * 3])):
-        for rows in (DenseRows(sim, mask), SparseRows.of(sim, mask)):
-            for found in (
-                rows.logsumexp(rows.sim)[0],
-                rows.softplus(rows.sim),
-                rows.max(rows.sim),
-                rows.min(rows.sim),
-                rows.mean(rows.sim),
-            ):
-                found = torch.where(found.isfinite(), found, 0.0)
-                (gradient,) = torch.autograd.grad(found.sum(), sim, retain_graph=True)
-                assert gradient.isfinite().all()
-                assert (gradient[~mask] == 0).all()
+@pytest.mark.parametrize("name", ["logsumexp", "softplus", "max", "min", "mean", "kth_largest"])
+def test_empty_rows_have_no_gradient(name):
+    sim = torch.rand(3, 3, dtype=torch.float64, requires_grad=True)
+    mask = torch.tensor([[True, False, True], [False] * 3, [False] * 3])
+    for layout, some in itertools.product(LAYOUTS, (slice(0, 2), slice(1, 3))):
+        rows = layout(sim[some], mask[some])
+        found = getattr(rows, name)(rows.sim, *([1] if name == "kth_largest" else []))
+        found = found[0] if name == "logsumexp" else found
+        found = torch.where(found.isfinite(), found, 0.0)
+        (gradient,) = torch.autograd.grad(found.sum(), sim)
+        assert gradient.isfinite().all()
+        assert (gradient[~mask] == 0).all()
+
+
+def test_the_first_pairs_of_sparse_rows_in_any_order():
+    sim, mask = torch.zeros(4, 9), torch.arange(36).view(4, 9) % 3 > 0
+    row, column = (index.flip(0) for index in mask.nonzero(as_tuple=True))
+    sparse = SparseRows(sim[row, column], row, column, (4, 9))
+    for count in (1, 2):
+        first = sparse.to_dense(sparse.first(sparse.sim == 0, count).float())
+        close(first, DenseRows(sim, mask).first(mask, count).float())
 
 
 def test_union_in_both_layouts():
@@ -159,18 +65,10 @@ def test_union_in_both_layouts():
     pos = torch.tensor([[True, False, False, True, False]] * 3)
     neg = ~pos & (torch.arange(5) > 1)
     every = DenseRows(sim, pos | neg)
-    expected = every.sum(every.sim)
-    layouts = (DenseRows, SparseRows.of)
-    for of_pos, of_neg in itertools.product(layouts, layouts):
+    for of_pos, of_neg in itertools.product(LAYOUTS, LAYOUTS):
         both = of_pos(sim, pos).union(of_neg(sim, neg))
-        close(both.sum(both.sim), expected)
+        close(both.sum(both.sim), every.sum(every.sim))
         assert both.count().tolist() == [4, 4, 4]
-
-
-def test_expand_takes_numbers_and_values_without_dimension():
-    for rows in (DenseRows(torch.rand(2, 3), torch.ones(2, 3).bool()),):
-        assert rows.expand(0.5) == 0.5
-        assert rows.expand(torch.tensor(0.5)).shape == ()
 
 
 def test_a_subclass_may_override_the_weights_of_a_row_loss():
@@ -192,49 +90,15 @@ def test_a_subclass_may_override_the_weights_of_a_row_loss():
     assert (SupCon.has_loss, Halved.has_loss, Doubled.has_loss) == (True, False, True)
 
 
-def test_what_a_loss_must_be():
-    with pytest.raises(TypeError, match="Nothing must override loss"):
-        type("Nothing", (RowLoss,), {})
-
-    @dataclass(frozen=True)
-    class OfPairs(RowLoss):
-        def loss(self, pos, neg):
-            return neg.sim
-
-    with pytest.raises(ValueError, match=r"OfPairs must return a loss for each of 40 anchors"):
-        GPWLoss(OfPairs())(*batch())
-
-
-@dataclass(frozen=True)
-class Pushed(RowLoss):
-    """Positives that are pushed away."""
-
-    def loss(self, pos, neg):
-        return pos.sum(pos.sim)
-
-
-def test_weights_may_be_negative_but_not_nan():
-    check_weighting(Pushed())
-    x, labels = batch()
-    unit = torch.nn.functional.normalize(x)
-    of_positives = (unit @ unit.T)[labels[:, None] == labels].sum() / 40 - 1
-    close(GPWLoss(Pushed())(x, labels), of_positives)
-
-    @dataclass(frozen=True)
-    class Undefined(RowLoss):
-        def loss(self, pos, neg):
-            return pos.sum(torch.sqrt(pos.sim - 2)) * 0
-
-    with pytest.raises(ValueError, match="Undefined"):
-        GPWLoss(Undefined())(x, labels)
-
-
-def test_the_same_as_hand_written_weights():
-    x, labels = batch()
-    results = []
-    for weighting in (RowMultiSimilarity(), MultiSimilarity()):
-        leaf = x.clone().requires_grad_()
-        value = GPWLoss(weighting, MSMining(0.1))(leaf, labels)
-        results.append((value.detach(), *torch.autograd.grad(value, leaf)))
-    for one, other in zip(*results, strict=True):
-        close(one, other)
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        (lambda _, pos, neg: neg.sim, "Mine must return a loss for each of 40 anchors"),
+        (lambda _, pos, neg: pos.sum(torch.sqrt(pos.sim - 2)) * 0, "Mine"),
+    ],
+    ids=["of pairs", "NaN"],
+)
+def test_what_is_no_loss_is_named(formula, message):
+    mine = dataclass(frozen=True)(type("Mine", (RowLoss,), {"loss": formula}))
+    with pytest.raises(ValueError, match=message):
+        GPWLoss(mine())(*batch())

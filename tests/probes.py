@@ -38,6 +38,23 @@ class Shapes(TorchDispatchMode):
         return result
 
 
+class Products(TorchDispatchMode):
+    """Counts the multiply-adds of dense matrix products."""
+
+    PRODUCTS = ("addmm", "addmm_", "mm")
+
+    def __init__(self):
+        super().__init__()
+        self.multiply_adds = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func._schema.name.removeprefix("aten::") in self.PRODUCTS:
+            one, other = args[-2:]
+            if one.layout is torch.strided:
+                self.multiply_adds += one.numel() * other.shape[1]
+        return func(*args, **(kwargs or {}))
+
+
 class WouldWait(AssertionError):
     """An operation that makes the host wait for an accelerator."""
 

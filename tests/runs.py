@@ -10,9 +10,9 @@ def run(loss, x, *args, **kwargs):
     return value.detach(), x.grad
 
 
-def close_runs(ours, theirs):
+def close_runs(ours, theirs, tolerance=None):
     for a, b in zip(ours, theirs, strict=True):
-        close(a, b)
+        close(a, b, tolerance)
 
 
 def pairs_of_tuple(indices):

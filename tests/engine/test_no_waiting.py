@@ -1,6 +1,7 @@
 """On an accelerator nothing waits: tried on the meta device, and on the CPU by refusal."""
 
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -12,17 +13,13 @@ from pml_gpw.mining import BatchHardMining, MSMining
 from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import MultiSimilarity
 
-from ..cases import CASES, FIELD_CASES, MINING_CASES
+from ..cases import EVERY_CASE, MINING_CASES
+from ..covering import covering, named
 from ..probes import NoWaiting, WouldWait
-from ..tolerances import close
+from ..runs import close_runs, run
 
 MININGS = [None, *(case.mining for case in MINING_CASES)]
-RULES = [
-    *((case.weighting, mining) for case in CASES for mining in MININGS),
-    *((case.weighting, mining) for case in FIELD_CASES for mining in (None, MSMining())),
-]
 KINDS = ("self", "clone", "references")
-REDUCERS = {"mean": MeanReducer(), "sum": SumReducer(), "none": DoNothingReducer()}
 
 
 def batch(kind, device, dtype=torch.float32):
@@ -38,51 +35,40 @@ def batch(kind, device, dtype=torch.float32):
     return x, labels, {"references": references, "reference_labels": others}
 
 
-def steps(weighting, mining, chunk_size, device):
-    """Each way to call for a loss, as the losses of the anchors or less, with backward."""
-    for kind in KINDS:
-        for reduction, reducer in REDUCERS.items():
-            x, labels, others = batch(kind, device)
-            loss = GPWLoss(weighting, mining, chunk_size, reducer=reducer)
-            found = loss(x, labels, None, *others.values())
-            yield x, found["loss"]["losses"] if isinstance(found, dict) else found
-            x, labels, others = batch(kind, device)
-            chosen = {"reduction": reduction, "chunk_size": chunk_size}
-            yield x, gpw_loss(x, labels, weighting, mining, **others, **chosen)
+@pytest.mark.parametrize(
+    ("case", "mining", "chunk_size", "kind", "device"),
+    covering(EVERY_CASE, MININGS, (None, 11), KINDS, ("meta", "cpu"), one_in=17, quick=5),
+    ids=named,
+)
+def test_nothing_waits(case, mining, chunk_size, kind, device):
+    """On meta a look at a value raises; on a CPU, with the path of accelerators, a mode refuses
+    what waits on CUDA. As a module below each reducer, and as a function."""
+    rules = case.weighting, mining, chunk_size
 
+    def step(reducer):
+        x, labels, others = batch(kind, device)
+        if reducer is None:
+            return x, gpw_loss(x, labels, *rules[:2], chunk_size=chunk_size, **others)
+        found = GPWLoss(*rules, reducer=reducer)(x, labels, None, *others.values())
+        return x, found["loss"]["losses"] if isinstance(found, dict) else found
 
-@pytest.mark.parametrize("chunk_size", [None, 7])
-@pytest.mark.parametrize(("weighting", "mining"), RULES, ids=repr)
-def test_nothing_looks_at_values(weighting, mining, chunk_size):
-    """On meta a look at a value raises."""
-    for x, losses in steps(weighting, mining, chunk_size, "meta"):
-        losses.sum().backward()
-        assert x.grad.shape == x.shape
-
-
-@pytest.mark.parametrize("chunk_size", [None, 7])
-@pytest.mark.parametrize(("weighting", "mining"), RULES, ids=repr)
-def test_nothing_waits(weighting, mining, chunk_size):
-    """On a CPU, with the path of accelerators, under a mode that refuses what waits on CUDA."""
     with deferred_checks(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with NoWaiting():
-            for _, losses in steps(weighting, mining, chunk_size, "cpu"):
+        with NoWaiting() if device == "cpu" else nullcontext():
+            for reducer in (None, MeanReducer(), SumReducer(), DoNothingReducer()):
+                x, losses = step(reducer)
                 losses.sum().backward()
+                assert x.grad.shape == x.shape
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_are_those_of_a_cpu(kind):
-    for mining in (None, MSMining()):
-        results = []
-        for context in (deferred_checks(), torch.enable_grad()):
-            x, labels, others = batch(kind, "cpu", torch.float64)
-            with context:
-                loss = gpw_loss(x, labels, MultiSimilarity(), mining, **others)
-                loss.backward()
-            results.append((loss, x.grad))
-        close(results[0][0], results[1][0])
-        close(results[0][1], results[1][1])
+@pytest.mark.parametrize("mining", [None, MSMining()], ids=repr)
+def test_values_are_those_of_a_cpu(mining, kind):
+    x, labels, others = batch(kind, "cpu", torch.float64)
+    loss = lambda e: gpw_loss(e, labels, MultiSimilarity(), mining, **others)  # noqa: E731
+    with deferred_checks():
+        later = run(loss, x.detach())
+    close_runs(later, run(loss, x.detach()))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +95,7 @@ def test_index_tuples_do_wait():
         MSLoss()(x, labels, pairs)
 
 
-def test_normalized_rows_and_self_index():
+def test_places_of_copies_do_not_wait():
     x, labels, others = batch("clone", "meta")
     place = torch.arange(20, device="meta")
     ms_loss(x, labels, **others, self_index=place).backward()

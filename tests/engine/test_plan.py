@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from pml_gpw import MSLoss
 from pml_gpw.engine import IndexPairs, InnerProduct, LabelPairs, PairBatch, Plan
 from pml_gpw.engine import plan as plans
 from pml_gpw.engine.plan import choose_program
-from pml_gpw.engine.reduction import MEAN
+from pml_gpw.engine.reduction import MEAN, NONE
 from pml_gpw.mining import MSMining
 from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import MultiSimilarity, Triplet
@@ -30,12 +29,6 @@ def listed(n, pairs):
     x, index = torch.ones(n, 2), torch.arange(pairs)
     pairs = IndexPairs.of((index, index + 1, index, index + 2), (n, n))
     return PairBatch(x, x, pairs)
-
-
-def test_chunk_size_is_checked():
-    for wrong in (0, -3, 2.5, True):
-        with pytest.raises(ValueError, match=f"chunk_size must be an integer > 0, got {wrong}"):
-            MSLoss(chunk_size=wrong)
 
 
 def test_another_layout_is_refused():
@@ -120,16 +113,20 @@ def test_products_that_might_overflow_are_looked_at():
         assert choose_program(batch(400), *RULES, DOT).checks_products
 
 
-def test_what_is_compiled():
-    def program(some, fused, **kwargs):
-        return choose_program(some, *RULES, COSINE, Plan(fused=fused, **kwargs), MEAN)
-
-    assert not program(batch(100), None).is_compiled
-    whole = program(batch(100), True)
-    assert whole.is_compiled
-    assert whole.is_strict
-    assert whole.is_one_graph
-    assert not program(batch(100), True, chunk_size=50).is_one_graph
-    assert not program(batch(100, 100), MEAN).is_one_graph
-    assert not choose_program(batch(100), *RULES, COSINE, Plan(fused=True)).is_one_graph
-    assert not choose_program(batch(100), *RULES, DOT, Plan(fused=True), MEAN).is_one_graph
+@pytest.mark.parametrize(
+    ("is_one_graph", "some", "similarity", "plan", "reduction"),
+    [
+        (True, batch(100), COSINE, Plan(fused=True), MEAN),
+        (True, batch(100), COSINE, Plan(100, fused=True), MEAN),
+        (False, batch(100), COSINE, Plan(50, fused=True), MEAN),
+        (False, batch(100, 100), COSINE, Plan(fused=True), MEAN),
+        (False, batch(100), COSINE, Plan(fused=True), NONE),
+        (False, batch(100), DOT, Plan(fused=True), MEAN),
+    ],
+)
+def test_what_is_compiled_and_as_one_graph(is_one_graph, some, similarity, plan, reduction):
+    program = choose_program(some, *RULES, similarity, plan, reduction)
+    assert (program.is_compiled, program.is_strict, program.layout) == (True, True, "dense")
+    assert program.is_one_graph == is_one_graph
+    assert not choose_program(some, *RULES, similarity, Plan(), reduction).is_compiled
+    assert not choose_program(some, None, RULES[1], similarity, plan).is_compiled  # to mine alone

@@ -84,7 +84,7 @@ def test_equals_the_dense_reference(case, mining, listed, own, precision, layout
                 Plan(chunk_size, layout),
                 reduction,
             )
-            assert not (num_pos.requires_grad or num_neg.requires_grad)
+            assert not any(n.requires_grad for n in (num_pos, num_neg))
             close(found, expected, tolerance)
             close_runs(torch.autograd.grad(found, leaves, upstream), wanted, tolerance)
             if precision == "double":

@@ -173,7 +173,7 @@ def test_pairs_of_a_relation(eager_backend):
 
 @pytest.mark.parametrize(
     ("case", "mining"),
-    covering(EVERY_CASE, [None, *(c.mining for c in MINING_CASES)], one_in=7, quick=7),
+    covering(EVERY_CASE, [None, *(c.mining for c in MINING_CASES)], one_in=7, quick=13),
     ids=named,
 )
 def test_every_weighting_and_mining(case, mining, eager_backend):

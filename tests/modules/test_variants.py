@@ -3,7 +3,7 @@ import pytest
 from pml_gpw import ms_variant
 from pml_gpw.losses import VARIANTS
 
-from ..host.training import train
+from ..hosts.pml2.training import train
 
 
 @pytest.mark.parametrize("letters", VARIANTS)

@@ -7,10 +7,3 @@ def sixteen():
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(16, 6, generator=generator, dtype=torch.float64)
     return x, torch.arange(16) // 4
-
-
-@pytest.fixture(params=["torch", "faiss", "auto"])
-def backend(request):
-    if request.param == "faiss":
-        pytest.importorskip("faiss")
-    return request.param

@@ -18,17 +18,12 @@ from pml_gpw.weightings import MultiSimilarity
 from ...tolerances import close
 
 LOSSES = (MSLoss, PairSimilarityLoss)
-MAKERS = {
-    "distance": (
-        *LOSSES,
-        MSMiner,
-        lambda **kwargs: PairMiner(MSMining(), **kwargs),
-        lambda **kwargs: PairWeightReducer(MultiSimilarity(), **kwargs),
-    ),
-    "reducer": LOSSES,
-    "embedding_regularizer": LOSSES,
-    "embedding_reg_weight": LOSSES,
-}
+WITH_DISTANCE = (
+    *LOSSES,
+    MSMiner,
+    lambda **kwargs: PairMiner(MSMining(), **kwargs),
+    lambda **kwargs: PairWeightReducer(MultiSimilarity(), **kwargs),
+)
 DISTANCE = "distance must be a BaseDistance or called like one, got"
 REDUCER = "reducer must be a BaseReducer or called like one, got"
 REGULARIZER = "embedding_regularizer must be a BaseRegularizer or called like one, got"
@@ -36,33 +31,13 @@ NUMBER = "embedding_reg_weight must be a finite number, got"
 WRONG = [
     ("distance", "cosine", f"{DISTANCE} 'cosine'"),
     ("distance", torch.cdist, f"{DISTANCE} <"),
-    (
-        "distance",
-        torch.nn.Linear(2, 2),
-        f"{DISTANCE} Linear",
-    ),
-    (
-        "distance",
-        MeanReducer(),
-        f"{DISTANCE} MeanReducer",
-    ),
+    ("distance", torch.nn.Linear(2, 2), f"{DISTANCE} Linear"),
+    ("distance", MeanReducer(), f"{DISTANCE} MeanReducer"),
     ("distance", LpDistance, f"{DISTANCE} <class"),
-    (
-        "distance",
-        ContrastiveLoss(),
-        f"{DISTANCE} ContrastiveLoss",
-    ),
+    ("distance", ContrastiveLoss(), f"{DISTANCE} ContrastiveLoss"),
     ("reducer", "mean", f"{REDUCER} 'mean'"),
-    (
-        "reducer",
-        CosineSimilarity(),
-        f"{REDUCER} CosineSimilarity",
-    ),
-    (
-        "embedding_regularizer",
-        "l2",
-        f"{REGULARIZER} 'l2'",
-    ),
+    ("reducer", CosineSimilarity(), f"{REDUCER} CosineSimilarity"),
+    ("embedding_regularizer", "l2", f"{REGULARIZER} 'l2'"),
     ("embedding_regularizer", MeanReducer(), REGULARIZER),
     ("embedding_reg_weight", None, f"{NUMBER} None"),
     ("embedding_reg_weight", "1", f"{NUMBER} '1'"),
@@ -72,7 +47,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("name", "value", "message"), WRONG, ids=[m for *_, m in WRONG])
 def test_what_is_no_part(name, value, message):
-    for make in MAKERS[name]:
+    for make in WITH_DISTANCE if name == "distance" else LOSSES:
         with pytest.raises(ValueError, match=message):
             make(**{name: value})
         module = make()

@@ -16,16 +16,11 @@ from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
 from pml_gpw.weightings import BinomialDeviance, LiftedStructure, MultiSimilarity, Triplet
 
 from ...cases import CASES
-from ...host.pml_losses import EVERY
 from ...tolerances import close
+from .pml_losses import EVERY
 
 COSINE = {"distance": distances.CosineSimilarity()}
-
-# Losses of PML that act through pairs; with them the gradient of the embeddings follows by the
-# chain rule from that of the similarities.
-
-
-THROUGH_PAIRS = [
+THROUGH_PAIRS = [  # of these the gradient of the embeddings follows by the chain rule
     losses.CircleLoss(),
     losses.ContrastiveLoss(),
     losses.ContrastiveLoss(1, 0, **COSINE),
@@ -79,18 +74,13 @@ def test_the_chain_rule_leads_to_the_gradient_of_the_embeddings(loss, sixteen):
     x, labels = sixteen
     x = x.requires_grad_()
     table = pair_weights(loss, x, labels)
-    wanted = torch.autograd.grad(copy.deepcopy(loss)(x, labels), x)[0]
+    value = copy.deepcopy(loss)(x, labels)
+    wanted = torch.autograd.grad(value, x)[0]
     sim = DistanceSimilarity(loss.distance).matrix(x, x)
     through = torch.autograd.grad(sim, x, table.gradient)[0]
     assert wanted.abs().sum() > 0
     close(through, wanted, 1e-8)
-    close(table.loss, float(copy.deepcopy(loss)(x, labels).detach()), 1e-8)
-
-
-@pytest.mark.parametrize("loss", NOT_THROUGH_PAIRS, ids=name)
-def test_other_losses_are_refused(loss, sixteen):
-    with pytest.raises(ValueError, match=f"similarities of pairs alone, got {name(loss)}"):
-        pair_weights(loss, *(t.float() if t.is_floating_point() else t for t in sixteen))
+    close(table.loss, float(value.detach()), 1e-8)
 
 
 def test_every_loss_of_pml_is_one_or_the_other():
@@ -99,20 +89,48 @@ def test_every_loss_of_pml_is_one_or_the_other():
     assert seen | other >= EVERY
 
 
-def test_losses_without_labels_say_so_themselves(sixteen):
-    for loss in (losses.ManifoldLoss(6), losses.VICRegLoss()):
-        with pytest.raises(ValueError, match="not supported for this loss function"):
-            pair_weights(loss, *sixteen)
+class Preparing(losses.MultiSimilarityLoss):
+    """Changes the embeddings before it compares them."""
+
+    def __init__(self, prepare):
+        super().__init__()
+        self.prepare = prepare
+
+    def compute_loss(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
+        embeddings = self.prepare(embeddings)
+        return super().compute_loss(embeddings, labels, indices_tuple, embeddings, labels)
 
 
-def test_wrappers_are_refused(sixteen):
-    for wrapper in (
-        losses.SelfSupervisedLoss(losses.NTXentLoss()),
-        CrossBatchMemory(MSLoss(), 6),
-        torch.nn.Linear(2, 2),
-    ):
-        with pytest.raises(ValueError, match=f"the loss inside it\\), got {name(wrapper)}"):
-            pair_weights(wrapper, *sixteen)
+CHANGES = [
+    torch.nn.functional.normalize,
+    lambda e: e + 0.01,
+    lambda e: 2 * e,
+    lambda e: e[:, :4],
+    lambda e: e.roll(1, 0) + e,
+]
+WRAPPERS = [
+    losses.SelfSupervisedLoss(losses.NTXentLoss()),
+    CrossBatchMemory(MSLoss(), 6),
+    torch.nn.Linear(2, 2),
+]
+NO_LABELS = [losses.ManifoldLoss(6), losses.VICRegLoss()]
+REFUSED = [
+    *((loss, f"similarities of pairs alone, got {name(loss)}") for loss in NOT_THROUGH_PAIRS),
+    *((Preparing(c), "similarities of pairs alone, got Preparing") for c in CHANGES),
+    *((loss, "not supported for this loss function") for loss in NO_LABELS),
+    *((loss, f"the loss inside it\\), got {name(loss)}") for loss in WRAPPERS),
+]
+
+
+@pytest.mark.parametrize(("loss", "message"), REFUSED, ids=name)
+def test_other_losses_are_refused(loss, message, sixteen):
+    with pytest.raises(ValueError, match=message):
+        pair_weights(loss, sixteen[0].float(), sixteen[1])
+
+
+def test_losses_that_pick_embeddings_are_not(sixteen):
+    loss = Preparing(lambda e: e[torch.arange(16)])
+    close(pair_weights(loss, *sixteen).loss, float(losses.MultiSimilarityLoss()(*sixteen)))
 
 
 class Gaussian(distances.BaseDistance):
@@ -136,39 +154,6 @@ def test_similarities_of_ones_own(loss, distance, sixteen):
     close(table.loss, float(loss(distance=distance)(*sixteen)))
 
 
-class Preparing(losses.MultiSimilarityLoss):
-    """Changes the embeddings before it compares them."""
-
-    def __init__(self, prepare):
-        super().__init__()
-        self.prepare = prepare
-
-    def compute_loss(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
-        embeddings = self.prepare(embeddings)
-        return super().compute_loss(embeddings, labels, indices_tuple, embeddings, labels)
-
-
-@pytest.mark.parametrize(
-    "prepare",
-    [
-        torch.nn.functional.normalize,
-        lambda e: e + 0.01,
-        lambda e: 2 * e,
-        lambda e: e[:, :4],
-        lambda e: e.roll(1, 0) + e,
-    ],
-)
-def test_losses_that_change_embeddings_first_are_refused(prepare, sixteen):
-    with pytest.raises(ValueError, match="similarities of pairs alone, got Preparing"):
-        pair_weights(Preparing(prepare), *sixteen)
-
-
-def test_losses_that_pick_embeddings_are_not(sixteen):
-    x, labels = sixteen
-    loss = Preparing(lambda e: e[torch.arange(16)])
-    close(pair_weights(loss, x, labels).loss, float(losses.MultiSimilarityLoss()(x, labels)))
-
-
 @pytest.mark.parametrize(
     ("loss", "moves"),
     [
@@ -190,7 +175,5 @@ def test_shifting_a_whole_row(loss, moves):
     shifted[4] += 0.2
     before, after = (similarity_gradient(loss, s, batch)[1][4] for s in (sim, shifted))
     assert before.abs().sum() > 0
-    if moves:
-        assert (after - before).abs().max() > 1e-3
-    else:
-        assert (after - before).abs().max() < 1e-10
+    change = (after - before).abs().max()
+    assert change > 1e-3 if moves else change < 1e-10

@@ -4,12 +4,7 @@ import pytest
 from pytorch_metric_learning import distances, losses, miners, reducers
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
-from pml_gpw.weightings import (
-    BinomialDeviance,
-    Contrastive,
-    LiftedStructure,
-    MultiSimilarity,
-)
+from pml_gpw.weightings import Contrastive, LiftedStructure
 
 from ...runs import close_runs, pairs_of_tuple, run
 from ...tolerances import close
@@ -49,10 +44,3 @@ def test_other_weightings_read_distances_as_pml_does(batch, weighting, theirs):
     )
     pml = run(theirs(reducer=reducers.SumReducer(), **kwargs), *batch)
     close(ours[1], pml[1])
-
-
-def test_levels_change_sign_on_distances():
-    assert MultiSimilarity(base=0.3).for_negated_distances().base == -0.3
-    assert BinomialDeviance(base=0.3).for_negated_distances().base == -0.3
-    assert Contrastive(margin=0.3).for_negated_distances().margin == -0.3
-    assert LiftedStructure(margin=0.3).for_negated_distances().margin == 0.3

@@ -1,5 +1,6 @@
 import os
 import warnings
+from functools import partial
 
 # The suite runs in one process per core; more threads each would only fight for them. Before the
 # first import of torch or faiss, which read it once.
@@ -38,3 +39,17 @@ def no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
+
+
+@pytest.fixture
+def eager_backend(monkeypatch):
+    """Graphs are captured as ever and then run by torch itself, so that none takes seconds."""
+    from pml_gpw.engine import compiled
+
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    compiled._compiled_function.cache_clear()
+    yield
+    compiled._compiled_function.cache_clear()
+    torch._dynamo.reset()

@@ -6,7 +6,6 @@ import math
 import shutil
 import warnings
 from dataclasses import dataclass, field
-from functools import partial
 
 import pytest
 import torch
@@ -115,18 +114,6 @@ def check_both_ways(weighting, mining=None, n=24, m=None, chunk_size=None, *more
 
 def graphs():
     return counters["stats"]["unique_graphs"]
-
-
-@pytest.fixture
-def eager_backend(monkeypatch):
-    """Graphs are captured as ever and then run by torch itself, so that none takes seconds."""
-    torch._dynamo.reset()
-    counters.clear()
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    compiled._compiled_function.cache_clear()
-    yield
-    compiled._compiled_function.cache_clear()
-    torch._dynamo.reset()
 
 
 @needs_compiler

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, PairMiner, ms_variant
+from pml_gpw.functional import gpw_loss
 from pml_gpw.losses import PairSimilarityLoss, SelfSupervisedLoss
 from pml_gpw.mining import (
     DistanceWeightedMining,
@@ -41,6 +42,9 @@ def message_of(value):
         (lambda: MSLoss(epsilon=-1), "epsilon must be a finite number >= 0, got -1"),
         (lambda: MSLoss(alpha=0), "alpha must be a finite number > 0, got 0"),
         (lambda: MSLoss(chunk_size=0), "chunk_size must be an integer > 0, got 0"),
+        (lambda: MSLoss(fused="yes"), "fused must be None, True or False, got 'yes'"),
+        (lambda: MSLoss(fused=1), "fused must be None, True or False, got 1"),
+        (lambda: gpw_loss(X, Y, MultiSimilarity(), fused=0.0), "fused must be None, True or False"),
         (lambda: MSWeightedLoss(beta=-2), "beta must be a finite number > 0, got -2"),
         (lambda: MSWeightedLoss(base=INF), "base must be a finite number, got inf"),
         (lambda: MSWeightedLoss(alpha="2"), "alpha must be .*, got '2'"),

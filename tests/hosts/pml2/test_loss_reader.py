@@ -13,54 +13,33 @@ from pml_gpw.arguments import pair_batch
 from pml_gpw.hosts.pml2.loss_reader import similarity_gradient
 from pml_gpw.hosts.pml2.similarity import DistanceSimilarity
 from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss
-from pml_gpw.weightings import BinomialDeviance, LiftedStructure, MultiSimilarity, Triplet
+from pml_gpw.weightings import BinomialDeviance, LiftedStructure, Triplet
 
 from ...cases import CASES
 from ...tolerances import close
 from .pml_losses import EVERY
 
 COSINE = {"distance": distances.CosineSimilarity()}
+BY_DEFAULT = """Circle Contrastive DynamicSoftMargin FastAP GeneralizedLiftedStructure Histogram
+Instance IntraPairVariance LiftedStructure Margin MultiSimilarity NCA NPairs NTXent PNP SmoothAP
+SupCon ThresholdConsistentMargin TripletMargin TupletMargin"""
 THROUGH_PAIRS = [  # of these the gradient of the embeddings follows by the chain rule
-    losses.CircleLoss(),
-    losses.ContrastiveLoss(),
+    *(getattr(losses, f"{name}Loss")() for name in BY_DEFAULT.split()),
     losses.ContrastiveLoss(1, 0, **COSINE),
-    losses.DynamicSoftMarginLoss(),
-    losses.FastAPLoss(),
-    losses.GeneralizedLiftedStructureLoss(),
-    losses.HistogramLoss(),
-    losses.InstanceLoss(),
-    losses.IntraPairVarianceLoss(),
-    losses.LiftedStructureLoss(),
-    losses.MarginLoss(),
-    losses.MultiSimilarityLoss(),
-    losses.NCALoss(),
-    losses.NPairsLoss(),
     losses.NPairsLoss(**COSINE),
-    losses.NTXentLoss(),
-    losses.PNPLoss(),
     losses.RankedListLoss(0.4, 10.0),
-    losses.SmoothAPLoss(),
-    losses.SupConLoss(),
-    losses.ThresholdConsistentMarginLoss(),
-    losses.TripletMarginLoss(),
     losses.TripletMarginLoss(swap=True, smooth_loss=True),
     losses.TripletMarginLoss(distance=distances.LpDistance(power=2)),
-    losses.TupletMarginLoss(),
     PairSimilarityLoss(),
     MSLoss(),
     *(GPWLoss(case.weighting) for case in CASES),
 ]
+OF_CLASSES = """ArcFace CosFace LargeMarginSoftmax NormalizedSoftmax ProxyAnchor ProxyNCA SoftTriple
+SphereFace"""
 NOT_THROUGH_PAIRS = [
     losses.AngularLoss(),
-    losses.ArcFaceLoss(4, 6),
-    losses.CosFaceLoss(4, 6),
-    losses.LargeMarginSoftmaxLoss(4, 6),
-    losses.NormalizedSoftmaxLoss(4, 6),
+    *(getattr(losses, f"{name}Loss")(4, 6) for name in OF_CLASSES.split()),
     losses.P2SGradLoss(6, 4),
-    losses.ProxyAnchorLoss(4, 6),
-    losses.ProxyNCALoss(4, 6),
-    losses.SoftTripleLoss(4, 6),
-    losses.SphereFaceLoss(4, 6),
     losses.SubCenterArcFaceLoss(num_classes=4, embedding_size=6),
 ]
 
@@ -103,7 +82,6 @@ class Preparing(losses.MultiSimilarityLoss):
 
 CHANGES = [
     torch.nn.functional.normalize,
-    lambda e: e + 0.01,
     lambda e: 2 * e,
     lambda e: e[:, :4],
     lambda e: e.roll(1, 0) + e,
@@ -141,14 +119,9 @@ class Gaussian(distances.BaseDistance):
         return torch.exp(-(torch.cdist(query, reference) ** 2))
 
 
-class Sharp(distances.CosineSimilarity):
-    def compute_mat(self, query, reference):
-        return 3 * super().compute_mat(query, reference)
-
-
-@pytest.mark.parametrize("distance", [Gaussian(), Sharp()], ids=name)
 @pytest.mark.parametrize("loss", [losses.MultiSimilarityLoss, MSWeightedLoss])
-def test_similarities_of_ones_own(loss, distance, sixteen):
+def test_similarities_of_ones_own(loss, sixteen):
+    distance = Gaussian()
     table = pair_weights(loss(distance=distance), *sixteen)
     close(table.similarity, distance(sixteen[0]))
     close(table.loss, float(loss(distance=distance)(*sixteen)))
@@ -159,10 +132,8 @@ def test_similarities_of_ones_own(loss, distance, sixteen):
     [
         (GPWLoss(LiftedStructure(2, 50, margin=None)), False),
         (GPWLoss(Triplet()), False),
-        (losses.NTXentLoss(), False),
         (losses.NCALoss(), False),
         (GPWLoss(BinomialDeviance()), True),
-        (GPWLoss(MultiSimilarity()), True),
         (losses.CircleLoss(), True),
     ],
 )

@@ -1,9 +1,10 @@
-"""Random calls: plain modules, objects of PML and functions are the same loss."""
+"""Random calls: plain modules, objects of PML and functions are the same loss, and PML's own."""
 
 import random
 
 import pytest
 import torch
+from pytorch_metric_learning import losses, miners
 
 from pml_gpw import functional, modules
 from pml_gpw.hosts import pml2
@@ -11,7 +12,7 @@ from pml_gpw.mining import MSMining
 
 from ...cases import CASES, MINING_CASES
 from ...covering import covering
-from ...runs import close_runs
+from ...runs import close_runs, pairs_of_tuple
 
 REDUCTIONS = ("mean", "sum", "mean_of_anchors_with_pairs", "mean_of_nonzero", "none")
 seeds = pytest.mark.parametrize("seed", covering(range(200), one_in=1, quick=3))
@@ -23,6 +24,7 @@ def random_call(seed):
     n, classes = draw.randint(4, 40), draw.randint(1, 6)
     dtype = draw.choice([torch.float32, torch.float64])
     x = torch.randn(n, 5, generator=generator, dtype=dtype)
+    x[draw.randrange(n)] = x[draw.randrange(n)]  # exact duplicates
     labels = torch.randint(classes, (n,), generator=generator)
     mined_by = [None, *(case.mining for case in MINING_CASES)]
     rules = draw.choice(CASES).weighting, draw.choice(mined_by)
@@ -82,3 +84,29 @@ def test_pairs(seed):
     expected = functional.mine(x, labels, mining, **given, **options)
     for found in mined:
         close_runs(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*no pairs to weigh")
+@seeds
+def test_the_pair_of_pml(seed):
+    """Its miner and its loss, ours, and both in one loss; pairs, values and gradients."""
+    draw, (_, _, (x, labels, _, ref, ref_labels, _)) = random.Random(-seed), random_call(seed)
+    epsilon = draw.choice([0, 0.1, 1, draw.random()])
+    parameters = draw.choice([(2, 50, 0.5), (2, 50, 1), (17.97, 75.66, 0.77)])
+    mined, theirs = (
+        make(epsilon)(x, labels, ref, ref_labels)
+        for make in (pml2.MSMiner, miners.MultiSimilarityMiner)
+    )
+    assert pairs_of_tuple(mined) == pairs_of_tuple(theirs)
+    expected = outcome(pml2.MSLoss(*parameters, epsilon), x, labels, None, ref, ref_labels)
+    arguments = x, labels, mined, ref, ref_labels
+    close_runs(outcome(pml2.MSWeightedLoss(*parameters), *arguments), expected)
+    if any(len(index) > 1 for index in theirs):  # PML gives 0 for a lone pair of each kind
+        close_runs(outcome(losses.MultiSimilarityLoss(*parameters), *arguments), expected)
+
+
+def test_the_comparison_can_fail():
+    _, _, (x, labels, *_) = random_call(3)
+    right, wrong = (outcome(pml2.MSLoss(beta=beta), x, labels) for beta in (50, 50.01))
+    with pytest.raises(AssertionError):
+        close_runs(right, wrong)

@@ -1,9 +1,7 @@
-"""Real trainers of PML and of Lightning, PML's wrappers and its logging around our objects."""
+"""Real trainers of PML, its wrappers and logging around our objects."""
 
 import sqlite3
-import warnings
 
-import lightning
 import pytest
 import torch
 from pytorch_metric_learning.losses import (
@@ -15,7 +13,6 @@ from pytorch_metric_learning.losses import (
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 from pytorch_metric_learning.trainers import MetricLossOnly, TrainWithClassifier
 from pytorch_metric_learning.utils import logging_presets
-from torch.utils.data import DataLoader, TensorDataset
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.weightings import MultiSimilarity
@@ -87,51 +84,3 @@ def test_memory_of_pml_takes_our_tuples(batch):
     theirs = Memory(MultiSimilarityLoss(), 6, memory_size=24, miner=MultiSimilarityMiner())
     for step in range(3):
         close(ours(x + 0.1 * step, labels), theirs(x + 0.1 * step, labels))
-
-
-PACKAGES = {"PML": (MultiSimilarityLoss, MultiSimilarityMiner), "ours": (MSWeightedLoss, MSMiner)}
-
-
-class PlaceRecognition(lightning.LightningModule):
-    """Like SALAD's: loss and miner are attributes, and the margin is a hyper-parameter."""
-
-    def __init__(self, package="PML", miner_margin=0.1):
-        super().__init__()
-        self.save_hyperparameters()
-        loss, miner = PACKAGES[package]
-        self.network = torch.nn.Linear(6, 4)
-        self.loss_fn = loss(alpha=1.0, beta=50, base=0.0)
-        self.miner = miner(epsilon=miner_margin)
-
-    def train_dataloader(self):
-        x = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
-        return DataLoader(TensorDataset(x, torch.arange(40) // 4), batch_size=20)
-
-    def training_step(self, batch, _):
-        descriptors = self.network(batch[0])
-        return self.loss_fn(descriptors, batch[1], self.miner(descriptors, batch[1]))
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("trained_with", "loaded_in"),
-    [("PML", "ours"), pytest.param("ours", "PML", marks=pytest.mark.exhaustive)],
-)
-def test_trained_with_one_and_loaded_in_the_other(tmp_path, trained_with, loaded_in):
-    """By Lightning, strictly."""
-    module = PlaceRecognition(trained_with, miner_margin=0.1)
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = lightning.Trainer(accelerator="cpu", max_epochs=2, default_root_dir=tmp_path, **quiet)
-    trainer.fit(module)
-    trainer.save_checkpoint(tmp_path / "last.ckpt")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        loaded = PlaceRecognition.load_from_checkpoint(
-            tmp_path / "last.ckpt", package=loaded_in, miner_margin=0.3, strict=True
-        )
-    close(loaded.network.weight, module.network.weight)
-    assert type(loaded.miner) is PACKAGES[loaded_in][1]
-    assert loaded.miner.epsilon == loaded.hparams.miner_margin == 0.3

@@ -1,49 +1,28 @@
 """Rows through torch.compile: values, how many graphs, and what happens where it does not work."""
 
 import gc
-import itertools
 import math
 import shutil
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
-from pytorch_metric_learning.distances import (
-    CosineSimilarity,
-    DotProductSimilarity,
-    LpDistance,
-    SNRDistance,
-)
+from pytorch_metric_learning import distances
 from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.utils import counters
 
-from pml_gpw import GPWLoss, MSLoss
+from pml_gpw import GPWLoss, MSLoss, mining, weightings
 from pml_gpw.engine import InnerProduct, LabelPairs, PairBatch, Plan, compiled
 from pml_gpw.engine.dense import sum_dense
 from pml_gpw.engine.plan import choose_program
 from pml_gpw.engine.unit_rows import unit_rows
 from pml_gpw.functional import gpw_loss, warm_up
 from pml_gpw.losses import CrossBatchMemory
-from pml_gpw.mining import (
-    BatchHardMining,
-    DistanceWeightedMining,
-    EasyHardMining,
-    MSMining,
-    PairMarginMining,
-    PairMining,
-)
+from pml_gpw.mining import MSMining, PairMining
 from pml_gpw.value_checks import deferred_checks
-from pml_gpw.weightings import (
-    BinomialDeviance,
-    Constant,
-    Contrastive,
-    LiftedStructure,
-    MultiSimilarity,
-    PairWeighting,
-    PairWeights,
-    Triplet,
-)
+from pml_gpw.weightings import MultiSimilarity, PairWeighting, PairWeights
+from pml_gpw.weightings.rules import float_fields
 
 from ..cases import EVERY_CASE, MINING_CASES
 from ..covering import covering, named
@@ -51,8 +30,6 @@ from ..probes import LargestTensor
 from ..runs import close_runs
 from ..tolerances import close
 
-exhaustive = pytest.mark.exhaustive
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 SIZES = [  # N, M (None: among themselves), chunk size: after a square and another chunk, any other
     (24, None, None),
     (33, None, 8),
@@ -113,27 +90,22 @@ def graphs():
     return counters["stats"]["unique_graphs"]
 
 
-@needs_compiler
-@pytest.mark.parametrize(
-    ("weighting", "mining", "sizes"),
-    [
-        (MultiSimilarity(), MSMining(), SIZES[:3]),
-        pytest.param(MultiSimilarity(), MSMining(), SIZES, marks=exhaustive),
-        pytest.param(
-            LiftedStructure(), EasyHardMining("semihard", "hard"), SIZES, marks=exhaustive
-        ),
-        pytest.param(Contrastive(), DistanceWeightedMining(16), SIZES, marks=exhaustive),
-        pytest.param(Focal(), NearerThanTheMean(), SIZES, marks=exhaustive),
-    ],
-    ids=repr,
-)
-def test_compiled_values_and_gradients(weighting, mining, sizes):
+PAIRS = [
+    (MultiSimilarity(), MSMining()),
+    (weightings.LiftedStructure(), mining.EasyHardMining("semihard", "hard")),
+    (weightings.Contrastive(), mining.DistanceWeightedMining(16)),
+    (Focal(), NearerThanTheMean()),
+]
+every_pair = pytest.mark.parametrize("rules", covering(PAIRS, one_in=1, quick=4), ids=repr)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@every_pair
+def test_compiled_values_and_gradients(rules):
     """With the compiler that users have, whatever the sizes; means and single losses."""
-    for size in sizes:
-        check_both_ways(weighting, mining, *size)
-    if len(sizes) > 3:
-        check_both_ways(weighting, mining, 24, None, 7, "none")
-        check_both_ways(weighting, mining, 24, 40, None, "none")
+    for size in SIZES[:4]:
+        check_both_ways(*rules, *size)
+    check_both_ways(*rules, 24, 40, None, "none")
 
 
 @pytest.mark.parametrize(
@@ -146,22 +118,14 @@ def test_every_weighting_and_mining(case, mining, eager_backend):
         check_both_ways(case.weighting, mining, *size)
 
 
-@pytest.mark.parametrize(
-    ("weightings", "minings"),
-    [
-        ([MultiSimilarity(), MultiSimilarity(3.5, 40, 0.1)], [MSMining(), MSMining(0)]),
-        pytest.param([Focal(), Focal(1.5, 1.0)], [None], marks=exhaustive),
-        pytest.param([Contrastive(), Contrastive(0)], [NearerThanTheMean(0.1)], marks=exhaustive),
-        pytest.param([BinomialDeviance(1, 1, 0)], [PairMarginMining(1, 0)], marks=exhaustive),
-    ],
-    ids=repr,
-)
-def test_no_size_and_no_number_makes_another_graph(weightings, minings, eager_backend):
+@every_pair
+def test_no_size_and_no_number_makes_another_graph(rules, eager_backend):
     """Three graphs for a pair of classes: a whole batch with itself, a square chunk and another."""
-    for rules in itertools.product(weightings, minings):
+    others = [replace(r, **{k: v / 2 for k, v in float_fields(r).items()}) for r in rules]
+    for pair in (rules, others):
         for n, m, chunk_size in SIZES:
-            leaves, labels, others = batch(n, m)
-            gpw_loss(leaves[0], labels, *rules, **others, chunk_size=chunk_size, fused=True)
+            leaves, labels, given = batch(n, m)
+            gpw_loss(leaves[0], labels, *pair, **given, chunk_size=chunk_size, fused=True)
     assert 0 < graphs() <= 3
 
 
@@ -204,7 +168,7 @@ def test_formulas_that_need_numbers_are_compiled_with_numbers(how, eager_backend
     [
         lambda f: MSLoss(fused=f),
         lambda f: CrossBatchMemory(MSLoss(fused=f), embedding_size=16, memory_size=60),
-        lambda f: GPWLoss(Triplet(), BatchHardMining(), chunk_size=9, fused=f),
+        lambda f: GPWLoss(weightings.Triplet(), mining.BatchHardMining(), chunk_size=9, fused=f),
     ],
 )
 def test_losses_memories_and_second_walks(make, eager_backend):
@@ -262,10 +226,16 @@ def test_what_cannot_be_compiled_runs_eagerly_or_is_an_error(
 
 
 def test_warm_up_compiles_nothing_for_what_is_not_streamed(eager_backend):
-    for distance in (LpDistance(), CosineSimilarity(power=2), SNRDistance()):
+    for distance in (
+        distances.LpDistance(),
+        distances.CosineSimilarity(power=2),
+        distances.SNRDistance(),
+    ):
         GPWLoss(MultiSimilarity(), MSMining(), distance=distance).warm_up()
     assert graphs() == 0
-    GPWLoss(MultiSimilarity(), distance=DotProductSimilarity(normalize_embeddings=False)).warm_up()
+    GPWLoss(
+        MultiSimilarity(), distance=distances.DotProductSimilarity(normalize_embeddings=False)
+    ).warm_up()
     assert graphs() == 4, "no graph of a whole batch"
 
 
@@ -364,7 +334,7 @@ def test_no_more_than_a_chunk_is_held():
         assert largest.numel <= 16 * (references or 200)
     (x,), labels, _ = batch(3000)
     with torch.no_grad(), LargestTensor() as largest:
-        gpw_loss(x, labels, Constant(), fused=True)
+        gpw_loss(x, labels, weightings.Constant(), fused=True)
     assert largest.numel < 3000**2, "the whole matrix, where no gradient is formed"
 
 

@@ -9,7 +9,6 @@ import torch
 from pml_gpw import functional, modules
 from pml_gpw.analysis import pair_weights
 from pml_gpw.distributed import DistributedLoss
-from pml_gpw.gradient_caching import GradientCache
 from pml_gpw.mining import HardestNegatives, MSMining
 from pml_gpw.relations import ByClass, ByDistance, SameLevel, WeightedRelations, jaccard
 from pml_gpw.weightings import MultiSimilarity
@@ -170,15 +169,6 @@ def test_the_pair_weights_of_a_relation(relation, labels):
     close(table.gradient, function.gradient)
     assert table.positives.equal(function.positives)
     assert (table.labels is None) == (labels.ndim > 1)
-
-
-def test_through_a_gradient_cache():
-    network, loss = torch.nn.Linear(5, 4).double(), graded()
-    GradientCache(network, loss, chunk_size=5)(X, TAGS)
-    cached = network.weight.grad.clone()
-    network.zero_grad()
-    loss(network(X), TAGS).backward()
-    close(cached, network.weight.grad)
 
 
 def test_in_a_users_own_graph():

@@ -8,10 +8,7 @@ import torch
 from pytorch_metric_learning.distances import LpDistance
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
-from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.weightings import BinomialDeviance
-
-from ..runs import close_runs, run
 
 THREADS = 8
 
@@ -75,32 +72,3 @@ def test_every_call_gets_its_own_value(calls):
         sys.setswitchinterval(interval)
     assert wrong == []
     assert len({expected for _, expected in shared}) > 30, "all calls look alike"
-
-
-class Inner(MSLoss):
-    """A loss that asks itself and another loss on the way."""
-
-    def __init__(self, other, **kwargs):
-        super().__init__(**kwargs)
-        self.other = other
-
-    def compute_loss(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
-        terms = super().compute_loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        own = MSLoss.compute_loss(self, embeddings.flip(0), labels.flip(0), None, None, None)
-        extra = self.other(embeddings, labels) + own["loss"]["losses"].mean()
-        terms["loss"]["losses"] = 2 * terms["loss"]["losses"] + extra
-        return terms
-
-
-def test_a_loss_inside_a_loss_inside_a_memory(batch):
-    """With tuples and the places of copies, the outer call is not disturbed by the inner ones."""
-    x, labels = batch
-    nested = CrossBatchMemory(Inner(MSWeightedLoss()), 6, 24)
-    plain = CrossBatchMemory(MSLoss(), 6, 24)
-
-    def by_hand(e, labels):
-        return 2 * plain(e, labels) + MSWeightedLoss()(e, labels) + MSLoss()(e, labels)
-
-    for step in range(3):
-        e = x + 0.1 * step
-        close_runs(run(nested, e, labels), run(by_hand, e, labels))

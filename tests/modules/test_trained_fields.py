@@ -13,7 +13,6 @@ from pml_gpw import GPWLoss, MSLoss
 from pml_gpw.engine import InnerProduct, LabelPairs
 from pml_gpw.functional import gpw_loss
 from pml_gpw.gradient_caching import GradientCache
-from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import MSMining
 from pml_gpw.reducers import AnchorReducer
 from pml_gpw.weightings import (
@@ -37,7 +36,6 @@ from ..tolerances import close
 
 TRAINED = {
     "ms": (MultiSimilarity(), ("alpha", "beta", "base")),
-    "ms of one": (MultiSimilarity(), ("beta",)),
     "supcon": (SupCon(), ("temperature",)),
     "nt-xent": (NTXent(), ("temperature",)),
     "sigmoid": (Sigmoid(), ("t", "b")),
@@ -129,46 +127,12 @@ def test_fused(name, eager_backend):
         close_runs(gradients(loss(leaf, labels), loss, leaf), expected)
 
 
-def test_a_memory():
-    x, labels = batch()
-    loss, leaf = made("ms", MSMining(0.1)), x.requires_grad_()
-    memory = CrossBatchMemory(loss, 6, 80).double()
-    memory(leaf, labels)  # 40 of another batch, of which 20 stay
-    memory(leaf[:20] * 2, labels[:20])
-    for chunk_size in (None, 16):
-        loss.chunk_size = chunk_size
-        value = memory(leaf, labels)
-        place = (memory.queue_idx - 40 + torch.arange(40)) % 80
-        references = memory.embedding_memory, memory.label_memory
-        assert references[0][place].equal(x.detach())
-        filled = slice(None) if memory.has_been_filled else slice(memory.queue_idx)
-        references = [reference[filled].clone() for reference in references]
-        expected = oracle(loss, leaf, labels, *references, own=place).mean()
-        close_runs(gradients(value, loss, leaf), gradients(expected, loss, leaf))
-
-
 def test_gradient_caching():
     x, labels = batch()
     loss, model = made("ms", MSMining(0.1)), torch.nn.Linear(6, 4).double()
     GradientCache(model, loss, chunk_size=7)(x, labels)
     plain = torch.autograd.grad(loss(model(x), labels), list(loss.parameters()))
     close_runs([parameter.grad for parameter in loss.parameters()], plain)
-
-
-def test_five_steps_are_those_of_the_dense_formula():
-    x, labels = batch()
-    start = made("ms", MSMining(0.2))
-    results = []
-    for dense in (False, True):
-        loss, leaf = copy.deepcopy(start), x.clone().requires_grad_()
-        optimizer = torch.optim.Adam([leaf, *loss.parameters()], lr=0.1)
-        for _ in range(5):
-            optimizer.zero_grad()
-            (oracle(loss, leaf, labels).mean() if dense else loss(leaf, labels)).backward()
-            optimizer.step()
-        results.append((leaf.detach(), *(p.detach() for p in loss.parameters())))
-    close_runs(*results)
-    assert (results[0][1] - next(start.parameters())).abs() > 0.1
 
 
 def test_autocast_half_precision_and_frozen_embeddings():

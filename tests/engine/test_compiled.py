@@ -4,11 +4,11 @@ import gc
 import math
 import shutil
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from pytorch_metric_learning import distances
+from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
 from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.utils import counters
 
@@ -18,7 +18,6 @@ from pml_gpw.engine.dense import sum_dense
 from pml_gpw.engine.plan import choose_program
 from pml_gpw.engine.unit_rows import unit_rows
 from pml_gpw.functional import gpw_loss, warm_up
-from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import MSMining, PairMining
 from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import MultiSimilarity, PairWeighting, PairWeights
@@ -163,24 +162,6 @@ def test_formulas_that_need_numbers_are_compiled_with_numbers(how, eager_backend
     assert not any(f._cannot for f in functions)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda f: MSLoss(fused=f),
-        lambda f: CrossBatchMemory(MSLoss(fused=f), embedding_size=16, memory_size=60),
-        lambda f: GPWLoss(weightings.Triplet(), mining.BatchHardMining(), chunk_size=9, fused=f),
-    ],
-)
-def test_losses_memories_and_second_walks(make, eager_backend):
-    fused, eager = make(True), make(False)
-    for seed in range(3):
-        (x,), labels, _ = batch(30, seed=seed)
-        values = fused(x, labels), eager(x, labels)
-        close(*values, 1e-5)
-        close(*(torch.autograd.grad(value, x)[0] for value in values), 1e-5)
-    assert graphs() > 0
-
-
 def test_bad_weights_are_named(eager_backend):
     (x,), labels, _ = batch(12)
     with pytest.raises(ValueError, match=r"weighting Focal must give weights >= 0, got a weight"):
@@ -226,16 +207,10 @@ def test_what_cannot_be_compiled_runs_eagerly_or_is_an_error(
 
 
 def test_warm_up_compiles_nothing_for_what_is_not_streamed(eager_backend):
-    for distance in (
-        distances.LpDistance(),
-        distances.CosineSimilarity(power=2),
-        distances.SNRDistance(),
-    ):
+    for distance in (LpDistance(), CosineSimilarity(power=2)):
         GPWLoss(MultiSimilarity(), MSMining(), distance=distance).warm_up()
     assert graphs() == 0
-    GPWLoss(
-        MultiSimilarity(), distance=distances.DotProductSimilarity(normalize_embeddings=False)
-    ).warm_up()
+    GPWLoss(MultiSimilarity(), similarity="dot").warm_up()
     assert graphs() == 4, "no graph of a whole batch"
 
 
@@ -255,16 +230,6 @@ def scaled(factor, pos, neg):
     return PairWeights(factor * torch.ones_like(pos.sim), torch.ones_like(neg.sim))
 
 
-@dataclass(frozen=True)
-class Hidden(PairWeighting):
-    """Equal to others of its class whatever its factor is."""
-
-    factor: float = field(default=1.0, compare=False)
-
-    def weigh(self, pos, neg):
-        return scaled(self.factor, pos, neg)
-
-
 @dataclass(eq=False)
 class Mutable(PairWeighting):
     factor: float = 1
@@ -273,13 +238,10 @@ class Mutable(PairWeighting):
         return scaled(self.factor, pos, neg)
 
 
-@pytest.mark.parametrize("cls", [Hidden, Mutable])
-def test_rules_that_are_equal_and_not_the_same(cls, eager_backend):
-    rule = cls()
-    for factor in (1.0, 3.0):
-        object.__setattr__(rule, "factor", factor)
+def test_rules_that_are_the_same_and_not_equal_to_themselves_before(eager_backend):
+    rule = Mutable()
+    for rule.factor in (1, 3.0, 2):
         check_both_ways(rule)
-        check_both_ways(cls(factor))
 
 
 class Long(PairWeighting):

@@ -1,14 +1,15 @@
-"""Users' own steps, gradients of first order alone, and batches of pairs in place of arguments."""
+"""Users' own steps, gradients of first order alone, and pairs as batches, tuples and references."""
 
 import pytest
 import torch
+from pytorch_metric_learning import losses, miners
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.reducers import DoNothingReducer, ThresholdReducer
 
-from pml_gpw import GPWLoss, MSLoss, MSMiner
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.arguments import pair_batch
 from pml_gpw.engine.reduction import NONE
-from pml_gpw.mining import DistanceWeightedMining
+from pml_gpw.mining import DistanceWeightedMining, MSMining
 from pml_gpw.value_checks import deferred_checks, eager_checks
 from pml_gpw.weightings import MultiSimilarity
 
@@ -61,13 +62,12 @@ def with_methods(name):
 
 
 def weighed(terms):
-    losses = terms["loss"]["losses"]
-    return {"loss": {**terms["loss"], "losses": torch.arange(len(losses)) * losses}}
+    each = terms["loss"]["losses"]
+    return {"loss": {**terms["loss"], "losses": torch.arange(len(each)) * each}}
 
 
 def weighed_by_hand(x, labels):
-    losses = MSLoss(reducer=DoNothingReducer())(x, labels)["loss"]["losses"]
-    return (losses * torch.arange(len(losses))).mean()
+    return weighed(MSLoss(reducer=DoNothingReducer())(x, labels))["loss"]["losses"].mean()
 
 
 @pytest.mark.parametrize("looks", [eager_checks, deferred_checks])
@@ -133,3 +133,33 @@ def test_a_batch_of_pairs_in_place_of_arguments(batch):
         torch.manual_seed(0)
         values.append(GPWLoss(MultiSimilarity(), DistanceWeightedMining(6))(*arguments))
     assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("as_triplets", [False, True])
+@pytest.mark.parametrize("with_labels", [False, True])
+@pytest.mark.parametrize("with_references", [False, True])
+def test_tuples(batch, as_triplets, with_labels, with_references):
+    x, labels = batch
+    y = torch.randn(9, 6, generator=torch.Generator().manual_seed(5))
+    references = (y, torch.arange(9) % 4) if with_references else (None, None)
+    miner = miners.TripletMarginMiner() if as_triplets else miners.PairMarginMiner(0.2, 0.8)
+    indices = miner(x, labels, *references)
+    # references without their labels
+    args = labels if with_labels else None, indices, references[0]
+    close_runs(run(MSWeightedLoss(), x, *args), run(losses.MultiSimilarityLoss(), x, *args))
+
+
+def test_own_mining_refines_a_tuple(batch):
+    indices = miners.PairMarginMiner(0.2, 0.8)(*batch)
+    pos, neg = (torch.zeros(12, 12, dtype=torch.bool) for _ in range(2))
+    pos[indices[0], indices[1]], neg[indices[2], indices[3]] = True, True
+    unit = torch.nn.functional.normalize(batch[0])
+    pos, neg = MSMining(0.1)(unit @ unit.T, pos, neg)
+    refined = (*pos.nonzero(as_tuple=True), *neg.nonzero(as_tuple=True))
+    close_runs(run(MSLoss(), *batch, indices), run(MSWeightedLoss(), *batch, refined))
+
+
+def test_references_without_labels_carry_those_of_the_anchors(batch):
+    x, labels = batch
+    other = x + 1
+    close(MSLoss()(x, labels, ref_emb=other), MSLoss()(x, labels, ref_emb=other, ref_labels=labels))

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from pml_gpw import functional, modules
+from pml_gpw import functional, hosts, modules
 from pml_gpw.analysis import pair_weights
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.mining import HardestNegatives, MSMining
@@ -17,10 +17,15 @@ from ..runs import close_runs, run
 from ..test_relations import LEVELS, TAGS, TAXA, Graded, embeddings
 from ..tolerances import close
 
+
+def within_25_metres(metres):
+    return (1 - metres / 25).clamp(min=0)
+
+
 RELATIONS = {
     "tags": (jaccard, TAGS),
     "places": (
-        ByDistance(lambda metres: (1 - metres / 25).clamp(min=0)),
+        ByDistance(within_25_metres),
         40 * torch.rand(12, 2, generator=torch.Generator().manual_seed(3)),
     ),
     "level": (SameLevel(1), TAXA[:12]),
@@ -43,9 +48,10 @@ def memory_of(loss, miner=None, labels=None, size=30):
 
 @every_relation
 @pytest.mark.parametrize("mining", [None, HardestNegatives(3), MSMining()], ids=repr)
-def test_a_loss_with_a_relation_is_the_function(relation, labels, mining):
+@pytest.mark.parametrize("host", [modules, hosts.objects()], ids=lambda host: host.__name__)
+def test_a_loss_with_a_relation_is_the_function(relation, labels, mining, host):
     x, ref = embeddings(12), embeddings(9, seed=4)
-    loss = modules.GPWLoss(Graded(), mining, pairs=relation)
+    loss = pickle.loads(pickle.dumps(host.GPWLoss(Graded(), mining, pairs=relation)))
 
     def function(x, **references):
         return functional.gpw_loss(x, labels, Graded(), mining, pairs=relation, **references)
@@ -57,9 +63,7 @@ def test_a_loss_with_a_relation_is_the_function(relation, labels, mining):
 
 def test_a_hierarchy_as_a_module():
     loss, x = modules.GPWLoss(MS, pairs=HIERARCHY), embeddings(24)
-    expected = functional.gpw_loss(x, TAXA, MS, pairs=HIERARCHY)
-    for twin in (loss, pickle.loads(pickle.dumps(loss))):
-        close(twin(x, TAXA), expected)
+    close(loss(x, TAXA), functional.gpw_loss(x, TAXA, MS, pairs=HIERARCHY))
     loss.reduction = "mean_of_nonzero"
     with pytest.raises(ValueError, match="reduction of several relations must be one of"):
         loss(x, TAXA)

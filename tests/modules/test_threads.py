@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -10,36 +11,18 @@ from pytorch_metric_learning.distances import LpDistance
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.weightings import BinomialDeviance
 
+from ..hosts.pml2.test_same_calls import random_call
+
 THREADS = 8
 
 
-def arguments(seed):
-    """Calls of every kind, other ones for each seed."""
-    generator = torch.Generator().manual_seed(seed)
-    n = 5 + seed % 3
-    x, refs = (torch.randn(k, 3, generator=generator) for k in (n, n + 2))
-    labels = torch.randint(2, (n,), generator=generator)
-    both = torch.cat([labels, labels[:2]])
-    a, p = (labels[:, None] == labels).nonzero(as_tuple=True)
-    b, q = (labels[:, None] != labels).nonzero(as_tuple=True)
-    yield (x, labels), {}
-    yield (x, labels, None, refs, both), {}
-    place = torch.randperm(n, generator=generator)
-    shuffled, moved = torch.empty_like(x), torch.empty_like(labels)
-    shuffled[place], moved[place] = x, labels
-    yield (x, labels, None, shuffled * 2, moved), {"self_index": place}
-    yield (x, labels, (a[a != p], p[a != p], b, q)), {}
-
-
 def outcomes(loss, miner):
-    """What each call gives, as plain numbers, for calls made one after the other."""
+    """What calls of every kind give, as plain numbers, when they are made one after the other."""
     calls = []
-    for seed in range(6):
-        for args, kwargs in arguments(seed):
-            calls.append((lambda a=args, k=kwargs: loss(*a, **k)))
-            if len(args) != 3:
-                given = args[:2] + args[3:]
-                calls.append(lambda a=given, k=kwargs: torch.cat(miner(*a, **k)).sum())
+    for seed in range(24):
+        x, labels, pairs, *others = random_call(seed)[2]
+        calls.append(partial(loss, x, labels, pairs, *others))
+        calls.append(lambda a=(x, labels, *others): torch.cat(miner(*a)).sum())
     return [(call, call().item()) for call in calls]
 
 

@@ -1,16 +1,11 @@
-"""Relations of labels in objects of PML: as in the plain modules, below distances and reducers."""
-
-import copy
-import pickle
+"""Relations of labels in objects of PML, below distances and reducers of PML."""
 
 import pytest
 import torch
 from pytorch_metric_learning import distances, reducers
 
 from pml_gpw import modules
-from pml_gpw.analysis import pair_weights
 from pml_gpw.hosts import pml2
-from pml_gpw.mining import MSMining
 from pml_gpw.relations import WeightedRelations, jaccard, share_a_label
 from pml_gpw.weightings import MultiSimilarity
 
@@ -24,14 +19,6 @@ class ByPML(pml2.GPWLoss):
 
     def compute_loss(self, *arguments):
         return super().compute_loss(*arguments)
-
-
-def test_as_the_plain_module():
-    x = embeddings(12)
-    plain = run(modules.GPWLoss(Graded(), MSMining(0.3), pairs=jaccard), x, TAGS)
-    loss = pml2.GPWLoss(Graded(), MSMining(0.3), pairs=jaccard)
-    for same in (loss, copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
-        close_runs(run(same, x, TAGS), plain)
 
 
 def test_a_compute_loss_of_ones_own_is_given_a_tuple():
@@ -68,16 +55,6 @@ def test_a_hierarchy_below_a_distance():
         single = pml2.GPWLoss(weighting, distance=distance)
         total = total + weight * single(x, TAXA[:, level])
     close(loss(x, TAXA), total, 1e-6)
-
-
-def test_reducers_and_the_table():
-    x = embeddings(12)
-    loss = pml2.GPWLoss(Graded(), pairs=jaccard, reducer=reducers.SumReducer())
-    expected = modules.GPWLoss(Graded(), pairs=jaccard, reduction="sum")(x, TAGS)
-    close(loss(x, TAGS), expected)
-    close(pair_weights(loss, x, TAGS).loss, float(expected))
-    memory = pml2.CrossBatchMemory(loss, 5, 30, label_shape=(4,), label_dtype=torch.bool)
-    close(memory(x, TAGS), expected, 1e-5)
 
 
 @pytest.mark.parametrize("reducer", [reducers.AvgNonZeroReducer(), reducers.DivisorReducer()])

@@ -4,12 +4,7 @@ import sqlite3
 
 import pytest
 import torch
-from pytorch_metric_learning.losses import (
-    CrossBatchMemory,
-    MultipleLosses,
-    MultiSimilarityLoss,
-    NTXentLoss,
-)
+from pytorch_metric_learning.losses import MultipleLosses, MultiSimilarityLoss, NTXentLoss
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 from pytorch_metric_learning.trainers import MetricLossOnly, TrainWithClassifier
 from pytorch_metric_learning.utils import logging_presets
@@ -69,18 +64,3 @@ def test_several_losses_of_pml(batch):
         [MSWeightedLoss(), NTXentLoss()], miners=[MSMiner(), None], weights=[2, 0.5]
     )
     close(both(*batch), 2 * MSLoss()(*batch) + 0.5 * NTXentLoss()(*batch))
-
-
-def test_memory_of_pml_takes_our_tuples(batch):
-    """PML's queue hands over a tuple and references; a subclass lets our loss in by its name."""
-
-    class Memory(CrossBatchMemory):
-        @staticmethod
-        def supported_losses():
-            return ["MSWeightedLoss", "MultiSimilarityLoss"]
-
-    x, labels = batch
-    ours = Memory(MSWeightedLoss(), 6, memory_size=24, miner=MSMiner())
-    theirs = Memory(MultiSimilarityLoss(), 6, memory_size=24, miner=MultiSimilarityMiner())
-    for step in range(3):
-        close(ours(x + 0.1 * step, labels), theirs(x + 0.1 * step, labels))

@@ -22,24 +22,8 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-class Shapes(TorchDispatchMode):
-    """Remembers the shapes of all results of matrix products and of all memory that is made."""
-
-    MAKING = ("addmm_", "mm", "new_zeros", "zeros")
-
-    def __init__(self):
-        super().__init__()
-        self.shapes = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if func._schema.name.removeprefix("aten::") in self.MAKING:
-            self.shapes.add(result.shape)
-        return result
-
-
 class Products(TorchDispatchMode):
-    """Counts the multiply-adds of dense matrix products."""
+    """Counts the multiply-adds of matrix products, dense and sparse."""
 
     PRODUCTS = ("addmm", "addmm_", "mm")
 
@@ -50,8 +34,8 @@ class Products(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func._schema.name.removeprefix("aten::") in self.PRODUCTS:
             one, other = args[-2:]
-            if one.layout is torch.strided:
-                self.multiply_adds += one.numel() * other.shape[1]
+            held = one._nnz() if one.layout == torch.sparse_csr else one.numel()
+            self.multiply_adds += held * other.shape[1]
         return func(*args, **(kwargs or {}))
 
 

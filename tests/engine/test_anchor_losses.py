@@ -130,6 +130,7 @@ def test_the_matrix_is_never_held():
         (lambda: each(None), 1000),
         (lambda: each(MSMining(0.1)), 1000),
         (lambda: MSLoss(chunk_size=64)(x, labels), 1000),
+        (lambda: MSLoss(chunk_size=64, fused=True)(x, labels), 1000),  # not compiled in a mode
         (lambda: MSWeightedLoss(chunk_size=64)(x, labels, tuples(x, labels)), 1000),
         (lambda: memory(x, labels), 4000),
     ):

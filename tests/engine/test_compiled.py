@@ -25,7 +25,6 @@ from pml_gpw.weightings.rules import float_fields
 
 from ..cases import EVERY_CASE, MINING_CASES
 from ..covering import covering, named
-from ..probes import LargestTensor
 from ..runs import close_runs
 from ..tolerances import close
 
@@ -284,20 +283,6 @@ def test_nothing_is_kept_alive(eager_backend):
     gc.collect()
     tensors = [t for t in gc.get_objects() if type(t) is torch.Tensor and not t.is_nested]
     assert not [t for t in tensors if t.shape == (12, 12)]
-
-
-def test_no_more_than_a_chunk_is_held():
-    """A dispatch mode runs the function without the compiler, so this is its template."""
-    for references in (None, 300):
-        (x, *_), labels, others = batch(200, references)
-        with LargestTensor() as largest:
-            loss = gpw_loss(x, labels, MultiSimilarity(), fused=True, chunk_size=16, **others)
-            loss.backward()
-        assert largest.numel <= 16 * (references or 200)
-    (x,), labels, _ = batch(3000)
-    with torch.no_grad(), LargestTensor() as largest:
-        gpw_loss(x, labels, weightings.Constant(), fused=True)
-    assert largest.numel < 3000**2, "the whole matrix, where no gradient is formed"
 
 
 def test_inside_a_compiled_step_it_is_dense(eager_backend):

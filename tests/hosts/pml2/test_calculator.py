@@ -51,7 +51,8 @@ def data():
 def test_values_are_those_of_retrieval_metrics(data, metric, backend):
     calculator = RecallCalculator((1, 2, 10), backend, metric, include=PRECISIONS)
     gallery = data[0][::2] * 3, data[1][::2], data[0][1::2] * 2, data[1][1::2]
-    for task in (data, gallery):
+    integers = (128 + 100 * data[0]).byte(), data[1]  # with the values that they are as numbers
+    for task in (data, gallery, integers):
         got = calculator.get_accuracy(*task)
         assert got == retrieval_metrics(*task, ks=(1, 2, 10), metric=metric)
         assert 0 < got["map_at_r"] < got["r_precision"] < got["recall_at_10"] < 1
@@ -70,18 +71,6 @@ def test_values_of_a_comparison_of_labels(data, metric):
         wanted = retrieval_metrics(*of_residues, **options)
         assert got == {name: pytest.approx(value, abs=1e-12) for name, value in wanted.items()}
         assert calculator.get_curr_metrics() == [*got]
-
-
-@pytest.mark.parametrize("convert", [torch.Tensor.byte, lambda x: x.numpy()])
-def test_embeddings_of_integers(data, convert):
-    """They are taken, as by PML's calculator, with the values that they have as numbers."""
-    x, labels = (128 + 100 * data[0]).long(), data[1]
-    names = ("recall_at_1", *PML_METRICS)
-    calculator = RecallCalculator(ks=(1,), include=names, metric="l2")
-    task = convert(x), labels, convert(x)[:40], labels[:40]
-    got = calculator.get_accuracy(*task)
-    assert got == calculator.get_accuracy(x.double(), labels, x.double()[:40], labels[:40])
-    assert got["precision_at_1"] == pytest.approx(of_pml(PML_METRICS, task)["precision_at_1"])
 
 
 def test_gallery_that_includes_the_queries(data):

@@ -52,15 +52,6 @@ def test_what_is_no_part(name, value, message):
         assert getattr(module, name) is before
 
 
-@pytest.mark.exhaustive
-@pytest.mark.skipif(torch.__version__ < (2, 14), reason="older ones may fail to trace PML's parts")
-def test_a_loss_can_be_made_in_a_graph():
-    """PML sets parts before torch has made the module, which no check may look at."""
-    x, labels = torch.randn(4, 3), torch.tensor([0, 0, 1, 1])
-    made = torch.compile(lambda *batch: MSLoss()(*batch), backend="eager")
-    close(made(x, labels), MSLoss()(x, labels))
-
-
 def test_parts_can_be_set():
     loss = MSLoss(embedding_regularizer=LpRegularizer(), embedding_reg_weight=0.5)
     twin = copy.deepcopy(loss)

@@ -44,6 +44,12 @@ NOT_THROUGH_PAIRS = [
 ]
 
 
+@pytest.fixture
+def sixteen():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(16, 6, generator=generator, dtype=torch.float64), torch.arange(16) // 4
+
+
 def name(value):
     return type(value).__name__
 

@@ -77,11 +77,6 @@ def test_gradients_are_formed_in_forward_below_the_default_reducer():
         assert getattr(pml2, name)(**kwargs).known_reduction().counts is not None, name
 
 
-@pytest.mark.parametrize("name", ["NTXentLoss", "SupConLoss"])
-def test_a_distance_is_read_as_by_pml(name):
-    same(pair_of(name, {"temperature": 0.7}, distance=distances.LpDistance()), *random_batch(3))
-
-
 @pytest.mark.parametrize("num_classes", [None, 12])
 def test_a_learned_beta_has_the_gradient_of_pml(num_classes):
     kwargs = {"learn_beta": True, "num_classes": num_classes}
@@ -149,8 +144,9 @@ def test_arguments_that_are_refused(name, kwargs, message):
         getattr(pml2, name)(**kwargs)
 
 
-def test_a_reducer_takes_the_place_of_the_mean():
+def test_a_distance_and_a_reducer_are_read_as_by_pml():
     x, labels = random_batch(5)
+    same(pair_of("SupConLoss", {}, distance=distances.LpDistance()), x, labels)
     pair = pair_of("NTXentLoss", {}, reducer=reducers.SumReducer())
     same(pair, x, labels)
     mean = pml2.NTXentLoss(reduction="mean")

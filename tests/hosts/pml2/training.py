@@ -2,7 +2,7 @@
 
 import torch
 from pytorch_metric_learning.samplers import MPerClassSampler
-from pytorch_metric_learning.trainers import MetricLossOnly, TrainWithClassifier
+from pytorch_metric_learning.trainers import MetricLossOnly
 from pytorch_metric_learning.utils import common_functions as c_f
 from torch.utils.data import TensorDataset
 
@@ -23,15 +23,9 @@ def tiny_network(seed=0):
     return torch.nn.Sequential(torch.nn.Linear(10, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
 
 
-def train(loss, miner, trainer=MetricLossOnly, hook=None, iterations=20):
+def train(loss, miner, hook=None):
     c_f.NUMPY_RANDOM.seed(0)
     dataset, trunk = TinyDataset(), tiny_network()
-    models, losses = {"trunk": trunk}, {"metric_loss": loss}
-    optimizers = {"trunk_optimizer": torch.optim.Adam(trunk.parameters(), lr=0.01)}
-    if trainer is TrainWithClassifier:
-        models["classifier"] = torch.nn.Linear(4, 8)
-        losses["classifier_loss"] = torch.nn.CrossEntropyLoss()
-        optimizers["classifier_optimizer"] = torch.optim.Adam(models["classifier"].parameters())
     history = []
 
     def end_of_iteration(t):
@@ -39,16 +33,16 @@ def train(loss, miner, trainer=MetricLossOnly, hook=None, iterations=20):
         if hook is not None:
             hook(t)
 
-    trainer(
-        models=models,
-        optimizers=optimizers,
+    MetricLossOnly(
+        models={"trunk": trunk},
+        optimizers={"trunk_optimizer": torch.optim.Adam(trunk.parameters(), lr=0.01)},
         batch_size=32,
-        loss_funcs=losses,
+        loss_funcs={"metric_loss": loss},
         mining_funcs={} if miner is None else {"tuple_miner": miner},
         dataset=dataset,
         sampler=MPerClassSampler(dataset.labels, 4, 32),
         dataloader_num_workers=0,
-        iterations_per_epoch=iterations,
+        iterations_per_epoch=20,
         end_of_iteration_hook=end_of_iteration,
     ).train()
     return history, [p.detach() for p in trunk.parameters()]

@@ -9,12 +9,7 @@ import torch
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, PairMiner, ms_variant
 from pml_gpw.functional import gpw_loss
 from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss, SelfSupervisedLoss
-from pml_gpw.mining import (
-    DistanceWeightedMining,
-    EasyHardMining,
-    MSMining,
-    PairMarginMining,
-)
+from pml_gpw.mining import DistanceWeightedMining, EasyHardMining, MSMining, PairMarginMining
 from pml_gpw.weightings import MultiSimilarity, PairWeighting
 
 X, Y = torch.randn(4, 3), torch.tensor([0, 0, 1, 1])

@@ -154,10 +154,7 @@ X = embeddings(12)
         (lambda: pair_weights(PLAIN, X, TAXA[:12, 0], OWN), OTHER_PAIRS),
         (lambda: DistributedLoss(graded(), torch.nn.Identity()), "miner must be a PairMiner for a"),
         (lambda: modules.ColumnLoss(graded()), "without a relation"),
-        (
-            lambda: modules.ColumnLoss(modules.CrossBatchMemory(PLAIN, 5, 30)),
-            "without a relation",
-        ),
+        (lambda: modules.ColumnLoss(modules.CrossBatchMemory(PLAIN, 5, 30)), "without a relation"),
         (lambda: modules.SelfSupervisedLoss(graded()), "without a relation"),
     ],
 )

@@ -29,10 +29,7 @@ REDUCERS = {
     "class_weighted": (reducers.ClassWeightedReducer(WEIGHTS), lambda v, y: (v * (1.0 + y)).mean()),
     "divisor": (reducers.DivisorReducer(), lambda v, y: v.sum() / (v > 0).sum()),
     "per_anchor": (reducers.PerAnchorReducer(), lambda v, y: v.mean()),
-    "multiple": (
-        reducers.MultipleReducers({"loss": reducers.SumReducer()}),
-        lambda v, y: v.sum(),
-    ),
+    "multiple": (reducers.MultipleReducers({"loss": reducers.SumReducer()}), lambda v, y: v.sum()),
 }
 
 

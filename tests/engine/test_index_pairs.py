@@ -28,7 +28,6 @@ LONG = torch.tensor([0, 1])
         ((LONG, LONG, LONG, LONG + 2), r"negative indices in \[0, 3\), got 2 to 3"),
         ((LONG - 1, LONG, LONG, LONG), r"anchor indices in \[0, 3\), got -1 to 0"),
         ((LONG, LONG, LONG, LONG), "both positive and negative"),
-        ((LONG / 2, LONG, LONG), "tensor of integers, got torch.float32"),
         (([0, 1], LONG, LONG), "tensor of integers, got list"),
     ],
 )

@@ -11,17 +11,11 @@ from pytorch_metric_learning import distances
 from pytorch_metric_learning.losses import MultiSimilarityLoss
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 
-from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, weightings
 from pml_gpw.losses import PairSimilarityLoss
 from pml_gpw.mining import MSMining
 from pml_gpw.reducers import PairWeightReducer
-from pml_gpw.weightings import (
-    BinomialDeviance,
-    LiftedStructure,
-    MultiSimilarity,
-    PairWeighting,
-    PairWeights,
-)
+from pml_gpw.weightings import MultiSimilarity, PairWeighting, PairWeights
 
 from ..tolerances import close
 
@@ -29,7 +23,7 @@ MODULES = [
     MSMiner(0.3, chunk_size=7),
     MSWeightedLoss(3, 40, 0.4, collect_stats=True),
     MSLoss(3, 40, 0.4, 0.2, distance=distances.LpDistance()),
-    GPWLoss(LiftedStructure(2, 50, None), MSMining(0.2)),
+    GPWLoss(weightings.LiftedStructure(2, 50, None), MSMining(0.2)),
     PairSimilarityLoss(reducer=PairWeightReducer(MultiSimilarity())),
 ]
 
@@ -66,8 +60,8 @@ def test_hyper_parameters_read_and_set_as_attributes(batch):
 
 def test_another_weighting_or_mining_can_be_assigned(batch):
     loss = MSLoss()
-    loss.weighting, loss.mining = BinomialDeviance(alpha=3), None
-    close(loss(*batch), GPWLoss(BinomialDeviance(alpha=3))(*batch))
+    loss.weighting, loss.mining = weightings.BinomialDeviance(alpha=3), None
+    close(loss(*batch), GPWLoss(weightings.BinomialDeviance(alpha=3))(*batch))
     assert loss.alpha == 3
     assert loss._record_these == ["alpha", "beta", "base"]
     with pytest.raises(ValueError, match="mining must be a PairMining"):

@@ -104,6 +104,9 @@ def test_a_memory_of_labels_of_any_shape(relation, labels, mining):
         memory_of(loss, labels=torch.zeros(0, 7)).load_state_dict(memory.state_dict())
 
 
+X = embeddings(12)
+PLAIN, HIERARCHICAL = modules.GPWLoss(MS), modules.GPWLoss(MS, pairs=HIERARCHY)
+ANY_MINER, OWN = modules.PairMiner(MSMining()), modules.PairMiner(MSMining(), pairs=SameLevel(0))
 SAME_LEVEL = modules.GPWLoss(MS, pairs=SameLevel(0))
 SHAPE = r"labels must have the label_shape \(4,\)"
 
@@ -116,12 +119,8 @@ SHAPE = r"labels must have the label_shape \(4,\)"
         (memory_of(graded()), (TAGS, (torch.tensor([0]),) * 4), "indices_tuple must be None where"),
         (memory_of(SAME_LEVEL, labels=TAXA.to(torch.int8)), (TAXA[:12] + 130,), "label_dtype"),
         (memory_of(SAME_LEVEL, labels=TAXA), (TAXA[:12] + 0.5,), "label_dtype"),
-        (memory_of(graded(), modules.PairMiner(MSMining())), (TAGS,), "let the loss mine"),
-        (
-            memory_of(modules.GPWLoss(MS, pairs=HIERARCHY), modules.PairMiner(MSMining()), TAXA),
-            (TAXA[:12],),
-            "let the loss mine",
-        ),
+        (memory_of(graded(), ANY_MINER), (TAGS,), "let the loss mine"),
+        (memory_of(HIERARCHICAL, ANY_MINER, TAXA), (TAXA[:12],), "let the loss mine"),
     ],
 )
 def test_what_a_memory_with_a_relation_refuses(memory, arguments, message):
@@ -129,11 +128,7 @@ def test_what_a_memory_with_a_relation_refuses(memory, arguments, message):
         memory(embeddings(12), *arguments)
 
 
-PLAIN, OWN = modules.GPWLoss(MS), modules.PairMiner(MSMining(), pairs=SameLevel(0))
 OTHER_PAIRS = "miner must have the pairs of the loss"
-ANY_MINER = modules.PairMiner(MSMining())
-HIERARCHICAL = modules.GPWLoss(MS, pairs=HIERARCHY)
-X = embeddings(12)
 
 
 @pytest.mark.parametrize(

@@ -9,22 +9,14 @@ import pytest
 import torch
 from pytorch_metric_learning import distances, reducers
 
-from pml_gpw import GPWLoss, MSLoss
+from pml_gpw import GPWLoss, MSLoss, weightings
 from pml_gpw.engine import InnerProduct, LabelPairs
+from pml_gpw.engine.plan import LAYOUTS
 from pml_gpw.functional import gpw_loss
 from pml_gpw.gradient_caching import GradientCache
 from pml_gpw.mining import MSMining
 from pml_gpw.reducers import AnchorReducer
-from pml_gpw.weightings import (
-    BinomialDeviance,
-    Constant,
-    Contrastive,
-    LiftedStructure,
-    MultiSimilarity,
-    PairWeighting,
-    PairWeights,
-    RowLoss,
-)
+from pml_gpw.weightings import MultiSimilarity, PairWeighting, PairWeights, RowLoss
 from pml_gpw.weightings.check import check_trained
 from pml_gpw.weightings.rules import twin_of
 
@@ -42,12 +34,10 @@ TRAINED = {
     "margin": (Margin(), ("beta",)),
     "margin by class": (Margin(), {"beta": 8}),
     "ms by class": (MultiSimilarity(), {"alpha": 8, "beta": 8, "base": None}),
-    "contrastive by class": (Contrastive(), {"margin": 8}),
-    "deviance by class": (BinomialDeviance(), {"alpha": 8, "base": 8}),
-    "lifted": (LiftedStructure(), ("alpha", "margin")),
-    "deviance": (BinomialDeviance(), ("alpha", "beta", "base")),
+    "deviance by class": (weightings.BinomialDeviance(), {"alpha": 8, "base": 8}),
+    "lifted": (weightings.LiftedStructure(), ("alpha", "margin")),
+    "deviance": (weightings.BinomialDeviance(), ("alpha", "beta", "base")),
 }
-LAYOUTS = ("auto", "dense", "sparse rows", "sparse batch")
 
 
 def batch(n=40, dims=6, seed=0):
@@ -61,11 +51,11 @@ def made(name, mining=None, **options):
     return GPWLoss(weighting, mining, trainable=trainable, **options).double()
 
 
-def oracle(loss, x, labels, references=None, reference_labels=None, own=None):
+def oracle(loss, x, labels, references=None, reference_labels=None):
     """The anchors' losses of the dense formula, all of it left to autograd."""
     sign = -1 if loss.distance.is_inverted is False else 1
     y = x if references is None else references
-    own = torch.arange(len(x)) if references is None else own
+    own = torch.arange(len(x)) if references is None else None
     sim = sign * loss.distance(x, y)
     pairs = LabelPairs(labels, labels if references is None else reference_labels, own)
     pos, neg = pairs.masks(slice(0, len(x)))
@@ -244,7 +234,7 @@ class Clash(RowLoss):
         (Margin(), "beta", r"trainable must be names in a tuple, got the string 'beta'"),
         (Margin(), ("gamma",), r"trainable must be one of margin, beta, got 'gamma'"),
         (Margin(), {"beta": 0}, r"trainable\['beta'\] must be an integer > 0, got 0"),
-        (Constant(), ("x",), "trainable must be one of"),
+        (weightings.Constant(), ("x",), "trainable must be one of"),
         (Formula("unexpanded"), {"t": 8}, r"Formula with a tensor as t .*expand"),
         (NegatesItself(), ("beta",), "NegatesItself, whose own for_negated_distances"),
         (Clash(), ("layout",), "GPWLoss has an attribute layout of its own"),

@@ -252,6 +252,7 @@ def test_options_that_are_refused(error, options, said):
 
 
 COMPARED = {"ks": (1, 5), "label_comparison_fn": parity}
+MAP = {"k": 3, "include": ("map_at_r",), "exclude": ("recall_at_1",), **COMPARED, "ks": (1,)}
 BEYOND = torch.tensor([2**24, 2**24 + 1] * 30)
 BEGIN = "reference must begin with the rows of query"
 
@@ -267,16 +268,8 @@ BEGIN = "reference must begin with the rows of query"
         (COMPARED, lambda x, y: (x, y, x * torch.nan, y), "reference must be finite"),
         (COMPARED, lambda x, y: (x[:5], y[:5]), r"ks must be at most 4, .* got \[5\]"),
         (COMPARED, lambda x, y: (x, y, x), "must come together, got reference alone"),
-        (
-            COMPARED | {"k": 3},
-            lambda x, y: (x, y),
-            "k must be at least the largest of ks, 5, got 3",
-        ),
-        (
-            {"k": 3, "include": ("map_at_r",), "exclude": ("recall_at_1",), **COMPARED, "ks": (1,)},
-            lambda x, y: (x, y),
-            r"k must be at least \d+, .* for map_at_r, got 3",
-        ),
+        (COMPARED | {"k": 3}, lambda x, y: (x, y), "k must be at least the largest of ks, 5, got"),
+        (MAP, lambda x, y: (x, y), r"k must be at least \d+, .* for map_at_r, got 3"),
     ],
 )
 def test_calls_that_are_refused(data, options, arguments, said):
@@ -312,6 +305,7 @@ def random_dataset(seed, size=24):
 
 
 VAL, TRAIN = random_dataset(0), random_dataset(1)
+BOTH = tuple(map(torch.cat, zip(VAL.tensors, TRAIN.tensors, strict=True)))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -320,11 +314,7 @@ VAL, TRAIN = random_dataset(0), random_dataset(1)
     [
         (("val", ["val"]), VAL.tensors, False),
         (("train", ["val"]), (*TRAIN.tensors, *VAL.tensors), False),
-        (
-            ("val", ["train", "val"]),
-            (*VAL.tensors, *map(torch.cat, zip(VAL.tensors, TRAIN.tensors, strict=True))),
-            True,
-        ),
+        (("val", ["train", "val"]), (*VAL.tensors, *BOTH), True),
     ],
     ids=["itself", "gallery", "gallery with the queries"],
 )

@@ -16,8 +16,6 @@ WITHOUT_A_STEM = {
     "modules/test_threads.py",
     # a user's loss through all commands
     "benchmarks/test_own_losses.py",
-    # every loss of the field in every program
-    "engine/test_field_losses.py",
     # the protocols that docs/evaluation.md shows
     "evaluation/test_protocols.py",
     # relations of labels in all modules
@@ -30,9 +28,10 @@ WITHOUT_A_STEM = {
     # objects of PML, plain modules and functions against each other, and those of 0.2
     "hosts/pml2/test_pickles.py",
     "hosts/pml2/test_same_calls.py",
-    # what all programs of the engine, and all formulas, promise
-    "engine/test_finite_similarities.py",
+    # what all formulas promise
     "weightings/test_returned_values.py",
+    # trainings in PML's trainers
+    "hosts/pml2/test_trainers.py",
     # the same on a GPU, and that nothing waits for one
     "engine/test_cuda.py",
     "engine/test_no_waiting.py",
@@ -64,7 +63,6 @@ WITHOUT_A_STEM = {
 FOLDERS_WITHOUT_A_ROOM = {
     "docs",  # the documentation site
     "everywhere",  # what runs beside PML 2.9, without it and beside PML 3
-    "host",  # several subpackages against PML, see its __init__.py
 }
 FILES = [
     path.relative_to(TESTS)

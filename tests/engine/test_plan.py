@@ -7,9 +7,12 @@ from pml_gpw.engine import IndexPairs, InnerProduct, LabelPairs, PairBatch, Plan
 from pml_gpw.engine import plan as plans
 from pml_gpw.engine.plan import choose_program
 from pml_gpw.engine.reduction import MEAN, NONE
+from pml_gpw.engine.similarity import GivenSimilarities
 from pml_gpw.mining import MSMining
 from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import MultiSimilarity, Triplet
+
+from ..row_losses import NTXent
 
 RULES = MultiSimilarity(), MSMining()
 COSINE, DOT = InnerProduct(), InnerProduct(normalized=False)
@@ -42,6 +45,8 @@ def test_chunks_on_a_cpu():
 
     assert size(1000) == 2**21 // 1000
     assert size(200_000, requires_grad=False) == 16
+    some_loss = choose_program(batch(1000), NTXent(), None, COSINE)
+    assert some_loss.chunk_size == 3 * size(1000) // 4  # autograd holds more of a chunk
     assert size(200_000) == 64
     assert size(1000, plan=Plan(7)) == 7
     with torch.no_grad():
@@ -89,17 +94,11 @@ def test_what_holds_all_its_weights():
         ("dense", batch(2000), (Triplet(), None), COSINE),  # reads dense rows only
         ("dense", batch(2000, device="meta"), RULES, COSINE),  # nobody waits for a number of pairs
         ("sparse rows", batch(400), RULES, DOT),
+        ("matrix", batch(400), RULES, GivenSimilarities(torch.eye(2))),  # no inner products
     ],
 )
 def test_layouts(layout, some, rules, similarity):
     assert choose_program(some, *rules, similarity).layout == layout
-
-
-def test_similarities_that_are_no_inner_products_are_a_matrix():
-    class Distance(InnerProduct):
-        is_inner_product = False
-
-    assert choose_program(batch(400), *RULES, Distance()).layout == "matrix"
 
 
 def test_products_that_might_overflow_are_looked_at():

@@ -95,20 +95,6 @@ def test_losses_of_pml_behave_as_in_pmls_memory(loss, miner):
         memory_of(losses.ProxyAnchorLoss(4, DIMS))
 
 
-def test_an_anchor_does_not_mine_its_own_copy():
-    """The lone anchor has no positive but its copy, so nothing of it is kept."""
-    *_, (x, labels) = batches(3)
-    ours = memory_of(MSLoss(5.0, collect_stats=True))
-    theirs = memory_of_pml(losses.MultiSimilarityLoss(), miners.MultiSimilarityMiner(5.0))
-    lone = x[-1:], labels[-1:]
-    for memory in (ours, theirs):
-        for earlier in batches(2):
-            memory(*earlier)
-    with pytest.warns(UserWarning, match="no pairs"):
-        assert ours(*lone) == 0
-    assert theirs(*lone) > 0, "PML has mended it: drop this line"
-
-
 @pytest.mark.parametrize("miner", [MSMiner(0.3), miners.TripletMarginMiner(type_of_triplets="all")])
 @pytest.mark.parametrize("triplets", [True, False])
 def test_tuples_of_the_batch_are_shifted(miner, triplets):

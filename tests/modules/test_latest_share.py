@@ -39,13 +39,11 @@ def test_it_is_one_less_the_batch_accuracy_of_place_recognition(host):
     assert 0 < min(shares) < max(shares) < 1
 
 
-def test_a_loss_counts_the_anchors_of_the_tuple_that_it_is_given():
+def test_tuples_of_a_loss_and_triplets_of_a_miner_of_ones_own():
     loss, indices = modules.MSWeightedLoss(), ([0, 0], [1, 2], [5], [6])
     loss(*batch(3), tuple(map(torch.tensor, indices)))
     assert float(loss.share_of_anchors_with_pairs) == pytest.approx(2 / 40)
 
-
-def test_triplets_of_a_miner_of_ones_own():
     class OwnMiner(hosts.objects().PairMiner):
         def mine(self, embeddings, labels, ref_emb, ref_labels):
             return torch.tensor([3, 3]), torch.tensor([1, 1]), torch.tensor([4, 5])

@@ -38,7 +38,6 @@ def test_as_the_loss_of_pml(view, symmetric):
     [
         (None, X, "embeddings must be a torch.Tensor, got NoneType"),
         (X, "x", "ref_emb must be a torch.Tensor, got str"),
-        (X.tolist(), X, "embeddings must be a torch.Tensor, got list"),
         (X, X[0], r"ref_emb must have shape \(N, D\), got \(4,\)"),
         (X, X[:3], r"ref_emb must have the shape \(6, 4\) of embeddings, got \(3, 4\)"),
         (X, X.to_sparse(), "ref_emb must be a dense tensor"),

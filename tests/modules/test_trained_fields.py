@@ -195,17 +195,6 @@ class Formula(RowLoss):
 
 
 @dataclass(frozen=True)
-class Derived(RowLoss):
-    t: float = 0.3
-
-    def __post_init__(self):
-        object.__setattr__(self, "twice", 2 * self.t)
-
-    def loss(self, pos, neg):
-        return neg.sum(neg.sim * self.twice)
-
-
-@dataclass(frozen=True)
 class WeighsAlone(PairWeighting):
     t: float = 0.3
 
@@ -240,7 +229,6 @@ class Clash(RowLoss):
         (Clash(), ("layout",), "GPWLoss has an attribute layout of its own"),
         (WeighsAlone(), ("t",), "WeighsAlone, which overrides weigh alone"),
         (SupCon(torch.nn.Parameter(torch.tensor(0.1))), (), "trainable"),
-        (Derived(), ("t",), "'t' of Derived, whose gradient is 0 where the losses"),
         *((Formula(how), ("t",), "'t' of Formula, whose gradient is 0 where") for how in LOST),
     ],
     ids=repr,

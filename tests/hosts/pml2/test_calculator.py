@@ -31,11 +31,6 @@ def parity(first, second):
     return (first % 4 == second % 4).all(-1) if first.ndim > 2 else first % 4 == second % 4
 
 
-def of_pml(names, task, **averages):
-    device = torch.device("cpu")
-    return AccuracyCalculator(names, knn_func=L2, device=device, **averages).get_accuracy(*task)
-
-
 @pytest.fixture
 def data():
     """Sixty unit vectors of seven uneven classes without ties."""
@@ -96,7 +91,8 @@ def test_gallery_that_includes_the_queries(data):
 def test_pml_metrics_beside_recall(data, gallery, averages):
     query, labels = data
     task = (query[:30], labels[:30], query, labels) if gallery else data
-    wanted = of_pml(ALL_METRICS, task, **averages)
+    theirs = AccuracyCalculator(ALL_METRICS, knn_func=L2, device=torch.device("cpu"), **averages)
+    wanted = theirs.get_accuracy(*task)
     names = (*ALL_METRICS, "map_at_r")
     got = RecallCalculator((1, 4), include=names, **averages).get_accuracy(*task)
     assert got.keys() == {*names, "recall_at_1", "recall_at_4"}

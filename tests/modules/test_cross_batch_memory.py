@@ -148,6 +148,8 @@ def test_enqueue_mask():
     memory(x, labels, enqueue_mask=torch.zeros(8).bool())
     assert (memory.queue_idx, memory.has_been_filled) == (16, False)
     assert before.equal(memory.embedding_memory)
+    memory(x, labels, enqueue_mask=mask)
+    assert (memory.queue_idx, memory.has_been_filled) == (0, True), "full to the last row"
 
 
 @pytest.mark.parametrize("miner", [None, MSMiner()])

@@ -8,6 +8,7 @@ import torch
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 
 from pml_gpw import hosts, modules
+from pml_gpw.modules.latest_share import anchors_of
 from pml_gpw.value_checks import deferred_checks
 
 from ..probes import NoWaiting
@@ -43,6 +44,7 @@ def test_tuples_of_a_loss_and_triplets_of_a_miner_of_ones_own():
     loss, indices = modules.MSWeightedLoss(), ([0, 0], [1, 2], [5], [6])
     loss(*batch(3), tuple(map(torch.tensor, indices)))
     assert float(loss.share_of_anchors_with_pairs) == pytest.approx(2 / 40)
+    assert anchors_of(tuple(map(torch.tensor, indices)), 8).nonzero().flatten().tolist() == [0, 5]
 
     class OwnMiner(hosts.objects().PairMiner):
         def mine(self, embeddings, labels, ref_emb, ref_labels):

@@ -1,6 +1,5 @@
 import os
 import warnings
-from functools import partial
 
 # The suite runs in one process per core; more threads each would only fight for them. Before the
 # first import of torch or faiss, which read it once.
@@ -36,18 +35,11 @@ def batch():
 
 @pytest.fixture(scope="module")
 def eager_backend():
-    """Graphs are captured as ever and then run by torch itself, so that none takes seconds."""
-    from pml_gpw.engine import compiled
+    """No test of a file compiles: graphs are run by torch itself."""
+    from .runs import eager_compiler
 
-    def forget():
-        compiled._compiled_function.cache_clear()
-        torch._dynamo.reset()
-
-    forget()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    with eager_compiler():
         yield
-    forget()
 
 
 @pytest.fixture

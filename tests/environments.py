@@ -20,7 +20,7 @@ NEEDS_PML = re.compile(
     r"|\bRecallCalculator\b"
     r"|^from \.refusals import"
     r"|^from pml_gpw\.losses import .*PairSimilarityLoss"
-    r"|^\s*from (tests|\.+)\.?(host|contract)\b"
+    r"|^\s*from (tests|\.+)\.?(hosts|contract)\b"
     r"|^from \.\. import (mining_)?contract\b",
     re.MULTILINE,
 )

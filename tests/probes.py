@@ -22,20 +22,21 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-class Shapes(TorchDispatchMode):
-    """Remembers the shapes of all results of matrix products and of all memory that is made."""
+class Products(TorchDispatchMode):
+    """Counts the multiply-adds of matrix products, dense and sparse."""
 
-    MAKING = ("addmm_", "mm", "new_zeros", "zeros")
+    PRODUCTS = ("addmm", "addmm_", "mm")
 
     def __init__(self):
         super().__init__()
-        self.shapes = set()
+        self.multiply_adds = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if func._schema.name.removeprefix("aten::") in self.MAKING:
-            self.shapes.add(result.shape)
-        return result
+        if func._schema.name.removeprefix("aten::") in self.PRODUCTS:
+            one, other = args[-2:]
+            held = one._nnz() if one.layout == torch.sparse_csr else one.numel()
+            self.multiply_adds += held * other.shape[1]
+        return func(*args, **(kwargs or {}))
 
 
 class WouldWait(AssertionError):

@@ -1,4 +1,10 @@
-"""A loss called once: its value and its gradient."""
+"""A loss called once: its value and its gradient; graphs without a compiler."""
+
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+import torch
 
 from .tolerances import close
 
@@ -10,11 +16,28 @@ def run(loss, x, *args, **kwargs):
     return value.detach(), x.grad
 
 
-def close_runs(ours, theirs):
+def close_runs(ours, theirs, tolerance=None):
     for a, b in zip(ours, theirs, strict=True):
-        close(a, b)
+        close(a, b, tolerance)
 
 
 def pairs_of_tuple(indices):
     a1, p, a2, n = (i.tolist() for i in indices)
     return set(zip(a1, p, strict=True)), set(zip(a2, n, strict=True))
+
+
+@contextmanager
+def eager_compiler():
+    """Graphs are captured as ever and then run by torch itself, so that none takes seconds."""
+    from pml_gpw.engine import compiled
+
+    def forget():
+        compiled._compiled_function.cache_clear()
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+
+    forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+        yield
+    forget()

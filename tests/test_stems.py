@@ -14,11 +14,11 @@ ROOMS = {
     "weightings": "contract returned_values",
     "mining": "contract",
     "modules": "threads calls related",
-    "engine": "field_losses finite_similarities cuda no_waiting",
+    "engine": "cuda no_waiting",
     # the protocols that docs/evaluation.md shows
     "evaluation": "protocols",
-    # objects of PML, plain modules and functions against each other, and those of 0.2
-    "hosts/pml2": "pickles same_calls related",
+    # objects of PML, plain modules and functions against each other, those of 0.2, and trainers
+    "hosts/pml2": "pickles same_calls related trainers",
     # columns of texts, of integrations/sentence_transformers.py
     "integrations": "pairs_of_texts",
     # several libraries or data sets behind one interface, and pml_gpw/datasets/__main__.py
@@ -38,7 +38,6 @@ WITHOUT_A_STEM = {
 FOLDERS_WITHOUT_A_ROOM = {
     "docs",  # the documentation site
     "everywhere",  # what runs beside PML 2.9, without it and beside PML 3
-    "host",  # several subpackages against PML, see its __init__.py
 }
 FILES = [
     path.relative_to(TESTS)

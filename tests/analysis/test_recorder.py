@@ -15,7 +15,7 @@ from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.analysis import PairWeightRecorder, pair_weights
 from pml_gpw.losses import CrossBatchMemory
 
-from ..host.tiny import TinyDataset, tiny_network
+from ..hosts.pml2.training import TinyDataset, tiny_network
 from ..tolerances import close
 
 

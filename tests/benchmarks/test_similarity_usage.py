@@ -6,7 +6,7 @@ import pytest
 from benchmarks import similarity_usage
 from benchmarks.report.saving import COMMITTED
 
-from ..host.pml_losses import EVERY
+from ..hosts.pml2.pml_losses import EVERY
 
 
 @pytest.mark.filterwarnings("ignore")

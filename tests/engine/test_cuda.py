@@ -8,7 +8,8 @@ from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import DistanceWeightedMining, MSMining
 
 from ..cases import EVERY_CASE
-from ..tolerances import close
+from ..covering import covering, named
+from ..runs import close_runs
 from .batches import embed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -22,16 +23,23 @@ def outcome(loss, x, labels, device):
     return value.cpu(), x.grad.float().cpu()
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("mining", [None, MSMining(0.1)], ids=repr)
-@pytest.mark.parametrize("n", [33, 600], ids=["masked", "searched or few"])
-@pytest.mark.parametrize("case", EVERY_CASE, ids=lambda c: c.name)
-def test_losses(case, n, mining, dtype):
+@pytest.mark.parametrize(
+    ("case", "n", "mining", "dtype", "fused"),
+    covering(
+        EVERY_CASE,
+        (33, 600),
+        (None, MSMining(0.1)),
+        (torch.float64, torch.float32, torch.bfloat16, torch.float16),
+        (False, None),
+        one_in=5,
+    ),
+    ids=named,
+)
+def test_losses(case, n, mining, dtype, fused):
     x, labels = embed(n, 0, dtype)
-    loss = GPWLoss(case.weighting, mining, chunk_size=64)
+    loss = GPWLoss(case.weighting, mining, chunk_size=64, fused=fused)
     tolerance = max(2e-5, 2 * torch.finfo(dtype).eps)
-    for a, b in zip(*(outcome(loss, x, labels, d) for d in ("cuda", "cpu")), strict=True):
-        close(a, b, tolerance)
+    close_runs(*(outcome(loss, x, labels, d) for d in ("cuda", "cpu")), tolerance)
 
 
 def test_tuples_and_memory():
@@ -43,26 +51,14 @@ def test_tuples_and_memory():
         lambda e, y: memory[e.device.type](e, y),
         lambda e, y: memory[e.device.type](e.flip(0), y.flip(0)),
     ):
-        for a, b in zip(*(outcome(step, x, labels, d) for d in ("cuda", "cpu")), strict=True):
-            close(a, b, 2e-5)
+        close_runs(*(outcome(step, x, labels, d) for d in ("cuda", "cpu")), 2e-5)
 
 
-def test_tf32_changes_the_products_and_nothing_else():
-    x, labels = embed(600, 0, torch.float32)
-    exact = outcome(MSLoss(), x, labels, "cpu")
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        rounded = outcome(MSLoss(), x, labels, "cuda")
-    finally:
-        torch.set_float32_matmul_precision(before)
-    for a, b in zip(rounded, exact, strict=True):
-        close(a, b, 2e-2)
-
-
-@pytest.mark.parametrize("fused", [False, None])
-@pytest.mark.parametrize("mining", [None, MSMining(0.1), DistanceWeightedMining(6)], ids=repr)
-@pytest.mark.parametrize("case", EVERY_CASE, ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    ("case", "mining", "fused"),
+    covering(EVERY_CASE, (None, MSMining(0.1), DistanceWeightedMining(6)), (False, None), one_in=1),
+    ids=named,
+)
 def test_no_step_waits(case, mining, fused):
     """CUDA itself says so: what would wait is an error."""
     x, labels = embed(300, 0, torch.float32)
@@ -77,16 +73,6 @@ def test_no_step_waits(case, mining, fused):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     checks.flush()
-
-
-@pytest.mark.parametrize("mining", [None, MSMining(0.1)], ids=repr)
-@pytest.mark.parametrize("case", EVERY_CASE, ids=lambda c: c.name)
-def test_fused_rows(case, mining):
-    x, labels = embed(300, 0, torch.float32)
-    fused, eager = (GPWLoss(case.weighting, mining, fused=f) for f in (True, False))
-    pairs = zip(outcome(fused, x, labels, "cuda"), outcome(eager, x, labels, "cpu"), strict=True)
-    for a, b in pairs:
-        close(a, b, 2e-5)
 
 
 def test_bad_values_are_told_later():

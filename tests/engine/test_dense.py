@@ -1,4 +1,4 @@
-"""Which leaves get a gradient, in which precision, and when it is formed."""
+"""Which leaves get a gradient, in which precision, when it is formed, and by how many products."""
 
 import pytest
 import torch
@@ -6,39 +6,29 @@ from pytorch_metric_learning.distances import DotProductSimilarity
 from pytorch_metric_learning.reducers import DoNothingReducer
 
 from pml_gpw import GPWLoss, MSLoss
-from pml_gpw.engine import (
-    InnerProduct,
-    LabelPairs,
-    PairBatch,
-    Plan,
-    anchor_losses,
-    reference_losses,
-)
+from pml_gpw.engine import reference_losses
 from pml_gpw.engine.label_pairs import label_masks
-from pml_gpw.engine.reduction import MEAN
-from pml_gpw.mining import MSMining
+from pml_gpw.engine.plan import LAYOUTS
+from pml_gpw.functional import gpw_loss
 from pml_gpw.weightings import MultiSimilarity
 
-from ..probes import Shapes
+from ..probes import Products
 from ..tolerances import close
 from .batches import clusters, embed
 
-MININGS = [None, MSMining(0.0), MSMining(0.1), MSMining(0.7)]
 
-
-def test_references_without_gradient():
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_references_without_gradient(reduction):
+    """The gradient of the anchors is what it is beside references that have one."""
     x, labels = embed(20, 0, torch.float64)
     y, ref_labels = embed(30, 1, torch.float64)
-    x.requires_grad_()
-    free = y.clone().requires_grad_()
-
-    def gradient(references):
-        batch = PairBatch(x, references, LabelPairs(labels, ref_labels))
-        plain = InnerProduct(normalized=False)
-        losses = anchor_losses(batch, MultiSimilarity(), None, plain, Plan(8), MEAN).losses
-        return torch.autograd.grad(losses.sum(), x)[0]
-
-    close(gradient(y), gradient(free))
+    given = {"reference_labels": ref_labels, "reduction": reduction, "chunk_size": 8}
+    found = []
+    for references in (y, y.clone().requires_grad_()):
+        leaf = x.clone().requires_grad_()
+        loss = gpw_loss(leaf, labels, MultiSimilarity(), references=references, **given)
+        found.append(torch.autograd.grad(loss.sum(), leaf)[0])
+    close(*found)
 
 
 def test_detached_references_get_no_gradient():
@@ -52,28 +42,39 @@ def test_detached_references_get_no_gradient():
     close(*(torch.autograd.grad(value, x)[0] for value in (loss, expected)))
 
 
-@pytest.mark.parametrize("mining", MININGS, ids=repr)
-def test_backward_under_autocast(mining):
+def test_backward_under_autocast():
     x, labels = embed(24, 0, torch.float32)
     x.requires_grad_()
-    loss = GPWLoss(MultiSimilarity(), mining, reducer=DoNothingReducer())
 
     def gradient(autocast):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            losses = loss(x, labels)["loss"]["losses"]
+            losses = MSLoss(reducer=DoNothingReducer())(x, labels)["loss"]["losses"]
             return torch.autograd.grad((losses * torch.linspace(0, 1, 24)).sum(), x)[0]
 
     assert gradient(True).equal(gradient(False))
 
 
-@pytest.mark.parametrize("layout", ["dense", "sparse rows", "sparse batch"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_no_gradient_is_formed_where_none_is_asked_for(layout):
-    """A product with all embeddings, (N, D), is what a gradient takes."""
     x, labels = clusters(300, 0.1)
-    loss = MSLoss(distance=DotProductSimilarity(normalize_embeddings=False))
+    loss, seen = MSLoss(similarity="dot"), []
     loss.layout = layout
-    x.requires_grad_()
-    for formed, context in ((False, torch.no_grad()), (True, torch.enable_grad())):
-        with context, Shapes() as seen:
-            loss(x, labels)
-        assert (x.shape in seen.shapes) == formed
+    for context in (torch.no_grad(), torch.enable_grad()):
+        with context, Products() as products:
+            loss(x.requires_grad_(), labels)
+        seen.append(products.multiply_adds)
+    assert seen[0] < seen[1]
+
+
+@pytest.mark.parametrize(
+    ("products", "chunk_size", "references"),
+    [(2, None, False), (2, 300, False), (3, 100, False), (3, None, True)],
+)
+def test_one_product_takes_both_sides_of_a_batch_with_itself(products, chunk_size, references):
+    """Where the weights of all anchors are held; else each chunk needs one for either side."""
+    x, labels = clusters(300, 0.1)
+    loss = MSLoss(chunk_size=chunk_size)
+    loss.layout, y = "dense", x.clone().requires_grad_()
+    with Products() as seen:
+        loss(x.requires_grad_(), labels, None, *((y, labels) if references else ())).backward()
+    assert seen.multiply_adds == products * 300 * 300 * x.shape[1]

@@ -1,28 +1,25 @@
 """On an accelerator nothing waits: tried on the meta device, and on the CPU by refusal."""
 
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
 from pytorch_metric_learning.reducers import DoNothingReducer, MeanReducer, SumReducer
 
 from pml_gpw import GPWLoss, MSLoss
-from pml_gpw.functional import gpw_loss, ms_loss
-from pml_gpw.mining import BatchHardMining, MSMining
+from pml_gpw.functional import gpw_loss
+from pml_gpw.mining import MSMining
 from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import MultiSimilarity
 
-from ..cases import CASES, FIELD_CASES, MINING_CASES
+from ..cases import EVERY_CASE, MINING_CASES
+from ..covering import covering, named
 from ..probes import NoWaiting, WouldWait
-from ..tolerances import close
+from ..runs import close_runs, run
 
 MININGS = [None, *(case.mining for case in MINING_CASES)]
-RULES = [
-    *((case.weighting, mining) for case in CASES for mining in MININGS),
-    *((case.weighting, mining) for case in FIELD_CASES for mining in (None, MSMining())),
-]
-KINDS = ("self", "clone", "references")
-REDUCERS = {"mean": MeanReducer(), "sum": SumReducer(), "none": DoNothingReducer()}
+KINDS = ("self", "clone", "references", "places")
 
 
 def batch(kind, device, dtype=torch.float32):
@@ -31,58 +28,48 @@ def batch(kind, device, dtype=torch.float32):
     labels = (torch.arange(20) // 4).to(device)
     if kind == "self":
         return x, labels, {}
-    if kind == "clone":
-        return x, labels, {"references": x.clone(), "reference_labels": labels}
+    if kind in ("clone", "places"):
+        places = {"self_index": torch.arange(20, device=device)} if kind == "places" else {}
+        return x, labels, {"references": x.clone(), "reference_labels": labels, **places}
     references = torch.randn(30, 4, generator=generator, dtype=dtype).to(device)
     others = (torch.arange(30) // 6).to(device)
     return x, labels, {"references": references, "reference_labels": others}
 
 
-def steps(weighting, mining, chunk_size, device):
-    """Each way to call for a loss, as the losses of the anchors or less, with backward."""
-    for kind in KINDS:
-        for reduction, reducer in REDUCERS.items():
-            x, labels, others = batch(kind, device)
-            loss = GPWLoss(weighting, mining, chunk_size, reducer=reducer)
-            found = loss(x, labels, None, *others.values())
-            yield x, found["loss"]["losses"] if isinstance(found, dict) else found
-            x, labels, others = batch(kind, device)
-            chosen = {"reduction": reduction, "chunk_size": chunk_size}
-            yield x, gpw_loss(x, labels, weighting, mining, **others, **chosen)
+@pytest.mark.parametrize(
+    ("case", "mining", "chunk_size", "kind", "device"),
+    covering(EVERY_CASE, MININGS, (None, 11), KINDS, ("meta", "cpu"), one_in=23, quick=5),
+    ids=named,
+)
+def test_nothing_waits(case, mining, chunk_size, kind, device):
+    """On meta a look at a value raises; on a CPU, with the path of accelerators, a mode refuses
+    what waits on CUDA. As a module below each reducer, and as a function."""
+    rules = case.weighting, mining, chunk_size
 
+    def step(reducer):
+        x, labels, others = batch(kind, device)
+        if reducer is None:
+            return x, gpw_loss(x, labels, *rules[:2], chunk_size=chunk_size, **others)
+        found = GPWLoss(*rules, reducer=reducer)(x, labels, None, *others.values())
+        return x, found["loss"]["losses"] if isinstance(found, dict) else found
 
-@pytest.mark.parametrize("chunk_size", [None, 7])
-@pytest.mark.parametrize(("weighting", "mining"), RULES, ids=repr)
-def test_nothing_looks_at_values(weighting, mining, chunk_size):
-    """On meta a look at a value raises."""
-    for x, losses in steps(weighting, mining, chunk_size, "meta"):
-        losses.sum().backward()
-        assert x.grad.shape == x.shape
-
-
-@pytest.mark.parametrize("chunk_size", [None, 7])
-@pytest.mark.parametrize(("weighting", "mining"), RULES, ids=repr)
-def test_nothing_waits(weighting, mining, chunk_size):
-    """On a CPU, with the path of accelerators, under a mode that refuses what waits on CUDA."""
     with deferred_checks(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with NoWaiting():
-            for _, losses in steps(weighting, mining, chunk_size, "cpu"):
+        with NoWaiting() if device == "cpu" else nullcontext():
+            for reducer in (None, MeanReducer(), SumReducer(), DoNothingReducer()):
+                x, losses = step(reducer)
                 losses.sum().backward()
+                assert x.grad.shape == x.shape
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_are_those_of_a_cpu(kind):
-    for mining in (None, MSMining()):
-        results = []
-        for context in (deferred_checks(), torch.enable_grad()):
-            x, labels, others = batch(kind, "cpu", torch.float64)
-            with context:
-                loss = gpw_loss(x, labels, MultiSimilarity(), mining, **others)
-                loss.backward()
-            results.append((loss, x.grad))
-        close(results[0][0], results[1][0])
-        close(results[0][1], results[1][1])
+@pytest.mark.parametrize("mining", [None, MSMining()], ids=repr)
+def test_values_are_those_of_a_cpu(mining, kind):
+    x, labels, others = batch(kind, "cpu", torch.float64)
+    loss = lambda e: gpw_loss(e, labels, MultiSimilarity(), mining, **others)  # noqa: E731
+    with deferred_checks():
+        later = run(loss, x.detach())
+    close_runs(later, run(loss, x.detach()))
 
 
 @pytest.mark.parametrize(
@@ -107,12 +94,3 @@ def test_index_tuples_do_wait():
     pairs = torch.tensor([0]), torch.tensor([1]), torch.tensor([2])
     with deferred_checks(), NoWaiting(), pytest.raises(WouldWait):
         MSLoss()(x, labels, pairs)
-
-
-def test_normalized_rows_and_self_index():
-    x, labels, others = batch("clone", "meta")
-    place = torch.arange(20, device="meta")
-    ms_loss(x, labels, **others, self_index=place).backward()
-    loss = GPWLoss(MultiSimilarity(), BatchHardMining())
-    loss(x, labels, None, *others.values(), self_index=place).backward()
-    assert x.grad.shape == x.shape

@@ -3,14 +3,16 @@
 import pytest
 import torch
 
-from pml_gpw import MSLoss
 from pml_gpw.engine import IndexPairs, InnerProduct, LabelPairs, PairBatch, Plan
 from pml_gpw.engine import plan as plans
 from pml_gpw.engine.plan import choose_program
-from pml_gpw.engine.reduction import MEAN
+from pml_gpw.engine.reduction import MEAN, NONE
+from pml_gpw.engine.similarity import GivenSimilarities
 from pml_gpw.mining import MSMining
 from pml_gpw.value_checks import deferred_checks
 from pml_gpw.weightings import MultiSimilarity, Triplet
+
+from ..row_losses import NTXent
 
 RULES = MultiSimilarity(), MSMining()
 COSINE, DOT = InnerProduct(), InnerProduct(normalized=False)
@@ -32,12 +34,6 @@ def listed(n, pairs):
     return PairBatch(x, x, pairs)
 
 
-def test_chunk_size_is_checked():
-    for wrong in (0, -3, 2.5, True):
-        with pytest.raises(ValueError, match=f"chunk_size must be an integer > 0, got {wrong}"):
-            MSLoss(chunk_size=wrong)
-
-
 def test_another_layout_is_refused():
     with pytest.raises(ValueError, match="layout must be one of auto, dense, sparse rows, "):
         Plan(layout="searched")
@@ -49,6 +45,8 @@ def test_chunks_on_a_cpu():
 
     assert size(1000) == 2**21 // 1000
     assert size(200_000, requires_grad=False) == 16
+    some_loss = choose_program(batch(1000), NTXent(), None, COSINE)
+    assert some_loss.chunk_size == 3 * size(1000) // 4  # autograd holds more of a chunk
     assert size(200_000) == 64
     assert size(1000, plan=Plan(7)) == 7
     with torch.no_grad():
@@ -96,17 +94,11 @@ def test_what_holds_all_its_weights():
         ("dense", batch(2000), (Triplet(), None), COSINE),  # reads dense rows only
         ("dense", batch(2000, device="meta"), RULES, COSINE),  # nobody waits for a number of pairs
         ("sparse rows", batch(400), RULES, DOT),
+        ("matrix", batch(400), RULES, GivenSimilarities(torch.eye(2))),  # no inner products
     ],
 )
 def test_layouts(layout, some, rules, similarity):
     assert choose_program(some, *rules, similarity).layout == layout
-
-
-def test_similarities_that_are_no_inner_products_are_a_matrix():
-    class Distance(InnerProduct):
-        is_inner_product = False
-
-    assert choose_program(batch(400), *RULES, Distance()).layout == "matrix"
 
 
 def test_products_that_might_overflow_are_looked_at():
@@ -120,16 +112,20 @@ def test_products_that_might_overflow_are_looked_at():
         assert choose_program(batch(400), *RULES, DOT).checks_products
 
 
-def test_what_is_compiled():
-    def program(some, fused, **kwargs):
-        return choose_program(some, *RULES, COSINE, Plan(fused=fused, **kwargs), MEAN)
-
-    assert not program(batch(100), None).is_compiled
-    whole = program(batch(100), True)
-    assert whole.is_compiled
-    assert whole.is_strict
-    assert whole.is_one_graph
-    assert not program(batch(100), True, chunk_size=50).is_one_graph
-    assert not program(batch(100, 100), MEAN).is_one_graph
-    assert not choose_program(batch(100), *RULES, COSINE, Plan(fused=True)).is_one_graph
-    assert not choose_program(batch(100), *RULES, DOT, Plan(fused=True), MEAN).is_one_graph
+@pytest.mark.parametrize(
+    ("is_one_graph", "some", "similarity", "plan", "reduction"),
+    [
+        (True, batch(100), COSINE, Plan(fused=True), MEAN),
+        (True, batch(100), COSINE, Plan(100, fused=True), MEAN),
+        (False, batch(100), COSINE, Plan(50, fused=True), MEAN),
+        (False, batch(100, 100), COSINE, Plan(fused=True), MEAN),
+        (False, batch(100), COSINE, Plan(fused=True), NONE),
+        (False, batch(100), DOT, Plan(fused=True), MEAN),
+    ],
+)
+def test_what_is_compiled_and_as_one_graph(is_one_graph, some, similarity, plan, reduction):
+    program = choose_program(some, *RULES, similarity, plan, reduction)
+    assert (program.is_compiled, program.is_strict, program.layout) == (True, True, "dense")
+    assert program.is_one_graph == is_one_graph
+    assert not choose_program(some, *RULES, similarity, Plan(), reduction).is_compiled
+    assert not choose_program(some, None, RULES[1], similarity, plan).is_compiled  # to mine alone

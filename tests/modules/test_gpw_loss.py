@@ -1,39 +1,20 @@
-"""What the constructor takes, users' own steps, what an object warns of, and the same bits."""
+"""Users' own steps, gradients of first order alone, and pairs as batches, tuples and references."""
 
 import pytest
 import torch
+from pytorch_metric_learning import losses, miners
+from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.reducers import DoNothingReducer, ThresholdReducer
 
-from pml_gpw import GPWLoss, MSLoss, MSMiner
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.arguments import pair_batch
 from pml_gpw.engine.reduction import NONE
-from pml_gpw.mining import DistanceWeightedMining
-from pml_gpw.value_checks import deferred_checks
-from pml_gpw.weightings import MultiSimilarity, PairWeighting
+from pml_gpw.mining import DistanceWeightedMining, MSMining
+from pml_gpw.value_checks import deferred_checks, eager_checks
+from pml_gpw.weightings import MultiSimilarity
 
 from ..runs import close_runs, run
 from ..tolerances import close
-
-
-class NoDataclass(PairWeighting):
-    def weigh(self, pos, neg):
-        return pos.sim, neg.sim
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("ms",), "weighting must be a PairWeighting .*, got 'ms'"),
-        (
-            (NoDataclass(),),
-            r"put @dataclass\(frozen=True\) above the class NoDataclass",
-        ),
-        ((MultiSimilarity(), 0.1), "mining must be a PairMining .*, got 0.1"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        GPWLoss(*arguments)
 
 
 def test_same_bits_every_time(batch):
@@ -65,42 +46,48 @@ class OtherLabels(MSLoss):
         return super().compute_loss(embeddings[:9], coarse, indices_tuple, embeddings[:9], coarse)
 
 
+def hooked():
+    """A hook weighs the losses of anchors below a mean."""
+    loss = MSLoss()
+    loss.reducer.register_forward_pre_hook(lambda _, args: (weighed(args[0]), *args[1:]))
+    return loss
+
+
+def with_methods(name):
+    """A method of one object weighs the losses of anchors."""
+    loss = MSLoss()
+    original = getattr(loss, name)
+    setattr(loss, name, lambda *args: weighed(original(*args)))
+    return loss
+
+
+def weighed(terms):
+    each = terms["loss"]["losses"]
+    return {"loss": {**terms["loss"], "losses": torch.arange(len(each)) * each}}
+
+
 def weighed_by_hand(x, labels):
-    losses = MSLoss(reducer=DoNothingReducer())(x, labels)["loss"]["losses"]
-    return (losses * torch.arange(len(losses))).mean()
+    return weighed(MSLoss(reducer=DoNothingReducer())(x, labels))["loss"]["losses"].mean()
 
 
-def test_users_own_steps(batch):
-    close_runs(run(WeighsAnchors(), *batch), run(weighed_by_hand, *batch))
-    close_runs(run(Doubles(), *batch), run(lambda x, y: 2 * MSLoss()(x, y), *batch))
-    close_runs(run(OtherLabels(), *batch), run(lambda x, y: MSLoss()(x[:9], y[:9] // 2), *batch))
-
-
-def test_a_method_of_an_instance_is_respected(batch):
-    loss = MSLoss()
-    original = loss.compute_loss
-
-    def doubled(*args):
-        terms = original(*args)
-        terms["loss"]["losses"] = 2 * terms["loss"]["losses"]
-        return terms
-
-    loss.compute_loss = doubled
-    close_runs(run(loss, *batch), run(lambda x, y: 2 * MSLoss()(x, y), *batch))
-
-
-def test_a_hook_that_weighs_anchors_below_a_mean(batch):
-    """On a CPU gradients are right even where upstream gradients were said to be equal."""
-    loss = MSLoss()
-
-    def weigh(_, args):
-        terms, *rest = args
-        weights = torch.arange(len(terms["loss"]["losses"]))
-        terms["loss"]["losses"] = terms["loss"]["losses"] * weights
-        return terms, *rest
-
-    loss.reducer.register_forward_pre_hook(weigh)
-    close_runs(run(loss, *batch), run(weighed_by_hand, *batch))
+@pytest.mark.parametrize("looks", [eager_checks, deferred_checks])
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (WeighsAnchors(), weighed_by_hand),
+        (hooked(), weighed_by_hand),
+        (with_methods("terms_of"), weighed_by_hand),
+        (with_methods("compute_loss"), weighed_by_hand),
+        (Doubles(), lambda x, y: 2 * MSLoss()(x, y)),
+        (OtherLabels(), lambda x, y: MSLoss()(x[:9], y[:9] // 2)),
+    ],
+    ids=["anchors", "hook", "terms", "compute_loss", "reduce", "other labels"],
+)
+def test_users_own_steps(batch, loss, expected, looks):
+    """Gradients are right where upstream gradients are unequal, whether or not anybody looks."""
+    wanted = run(expected, *batch)
+    with looks():
+        close_runs(run(loss, *batch), wanted)
 
 
 def test_labels_changed_before_backward_looks_again(batch):
@@ -117,59 +104,62 @@ def test_labels_changed_before_backward_looks_again(batch):
     close_runs((value.detach(), x.grad), expected)
 
 
-def test_first_derivatives_with_a_graph(batch):
+@pytest.mark.parametrize("reducer", [None, ThresholdReducer(low=0)])
+@pytest.mark.parametrize("distance", [None, LpDistance()])
+def test_first_derivatives_with_a_graph(batch, reducer, distance):
     """create_graph gives the gradient; only its own gradient is refused."""
     x = batch[0].requires_grad_()
-    for reducer in (None, ThresholdReducer(low=0)):
-        value = MSLoss(reducer=reducer)(x, batch[1])
-        (plain,) = torch.autograd.grad(value, x, retain_graph=True)
-        (gradient,) = torch.autograd.grad(value, x, create_graph=True)
-        assert gradient.equal(plain)
-        with pytest.raises(RuntimeError, match="double backward is not supported"):
-            gradient.sum().backward()
-
-
-def test_a_field_cannot_be_set_where_nothing_is_held():
-    loss = MSLoss()
-    loss.mining = None
-    with pytest.raises(AttributeError, match=r"epsilon cannot be set: .*mining is None"):
-        loss.epsilon = 0.2
+    value = MSLoss(reducer=reducer, distance=distance)(x, batch[1])
+    (plain,) = torch.autograd.grad(value, x, retain_graph=True)
+    (gradient,) = torch.autograd.grad(value, x, create_graph=True)
+    close(gradient, plain)
+    with pytest.raises(RuntimeError, match="double backward is not supported"):
+        gradient.sum().backward()
 
 
 def test_both_names_of_the_place_of_copies(batch):
     places = torch.arange(12)
-    with pytest.raises(ValueError, match="own must be None beside self_index"):
-        MSLoss()(*batch, ref_emb=batch[0], self_index=places, own=places)
-    close(MSLoss()(*batch, ref_emb=batch[0], own=places), MSLoss()(*batch))
+    for name in ("own", "self_index"):
+        close(MSLoss()(*batch, ref_emb=batch[0], **{name: places}), MSLoss()(*batch))
 
 
 def test_a_batch_of_pairs_in_place_of_arguments(batch):
     made = pair_batch(*batch)
     assert MSLoss()(made) == MSLoss()(*batch)
-    assert all(a.equal(b) for a, b in zip(MSMiner()(made), MSMiner()(*batch), strict=True))
-    part = made.part(slice(None, 3))
-    assert part.pairs.shape == (3, 12)
-    torch.manual_seed(0)
-    expected = GPWLoss(MultiSimilarity(), DistanceWeightedMining(6))(*batch)
-    torch.manual_seed(0)
-    assert GPWLoss(MultiSimilarity(), DistanceWeightedMining(6))(made) == expected
+    close_runs(MSMiner()(made), MSMiner()(*batch))
+    assert made.part(slice(None, 3)).pairs.shape == (3, 12)
+    values = []
+    for arguments in ((made,), batch):
+        torch.manual_seed(0)
+        values.append(GPWLoss(MultiSimilarity(), DistanceWeightedMining(6))(*arguments))
+    assert values[0] == values[1]
 
 
-@pytest.mark.parametrize("how", ["hook of the reducer", "method of the object"])
-def test_losses_that_somebody_changes_on_their_way(how):
-    """Unequal upstream gradients, where nobody looks whether they are equal."""
-    x = torch.randn(12, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    x, labels, weight = x.requires_grad_(), torch.arange(12) // 3, torch.rand(12).double()
-    loss = MSLoss()
+@pytest.mark.parametrize("as_triplets", [False, True])
+@pytest.mark.parametrize("with_labels", [False, True])
+@pytest.mark.parametrize("with_references", [False, True])
+def test_tuples(batch, as_triplets, with_labels, with_references):
+    x, labels = batch
+    y = torch.randn(9, 6, generator=torch.Generator().manual_seed(5))
+    references = (y, torch.arange(9) % 4) if with_references else (None, None)
+    miner = miners.TripletMarginMiner() if as_triplets else miners.PairMarginMiner(0.2, 0.8)
+    indices = miner(x, labels, *references)
+    # references without their labels
+    args = labels if with_labels else None, indices, references[0]
+    close_runs(run(MSWeightedLoss(), x, *args), run(losses.MultiSimilarityLoss(), x, *args))
 
-    def weighted(terms):
-        return {"loss": {**terms["loss"], "losses": weight * terms["loss"]["losses"]}}
 
-    if how == "hook of the reducer":
-        loss.reducer.register_forward_pre_hook(lambda _, args: (weighted(args[0]), *args[1:]))
-    else:
-        terms_of = loss.terms_of
-        loss.terms_of = lambda *args: weighted(terms_of(*args))
-    at_once = torch.autograd.grad(loss(x, labels), x)[0]
-    with deferred_checks():
-        close(torch.autograd.grad(loss(x, labels), x)[0], at_once)
+def test_own_mining_refines_a_tuple(batch):
+    indices = miners.PairMarginMiner(0.2, 0.8)(*batch)
+    pos, neg = (torch.zeros(12, 12, dtype=torch.bool) for _ in range(2))
+    pos[indices[0], indices[1]], neg[indices[2], indices[3]] = True, True
+    unit = torch.nn.functional.normalize(batch[0])
+    pos, neg = MSMining(0.1)(unit @ unit.T, pos, neg)
+    refined = (*pos.nonzero(as_tuple=True), *neg.nonzero(as_tuple=True))
+    close_runs(run(MSLoss(), *batch, indices), run(MSWeightedLoss(), *batch, refined))
+
+
+def test_references_without_labels_carry_those_of_the_anchors(batch):
+    x, labels = batch
+    other = x + 1
+    close(MSLoss()(x, labels, ref_emb=other), MSLoss()(x, labels, ref_emb=other, ref_labels=labels))

@@ -8,11 +8,12 @@ import torch
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 
 from pml_gpw import hosts, modules
+from pml_gpw.modules.latest_share import anchors_of
 from pml_gpw.value_checks import deferred_checks
 
 from ..probes import NoWaiting
 
-HOSTS = [modules, hosts.objects()]
+every_host = pytest.mark.parametrize("host", [modules, hosts.objects()], ids=lambda h: h.__name__)
 
 
 def batch(seed, n=40):
@@ -22,7 +23,7 @@ def batch(seed, n=40):
     return centres[labels] + 0.4 * torch.randn(n, 8, generator=generator), labels
 
 
-@pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.__name__)
+@every_host
 def test_it_is_one_less_the_batch_accuracy_of_place_recognition(host):
     """Live projects count the anchors in the tuple of PML's miner."""
     shares = []
@@ -39,18 +40,12 @@ def test_it_is_one_less_the_batch_accuracy_of_place_recognition(host):
     assert 0 < min(shares) < max(shares) < 1
 
 
-def test_a_loss_counts_the_anchors_of_the_tuple_that_it_is_given():
-    x, labels = batch(3)
-    loss = modules.MSWeightedLoss()
-    loss(
-        x,
-        labels,
-        (torch.tensor([0, 0]), torch.tensor([1, 2]), torch.tensor([5]), torch.tensor([6])),
-    )
+def test_tuples_of_a_loss_and_triplets_of_a_miner_of_ones_own():
+    loss, indices = modules.MSWeightedLoss(), ([0, 0], [1, 2], [5], [6])
+    loss(*batch(3), tuple(map(torch.tensor, indices)))
     assert float(loss.share_of_anchors_with_pairs) == pytest.approx(2 / 40)
+    assert anchors_of(tuple(map(torch.tensor, indices)), 8).nonzero().flatten().tolist() == [0, 5]
 
-
-def test_triplets_of_a_miner_of_ones_own():
     class OwnMiner(hosts.objects().PairMiner):
         def mine(self, embeddings, labels, ref_emb, ref_labels):
             return torch.tensor([3, 3]), torch.tensor([1, 1]), torch.tensor([4, 5])
@@ -60,28 +55,21 @@ def test_triplets_of_a_miner_of_ones_own():
     assert float(miner.share_of_anchors_with_pairs) == pytest.approx(1 / 40)
 
 
-def test_nothing_waits():
-    x, labels = batch(2)
+def test_nothing_waits_and_copies_and_pickles_keep_it():
     loss = modules.MSLoss(fused=False)
     with deferred_checks(), NoWaiting():
-        loss(x, labels)
+        loss(*batch(2))
         share = loss.share_of_anchors_with_pairs
     assert 0 < float(share) < 1
-
-
-def test_copies_and_pickles_keep_it():
     x, labels = batch(2)
-    loss = modules.MSLoss()
     loss(x.requires_grad_(), labels)
     for twin in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
-        assert twin.share_of_anchors_with_pairs == loss.share_of_anchors_with_pairs
+        assert twin.share_of_anchors_with_pairs == share
 
 
-@pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.__name__)
+@every_host
 def test_the_preset_of_place_recognition(host):
-    for loss in (
-        host.MSLoss.preset("place_recognition"),
-        host.MSWeightedLoss.preset("place_recognition"),
-    ):
+    for made in (host.MSLoss, host.MSWeightedLoss):
+        loss = made.preset("place_recognition")
         assert (loss.alpha, loss.beta, loss.base) == (1, 50, 0)
     assert host.MSLoss.preset("paper", chunk_size=7).epsilon == 0.1

@@ -7,10 +7,9 @@ from typing import ClassVar
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning import distances, miners
-from pytorch_metric_learning.losses import TripletMarginLoss
 
 from pml_gpw import GPWLoss, PairMiner
 from pml_gpw.mining import (
@@ -22,6 +21,8 @@ from pml_gpw.mining import (
     PairMining,
 )
 from pml_gpw.weightings import Constant
+
+from ..runs import close_runs
 
 COSINE = distances.CosineSimilarity()
 LP = distances.LpDistance()
@@ -56,6 +57,7 @@ def pair_sets(indices_tuple):
 
 
 @pytest.mark.parametrize("distance", [COSINE, LP, DOT], ids=lambda d: type(d).__name__)
+@settings(max_examples=25)
 @given(
     labels=st.lists(st.integers(0, 4), min_size=1, max_size=20),
     ref_labels=st.none() | st.lists(st.integers(0, 4), min_size=1, max_size=20),
@@ -79,24 +81,21 @@ def test_pairs_are_those_of_pml(distance, labels, ref_labels, seed, coarse):
 
 @pytest.mark.parametrize("with_references", [False, True])
 def test_distance_weighted_pairs_are_drawn_as_often_as_in_pml(with_references):
-    generator = torch.Generator().manual_seed(0)
-    x, labels = torch.randn(12, 6, generator=generator), torch.arange(12) // 4
-    batch = [x, labels]
+    generator, times = torch.Generator().manual_seed(0), 300
+    batch = [torch.randn(12, 6, generator=generator), torch.arange(12) // 4]
     if with_references:
         batch += [torch.randn(9, 6, generator=generator), torch.arange(9) // 3]
-    ours = PairMiner(DistanceWeightedMining(dim=6), distance=LP)
-    cosine = PairMiner(DistanceWeightedMining(dim=6))
-    theirs = miners.DistanceWeightedMiner()
+    rule = DistanceWeightedMining(dim=6)
+    every = PairMiner(rule, distance=LP), PairMiner(rule), miners.DistanceWeightedMiner()
     torch.manual_seed(0)
-    times = 600
-    counts = [Counter() for _ in range(3)]
+    counts = [Counter() for _ in every]
     for _ in range(times):
-        for count, miner in zip(counts, (ours, cosine, theirs), strict=True):
+        for count, miner in zip(counts, every, strict=True):
             pos, neg = pair_sets(miner(*batch))
             count.update([*(("+", *pair) for pair in pos), *(("-", *pair) for pair in neg)])
-    expected = counts[2]
+    expected = counts.pop()
     assert min(expected.values()) < times / 2, "nothing is random"
-    for count in counts[:2]:
+    for count in counts:
         for pair in expected | count:
             share = (expected[pair] + count[pair]) / (2 * times)
             deviation = (2 * share * (1 - share) / times) ** 0.5
@@ -108,11 +107,10 @@ def test_one_seed_draws_the_same_pairs_and_calls_differ(batch):
     drawn = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        drawn.append([miner(*batch) for _ in range(3)])
-    flat = [[torch.cat(mined).tolist() for mined in three] for three in drawn]
-    assert flat[0] == flat[1]
-    assert flat[0] != flat[2]
-    assert flat[0][0] != flat[0][1]
+        drawn.append([torch.cat(miner(*batch)).tolist() for _ in range(3)])
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != drawn[2]
+    assert drawn[0][0] != drawn[0][1]
 
 
 def test_other_rules_leave_the_generator_alone(batch):
@@ -142,78 +140,37 @@ def test_salts_draw_other_numbers_in_one_call(batch):
     assert drawn[0] == drawn[2] != drawn[1]
 
 
-def test_random_numbers_are_even_and_independent_of_each_other():
-    n = 400
-    sim, mask = torch.zeros(n, n), torch.ones(n, n).bool()
-    kept = [Some(salt)(sim, mask, mask, torch.tensor(3))[0].double() for salt in (0, 1)]
-    for mask in kept:
-        assert abs(mask.mean() - 0.5) < 5 * 0.5 / n
-        assert (mask.mean(dim=0) - 0.5).abs().max() < 5 * 0.5 / n**0.5
-        assert (mask.mean(dim=1) - 0.5).abs().max() < 5 * 0.5 / n**0.5
-    for one, other in ((kept[0], kept[1]), (kept[0][1:], kept[0][:-1]), (kept[0], kept[0].T)):
-        assert abs(((one - 0.5) * (other - 0.5)).mean()) < 5 * 0.25 / n
-
-
-def test_triplet_losses_of_pml_take_the_pairs(batch):
-    pairs = PairMiner(BatchHardMining())(*batch)
-    triplets = miners.BatchHardMiner(distance=COSINE)(*batch)
-    loss = TripletMarginLoss(margin=0.4)
-    assert loss(*batch, pairs).equal(loss(*batch, triplets))
-
-
 def test_parameters_are_attributes_and_records(batch):
     miner = PairMiner(PairMarginMining(0.7, 0.3))
     assert (miner.pos_margin, miner.neg_margin) == (0.7, 0.3)
     miner.neg_margin = 0.1
     assert miner.mining == PairMarginMining(0.7, 0.1)
     assert {"pos_margin", "neg_margin"} <= set(miner._record_these)
-    twin = copy.deepcopy(miner)
-    assert torch.cat(twin(*batch)).equal(torch.cat(miner(*batch)))
-    with pytest.raises(ValueError, match="mining must be a PairMining"):
-        PairMiner("ms")
+    close_runs(copy.deepcopy(miner)(*batch), miner(*batch))
 
 
-class OnlyFirst(PairMiner):
-    """A user's own ``mine``, with PML's arguments."""
+class Own(PairMiner):
+    """A user's own ``mine``, with PML's arguments, that leaves out all but some of the pairs."""
+
+    most = None
 
     def mine(self, embeddings, labels, ref_emb, ref_labels):
-        return tuple(index[:1] for index in super().mine(embeddings, labels, ref_emb, ref_labels))
+        mined = super().mine(embeddings, labels, ref_emb, ref_labels)
+        return tuple(index[: self.most] for index in mined)
 
 
 def test_a_users_own_mine_is_asked(batch):
-    mined, all_pairs = OnlyFirst(MSMining(0.5))(*batch), PairMiner(MSMining(0.5))(*batch)
+    own = Own(MSMining(0.5))
+    own.most = 1
+    mined = own(*batch)
     assert [len(index) for index in mined] == [1] * 4
-    assert all(a[:1].equal(b) for a, b in zip(all_pairs, mined, strict=True))
+    close_runs(mined, [index[:1] for index in PairMiner(MSMining(0.5))(*batch)])
 
 
 def test_places_of_copies_are_honoured_for_a_users_own_mine(batch):
-    class Own(PairMiner):
-        def mine(self, embeddings, labels, ref_emb, ref_labels):
-            return super().mine(embeddings, labels, ref_emb, ref_labels)
-
     x, labels = batch
     given = {"ref_emb": torch.cat([x, x + 1]), "ref_labels": labels.repeat(2)}
-    places = torch.arange(12)
-    expected = PairMiner(PairMarginMining(2, -2))(x, labels, **given, self_index=places)
-    mined = Own(PairMarginMining(2, -2))(x, labels, **given, self_index=places)
-    assert all(a.equal(b) for a, b in zip(mined, expected, strict=True))
+    given["self_index"] = torch.arange(12)
+    mined = Own(PairMarginMining(2, -2))(x, labels, **given)
+    close_runs(mined, PairMiner(PairMarginMining(2, -2))(x, labels, **given))
     assert len(mined[0]) == 12 * 5
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: EasyHardMining("hardest"), "pos_strategy must be one of easy, .*got 'hardest'"),
-        (lambda: EasyHardMining("semihard", "semihard"), "must not both be semihard"),
-        (lambda: EasyHardMining("semihard", "all"), "nor semihard beside all"),
-        (lambda: EasyHardMining(allowed_pos_range=(1, 0)), "must be .smallest, largest., got"),
-        (lambda: EasyHardMining(allowed_neg_range=0.5), "must be None or two finite numbers"),
-        (lambda: PairMarginMining(float("nan")), "pos_margin must be a finite number, got nan"),
-        (lambda: DistanceWeightedMining(0), "dim must be an integer > 0, got 0"),
-        (lambda: DistanceWeightedMining(4, cutoff=-1), "cutoff must be a finite number > 0"),
-        (lambda: PairMiner(MSMining(), chunk_size=0), "chunk_size must be an integer > 0"),
-    ],
-)
-def test_bad_parameters(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()

@@ -2,52 +2,33 @@
 
 import sys
 import threading
+from functools import partial
 
 import pytest
 import torch
 from pytorch_metric_learning.distances import LpDistance
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
-from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.weightings import BinomialDeviance
 
-THREADS, CALLS = 8, 20_000
+from ..hosts.pml2.test_same_calls import random_call
 
-
-def arguments(seed):
-    """Calls of every kind, other ones for each seed."""
-    generator = torch.Generator().manual_seed(seed)
-    n = 5 + seed % 3
-    x, refs = (torch.randn(k, 3, generator=generator) for k in (n, n + 2))
-    labels = torch.randint(2, (n,), generator=generator)
-    both = torch.cat([labels, labels[:2]])
-    a, p = (labels[:, None] == labels).nonzero(as_tuple=True)
-    b, q = (labels[:, None] != labels).nonzero(as_tuple=True)
-    yield (x, labels), {}
-    yield (x, labels, None, refs, both), {}
-    place = torch.randperm(n, generator=generator)
-    shuffled = torch.empty_like(x)
-    shuffled[place] = x
-    moved = torch.empty_like(labels)
-    moved[place] = labels
-    yield (x, labels, None, shuffled * 2, moved), {"self_index": place}
-    yield (x, labels, (a[a != p], p[a != p], b, q)), {}
+THREADS = 8
 
 
 def outcomes(loss, miner):
-    """What each call gives, as plain numbers, for calls made one after the other."""
+    """What calls of every kind give, as plain numbers, when they are made one after the other."""
     calls = []
-    for seed in range(6):
-        for args, kwargs in arguments(seed):
-            calls.append((lambda a=args, k=kwargs: loss(*a, **k)))
-            if len(args) != 3:
-                given = args[:2] + args[3:]
-                calls.append(lambda a=given, k=kwargs: torch.cat(miner(*a, **k)).sum())
+    for seed in range(24):
+        x, labels, pairs, *others = random_call(seed)[2]
+        calls.append(partial(loss, x, labels, pairs, *others))
+        calls.append(lambda a=(x, labels, *others): torch.cat(miner(*a)).sum())
     return [(call, call().item()) for call in calls]
 
 
 @pytest.mark.filterwarnings("ignore:.*no pairs")
-def test_every_call_gets_its_own_value():
+@pytest.mark.parametrize("calls", [2_000, pytest.param(10_000, marks=pytest.mark.exhaustive)])
+def test_every_call_gets_its_own_value(calls):
     shared = [
         *outcomes(MSLoss(), MSMiner(0.2)),
         *outcomes(GPWLoss(BinomialDeviance(), distance=LpDistance()), MSMiner(0.3)),
@@ -57,7 +38,7 @@ def test_every_call_gets_its_own_value():
 
     def work(offset):
         barrier.wait()
-        for i in range(CALLS // THREADS):
+        for i in range(calls // THREADS):
             call, expected = shared[(offset * 7 + i) % len(shared)]
             if (found := call().item()) != expected:
                 wrong.append((found, expected))
@@ -74,32 +55,3 @@ def test_every_call_gets_its_own_value():
         sys.setswitchinterval(interval)
     assert wrong == []
     assert len({expected for _, expected in shared}) > 30, "all calls look alike"
-
-
-class Inner(MSLoss):
-    """A loss that asks itself and another loss on the way."""
-
-    def __init__(self, other, **kwargs):
-        super().__init__(**kwargs)
-        self.other = other
-
-    def compute_loss(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
-        terms = super().compute_loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        own = MSLoss.compute_loss(self, embeddings.flip(0), labels.flip(0), None, None, None)
-        extra = self.other(embeddings, labels) + own["loss"]["losses"].mean()
-        terms["loss"]["losses"] = 2 * terms["loss"]["losses"] + extra
-        return terms
-
-
-def test_a_loss_inside_a_loss_inside_a_memory(batch):
-    """With tuples and the places of copies, the outer call is not disturbed by the inner ones."""
-    x, labels = batch
-    nested = CrossBatchMemory(Inner(MSWeightedLoss()), 6, 24)
-    plain = CrossBatchMemory(MSLoss(), 6, 24)
-    for step in range(3):
-        e = (x + 0.1 * step).requires_grad_()
-        expected = 2 * plain(e, labels) + MSWeightedLoss()(e, labels) + MSLoss()(e, labels)
-        value = nested(e, labels)
-        assert abs(value - expected) < 1e-6
-        gradients = [torch.autograd.grad(v, e)[0] for v in (value, expected)]
-        assert (gradients[0] - gradients[1]).abs().max() < 1e-6

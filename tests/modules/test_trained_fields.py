@@ -7,47 +7,37 @@ from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
-from pytorch_metric_learning import distances, losses, reducers
+from pytorch_metric_learning import distances, reducers
 
-from pml_gpw import GPWLoss, MSLoss
+from pml_gpw import GPWLoss, MSLoss, weightings
 from pml_gpw.engine import InnerProduct, LabelPairs
+from pml_gpw.engine.plan import LAYOUTS
 from pml_gpw.functional import gpw_loss
 from pml_gpw.gradient_caching import GradientCache
-from pml_gpw.losses import CrossBatchMemory
 from pml_gpw.mining import MSMining
 from pml_gpw.reducers import AnchorReducer
-from pml_gpw.weightings import (
-    BinomialDeviance,
-    Constant,
-    Contrastive,
-    LiftedStructure,
-    MultiSimilarity,
-    PairWeighting,
-    PairWeights,
-    RowLoss,
-)
+from pml_gpw.weightings import MultiSimilarity, PairWeighting, PairWeights, RowLoss
 from pml_gpw.weightings.check import check_trained
 from pml_gpw.weightings.rules import twin_of
 
 from ..cases import CASES
+from ..covering import covering, named
 from ..row_losses import Margin, NTXent, Sigmoid, SupCon
+from ..runs import close_runs
 from ..tolerances import close
 
 TRAINED = {
     "ms": (MultiSimilarity(), ("alpha", "beta", "base")),
-    "ms of one": (MultiSimilarity(), ("beta",)),
     "supcon": (SupCon(), ("temperature",)),
     "nt-xent": (NTXent(), ("temperature",)),
     "sigmoid": (Sigmoid(), ("t", "b")),
     "margin": (Margin(), ("beta",)),
     "margin by class": (Margin(), {"beta": 8}),
     "ms by class": (MultiSimilarity(), {"alpha": 8, "beta": 8, "base": None}),
-    "contrastive by class": (Contrastive(), {"margin": 8}),
-    "deviance by class": (BinomialDeviance(), {"alpha": 8, "base": 8}),
-    "lifted": (LiftedStructure(), ("alpha", "margin")),
-    "deviance": (BinomialDeviance(), ("alpha", "beta", "base")),
+    "deviance by class": (weightings.BinomialDeviance(), {"alpha": 8, "base": 8}),
+    "lifted": (weightings.LiftedStructure(), ("alpha", "margin")),
+    "deviance": (weightings.BinomialDeviance(), ("alpha", "beta", "base")),
 }
-LAYOUTS = ("auto", "dense", "sparse rows", "sparse batch")
 
 
 def batch(n=40, dims=6, seed=0):
@@ -61,11 +51,11 @@ def made(name, mining=None, **options):
     return GPWLoss(weighting, mining, trainable=trainable, **options).double()
 
 
-def oracle(loss, x, labels, references=None, reference_labels=None, own=None):
+def oracle(loss, x, labels, references=None, reference_labels=None):
     """The anchors' losses of the dense formula, all of it left to autograd."""
     sign = -1 if loss.distance.is_inverted is False else 1
     y = x if references is None else references
-    own = torch.arange(len(x)) if references is None else own
+    own = torch.arange(len(x)) if references is None else None
     sim = sign * loss.distance(x, y)
     pairs = LabelPairs(labels, labels if references is None else reference_labels, own)
     pos, neg = pairs.masks(slice(0, len(x)))
@@ -84,20 +74,22 @@ def gradients(value, loss, *leaves):
     return value.detach(), *torch.autograd.grad(value, [*leaves, *loss.parameters()])
 
 
-@pytest.mark.parametrize("mining", [None, MSMining(0.3)], ids=repr)
-@pytest.mark.parametrize("name", TRAINED)
-def test_gradients_in_every_layout(name, mining):
+DISTANCES = {"cosine": distances.CosineSimilarity(), "lp": distances.LpDistance()}
+
+
+@pytest.mark.parametrize(
+    ("name", "mining", "distance"),
+    covering(TRAINED, (None, MSMining(0.3)), DISTANCES, one_in=1, quick=5),
+    ids=named,
+)
+def test_gradients_in_every_layout(name, mining, distance):
     x, labels = batch()
-    for distance in (distances.CosineSimilarity(), distances.LpDistance()):
-        loss = made(name, mining, distance=distance)
-        leaf = x.clone().requires_grad_()
-        expected = gradients(oracle(loss, leaf, labels).mean(), loss, leaf)
-        for layout, chunk_size in itertools.product(LAYOUTS, (None, 16)):
-            loss.layout, loss.chunk_size = layout, chunk_size
-            for ours, other in zip(
-                gradients(loss(leaf, labels), loss, leaf), expected, strict=True
-            ):
-                close(ours, other)
+    loss = made(name, mining, distance=DISTANCES[distance])
+    leaf = x.clone().requires_grad_()
+    expected = gradients(oracle(loss, leaf, labels).mean(), loss, leaf)
+    for layout, chunk_size in itertools.product(LAYOUTS, (None, 16)):
+        loss.layout, loss.chunk_size = layout, chunk_size
+        close_runs(gradients(loss(leaf, labels), loss, leaf), expected)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -110,40 +102,19 @@ def test_gradients_against_references_and_below_other_reducers(name):
     for chunk_size in (None, 16):
         loss.chunk_size = chunk_size
         found = gradients(loss(leaf, labels, None, other, others), loss, leaf, other)
-        for ours, theirs in zip(found, expected, strict=True):
-            close(ours, theirs)
+        close_runs(found, expected)
 
 
-@pytest.mark.parametrize("name", ["ms", "margin by class", "nt-xent"])
-def test_fused(name):
+@pytest.mark.parametrize(
+    "name", ["ms", "margin by class", pytest.param("nt-xent", marks=pytest.mark.exhaustive)]
+)
+def test_fused(name, eager_backend):
     x, labels = batch()
     loss, leaf = made(name, fused=True), x.requires_grad_()
     expected = gradients(oracle(loss, leaf, labels).mean(), loss, leaf)
     for chunk_size in (None, 16):
         loss.chunk_size = chunk_size
-        for ours, other in zip(gradients(loss(leaf, labels), loss, leaf), expected, strict=True):
-            close(ours, other)
-
-
-def test_a_memory():
-    x, labels = batch()
-    loss, leaf = made("ms", MSMining(0.1)), x.requires_grad_()
-    memory = CrossBatchMemory(loss, 6, 80).double()
-    memory(leaf, labels)  # 40 of another batch, of which 20 stay
-    memory(leaf[:20] * 2, labels[:20])
-    for chunk_size in (None, 16):
-        loss.chunk_size = chunk_size
-        value = memory(leaf, labels)
-        place = (memory.queue_idx - 40 + torch.arange(40)) % 80
-        references = memory.embedding_memory, memory.label_memory
-        assert references[0][place].equal(x.detach())
-        filled = slice(None) if memory.has_been_filled else slice(memory.queue_idx)
-        references = [reference[filled].clone() for reference in references]
-        expected = oracle(loss, leaf, labels, *references, own=place).mean()
-        for ours, other in zip(
-            gradients(value, loss, leaf), gradients(expected, loss, leaf), strict=True
-        ):
-            close(ours, other)
+        close_runs(gradients(loss(leaf, labels), loss, leaf), expected)
 
 
 def test_gradient_caching():
@@ -151,36 +122,7 @@ def test_gradient_caching():
     loss, model = made("ms", MSMining(0.1)), torch.nn.Linear(6, 4).double()
     GradientCache(model, loss, chunk_size=7)(x, labels)
     plain = torch.autograd.grad(loss(model(x), labels), list(loss.parameters()))
-    for parameter, other in zip(loss.parameters(), plain, strict=True):
-        close(parameter.grad, other)
-
-
-def test_five_steps_are_those_of_the_dense_formula():
-    x, labels = batch()
-    start = made("ms", MSMining(0.2))
-    results = []
-    for dense in (False, True):
-        loss, leaf = copy.deepcopy(start), x.clone().requires_grad_()
-        optimizer = torch.optim.Adam([leaf, *loss.parameters()], lr=0.1)
-        for _ in range(5):
-            optimizer.zero_grad()
-            (oracle(loss, leaf, labels).mean() if dense else loss(leaf, labels)).backward()
-            optimizer.step()
-        results.append((leaf.detach(), *(p.detach() for p in loss.parameters())))
-    for ours, expected in zip(*results, strict=True):
-        close(ours, expected)
-    assert (results[0][1] - next(start.parameters())).abs() > 0.1
-
-
-def test_autocast_half_precision_and_frozen_embeddings():
-    x, labels = batch()
-    loss = GPWLoss(NTXent(), trainable=("temperature",))
-    (exact,) = torch.autograd.grad(loss(x, labels), loss.parameters())
-    with torch.autocast("cpu", torch.bfloat16):
-        value = loss(x.bfloat16(), labels)
-    (found,) = torch.autograd.grad(value, loss.parameters())
-    close(found, exact, 0.1)
-    assert found.dtype == torch.float32
+    close_runs([parameter.grad for parameter in loss.parameters()], plain)
 
 
 def test_without_pairs_the_gradient_is_zero():
@@ -219,29 +161,6 @@ def test_names_values_and_setting():
     assert by_class.current_weighting().beta == pytest.approx(0.5)
 
 
-def test_the_state_of_pmls_margin_loss_loads():
-    for num_classes in (None, 8):
-        theirs = losses.MarginLoss(learn_beta=True, num_classes=num_classes, beta=1.1)
-        trainable = ("beta",) if num_classes is None else {"beta": num_classes}
-        ours = GPWLoss(Margin(), trainable=trainable)
-        ours.load_state_dict(theirs.state_dict())
-        close(torch.as_tensor(ours.beta), torch.full((num_classes or 1,), 1.1).squeeze())
-
-
-@pytest.mark.parametrize(
-    ("weighting", "trainable", "message"),
-    [
-        (Margin(), "beta", r"trainable must be names in a tuple, got the string 'beta'"),
-        (Margin(), ("gamma",), r"trainable must be one of margin, beta, got 'gamma'"),
-        (Margin(), {"beta": 0}, r"trainable\['beta'\] must be an integer > 0, got 0"),
-        (Constant(), ("x",), "trainable must be one of"),
-    ],
-)
-def test_bad_names(weighting, trainable, message):
-    with pytest.raises(ValueError, match=message):
-        GPWLoss(weighting, trainable=trainable)
-
-
 def test_values_by_class_need_labels_of_those_classes():
     x, labels = batch()
     loss = GPWLoss(Margin(), trainable={"beta": 5})
@@ -258,39 +177,21 @@ def test_every_number_of_every_weighting_can_be_trained(case):
             check_trained(case.weighting, field.name)
 
 
-@dataclass(frozen=True)
-class ByFloat(RowLoss):
-    t: float = 0.3
-
-    def loss(self, pos, neg):
-        return neg.sum(neg.sim * float(self.t))
-
-
-@dataclass(frozen=True)
-class ByMath(RowLoss):
-    t: float = 0.3
-
-    def loss(self, pos, neg):
-        return neg.sum(neg.sim * math.log(self.t))
+LOST = {  # formulas whose gradient of the field would be lost
+    "float": lambda t, sim: sim * float(t),
+    "math": lambda t, sim: sim * math.log(t),
+    "new_tensor": lambda t, sim: sim * sim.new_tensor(t),
+}
+FORMULAS = LOST | {"unexpanded": lambda t, sim: torch.relu(sim - t)}  # wrong where N is M
 
 
 @dataclass(frozen=True)
-class ByNewTensor(RowLoss):
+class Formula(RowLoss):
+    how: str
     t: float = 0.3
 
     def loss(self, pos, neg):
-        return neg.sum(neg.sim * neg.sim.new_tensor(self.t))
-
-
-@dataclass(frozen=True)
-class Derived(RowLoss):
-    t: float = 0.3
-
-    def __post_init__(self):
-        object.__setattr__(self, "twice", 2 * self.t)
-
-    def loss(self, pos, neg):
-        return neg.sum(neg.sim * self.twice)
+        return neg.sum(FORMULAS[self.how](self.t, neg.sim))
 
 
 @dataclass(frozen=True)
@@ -299,16 +200,6 @@ class WeighsAlone(PairWeighting):
 
     def weigh(self, pos, neg):
         return PairWeights(self.t * torch.ones_like(pos.sim), torch.ones_like(neg.sim))
-
-
-@dataclass(frozen=True)
-class Unexpanded(RowLoss):
-    """Right for a number, and wrong for a value an anchor where N is M."""
-
-    t: float = 0.3
-
-    def loss(self, pos, neg):
-        return neg.sum(torch.relu(neg.sim - self.t))
 
 
 @dataclass(frozen=True)
@@ -325,24 +216,33 @@ class Clash(RowLoss):
         return neg.sum(neg.sim * self.layout)
 
 
-def test_a_missing_expand_is_refused_for_values_by_class():
-    GPWLoss(Unexpanded(), trainable=("t",))
-    with pytest.raises(ValueError, match=r"Unexpanded with a tensor as t .*expand"):
-        GPWLoss(Unexpanded(), trainable={"t": 8})
-    x, labels = batch()
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("weighting", "trainable", "message"),
+    [
+        (Margin(), "beta", r"trainable must be names in a tuple, got the string 'beta'"),
+        (Margin(), ("gamma",), r"trainable must be one of margin, beta, got 'gamma'"),
+        (Margin(), {"beta": 0}, r"trainable\['beta'\] must be an integer > 0, got 0"),
+        (weightings.Constant(), ("x",), "trainable must be one of"),
+        (Formula("unexpanded"), {"t": 8}, r"Formula with a tensor as t .*expand"),
+        (NegatesItself(), ("beta",), "NegatesItself, whose own for_negated_distances"),
+        (Clash(), ("layout",), "GPWLoss has an attribute layout of its own"),
+        (WeighsAlone(), ("t",), "WeighsAlone, which overrides weigh alone"),
+        (SupCon(torch.nn.Parameter(torch.tensor(0.1))), (), "trainable"),
+        *((Formula(how), ("t",), "'t' of Formula, whose gradient is 0 where") for how in LOST),
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_trained(weighting, trainable, message):
+    with pytest.raises(ValueError, match=message):
+        GPWLoss(weighting, trainable=trainable)
+
+
+def test_a_formula_without_expand_can_have_one_value_for_all():
+    GPWLoss(Formula("unexpanded"), trainable=("t",))
     given = {"t": torch.full((40,), 0.3, dtype=torch.float64)}
     with pytest.raises(ValueError, match="expand"):
-        gpw_loss(x, labels, Unexpanded(), parameters=given)
-
-
-def test_a_level_that_would_keep_its_sign_is_refused():
-    with pytest.raises(ValueError, match="NegatesItself, whose own for_negated_distances"):
-        GPWLoss(NegatesItself(), trainable=("beta",))
-
-
-def test_a_name_of_the_module_is_refused():
-    with pytest.raises(ValueError, match="GPWLoss has an attribute layout of its own"):
-        GPWLoss(Clash(), trainable=("layout",))
+        gpw_loss(*batch(), Formula("unexpanded"), parameters=given)
 
 
 def test_parameters_of_the_function():
@@ -364,23 +264,6 @@ def test_parameters_of_the_function():
             gpw_loss(x, labels, Margin(), parameters=bad)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("weighting", [ByFloat(), ByMath(), ByNewTensor(), Derived()], ids=repr)
-def test_a_gradient_that_would_be_lost_is_refused(weighting):
-    with pytest.raises(ValueError, match=r"'t' of \w+, whose gradient is 0 where the losses"):
-        GPWLoss(weighting, trainable=("t",))
-
-
-def test_weights_without_a_loss_are_refused():
-    with pytest.raises(ValueError, match="WeighsAlone, which overrides weigh alone"):
-        GPWLoss(WeighsAlone(), trainable=("t",))
-
-
-def test_a_tensor_as_a_field_is_still_refused():
-    with pytest.raises(ValueError, match="trainable"):
-        GPWLoss(SupCon(torch.nn.Parameter(torch.tensor(0.1))))
-
-
 def test_no_gradient_is_asked_for_under_no_grad():
     x, labels = batch()
     loss = made("supcon")
@@ -389,21 +272,19 @@ def test_no_gradient_is_asked_for_under_no_grad():
     close(loss(x, labels), GPWLoss(SupCon())(x, labels), 1e-6)
 
 
-@pytest.mark.parametrize("reducer", [None, AnchorReducer("mean_of_nonzero")], ids=str)
-def test_inside_a_users_graph(reducer):
+@pytest.mark.parametrize(
+    ("weighting", "trainable", "reducer"),
+    [
+        (MultiSimilarity(), {"base": 6}, None),
+        (SupCon(), ("temperature",), AnchorReducer("mean_of_nonzero")),
+        pytest.param(NTXent(), ("temperature",), None, marks=pytest.mark.exhaustive),
+    ],
+    ids=repr,
+)
+def test_inside_a_users_graph(weighting, trainable, reducer):
     """Formulas, trained fields and their gradients in one graph of ``torch.compile``."""
-    results = []
-    for fullgraph in (False, True):
-        torch.manual_seed(0)
-        x, labels = torch.randn(24, 8).requires_grad_(), torch.arange(24) // 4
-        for loss in (
-            GPWLoss(SupCon(), trainable=("temperature",), reducer=reducer),
-            GPWLoss(NTXent(), trainable=("temperature",), reducer=reducer),
-            GPWLoss(MultiSimilarity(), trainable={"base": 6}, reducer=reducer),
-        ):
-            function = torch.compile(loss, fullgraph=True) if fullgraph else loss
-            value = function(x, labels)
-            results.append((value, *torch.autograd.grad(value, [x, *loss.parameters()])))
-    for eager, compiled in zip(results[:3], results[3:], strict=True):
-        for one, other in zip(eager, compiled, strict=True):
-            close(one, other)
+    x, labels = batch(24)
+    leaf = x.float().requires_grad_()
+    loss = GPWLoss(weighting, trainable=trainable, reducer=reducer)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    close_runs(*(gradients(function(leaf, labels), loss, leaf) for function in (compiled, loss)))

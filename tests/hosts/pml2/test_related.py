@@ -1,16 +1,11 @@
-"""Relations of labels in objects of PML: as in the plain modules, below distances and reducers."""
-
-import copy
-import pickle
+"""Relations of labels in objects of PML, below distances and reducers of PML."""
 
 import pytest
 import torch
 from pytorch_metric_learning import distances, reducers
 
 from pml_gpw import modules
-from pml_gpw.analysis import pair_weights
 from pml_gpw.hosts import pml2
-from pml_gpw.mining import MSMining
 from pml_gpw.relations import WeightedRelations, jaccard, share_a_label
 from pml_gpw.weightings import MultiSimilarity
 
@@ -26,14 +21,6 @@ class ByPML(pml2.GPWLoss):
         return super().compute_loss(*arguments)
 
 
-def test_as_the_plain_module():
-    x = embeddings(12)
-    plain = run(modules.GPWLoss(Graded(), MSMining(0.3), pairs=jaccard), x, TAGS)
-    loss = pml2.GPWLoss(Graded(), MSMining(0.3), pairs=jaccard)
-    for same in (loss, copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
-        close_runs(run(same, x, TAGS), plain)
-
-
 def test_a_compute_loss_of_ones_own_is_given_a_tuple():
     x = embeddings(12)
     loss = ByPML(MultiSimilarity(), pairs=share_a_label)
@@ -44,43 +31,30 @@ def test_a_compute_loss_of_ones_own_is_given_a_tuple():
             ByPML(MultiSimilarity(), pairs=pairs)(x, labels)
 
 
-@pytest.mark.parametrize("relation", ["graded", "hierarchy"])
-def test_below_a_distance(relation):
-    """Euclidean distances are a matrix whose gradient autograd takes."""
-    x = embeddings(24)
-    given = {"graded": (Graded(), jaccard, TAGS.repeat(2, 1))}
-    given["hierarchy"] = MultiSimilarity(), WeightedRelations(LEVELS), TAXA
-    weighting, pairs, labels = given[relation]
-    loss = pml2.GPWLoss(weighting, pairs=pairs, distance=distances.LpDistance())
+def distances_of(x):
     unit = torch.nn.functional.normalize(x)
-    sim = -torch.cdist(unit, unit).fill_diagonal_(0)
-
-    def levels():
-        if relation == "graded":
-            grades = jaccard(labels, labels).double()
-            rest = grades.clone().fill_diagonal_(float("nan"))
-            pos, neg = rest > 0, rest == 0
-            near = (grades * (1 - sim))[pos].sum() + (sim.clamp(min=0) ** 2)[neg].sum()
-            return near / 24
-        total = 0
-        for level, (_, weight) in enumerate(LEVELS):
-            same = labels[:, level, None] == labels[:, level]
-            pos, neg = same & ~torch.eye(24, dtype=torch.bool), ~same
-            losses = weighting.for_negated_distances().losses(sim, pos, neg)
-            total = total + weight * losses.mean()
-        return total
-
-    close(loss(x, labels), levels(), 1e-6)
+    return -torch.cdist(unit, unit).fill_diagonal_(0)
 
 
-def test_reducers_and_the_table():
-    x = embeddings(12)
-    loss = pml2.GPWLoss(Graded(), pairs=jaccard, reducer=reducers.SumReducer())
-    expected = modules.GPWLoss(Graded(), pairs=jaccard, reduction="sum")(x, TAGS)
-    close(loss(x, TAGS), expected)
-    close(pair_weights(loss, x, TAGS).loss, float(expected))
-    memory = pml2.CrossBatchMemory(loss, 5, 30, label_shape=(4,), label_dtype=torch.bool)
-    close(memory(x, TAGS), expected, 1e-5)
+def test_grades_below_a_distance():
+    """Euclidean distances are a matrix whose gradient autograd takes."""
+    x, labels = embeddings(24), TAGS.repeat(2, 1)
+    loss = pml2.GPWLoss(Graded(), pairs=jaccard, distance=distances.LpDistance())
+    sim, grades = distances_of(x), jaccard(labels, labels).double()
+    rest = grades.clone().fill_diagonal_(float("nan"))
+    near = (grades * (1 - sim))[rest > 0].sum() + (sim.clamp(min=0) ** 2)[rest == 0].sum()
+    close(loss(x, labels), near / 24, 1e-6)
+
+
+def test_a_hierarchy_below_a_distance():
+    x = embeddings(24)
+    weighting, distance = MultiSimilarity(), distances.LpDistance()
+    loss = pml2.GPWLoss(weighting, pairs=WeightedRelations(LEVELS), distance=distance)
+    total = 0
+    for level, (_, weight) in enumerate(LEVELS):
+        single = pml2.GPWLoss(weighting, distance=distance)
+        total = total + weight * single(x, TAXA[:, level])
+    close(loss(x, TAXA), total, 1e-6)
 
 
 @pytest.mark.parametrize("reducer", [reducers.AvgNonZeroReducer(), reducers.DivisorReducer()])

@@ -1,18 +1,11 @@
 """Distances of PML read as similarities."""
 
 import pytest
-from pytorch_metric_learning import distances, losses, miners, reducers
+from pytorch_metric_learning import distances, losses, miners
 
-from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
-from pml_gpw.weightings import (
-    BinomialDeviance,
-    Contrastive,
-    LiftedStructure,
-    MultiSimilarity,
-)
+from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 
 from ...runs import close_runs, pairs_of_tuple, run
-from ...tolerances import close
 
 DISTANCES = {
     "cosine": distances.CosineSimilarity(),
@@ -32,27 +25,3 @@ def test_every_distance(batch, name):
     expected = run(losses.MultiSimilarityLoss(distance=distance), *batch, theirs(*batch))
     close_runs(run(MSWeightedLoss(distance=distance), *batch, mine(*batch)), expected)
     close_runs(run(MSLoss(distance=distance), *batch), expected)
-
-
-@pytest.mark.parametrize(
-    ("weighting", "theirs"),
-    [
-        (LiftedStructure(margin=1.0), losses.GeneralizedLiftedStructureLoss),
-        (Contrastive(margin=1.0), losses.ContrastiveLoss),
-    ],
-)
-def test_other_weightings_read_distances_as_pml_does(batch, weighting, theirs):
-    """Relative margins stay, levels change sign: the gradient is that of PML's own loss."""
-    kwargs = {"neg_margin": 1, "pos_margin": 0, "distance": distances.LpDistance()}
-    ours = run(
-        GPWLoss(weighting, distance=distances.LpDistance(), reducer=reducers.SumReducer()), *batch
-    )
-    pml = run(theirs(reducer=reducers.SumReducer(), **kwargs), *batch)
-    close(ours[1], pml[1])
-
-
-def test_levels_change_sign_on_distances():
-    assert MultiSimilarity(base=0.3).for_negated_distances().base == -0.3
-    assert BinomialDeviance(base=0.3).for_negated_distances().base == -0.3
-    assert Contrastive(margin=0.3).for_negated_distances().margin == -0.3
-    assert LiftedStructure(margin=0.3).for_negated_distances().margin == 0.3

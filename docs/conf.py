@@ -22,6 +22,7 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "bars",
+    "captions",
     "formulas",
     "loss_figures",
     "mathml",

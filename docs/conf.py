@@ -23,6 +23,7 @@ extensions = [
     "sphinx_copybutton",
     "bars",
     "captions",
+    "docstring_layout",
     "formulas",
     "loss_figures",
     "mathml",

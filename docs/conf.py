@@ -22,6 +22,8 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "bars",
+    "captions",
+    "docstring_layout",
     "formulas",
     "loss_figures",
     "mathml",

@@ -39,6 +39,11 @@ def test_every_public_name_has_an_example(name, thing):
     assert ">>> " in (thing.__doc__ or ""), f"{name} has no example"
 
 
+def test_docstrings_say_what_things_are():
+    questions = ("What ", "Whether ", "How ", "Where ")
+    assert [where for where, text in docstrings() if text.startswith(questions)] == []
+
+
 def docstrings():
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -8,8 +8,8 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
-TIGHT = re.compile("<mo>(&#x0007C;|&#x0002F;)</mo>")
-"""Bars and slashes, around which browsers would leave the room of an operator."""
+TIGHT = re.compile('<mo(?: stretchy="false")?>(&#x0007C;|&#x0002F;|&#x02202;)</mo>')
+"""Bars, slashes and ∂, around which browsers would leave the room of an operator."""
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def mathml(node: nodes.Element, display: str) -> str:
     markup = convert(formula, display=display)
     if "\\" in markup:
         logger.warning("formula has an unknown command: %s", formula, location=node)
-    return TIGHT.sub(r'<mo lspace="0" rspace="0">\1</mo>', markup)
+    return TIGHT.sub(r'<mi mathvariant="normal">\1</mi>', markup)
 
 
 def visit_inline(translator: HTML5Translator, node: nodes.math) -> None:

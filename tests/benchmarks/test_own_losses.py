@@ -1,5 +1,7 @@
 """A formula in a user's file, through the commands by one option."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from benchmarks import (
     tuning,
 )
 from benchmarks.data import plan
+from benchmarks.measure.tuning_runs import prepare
 from pml_gpw.datasets import Glyphs, WorldNames
 
 FILE = """
@@ -68,13 +71,21 @@ def run(command, *options):
     return result.output
 
 
+def threads(jobs, load, folds):
+    """In place of the processes of a tuning, which do not know the small sets."""
+    return ThreadPoolExecutor(jobs, initializer=prepare, initargs=(load, folds))
+
+
+DATASETS = [Glyphs.__name__, WorldNames.__name__, "ImageFolder"]
+
+
 def of(dataset, pictures):
     small = ["--batch", 20, "--iterations", 2, "--dims", 8, "--device", "cpu", "--workers", 0]
     folder = {"ImageFolder": ["--root", pictures, "--resize", 18, "--crop", 16]}
     return ["--dataset", dataset, *small, *folder.get(dataset, [])]
 
 
-@pytest.mark.parametrize("dataset", [Glyphs.__name__, WorldNames.__name__, "ImageFolder"])
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_accuracy_has_a_row_of_it_with_an_interval(mine, pictures, tmp_path, dataset):
     losses = ["--losses", f"SNP,{mine},CircleLoss", "--seeds", 2, "--output", tmp_path / "out"]
     output = run(accuracy, *of(dataset, pictures), *losses)
@@ -88,17 +99,18 @@ def test_accuracy_has_a_row_of_it_with_an_interval(mine, pictures, tmp_path, dat
     assert again.count("read from an earlier call") == 6
 
 
-@pytest.mark.parametrize("dataset", [Glyphs.__name__, "ImageFolder"])
-def test_tuning_searches_what_is_annotated(mine, pictures, tmp_path, dataset):
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_tuning_searches_what_is_annotated(mine, pictures, tmp_path, monkeypatch, dataset):
+    monkeypatch.setattr(tuning, "processes", threads)
     options = [o for o in of(dataset, pictures) if o not in ("--resize", "--crop", 18, 16)]
     options += ["--losses", f"none,{mine},CircleLoss", "--trials", 2, "--seeds", 2, "--folds", 2]
     output = run(tuning, *options, "--test-iterations", 2, "--output", tmp_path / "out")
     assert "| mine.py:Softmax | t " in output
     assert "Nothing is searched of none, CircleLoss: one trial." in output
     (path,) = (tmp_path / "out").glob("tuning-*/trials.csv")
-    trials = pd.read_csv(path)
-    assert (trials["row"] == "mine.py:Softmax").sum() == 2
-    assert trials.loc[trials["row"] == "mine.py:Softmax", "t"].iloc[0] == 0.1
+    trials = pd.read_csv(path).set_index("row").loc["mine.py:Softmax"]
+    assert len(trials) == 2
+    assert trials["t"].iloc[0] == 0.1
     assert output.count("±") >= 12
 
 

@@ -39,7 +39,7 @@ def test_the_projection_counts():
         (("--worlds", "9" * 5000), "must be integers in 1..1024"),
         (("--batch", "9" * 20), "10000000"),
         (("--worlds", "3"), "must be integers >= 1 whose 5-folds divide 4000"),
-        (("--dims", "64"), "must be one of 512, 128, got 64"),
+        (("--dims", "64"), "must be one of 512, 128, got '64'"),
     ],
 )
 def test_options_that_cannot_be(tmp_path, options, said):

@@ -3,7 +3,6 @@
 python -m benchmarks.speed --help
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -92,8 +91,6 @@ def main(
     ):
         if 0 < n <= max(ks):
             raise bad(option, f"must be 0 or more than {max(ks)}, the largest K, got {n}")
-    if seconds is not None and not math.isfinite(seconds):
-        raise bad("--seconds", f"must be a number of seconds, got {seconds}")
     usable_device(device)
     output_folder(output)
     if seconds is None:

@@ -1,8 +1,9 @@
 """Named points of a training at which a process kills itself.
 
-Each point is a function that wraps one of the harness's, in the process that is to be killed.
+Each point wraps a function of the harness, in the process that is to be killed.
 """
 
+import itertools
 import os
 import shutil
 import signal
@@ -21,48 +22,49 @@ class Strike:
     def __init__(self, nth):
         self.left = nth
 
-    def is_due(self):
+    def __call__(self, damage=None, *args):
         self.left -= 1
-        return self.left == 0
-
-    def __call__(self):
-        if self.is_due():
-            self.kill()
-
-    @staticmethod
-    def kill():
-        os.kill(os.getpid(), signal.SIGKILL)
+        if self.left == 0:
+            if damage is not None:
+                damage(*args)
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
-def around(owner, name, before=None, after=None):
-    """Let ``before`` and ``after`` see the arguments of each call of a function."""
-    real = getattr(owner, name)
-
-    def wrapped(*args, **kwargs):
-        if before is not None:
-            before(*args, **kwargs)
-        result = real(*args, **kwargs)
-        if after is not None:
-            after(*args, **kwargs)
-        return result
-
-    setattr(owner, name, wrapped)
+def every(*_, **__):
+    return True
 
 
-def between_backward_and_the_optimizers(strike):
-    around(Trainer, "step_optimizers", before=lambda *_: strike())
+def before(owner, name, is_meant=every, damage=None):
+    """The point before those calls of a function that are meant, which may leave a damage."""
+
+    def point(strike):
+        real = getattr(owner, name)
+
+        def wrapped(*args, **kwargs):
+            if is_meant(*args, **kwargs):
+                strike(damage, *args)
+            return real(*args, **kwargs)
+
+        setattr(owner, name, wrapped)
+
+    return point
 
 
-def between_the_steps_of_two_optimizers(strike):
-    """The trunk has made its step, the embedding layer has not."""
-    steps = []
+def after(owner, name, is_meant=every, damage=None):
+    """The point after them."""
 
-    def after(*_, **__):
-        steps.append(1)
-        if len(steps) % 2:
-            strike()
+    def point(strike):
+        real = getattr(owner, name)
 
-    around(torch.optim.Adam, "step", after=after)
+        def wrapped(*args, **kwargs):
+            result = real(*args, **kwargs)
+            if is_meant(*args, **kwargs):
+                strike(damage, *args)
+            return result
+
+        setattr(owner, name, wrapped)
+
+    return point
 
 
 def while_the_images_of_an_evaluation_are_read(strike):
@@ -70,12 +72,7 @@ def while_the_images_of_an_evaluation_are_read(strike):
 
     def evaluate(*args, **kwargs):
         item = CUB200.__getitem__
-
-        def read(*args):
-            strike()
-            return item(*args)
-
-        CUB200.__getitem__ = read
+        before(CUB200, "__getitem__")(strike)
         try:
             return real(*args, **kwargs)
         finally:
@@ -84,84 +81,61 @@ def while_the_images_of_an_evaluation_are_read(strike):
     run.distributed_dataset_metrics = evaluate
 
 
-def after_an_evaluation(strike):
-    around(run, "distributed_dataset_metrics", after=lambda *_, **__: strike())
+def of_an_evaluation(_, group, *__, **___):
+    return group == "evaluation"
 
 
-def between_the_csv_and_the_database_of_the_logs(strike):
-    def before(_, group, *__, **___):
-        if group == "evaluation":
-            strike()
-
-    around(record_keeper.record_keeper.DBManager, "write", before=before)
+def to(name):
+    """Renames to a path of this name."""
+    return lambda _, target: Path(target).name == name
 
 
-def in_the_middle_of_a_checkpoints_file(strike):
-    def after(_, path, *__, **___):
-        if Path(path).name == "state.pt" and strike.is_due():
-            os.truncate(path, Path(path).stat().st_size // 2)
-            strike.kill()
-
-    around(torch, "save", after=after)
+def to_checkpoints(_, target):
+    return Path(target).parent.name == "checkpoints"
 
 
-def _renaming(strike, is_meant, **when):
-    def see(_, target):
-        if is_meant(Path(target)):
-            strike()
-
-    around(os, "replace", **{"before" if when["before"] else "after": see})
+def a_state(_, path, *__, **___):
+    return Path(path).name == "state.pt"
 
 
-def before_a_checkpoint_is_renamed(strike):
-    _renaming(strike, lambda path: path.parent.name == "checkpoints", before=True)
+def cut(_, path, *__):
+    os.truncate(path, Path(path).stat().st_size // 2)
 
 
-def after_a_checkpoint_is_renamed(strike):
-    _renaming(strike, lambda path: path.parent.name == "checkpoints", before=False)
+def an_earlier_checkpoint(path, *_, **__):
+    return Path(path).parent.name == "checkpoints" and Path(path).exists()
 
 
-def _removing(strike, is_meant):
+def all_checkpoints(path, *_, **__):
+    return Path(path).name == "checkpoints" and Path(path).exists()
+
+
+def unlink_state(path, *_):
     """A folder's state is gone and the rest of it is not."""
-
-    def before(path, *_, **__):
-        path = Path(path)
-        if is_meant(path) and path.exists() and strike.is_due():
-            next(path.rglob("state.pt")).unlink()
-            strike.kill()
-
-    around(shutil, "rmtree", before=before)
+    next(Path(path).rglob("state.pt")).unlink()
 
 
-def while_an_earlier_checkpoint_is_removed(strike):
-    _removing(strike, lambda path: path.parent.name == "checkpoints")
+def logs_of_a_checkpoint(source, target, *_, **__):
+    return Path(source).parent.parent.name == "checkpoints" and Path(target).name == "logs"
 
 
-def while_the_logs_are_put_back(strike):
-    """Those of the killed life are removed, those of the checkpoint not yet there."""
+trunk_alone = itertools.cycle([True, False])  # has made its step, the embedding layer has not
 
-    def before(source, target, *_, **__):
-        if Path(source).parent.parent.name == "checkpoints" and Path(target).name == "logs":
-            strike()
-
-    around(shutil, "copytree", before=before)
-
-
-def before_the_last_weights_are_renamed(strike):
-    _renaming(strike, lambda path: path.name == "last.pt", before=True)
-
-
-def between_the_last_and_the_best_weights(strike):
-    _renaming(strike, lambda path: path.name == "last.pt", before=False)
-
-
-def before_the_result_is_renamed(strike):
-    _renaming(strike, lambda path: path.name == "result.json", before=True)
-
-
-def after_the_result_is_renamed(strike):
-    _renaming(strike, lambda path: path.name == "result.json", before=False)
-
-
-def while_the_checkpoints_of_a_finished_run_are_removed(strike):
-    _removing(strike, lambda path: path.name == "checkpoints")
+between_backward_and_the_optimizers = before(Trainer, "step_optimizers")
+between_the_steps_of_two_optimizers = after(torch.optim.Adam, "step", lambda *_: next(trunk_alone))
+between_the_csv_and_the_database_of_the_logs = before(
+    record_keeper.record_keeper.DBManager, "write", of_an_evaluation
+)
+in_the_middle_of_a_checkpoints_file = after(torch, "save", a_state, cut)
+before_a_checkpoint_is_renamed = before(os, "replace", to_checkpoints)
+after_a_checkpoint_is_renamed = after(os, "replace", to_checkpoints)
+while_an_earlier_checkpoint_is_removed = before(
+    shutil, "rmtree", an_earlier_checkpoint, unlink_state
+)
+while_the_logs_are_put_back = before(shutil, "copytree", logs_of_a_checkpoint)
+between_the_last_and_the_best_weights = after(os, "replace", to("last.pt"))
+before_the_result_is_renamed = before(os, "replace", to("result.json"))
+after_the_result_is_renamed = after(os, "replace", to("result.json"))
+while_the_checkpoints_of_a_finished_run_are_removed = before(
+    shutil, "rmtree", all_checkpoints, unlink_state
+)

@@ -21,7 +21,6 @@ from benchmarks.measure import control, runs
 from pml_gpw.backbones import backbone
 from pml_gpw.training import Trainer
 
-from . import kills
 from .data.test_options import run
 from .small_runs import ok
 
@@ -199,7 +198,7 @@ def test_pictures_of_ones_own_killed_and_gone_on_with(server, pictures, tmp_path
         return server.run({**life, "command": "accuracy", **more})
 
     assert live(whole) == [0], (tmp_path / "log").read_text()
-    point = kills.between_backward_and_the_optimizers.__name__
+    point = "between_backward_and_the_optimizers"
     assert live(killed, point=point, nth=60 + 55) == [-signal.SIGKILL]  # in the second run
     assert len([*killed.rglob("result.json")]) == 1
     assert live(killed) == [0], (tmp_path / "log").read_text()

@@ -12,14 +12,14 @@ import torch
 
 from benchmarks.data.presets import preset
 from benchmarks.data.rows import ROWS
-from benchmarks.measure import search, tuning_runs
+from benchmarks.measure import tuning_runs
 from benchmarks.measure.runs import Data, Place
 from benchmarks.measure.scoring import Part
 from benchmarks.measure.tuning_plan import Tuning
 from benchmarks.measure.tuning_runs import Images, prepare
 from pml_gpw.datasets import Glyphs
 
-from .kills import Strike, around
+from .kills import Strike, after, before
 
 
 def rows_of(*names):
@@ -57,47 +57,21 @@ def run(folder, tuning=SMALL, threads=1, load=few_glyphs):
         tuning_runs.run_all(tuning, Path(folder), PLACE, pool, threads)
 
 
-def before_a_fold_is_scored(strike):
-    around(tuning_runs, "train_and_score", before=lambda *_: strike())
-
-
-def after_a_fold_is_kept(strike):
-    around(optuna.Trial, "set_user_attr", after=lambda *_: strike())
-
-
-def in_the_transaction_of_a_trial(strike):
-    """The trial is in the database, its transaction has not ended."""
-    around(sqlalchemy.orm.Session, "flush", after=lambda *_: strike())
-
-
-def after_a_trial_is_told_to_have_failed(strike):
-    """It was cut off in the life before, and is to be taken up."""
-    around(optuna.Study, "tell", after=lambda *_: strike())
-
-
-def after_a_trial_is_added(strike):
-    around(search, "add_trial", after=lambda *_: strike())
-    around(tuning_runs, "add_trial", after=lambda *_: strike())
-
-
-def before_the_result_of_a_test_is_renamed(strike):
-    around(os, "replace", before=lambda *_: strike())
-
-
-def after_a_test(strike):
-    around(tuning_runs, "_test", after=lambda *_: strike())
-
-
+before_a_fold_is_scored = before(tuning_runs, "train_and_score")
+after_a_fold_is_kept = after(optuna.Trial, "set_user_attr")
+in_the_transaction_of_a_trial = after(sqlalchemy.orm.Session, "flush")  # which has not ended
+after_a_trial_is_added = after(tuning_runs, "add_trial")
+before_the_result_of_a_test_is_renamed = before(os, "replace")
+after_a_test = after(tuning_runs, "_test")
 POINTS = [
-    (before_a_fold_is_scored, 6),
-    (after_a_fold_is_kept, 1),
-    (after_a_fold_is_kept, 13),
-    (in_the_transaction_of_a_trial, 1),
-    (in_the_transaction_of_a_trial, 4),
-    (in_the_transaction_of_a_trial, 25),
-    (after_a_trial_is_added, 4),
-    (before_the_result_of_a_test_is_renamed, 3),
-    (after_a_test, 3),
+    ("before_a_fold_is_scored", 6),
+    ("after_a_fold_is_kept", 1),
+    ("after_a_fold_is_kept", 13),
+    ("in_the_transaction_of_a_trial", 4),
+    ("in_the_transaction_of_a_trial", 25),
+    ("after_a_trial_is_added", 4),
+    ("before_the_result_of_a_test_is_renamed", 3),
+    ("after_a_test", 3),
 ]
 
 
@@ -105,7 +79,7 @@ def exit_code_of_a_life(folder, point, nth):
     """What became of a process that runs the tuning and is killed at the ``nth`` such point."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "pml_gpw", __name__])
-    process = context.Process(target=_live, args=(str(folder), point.__name__, nth))
+    process = context.Process(target=_live, args=(str(folder), point, nth))
     process.start()
     process.join(PATIENCE)
     if process.is_alive():

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from benchmarks.data.balanced import BalancedBinomialDeviance, BalancedConstant, balanced_variant
-from benchmarks.data.rows import ROWS
 from pml_gpw.weightings import BinomialDeviance
 
 from ... import contract, oracles
@@ -88,21 +87,3 @@ def test_a_balanced_weight_is_the_share_of_the_weight_of_the_variant():
 def test_bad_variants_are_refused():
     with pytest.raises(ValueError, match='similarities must be "", "S", "P" or "SP", got \'N\''):
         balanced_variant("N")
-
-
-@pytest.mark.parametrize(
-    ("name", "parameters", "read"),
-    [
-        (
-            "contrastive",
-            {"pos_margin": 0.9, "neg_margin": 0.3},
-            lambda m, f: (f.pos_margin, f.neg_margin),
-        ),
-        ("triplet-semihard", {"margin": 0.7}, lambda m, f: (f.margin,)),
-        ("triplet-semihard", {"margin": 0.7}, lambda m, f: (m.margin,)),
-        ("ntxent", {"temperature": 0.2}, lambda m, f: (f.temperature,)),
-    ],
-)
-def test_parameters_reach_the_losses_of_pml(name, parameters, read):
-    assert read(*ROWS[name].make(**parameters)) == tuple(parameters.values())
-    assert read(*ROWS[name].make()) != tuple(parameters.values())

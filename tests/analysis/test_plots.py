@@ -31,7 +31,7 @@ def lines_of(ax):
 @pytest.mark.parametrize("relation", ["negative", "positive"])
 def test_weight_against_similarity(batch, ax, relation):
     given = {"MS": (MSWeightedLoss(), MSMiner(5.0)), "contrastive": losses.ContrastiveLoss()}
-    assert plots.plot_weight_against_similarity(given, *batch, relation, ax) is ax
+    assert against(given, batch, relation, ax) is ax
     assert set(lines_of(ax)) == set(given)
     for line in ax.get_lines():
         assert max(line.get_ydata()) == pytest.approx(1)
@@ -46,7 +46,7 @@ def test_weight_field_is_level_where_a_similarity_is_not_used(ax):
     assert spread["the other negatives (N)"] > 0.1
 
 
-@pytest.mark.parametrize("count", [2, 8, 24])
+@pytest.mark.parametrize("count", [8, 24])
 def test_no_two_lines_look_alike(batch, ax, count):
     """Up to eight have a colour each; all differ by colour, dashes and marker."""
     against({i: MSLoss() for i in range(count)}, batch, ax=ax)
@@ -56,16 +56,10 @@ def test_no_two_lines_look_alike(batch, ax, count):
     assert len(looks) == count
 
 
-@pytest.mark.parametrize(
-    ("loss", "name"),
-    [
-        (GPWLoss(LiftedStructure()), "LiftedStructure"),
-        (MSWeightedLoss(), "MSWeightedLoss"),
-        (losses.ContrastiveLoss(), "ContrastiveLoss"),
-    ],
-)
-def test_a_field_is_named_by_its_loss_or_by_its_formula(ax, loss, name):
-    assert plots.plot_weight_field(loss, ax).get_title(loc="left") == name
+def test_a_field_is_named_by_its_loss_or_by_its_formula(ax):
+    named = {"LiftedStructure": GPWLoss(LiftedStructure()), "MSWeightedLoss": MSWeightedLoss()}
+    for name, loss in {**named, "ContrastiveLoss": losses.ContrastiveLoss()}.items():
+        assert plots.plot_weight_field(loss, ax).get_title(loc="left") == name
 
 
 @pytest.mark.parametrize("given", [None, "an Axes"])
@@ -132,10 +126,7 @@ REFUSED = [
     (lambda batch: plots.plot_batch(of(batch), ["weight"]), "what must be one of weight, simil"),
     (lambda batch: plots.plot_batch(of(batch), "loss"), "what must be one of weight, similarity"),
     (lambda _: plots.plot_histogram(MSLoss()), "table must be a PairWeightTable"),
-    (
-        lambda batch: plots.plot_histogram(empty(of(batch))),
-        r"table must hold similarities, got the shape \(0, 12\)",
-    ),
+    (lambda batch: plots.plot_histogram(empty(of(batch))), r"similarities, got .* \(0, 12\)"),
     (lambda _: plots.plot_training(None), "history must be a list or tuple, got None"),
     (lambda _: plots.plot_training([None]), "record of history must be a Mapping, got None"),
     (lambda _: plots.plot_training([RECORD], None), "figures must be a list or tuple, got"),

@@ -20,15 +20,10 @@ LOSS = MSLoss()
 
 
 def test_beside_the_hooks_of_pml(tmp_path):
-    record_keeper, _, _ = logging_presets.get_record_keeper(
-        str(tmp_path / "csv"), str(tmp_path / "tensorboard")
-    )
-    hooks = logging_presets.get_hook_container(record_keeper)
-    loss = MSWeightedLoss()
-    recorder = PairWeightRecorder(
-        loss, every=3, record_keeper=record_keeper, also=hooks.end_of_iteration_hook
-    )
-    network, dataset = tiny_network(), TinyDataset()
+    keeper, _, _ = logging_presets.get_record_keeper(*(str(tmp_path / n) for n in ("csv", "board")))
+    hook = logging_presets.get_hook_container(keeper).end_of_iteration_hook
+    loss, network, dataset = MSWeightedLoss(), tiny_network(), TinyDataset()
+    recorder = PairWeightRecorder(loss, every=3, record_keeper=keeper, also=hook)
     trainer = trainers.MetricLossOnly(
         models={"trunk": network},
         optimizers={"trunk_optimizer": torch.optim.Adam(network.parameters())},
@@ -42,19 +37,17 @@ def test_beside_the_hooks_of_pml(tmp_path):
     )
     trainer.train(num_epochs=1)
     assert [record["iteration"] for record in recorder.history] == [0, 3, 6]
-    record_keeper.save_records()
-    logged = record_keeper.query("SELECT * FROM pair_weights")
-    logged = [row["effective_pairs"] for row in logged]
+    keeper.save_records()
+    logged = [row["effective_pairs"] for row in keeper.query("SELECT * FROM pair_weights")]
     assert logged == [record["effective_pairs"] for record in recorder.history]
-    assert record_keeper.query("SELECT * FROM loss_histories"), "PML's own hook went silent"
+    assert keeper.query("SELECT * FROM loss_histories"), "PML's own hook went silent"
 
 
 def test_in_a_loop_of_ones_own_until_it_is_closed(batch):
     loss = MSLoss()
     recorder = PairWeightRecorder(loss, every=2)
     for iteration in range(1, 6):
-        x = batch[0] * iteration
-        loss(x.requires_grad_(), labels=batch[1])
+        loss((batch[0] * iteration).requires_grad_(), labels=batch[1])
         recorder(iteration)
     expected = pair_weights(MSLoss(), batch[0] * 4, batch[1]).summary()
     assert recorder.history[-1] == {"iteration": 4, **expected}
@@ -67,11 +60,9 @@ def test_in_a_loop_of_ones_own_until_it_is_closed(batch):
 
 
 def test_logs_to_a_function(batch):
-    """Beside the history, and with the numbers of the iterations; the loss may be wrapped."""
+    """Beside the history, under a name and with the numbers of the iterations."""
     loss, logged = MSLoss(), []
-    recorder = PairWeightRecorder(
-        loss, every=2, name="weights", log=lambda figures, step: logged.append((figures, step))
-    )
+    recorder = PairWeightRecorder(loss, every=2, name="weights", log=lambda *f: logged.append(f))
     for iteration in range(5):
         loss(*batch)
         recorder(np.int64(iteration))
@@ -115,34 +106,6 @@ def test_calls_without_labels_are_not_recorded(batch):
     assert recorder.history == []
 
 
-@pytest.mark.parametrize(
-    ("call", "said"),
-    [
-        (lambda: PairWeightRecorder(None), "loss must be a loss of pairs"),
-        (lambda: PairWeightRecorder(CrossBatchMemory(MSLoss(), 6)), "the loss inside it"),
-        (lambda: PairWeightRecorder(LOSS, every=None), "every must be an integer > 0, got None"),
-        (lambda: PairWeightRecorder(LOSS, every=0), "every must be an integer > 0, got 0"),
-        (
-            lambda: PairWeightRecorder(LOSS, record_keeper="logs"),
-            "record_keeper must be None or a RecordKeeper, got str",
-        ),
-        (lambda: PairWeightRecorder(LOSS, also="x"), "also must be an object that can be called"),
-        (
-            lambda: PairWeightRecorder(LOSS, log="x"),
-            "log must be an object that can be called, got",
-        ),
-        (lambda: PairWeightRecorder(LOSS, name=None), "name must be a str, got None"),
-        (lambda: PairWeightRecorder(MSLoss())(None), "trainer must be a trainer of pytorch-metric"),
-        (lambda: PairWeightRecorder(MSLoss())("3"), "trainer must be a trainer of pytorch-metric"),
-        (lambda: PairWeightRecorder(MSLoss())(3.5), "trainer must be a trainer of pytorch-metric"),
-    ],
-)
-def test_arguments_that_cannot_be(call, said):
-    with pytest.raises(ValueError, match=said):
-        call()
-    assert not LOSS._forward_pre_hooks
-
-
 def test_the_loss_is_that_without_the_recorder(batch):
     loss = losses.ContrastiveLoss()
     expected = loss(*batch)
@@ -150,3 +113,28 @@ def test_the_loss_is_that_without_the_recorder(batch):
     assert loss(*batch).equal(expected)
     recorder(1)
     assert loss(*batch).equal(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"loss": None}, "loss must be a loss of pairs"),
+        ({"loss": CrossBatchMemory(MSLoss(), 6)}, "the loss inside it"),
+        ({"every": None}, "every must be an integer > 0, got None"),
+        ({"every": 0}, "every must be an integer > 0, got 0"),
+        ({"record_keeper": "logs"}, "record_keeper must be None or a RecordKeeper, got str"),
+        ({"also": "hook"}, "also must be an object that can be called, got 'hook'"),
+        ({"log": "wandb"}, "log must be an object that can be called, got 'wandb'"),
+        ({"name": None}, "name must be a str, got None"),
+    ],
+)
+def test_options_that_cannot_be(options, said):
+    with pytest.raises(ValueError, match=said):
+        PairWeightRecorder(**{"loss": LOSS, **options})
+    assert not LOSS._forward_pre_hooks
+
+
+@pytest.mark.parametrize("trainer", [None, "3", 3.5])
+def test_what_has_no_iteration(trainer):
+    with pytest.raises(ValueError, match="trainer must be a trainer of pytorch-metric-learning or"):
+        PairWeightRecorder(MSLoss())(trainer)

@@ -1,6 +1,5 @@
 """Pair weights of PML's losses and ours: by hand, by the chain rule, and nothing is disturbed."""
 
-
 import pytest
 import torch
 from pytorch_metric_learning import distances, losses, miners, regularizers

@@ -4,14 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from benchmarks import scaling
 from benchmarks.measure import stopwatch
 
 from ..datasets.miniatures import MINIATURES
 from .lives import Server
-from .small_runs import SMALL, app
+from .small_runs import SMALL, run
 
 
 @pytest.fixture(scope="session")
@@ -24,17 +23,11 @@ def roots(tmp_path_factory):
 
 @pytest.fixture
 def invoke(roots, tmp_path):
-    def call(dataset, *options, output=tmp_path / "runs"):
-        root = ["--root", str(roots[dataset])] if dataset in roots else ["--root", "nowhere"]
-        arguments = [
-            dataset.partition(",")[0],
-            *root,
-            *SMALL,
-            "--output",
-            str(output),
-            *map(str, options),
-        ]
-        return CliRunner().invoke(app, arguments)
+    """The paper's experiment in miniature."""
+
+    def call(name, *options, output=tmp_path / "runs"):
+        fixed = (name.partition(",")[0], "--root", roots[name], *SMALL, "--output", output)
+        return run("paper", *fixed, *options)
 
     return call
 

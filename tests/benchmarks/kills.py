@@ -1,141 +1,94 @@
-"""Named points of a training at which a process kills itself.
-
-Each point wraps a function of the harness, in the process that is to be killed.
-"""
+"""Named points of a training at which a process kills itself."""
 
 import itertools
 import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import record_keeper
 import torch
 
 from pml_gpw.datasets import CUB200
-from pml_gpw.training import Trainer, run
+from pml_gpw.training import Trainer
 
 
-class Strike:
-    """Kills this process at the ``nth`` time that its point is reached."""
+class Point(NamedTuple):
+    """Before or after those calls of a function that are meant."""
 
-    def __init__(self, nth):
-        self.left = nth
+    owner: Any
+    name: str
+    is_meant: Any = lambda *_, **__: True
+    is_after: bool = False
+    damage: Any = lambda *_, **__: None  # what is half done
 
-    def __call__(self, damage=None, *args):
-        self.left -= 1
-        if self.left == 0:
-            if damage is not None:
-                damage(*args)
-            os.kill(os.getpid(), signal.SIGKILL)
+    def kill_at(self, nth):
+        """Let this process kill itself when it comes to the point for the ``nth`` time."""
+        real, times = getattr(self.owner, self.name), itertools.count(1)
 
-
-def every(*_, **__):
-    return True
-
-
-def before(owner, name, is_meant=every, damage=None):
-    """The point before those calls of a function that are meant, which may leave a damage."""
-
-    def point(strike):
-        real = getattr(owner, name)
+        def strike(*args, **kwargs):
+            if self.is_meant(*args, **kwargs) and next(times) == nth:
+                self.damage(*args, **kwargs)
+                os.kill(os.getpid(), signal.SIGKILL)
 
         def wrapped(*args, **kwargs):
-            if is_meant(*args, **kwargs):
-                strike(damage, *args)
-            return real(*args, **kwargs)
-
-        setattr(owner, name, wrapped)
-
-    return point
-
-
-def after(owner, name, is_meant=every, damage=None):
-    """The point after them."""
-
-    def point(strike):
-        real = getattr(owner, name)
-
-        def wrapped(*args, **kwargs):
+            if not self.is_after:
+                strike(*args, **kwargs)
             result = real(*args, **kwargs)
-            if is_meant(*args, **kwargs):
-                strike(damage, *args)
+            if self.is_after:
+                strike(*args, **kwargs)
             return result
 
-        setattr(owner, name, wrapped)
-
-    return point
+        setattr(self.owner, self.name, wrapped)
 
 
-def while_the_images_of_an_evaluation_are_read(strike):
-    real = run.distributed_dataset_metrics
-
-    def evaluate(*args, **kwargs):
-        item = CUB200.__getitem__
-        before(CUB200, "__getitem__")(strike)
-        try:
-            return real(*args, **kwargs)
-        finally:
-            CUB200.__getitem__ = item
-
-    run.distributed_dataset_metrics = evaluate
+def renamed(is_meant, is_after=False):
+    return Point(os, "replace", lambda _, target: is_meant(Path(target)), is_after)
 
 
-def of_an_evaluation(_, group, *__, **___):
-    return group == "evaluation"
-
-
-def to(name):
-    """Renames to a path of this name."""
-    return lambda _, target: Path(target).name == name
-
-
-def to_checkpoints(_, target):
-    return Path(target).parent.name == "checkpoints"
-
-
-def a_state(_, path, *__, **___):
-    return Path(path).name == "state.pt"
+def removed(is_meant):
+    """A folder's state is gone and the rest of it is not."""
+    return Point(
+        shutil,
+        "rmtree",
+        lambda path, *_, **__: is_meant(Path(path)) and Path(path).exists(),
+        damage=lambda path, *_, **__: next(Path(path).rglob("state.pt")).unlink(),
+    )
 
 
 def cut(_, path, *__):
     os.truncate(path, Path(path).stat().st_size // 2)
 
 
-def an_earlier_checkpoint(path, *_, **__):
-    return Path(path).parent.name == "checkpoints" and Path(path).exists()
+def is_checkpoint(path):
+    return path.parent.name == "checkpoints"
 
 
-def all_checkpoints(path, *_, **__):
-    return Path(path).name == "checkpoints" and Path(path).exists()
-
-
-def unlink_state(path, *_):
-    """A folder's state is gone and the rest of it is not."""
-    next(Path(path).rglob("state.pt")).unlink()
-
-
-def logs_of_a_checkpoint(source, target, *_, **__):
-    return Path(source).parent.parent.name == "checkpoints" and Path(target).name == "logs"
-
-
-trunk_alone = itertools.cycle([True, False])  # has made its step, the embedding layer has not
-
-between_backward_and_the_optimizers = before(Trainer, "step_optimizers")
-between_the_steps_of_two_optimizers = after(torch.optim.Adam, "step", lambda *_: next(trunk_alone))
-between_the_csv_and_the_database_of_the_logs = before(
-    record_keeper.record_keeper.DBManager, "write", of_an_evaluation
-)
-in_the_middle_of_a_checkpoints_file = after(torch, "save", a_state, cut)
-before_a_checkpoint_is_renamed = before(os, "replace", to_checkpoints)
-after_a_checkpoint_is_renamed = after(os, "replace", to_checkpoints)
-while_an_earlier_checkpoint_is_removed = before(
-    shutil, "rmtree", an_earlier_checkpoint, unlink_state
-)
-while_the_logs_are_put_back = before(shutil, "copytree", logs_of_a_checkpoint)
-between_the_last_and_the_best_weights = after(os, "replace", to("last.pt"))
-before_the_result_is_renamed = before(os, "replace", to("result.json"))
-after_the_result_is_renamed = after(os, "replace", to("result.json"))
-while_the_checkpoints_of_a_finished_run_are_removed = before(
-    shutil, "rmtree", all_checkpoints, unlink_state
-)
+one_of_two = itertools.cycle([True, False])
+POINTS = {
+    "between backward and the optimizers": Point(Trainer, "step_optimizers"),
+    "between the steps of two optimizers": Point(
+        torch.optim.Adam, "step", lambda *_: next(one_of_two), is_after=True
+    ),
+    "while the images of an evaluation are read": Point(
+        CUB200, "__getitem__", lambda images, _: images.split == "test"
+    ),
+    "between the CSV and the database of the logs": Point(
+        record_keeper.record_keeper.DBManager, "write", lambda *of, **_: of[1] == "evaluation"
+    ),
+    "in the middle of a checkpoint's file": Point(
+        torch, "save", lambda _, path, *__: Path(path).name == "state.pt", True, cut
+    ),
+    "before a checkpoint is renamed": renamed(is_checkpoint),
+    "after a checkpoint is renamed": renamed(is_checkpoint, is_after=True),
+    "while an earlier checkpoint is removed": removed(is_checkpoint),
+    "while the logs are put back": Point(
+        shutil, "copytree", lambda source, *_, **__: is_checkpoint(Path(source).parent)
+    ),
+    "between the last and the best weights": renamed(lambda p: p.name == "last.pt", True),
+    "before the result is renamed": renamed(lambda path: path.name == "result.json"),
+    "while the checkpoints of a finished run are removed": removed(
+        lambda path: path.name == "checkpoints"
+    ),
+}

@@ -17,34 +17,17 @@ import torch
 import torch.utils.tensorboard
 import typer
 
-from benchmarks import accuracy, paper
+from benchmarks import paper
 
-from . import kills
+from .kills import POINTS
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120
 """Seconds until lives count as hung."""
 
 
-COMMANDS = {"paper": paper.main, "accuracy": accuracy.main}
-
-
-def _command(arguments, point, nth, command="paper"):
-    if point is not None:
-        getattr(kills, point)(kills.Strike(nth))
-    app = typer.Typer()
-    app.command()(COMMANDS[command])
-    if code := app(arguments, standalone_mode=False):
-        raise SystemExit(code)
-
-
-def kill_rank(rank, point, nth, arguments):
-    """The command in one of the processes that ``torchrun`` starts; ``rank`` is to be killed."""
-    _command(arguments, point if int(os.environ["RANK"]) == rank else None, nth)
-
-
-def _live(arguments, log, point=None, nth=1, environment=(), command="paper"):
-    """One life of ``python -m benchmarks.<command>`` in this process, which it does not outlive."""
+def _live(arguments, log, point=None, nth=1, environment=()):
+    """One life of ``python -m benchmarks.paper`` in this process, which it does not outlive."""
     code = 1
     try:
         with open(log, "a") as file:
@@ -52,8 +35,11 @@ def _live(arguments, log, point=None, nth=1, environment=(), command="paper"):
             os.dup2(file.fileno(), 2)
         os.environ.update(environment)
         torch.set_num_threads(1)
-        _command(arguments, point, nth, command)
-        code = 0
+        if point is not None:
+            POINTS[point].kill_at(nth)
+        app = typer.Typer()
+        app.command()(paper.main)
+        code = app(arguments, standalone_mode=False) or 0
     except BaseException:
         traceback.print_exc()
     finally:

@@ -21,8 +21,7 @@ from benchmarks.measure import control, runs
 from pml_gpw.backbones import backbone
 from pml_gpw.training import Trainer
 
-from .data.test_options import run
-from .small_runs import ok
+from .small_runs import ok, run
 
 
 class FewImages(TensorDataset):

@@ -8,8 +8,7 @@ from benchmarks.data.rows import ROWS
 from benchmarks.measure.field_losses import BY_HAND, LOSSES, TWINS, peak_within, step
 from benchmarks.report.saving import COMMITTED
 
-from .data.test_options import run
-from .small_runs import ok
+from .small_runs import ok, run
 
 
 @pytest.fixture

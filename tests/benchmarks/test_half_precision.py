@@ -5,8 +5,7 @@ import pandas as pd
 from benchmarks import half_precision
 from benchmarks.report.saving import COMMITTED
 
-from .data.test_options import run
-from .small_runs import ok
+from .small_runs import ok, run
 
 
 def test_ours_are_nearer_to_float64_than_those_of_pml(tmp_path, monkeypatch):

@@ -12,8 +12,7 @@ from benchmarks.data import plan
 from benchmarks.measure.tuning_runs import prepare
 from pml_gpw.datasets import WorldNames
 
-from .data import test_options
-from .small_runs import ok
+from . import small_runs
 
 FILE = """
 from dataclasses import dataclass
@@ -57,7 +56,7 @@ def pictures(tmp_path_factory):
 
 
 def run(command, *options):
-    return ok(test_options.run(command, *options)).output
+    return small_runs.ok(small_runs.run(command, *options)).output
 
 
 def threads(jobs, load, folds):

@@ -10,8 +10,7 @@ from benchmarks import speed
 from benchmarks.measure import methods, steps
 from benchmarks.measure.stopwatch import Times, peak_here, peak_megabytes, time_in_turns
 
-from .data.test_options import run
-from .small_runs import ok
+from .small_runs import ok, run
 
 NONE = ["--no-live", "--layouts", "", "--huge", 0, "--columns", 0, "--memory", "", "--retrieval", 0]
 NONE += ["--deep-retrieval", 0, "--no-counts"]

@@ -23,8 +23,7 @@ from benchmarks.report.tuning_export import Export
 from benchmarks.tuning_report import report
 
 from . import tuning_lives
-from .data.test_options import run, words
-from .small_runs import ok
+from .small_runs import ok, run, words
 from .tuning_lives import PLACE, SMALL, few_glyphs, rows_of
 
 
@@ -74,9 +73,9 @@ def test_the_tests_are_of_the_defaults_and_of_the_best_trial(finished):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize(("point", "nth"), tuning_lives.POINTS)
-def test_a_tuning_that_is_killed_goes_on_to_the_same_numbers(finished, tmp_path, point, nth):
-    assert tuning_lives.exit_code_of_a_life(tmp_path, point, nth) == -signal.SIGKILL
+@pytest.mark.parametrize("point", tuning_lives.POINTS)
+def test_a_tuning_that_is_killed_goes_on_to_the_same_numbers(finished, tmp_path, point):
+    assert tuning_lives.exit_code_of_a_life(tmp_path, point) == -signal.SIGKILL
     before = len(collect(SMALL, tmp_path).trials)
     assert before < 7 or "test" in point
     tuning_lives.run(tmp_path)

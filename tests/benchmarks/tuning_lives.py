@@ -19,7 +19,7 @@ from benchmarks.measure.tuning_plan import Tuning
 from benchmarks.measure.tuning_runs import Images, prepare
 from pml_gpw.datasets import Glyphs
 
-from .kills import Strike, after, before
+from .kills import Point
 
 
 def rows_of(*names):
@@ -57,29 +57,25 @@ def run(folder, tuning=SMALL, threads=1, load=few_glyphs):
         tuning_runs.run_all(tuning, Path(folder), PLACE, pool, threads)
 
 
-before_a_fold_is_scored = before(tuning_runs, "train_and_score")
-after_a_fold_is_kept = after(optuna.Trial, "set_user_attr")
-in_the_transaction_of_a_trial = after(sqlalchemy.orm.Session, "flush")  # which has not ended
-after_a_trial_is_added = after(tuning_runs, "add_trial")
-before_the_result_of_a_test_is_renamed = before(os, "replace")
-after_a_test = after(tuning_runs, "_test")
-POINTS = [
-    ("before_a_fold_is_scored", 6),
-    ("after_a_fold_is_kept", 1),
-    ("after_a_fold_is_kept", 13),
-    ("in_the_transaction_of_a_trial", 4),
-    ("in_the_transaction_of_a_trial", 25),
-    ("after_a_trial_is_added", 4),
-    ("before_the_result_of_a_test_is_renamed", 3),
-    ("after_a_test", 3),
-]
+POINTS = {
+    "before a fold is scored": (Point(tuning_runs, "train_and_score"), 6),
+    "after the first fold is kept": (Point(optuna.Trial, "set_user_attr", is_after=True), 1),
+    "after another fold is kept": (Point(optuna.Trial, "set_user_attr", is_after=True), 13),
+    "before the transaction of a trial ends": (
+        Point(sqlalchemy.orm.Session, "flush", is_after=True),
+        25,
+    ),
+    "after a trial is added": (Point(tuning_runs, "add_trial", is_after=True), 4),
+    "before the result of a test is renamed": (Point(os, "replace"), 3),
+    "after a test": (Point(tuning_runs, "_test", is_after=True), 3),
+}
 
 
-def exit_code_of_a_life(folder, point, nth):
-    """What became of a process that runs the tuning and is killed at the ``nth`` such point."""
+def exit_code_of_a_life(folder, point):
+    """What became of a process that runs the tuning and is killed at a point."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "pml_gpw", __name__])
-    process = context.Process(target=_live, args=(str(folder), point, nth))
+    process = context.Process(target=_live, args=(str(folder), point))
     process.start()
     process.join(PATIENCE)
     if process.is_alive():
@@ -88,7 +84,8 @@ def exit_code_of_a_life(folder, point, nth):
     return process.exitcode
 
 
-def _live(folder, point, nth):
+def _live(folder, point):
     torch.set_num_threads(1)
-    globals()[point](Strike(nth))
+    chosen, nth = POINTS[point]
+    chosen.kill_at(nth)
     run(folder)

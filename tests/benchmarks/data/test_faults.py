@@ -7,7 +7,6 @@ import shlex
 import shutil
 import sqlite3
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,9 @@ from benchmarks.data import faults, plan
 from pml_gpw.training import Trainer
 
 from ...limits import room_for
-from ..small_runs import SMALL, ok
+from ..small_runs import SMALL, ok, run
 from ..test_accuracy import FewImages
-from ..test_tables import WHOLE, write
-from .test_options import run
+from ..test_tables import write
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published", "ignore:.*lr_scheduler.step")
 
@@ -250,8 +248,7 @@ def changed(result, **settings):
     ],
 )
 def test_a_result_of_something_else_stands_in_no_table(tmp_path, change):
-    write(tmp_path / "runs", replace(WHOLE, seed=1), 0.5)
-    (path,) = tmp_path.rglob("result.json")
+    path = write(tmp_path, 0.5)
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     fault(run("tables", "--runs", tmp_path / "runs", "--output", tmp_path), path, "--fresh")
 

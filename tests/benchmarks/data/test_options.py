@@ -1,14 +1,11 @@
 """Options that cannot be are named, whatever the command: exit code 2, and nothing is trained."""
 
-import importlib
 import re
 import shlex
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from ..small_runs import SMALL
+from ..small_runs import SMALL, run, words
 
 LONG = "9" * 5000
 WIDE = "/" + "a" * 5000
@@ -90,17 +87,6 @@ REFUSED = [
 ]
 COMMANDS = ("accuracy", "field_losses", "half_precision", "pair_weight_cost", "paper", "scaling")
 COMMANDS += ("similarity_usage", "speed", "tables", "tuning")
-
-
-def run(command, *options):
-    app = typer.Typer()
-    app.command()(importlib.import_module(f"benchmarks.{command}").main)
-    environment = {"COLUMNS": "100", "NO_COLOR": "1"}
-    return CliRunner().invoke(app, [str(option) for option in options], env=environment)
-
-
-def words(result):
-    return " ".join(result.output.replace("│", " ").split())
 
 
 @pytest.mark.filterwarnings("ignore:.*published")

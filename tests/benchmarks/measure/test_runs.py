@@ -9,27 +9,26 @@ import torch
 
 from pml_gpw.training import Checkpoints, Trainer, run
 
+from ..kills import POINTS
 from ..small_runs import SMALL, compared, ok, results, same, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published", "ignore:.*lr_scheduler.step")
 
 EPOCHS = ["--iterations", "6", "--evaluate-every", "2"]
 OPTIONS = ["--learning-rate", "0.01", "--memory", "30", "--no-frozen-batch-norm"]
-IMAGES = 20  # of an evaluation
 
 # Where a life ends: the point, the time at which it is reached, and which checkpoints it leaves.
-POINTS = [
-    ("between_backward_and_the_optimizers", 2, []),  # before the first checkpoint
-    ("between_the_steps_of_two_optimizers", 4, [1]),
-    ("while_the_images_of_an_evaluation_are_read", 7, [0]),  # the first epoch is kept
-    ("while_the_images_of_an_evaluation_are_read", IMAGES + 7, [1]),
-    ("between_the_csv_and_the_database_of_the_logs", 2, [1]),
-    ("in_the_middle_of_a_checkpoints_file", 2, [0]),
-    ("after_a_checkpoint_is_renamed", 2, [0, 1]),
-    ("while_an_earlier_checkpoint_is_removed", 2, [1, 2]),
-    ("between_the_last_and_the_best_weights", 1, [3]),
-    ("before_the_result_is_renamed", 1, [3]),
-    ("while_the_checkpoints_of_a_finished_run_are_removed", 1, [3]),
+LIVES = [
+    ("between backward and the optimizers", 2, []),  # before the first checkpoint
+    ("between the steps of two optimizers", 4, [1]),
+    ("while the images of an evaluation are read", 7, [0]),  # the first epoch is kept
+    ("between the CSV and the database of the logs", 2, [1]),
+    ("in the middle of a checkpoint's file", 2, [0]),
+    ("after a checkpoint is renamed", 2, [0, 1]),
+    ("while an earlier checkpoint is removed", 2, [1, 2]),
+    ("between the last and the best weights", 1, [3]),
+    ("before the result is renamed", 1, [3]),
+    ("while the checkpoints of a finished run are removed", 1, [3]),
 ]
 
 
@@ -37,27 +36,22 @@ POINTS = [
 def whole(roots, server, tmp_path_factory):
     """A run that nothing has killed."""
     folder = tmp_path_factory.mktemp("whole")
-    assert live(server, roots, folder, EPOCHS) == 0
+    live(server, roots, folder, EPOCHS)
     return folder, compared(folder, folder / "tables")
 
 
 def live(server, roots, folder, epochs, **kill):
-    """One life of a run in a process of its own; its exit code."""
+    """One life of a run in a process of its own, to its end or its kill."""
     arguments = ["CUB200", "--root", str(roots["CUB200"]), *SMALL, *epochs, *OPTIONS]
     arguments += ["--output", str(folder / "runs")]
     (code,) = server.run({"arguments": arguments, "log": str(folder / "log"), **kill})
-    return code
-
-
-def killed(server, roots, folder, epochs, point, nth=1):
-    code = live(server, roots, folder, epochs, point=point, nth=nth)
-    assert code == -signal.SIGKILL, (folder / "log").read_text()
+    assert code == (-signal.SIGKILL if kill else 0), (folder / "log").read_text()
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize(("point", "nth", "left"), POINTS)
+@pytest.mark.parametrize(("point", "nth", "left"), LIVES)
 def test_killed_it_ends_in_the_same_bits(invoke, roots, server, whole, tmp_path, point, nth, left):
-    killed(server, roots, tmp_path, EPOCHS, point, nth)
+    live(server, roots, tmp_path, EPOCHS, point=point, nth=nth)
     assert sorted(int(path.name) for path in tmp_path.rglob("checkpoints/0*")) == left
     ok(invoke("CUB200", *EPOCHS, *OPTIONS))
     same(state_of(whole[0]), state_of(tmp_path))
@@ -71,11 +65,11 @@ def test_killed_in_many_lives_it_ends_in_the_same_bits(roots, server, tmp_path):
     whole, many = tmp_path / "whole", tmp_path / "many"
     for folder in (whole, many):
         folder.mkdir()
-    assert live(server, roots, whole, epochs) == 0
-    points = ["after_a_checkpoint_is_renamed", "while_the_logs_are_put_back"]
-    for point in dict.fromkeys([*points, *(point for point, *_ in POINTS)]):
-        killed(server, roots, many, epochs, point)
-    assert live(server, roots, many, epochs) == 0
+    live(server, roots, whole, epochs)
+    first = "after a checkpoint is renamed"  # so that there is one
+    for point in dict.fromkeys([first, *POINTS]):
+        live(server, roots, many, epochs, point=point)
+    live(server, roots, many, epochs)
     same(state_of(whole), state_of(many))
 
 
@@ -84,7 +78,7 @@ def test_logs_that_are_not_put_back_are_noticed(
     invoke, roots, server, whole, tmp_path, monkeypatch
 ):
     """A control: what a life logs after its last checkpoint must not stay."""
-    killed(server, roots, tmp_path, EPOCHS, "before_a_checkpoint_is_renamed", 3)
+    live(server, roots, tmp_path, EPOCHS, point="before a checkpoint is renamed", nth=3)
     monkeypatch.setattr(run, "Checkpoints", partial(Checkpoints, logs=()))
     ok(invoke("CUB200", *EPOCHS, *OPTIONS))
     with pytest.raises(AssertionError):

@@ -2,8 +2,10 @@ import multiprocessing
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import scaling
 from benchmarks.measure import stopwatch
@@ -19,6 +21,20 @@ def roots(tmp_path_factory):
     for name, (_, make) in MINIATURES.items():
         make(folders[name])
     return folders
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """A folder of 24 classes, each of nine noisy pictures of two colours."""
+    root = tmp_path_factory.mktemp("pictures") / "My pictures"
+    random = np.random.default_rng(0)
+    for name in range(24):
+        (root / f"class {name:02}").mkdir(parents=True)
+        colours = random.integers(0, 256, (2, 3)).repeat(12, axis=0)
+        for i in range(9):
+            pixels = (colours + random.integers(-40, 40, (24, 24, 3))).clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / f"class {name:02}" / f"{i}.png")
+    return root
 
 
 @pytest.fixture

@@ -1,16 +1,13 @@
 """The main job on a slice of Glyphs: what it writes, and how it resumes."""
 
 import json
-import signal
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from torch.utils.data import TensorDataset
 
 from benchmarks import accuracy
@@ -109,30 +106,6 @@ def test_the_control_of_an_interrupted_run_is_that_of_a_whole_one(invoke, monkey
     assert len(seen) == 56 + 10 + 60
 
 
-@pytest.mark.exhaustive
-def test_goes_on_where_it_was_interrupted(invoke, monkeypatch, tmp_path):
-    options = ("--losses", "S,N", "--seeds", 2, "--iterations", 120)
-    trained, train = [], Trainer.train_epoch
-
-    def note(self, epoch):
-        trained.append((self.experiment.loss, self.experiment.seed, epoch))
-        if len(trained) == 6:
-            raise KeyboardInterrupt
-        train(self, epoch)
-
-    monkeypatch.setattr(Trainer, "train_epoch", note)
-    assert invoke(*options).exit_code == 130
-    order = [(loss, seed, epoch) for seed in (0, 1) for loss in "SN" for epoch in (1, 2, 3)]
-    assert trained == order[:6]
-    ok(invoke(*options))
-    assert trained == [*order[:6], *order[5:]], "no epoch is trained twice"
-    stem = tmp_path / "accuracy-glyphs-120it-2seeds-batch20-8d-only-S-N"
-    interrupted = pd.read_csv(f"{stem}-runs.csv")
-    ok(invoke(*options, "--fresh"))
-    assert len(trained) == 6 + 7 + 12
-    pd.testing.assert_frame_equal(interrupted, pd.read_csv(f"{stem}-runs.csv"))
-
-
 def test_what_other_settings_code_or_versions_have_trained_is_trained_again(invoke, monkeypatch):
     options = ("--losses", "S", "--seeds", 1, "--iterations", 1)
     trained, train = [], runs.train
@@ -160,70 +133,33 @@ def test_only_the_full_comparison_has_the_plain_name():
     assert stem(other, COMPARED) == f"{plain}-batch160-64d-lr0.001"
 
 
-# --- pictures of one's own -----------------------------------------------------------------------
-
-CLASSES = 60
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """A folder of 60 classes, each of six noisy pictures of two colours."""
-    root = tmp_path_factory.mktemp("pictures") / "My pictures"
-    random = np.random.default_rng(0)
-    for name in range(CLASSES):
-        (root / f"class {name:02}").mkdir(parents=True)
-        first, second = random.integers(0, 256, (2, 3))
-        for i in range(6):
-            pixels = np.where(np.arange(40)[None, :, None] < 20, first, second)
-            pixels = (pixels + random.integers(-40, 40, (48, 40, 3))).clip(0, 255)
-            Image.fromarray(pixels.astype(np.uint8)).save(root / f"class {name:02}" / f"{i}.png")
-    return root
-
-
-def own(pictures, output, *options):
-    fixed = ["--dataset", "imagefolder", "--root", pictures, "--losses", "SNP,N", "--seeds", 1]
-    fixed += ["--device", "cpu", "--workers", 0, "--output", output]
-    return [str(part) for part in (*fixed, *options)]
+def of_pictures(pictures, output, *options):
+    fixed = ["--dataset", "imagefolder", "--root", pictures, "--seeds", 1, "--device", "cpu"]
+    return ok(run("accuracy", *fixed, "--workers", 0, "--output", output, *options)).output
 
 
 @pytest.mark.exhaustive
-def test_pictures_of_ones_own_killed_and_gone_on_with(server, pictures, tmp_path):
-    """End to end, by the command; with the bits of a training that nothing has killed."""
-    options = ("--iterations", 60, "--batch", 20, "--dims", 16)
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-
-    def live(output, **more):
-        life = {"arguments": own(pictures, output, *options), "log": str(tmp_path / "log")}
-        return server.run({**life, "command": "accuracy", **more})
-
-    assert live(whole) == [0], (tmp_path / "log").read_text()
-    point = "between_backward_and_the_optimizers"
-    assert live(killed, point=point, nth=60 + 55) == [-signal.SIGKILL]  # in the second run
-    assert len([*killed.rglob("result.json")]) == 1
-    assert live(killed) == [0], (tmp_path / "log").read_text()
-    name = "accuracy-my_pictures-60it-1seeds-batch20-16d-only-SNP-N"
-    table = (whole / f"{name}.md").read_text()
-    assert (killed / f"{name}.md").read_text() == table
-    for path in whole.rglob("last.pt"):
-        files = (path, killed / path.relative_to(whole))
-        weights = (torch.load(file, weights_only=True) for file in files)
-        torch.testing.assert_close(*weights, rtol=0, atol=0)
+def test_pictures_of_ones_own_are_told_apart(pictures, tmp_path):
+    options = ("--iterations", 60, "--batch", 20, "--dims", 16, "--resize", 24, "--crop", 20)
+    table = of_pictures(pictures, tmp_path, *options, "--losses", "SNP,N")
     assert "### My pictures: 60 iterations of 20, small_cnn" in table
     assert "raw pixels" not in table
-    recalls = pd.read_csv(whole / f"{name}-runs.csv")["recall_at_1"]
-    assert (recalls > 5 / CLASSES).all(), "no better than chance"
+    (path,) = tmp_path.glob(
+        "accuracy-my_pictures-60it-1seeds-crop20-batch20-16d-only-SNP-N-runs.csv"
+    )
+    assert (pd.read_csv(path)["recall_at_1"] > 0.2).all(), "no better than chance"
 
 
 def test_a_share_of_the_classes_and_a_backbone_with_weights_from_a_file(pictures, tmp_path):
     torch.save(backbone("timm/test_resnet").network.state_dict(), tmp_path / "weights.pth")
     options = ("--weights", tmp_path / "weights.pth", "--backbone", "timm/test_resnet")
     options += ("--train-share", 0.25, "--resize", 36, "--crop", 32)
-    ok(run("accuracy", *own(pictures, tmp_path, *options, "--iterations", 1, "--losses", "S")))
+    of_pictures(pictures, tmp_path, *options, "--iterations", 1, "--losses", "S")
     (content,) = (json.loads(path.read_text()) for path in tmp_path.rglob("result.json"))
     settings = content["experiment"]
-    assert content["data"][0].startswith("90 ")  # 15 classes of 6
-    assert content["data"][1].startswith("270 ")
-    assert settings["batch"] == 75  # all 15 classes, 5 of each
+    assert content["data"][0].startswith("54 ")  # 6 classes of 9
+    assert content["data"][1].startswith("162 ")
+    assert settings["batch"] == 30  # all 6 classes, 5 of each
     assert settings["learning_rate"] == 3e-5
     assert settings["frozen_batch_norm"] is True
     assert settings["weights"].startswith("sha256:")

@@ -2,10 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from benchmarks import tuning
 from benchmarks.data import plan
@@ -41,18 +39,6 @@ def mine(tmp_path, monkeypatch):
     monkeypatch.setitem(plan.DATASETS, "WorldNames", FewNames)
     (tmp_path / "mine.py").write_text(FILE)
     return f"{tmp_path / 'mine.py'}:Softmax"
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    root = tmp_path_factory.mktemp("pictures")
-    random = np.random.default_rng(0)
-    for name in range(24):
-        (root / f"class {name:02}").mkdir(parents=True)
-        for i in range(9):
-            pixels = random.integers(0, 256, (24, 24, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / f"class {name:02}" / f"{i}.png")
-    return root
 
 
 def run(command, *options):

@@ -91,17 +91,6 @@ def test_results_of_before_samplers_were_settings_say_how_they_were_made(tmp_pat
     assert "released, weights aaaa, sampler random, tf32 True" in line
 
 
-def test_many_changed_settings(tmp_path):
-    changes = {"pooling": "sum", "frozen_batch_norm": False, "alpha": 3.0, "beta": 45.25}
-    changes |= {"base": 0.75, "epsilon": 0.35, "memory": 8000, "batch": 120, "iterations": 6000}
-    changes |= {"evaluate_every": 300, "milestones": (2400, 4800), "learning_rate": 1e-4}
-    changes |= {"weight_decay": 1e-3, "resize": 288, "crop": 256, "amp": True}
-    for loss in ("N", "SNP"):
-        write(tmp_path, 0.5, loss=loss, **changes)
-    assert "evaluate every 300" in sections_of(tmp_path)["CUB200"]
-    assert len([*(tmp_path / "tables").glob("ablation-*.csv")]) == 1
-
-
 def test_runs_of_other_code_or_versions_are_not_averaged(tmp_path):
     expected = ((50, "code unknown"), (60, "code ab12, unknown"), (70, "torch 9"))
     for i, change in enumerate(({}, {"code": "ab12"}, {"code": "ab12", "versions": "torch 9"})):

@@ -60,16 +60,10 @@ def test_each_row_has_its_trials_and_tests(finished):
         for trial in found:
             for name, limits in row.space.items():
                 assert limits.low <= trial.params[name] <= limits.high
-
-
-def test_the_tests_are_of_the_defaults_and_of_the_best_trial(finished):
-    best = best_trial(finished_trials(ROWS["ntxent"], SMALL, finished))
-    tests = final_tests(ROWS["ntxent"], SMALL, finished)
-    both = {"default": ROWS["ntxent"].defaults, "tuned": best.params}
-    assert [(test.kind, test.parameters, test.seed) for test in tests] == [
-        (kind, parameters, seed) for kind, parameters in both.items() for seed in (0, 1)
-    ]
-    assert SMALL.test.iterations == SMALL.test_iterations
+        both = {"default": row.defaults, "tuned": best_trial(found).params}
+        assert [
+            (test.kind, test.parameters, test.seed) for test in final_tests(row, SMALL, finished)
+        ] == [(kind, parameters, seed) for kind, parameters in both.items() for seed in (0, 1)]
 
 
 @pytest.mark.exhaustive
@@ -250,19 +244,6 @@ def test_the_command_finds_the_same_with_more_processes_and_reports_what_is_ther
         result = invoke(1)
     assert result.exit_code == 1
     assert "another call is at work" in result.output
-
-
-@pytest.mark.exhaustive
-@pytest.mark.filterwarnings("ignore:.*published")
-def test_data_sets_of_files_are_tuned_on_too(roots, tmp_path):
-    options = ["--dataset", "CUB200", "--root", roots["CUB200"], "--configuration", "released"]
-    options += ["--backbone", "timm/test_resnet", "--rows", "SNP", "--folds", 2, "--trials", 1]
-    ok(run("tuning", *TINY, *options, "--output", tmp_path))
-    (folder,) = tmp_path.glob("tuning-cub200-1it-released-*-timm-test_resnet-*")
-    export = Export.read(folder)
-    assert len(export.trials) == 1
-    assert export.tests["map_at_r"].between(0, 1).all()
-    assert export.settings["experiment"]["crop"] == 227
 
 
 def test_names_tell_settings_apart():

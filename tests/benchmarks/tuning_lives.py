@@ -1,6 +1,5 @@
 """A tuning in miniature, in processes of its own that may kill themselves at a named point."""
 
-import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -36,8 +35,6 @@ SMALL = Tuning(
     seeds=2,
 )
 PLACE = Place(Path("nowhere"), None, torch.device("cpu"))
-PATIENCE = 120
-"""Seconds until a life counts as hung."""
 
 
 def few_glyphs():
@@ -73,19 +70,12 @@ POINTS = {
 
 def exit_code_of_a_life(folder, point):
     """What became of a process that runs the tuning and is killed at a point."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "pml_gpw", __name__])
-    process = context.Process(target=_live, args=(str(folder), point))
-    process.start()
-    process.join(PATIENCE)
-    if process.is_alive():
-        process.kill()
-        raise TimeoutError(f"a life that goes on after {PATIENCE} seconds")
-    return process.exitcode
-
-
-def _live(folder, point):
-    torch.set_num_threads(1)
-    chosen, nth = POINTS[point]
-    chosen.kill_at(nth)
-    run(folder)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            chosen, nth = POINTS[point]
+            chosen.kill_at(nth)
+            run(folder)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

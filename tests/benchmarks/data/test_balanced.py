@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from benchmarks.data.balanced import BalancedBinomialDeviance, BalancedConstant, balanced_variant
-from pml_gpw.weightings import BinomialDeviance
 
 from ... import contract, oracles
 from ...cases import Case
@@ -71,17 +70,6 @@ def test_the_sides_of_an_anchor_weigh_the_same(similarities):
     for part, mask in zip(weights, (pos, neg), strict=True):
         assert mask.any(dim=1).any()
         close(part.sum(dim=1), torch.where(mask.any(dim=1), one, 0 * one))
-
-
-def test_a_balanced_weight_is_the_share_of_the_weight_of_the_variant():
-    x, labels = contract.random_batch(n=20, seed=2)
-    sim, masks = x @ x.T, oracles.pairs_of(labels)
-    parameters = {"alpha": 3.0, "beta": 20.0, "base": 0.4}
-    plain = BinomialDeviance(**parameters).weights(sim, *masks)
-    for part, other in zip(
-        BalancedBinomialDeviance(**parameters).weights(sim, *masks), plain, strict=True
-    ):
-        close(part, other / other.sum(dim=1, keepdim=True))
 
 
 def test_bad_variants_are_refused():

@@ -59,12 +59,15 @@ def few_images(monkeypatch):
     return ("--batch", 20, "--dims", 8, "--losses", "SNP", "--seeds", 1, "--iterations", 1)
 
 
+WRITING = ("accuracy", "paper", "pair_weight_cost", "scaling", "similarity_usage", "speed")
+
+
 @pytest.mark.parametrize(
     ("command", "number"),
     [
-        *((command, errno.ENOSPC) for command in ("accuracy", "paper", "pair_weight_cost")),
-        *((command, errno.ENOSPC) for command in ("scaling", "similarity_usage", "speed")),
-        *(("tables", number) for number in (errno.EROFS, errno.EACCES, errno.ENOSPC)),
+        *((name, errno.ENOSPC) for name in WRITING),
+        ("tables", errno.EROFS),
+        ("tables", errno.EACCES),
     ],
 )
 def test_a_folder_that_takes_no_files_is_told_before_any_work(
@@ -126,9 +129,8 @@ def test_memory_that_does_not_suffice(monkeypatch, tmp_path, work):
 # --- a full disk ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("room", [pytest.param(0, marks=pytest.mark.exhaustive), 5_000])
-def test_a_run_on_a_full_disk_goes_on_when_there_is_room(invoke, tmp_path, room):
-    with room_for(room):
+def test_a_run_on_a_full_disk_goes_on_when_there_is_room(invoke, tmp_path):
+    with room_for(5_000):
         fault(invoke("CUB200", *SHORT), tmp_path / "runs", "make room", "another folder")
     assert not [*tmp_path.rglob("result.json"), *tmp_path.rglob(".new-*")]
     ok(invoke("CUB200", *SHORT))
@@ -209,27 +211,15 @@ def test_what_fresh_cannot_remove_is_not_gone_on_with(invoke, runs, monkeypatch)
     fault(invoke("CUB200", *SHORT, "--fresh"), os.strerror(errno.EROFS), "another folder")
 
 
-RESULTS = ["", "{", "null", "[]", "{}", '{"last": {"recall_at_1": 0.5}}', "\x00\x01"]
-
-
-@pytest.mark.parametrize("content", RESULTS)
+@pytest.mark.parametrize("content", ["", "null", "{}", '{"last": {"recall_at_1": 0.5}}', "\x00"])
 def test_a_damaged_result_of_the_paper(invoke, runs, content):
     (checkpoints,) = runs.rglob("checkpoints")
     path = checkpoints.parent / "result.json"
     path.write_text(content)
     fault(invoke("CUB200", *SHORT), path, "--fresh")
     fault(run("tables", "--runs", runs, "--output", runs.parent / "tables"), path, "--fresh")
-    if content == RESULTS[0]:
+    if not content:
         ok(invoke("CUB200", *SHORT, "--fresh"))
-
-
-def test_a_damaged_result_of_a_comparison(few_images, tmp_path):
-    call = ("accuracy", *few_images, "--output", tmp_path)
-    ok(run(*call))
-    (path,) = tmp_path.rglob("result.json")
-    path.write_text("{")
-    fault(run(*call), path, "--fresh trains the run again")
-    ok(run(*call, "--fresh"))
 
 
 def changed(result, **settings):

@@ -1,43 +1,20 @@
 """A run that is killed goes on to the same bits, wherever it was killed."""
 
 import signal
-from functools import partial
 from importlib.metadata import version
 
 import pytest
 import torch
 
-from pml_gpw.training import Checkpoints, Trainer, run
+from pml_gpw.training import Trainer, run
 
 from ..kills import POINTS
-from ..small_runs import SMALL, compared, ok, results, same, state_of
+from ..small_runs import SMALL, ok, results, same, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published", "ignore:.*lr_scheduler.step")
 
 EPOCHS = ["--iterations", "6", "--evaluate-every", "2"]
 OPTIONS = ["--learning-rate", "0.01", "--memory", "30", "--no-frozen-batch-norm"]
-
-# Where a life ends: the point, the time at which it is reached, and which checkpoints it leaves.
-LIVES = [
-    ("between backward and the optimizers", 2, []),  # before the first checkpoint
-    ("between the steps of two optimizers", 4, [1]),
-    ("while the images of an evaluation are read", 7, [0]),  # the first epoch is kept
-    ("between the CSV and the database of the logs", 2, [1]),
-    ("in the middle of a checkpoint's file", 2, [0]),
-    ("after a checkpoint is renamed", 2, [0, 1]),
-    ("while an earlier checkpoint is removed", 2, [1, 2]),
-    ("between the last and the best weights", 1, [3]),
-    ("before the result is renamed", 1, [3]),
-    ("while the checkpoints of a finished run are removed", 1, [3]),
-]
-
-
-@pytest.fixture(scope="module")
-def whole(roots, server, tmp_path_factory):
-    """A run that nothing has killed."""
-    folder = tmp_path_factory.mktemp("whole")
-    live(server, roots, folder, EPOCHS)
-    return folder, compared(folder, folder / "tables")
 
 
 def live(server, roots, folder, epochs, **kill):
@@ -46,16 +23,6 @@ def live(server, roots, folder, epochs, **kill):
     arguments += ["--output", str(folder / "runs")]
     (code,) = server.run({"arguments": arguments, "log": str(folder / "log"), **kill})
     assert code == (-signal.SIGKILL if kill else 0), (folder / "log").read_text()
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize(("point", "nth", "left"), LIVES)
-def test_killed_it_ends_in_the_same_bits(invoke, roots, server, whole, tmp_path, point, nth, left):
-    live(server, roots, tmp_path, EPOCHS, point=point, nth=nth)
-    assert sorted(int(path.name) for path in tmp_path.rglob("checkpoints/0*")) == left
-    ok(invoke("CUB200", *EPOCHS, *OPTIONS))
-    same(state_of(whole[0]), state_of(tmp_path))
-    assert compared(tmp_path, whole[0] / "tables") == whole[1]
 
 
 @pytest.mark.exhaustive
@@ -71,18 +38,6 @@ def test_killed_in_many_lives_it_ends_in_the_same_bits(roots, server, tmp_path):
         live(server, roots, many, epochs, point=point)
     live(server, roots, many, epochs)
     same(state_of(whole), state_of(many))
-
-
-@pytest.mark.exhaustive
-def test_logs_that_are_not_put_back_are_noticed(
-    invoke, roots, server, whole, tmp_path, monkeypatch
-):
-    """A control: what a life logs after its last checkpoint must not stay."""
-    live(server, roots, tmp_path, EPOCHS, point="before a checkpoint is renamed", nth=3)
-    monkeypatch.setattr(run, "Checkpoints", partial(Checkpoints, logs=()))
-    ok(invoke("CUB200", *EPOCHS, *OPTIONS))
-    with pytest.raises(AssertionError):
-        same(state_of(whole[0]), state_of(tmp_path))
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.exhaustive)])

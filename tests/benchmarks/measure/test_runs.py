@@ -9,6 +9,7 @@ import torch
 from pml_gpw.training import Trainer, run
 
 from ..kills import POINTS
+from ..lives import lives
 from ..small_runs import SMALL, ok, results, same, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published", "ignore:.*lr_scheduler.step")
@@ -17,26 +18,26 @@ EPOCHS = ["--iterations", "6", "--evaluate-every", "2"]
 OPTIONS = ["--learning-rate", "0.01", "--memory", "30", "--no-frozen-batch-norm"]
 
 
-def live(server, roots, folder, epochs, **kill):
+def live(roots, folder, epochs, **kill):
     """One life of a run in a process of its own, to its end or its kill."""
     arguments = ["CUB200", "--root", str(roots["CUB200"]), *SMALL, *epochs, *OPTIONS]
     arguments += ["--output", str(folder / "runs")]
-    (code,) = server.run({"arguments": arguments, "log": str(folder / "log"), **kill})
+    (code,) = lives({"arguments": arguments, "log": str(folder / "log"), **kill})
     assert code == (-signal.SIGKILL if kill else 0), (folder / "log").read_text()
 
 
 @pytest.mark.exhaustive
-def test_killed_in_many_lives_it_ends_in_the_same_bits(roots, server, tmp_path):
+def test_killed_in_many_lives_it_ends_in_the_same_bits(roots, tmp_path):
     """One run that is killed at every point, one after another."""
     epochs = ["--iterations", "4", "--evaluate-every", "1"]
     whole, many = tmp_path / "whole", tmp_path / "many"
     for folder in (whole, many):
         folder.mkdir()
-    live(server, roots, whole, epochs)
+    live(roots, whole, epochs)
     first = "after a checkpoint is renamed"  # so that there is one
     for point in dict.fromkeys([first, *POINTS]):
-        live(server, roots, many, epochs, point=point)
-    live(server, roots, many, epochs)
+        live(roots, many, epochs, point=point)
+    live(roots, many, epochs)
     same(state_of(whole), state_of(many))
 
 

@@ -40,7 +40,7 @@ def lives(*together):
             _live(**life)
         running[pid] = place
     while running:
-        pid, status = os.wait()
+        pid, status = os.waitpid(-1, 0)
         codes[running.pop(pid)] = code = os.waitstatus_to_exitcode(status)
         if code == -signal.SIGKILL:
             for other in running:

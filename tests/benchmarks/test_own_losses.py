@@ -45,11 +45,6 @@ def run(command, *options):
     return small_runs.ok(small_runs.run(command, *options)).output
 
 
-def threads(jobs, load, folds):
-    """In place of the processes of a tuning, which do not know the small sets."""
-    return ThreadPoolExecutor(jobs, initializer=prepare, initargs=(load, folds))
-
-
 DATASETS = [WorldNames.__name__]
 DATASETS += [pytest.param(n, marks=pytest.mark.exhaustive) for n in ("Glyphs", "ImageFolder")]
 
@@ -76,6 +71,9 @@ def test_accuracy_has_a_row_of_it_with_an_interval(mine, pictures, tmp_path, dat
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_tuning_searches_what_is_annotated(mine, pictures, tmp_path, monkeypatch, dataset):
+    def threads(jobs, load, folds):  # the processes of a tuning do not know the small sets
+        return ThreadPoolExecutor(jobs, initializer=prepare, initargs=(load, folds))
+
     monkeypatch.setattr(tuning, "processes", threads)
     options = [o for o in of(dataset, pictures) if o not in ("--resize", "--crop", 18, 16)]
     options += ["--losses", f"none,{mine},CircleLoss", "--trials", 2, "--seeds", 2, "--folds", 2]

@@ -14,7 +14,7 @@ from benchmarks import tuning_report
 from benchmarks.data.faults import DivergedError
 from benchmarks.data.presets import preset
 from benchmarks.data.rows import FIELD, ROWS
-from benchmarks.measure.scoring import classifier_weights, train_and_score
+from benchmarks.measure.scoring import train_and_score
 from benchmarks.measure.search import best_trial
 from benchmarks.measure.tuning_plan import TUNED, Tuning
 from benchmarks.measure.tuning_runs import final_tests, finished_trials
@@ -181,16 +181,6 @@ def test_a_training_that_leaves_the_finite_numbers_is_a_failed_trial(tmp_path):
     assert set(tests["parameters"]) == {"default"}
     collect(small, tmp_path).write(tmp_path / "report")
     assert "nan" not in report(tmp_path / "report")
-
-
-def test_a_network_that_was_a_classifier_begins_elsewhere():
-    data = few_glyphs().test
-    weights = classifier_weights(SMALL.experiment, data, PLACE, 0)
-    results = [
-        train_and_score(*ROWS["N"].make(), SMALL.experiment, data, PLACE, 0, initial)
-        for initial in (None, weights, weights)
-    ]
-    assert results[0] != results[1] == results[2], "initial weights are trained on in a copy"
 
 
 def test_runs_begin_with_a_classifier_of_their_own_fold(tmp_path):

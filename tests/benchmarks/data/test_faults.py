@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shlex
-import shutil
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -50,9 +49,6 @@ def raises(error):
     return function
 
 
-# --- every command -------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def few_images(monkeypatch):
     monkeypatch.setitem(plan.DATASETS, "Glyphs", FewImages)
@@ -87,15 +83,10 @@ def test_errors_of_the_program_keep_their_traceback(monkeypatch, tmp_path):
     assert isinstance(run("tables", "--output", tmp_path).exception, KeyError)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError("of no file"),
-        RuntimeError("of no file"),
-        sqlite3.OperationalError("no such table: t"),
-        BrokenPipeError(errno.EPIPE, "", "out"),
-    ],
-)
+OTHERS = [OSError("of no file"), RuntimeError(), sqlite3.OperationalError("no such table: t")]
+
+
+@pytest.mark.parametrize("error", [*OTHERS, BrokenPipeError(errno.EPIPE, "", "out")])
 def test_errors_that_are_not_about_files_are_not_taken_for_such(error):
     @faults.command
     def main():
@@ -107,14 +98,11 @@ def test_errors_that_are_not_about_files_are_not_taken_for_such(error):
     assert caught.value is error
 
 
-@pytest.mark.parametrize(
-    ("said", "advice"),
-    [
-        ("database or disk is full", "make room"),
-        ("attempt to write a readonly database", "another folder"),
-        ("file is not a database", "--fresh"),
-    ],
-)
+SAID = {"database or disk is full": "make room", "file is not a database": "--fresh"}
+SAID["attempt to write a readonly database"] = "another folder"
+
+
+@pytest.mark.parametrize(("said", "advice"), SAID.items())
 def test_faults_of_a_database_of_logs(invoke, monkeypatch, tmp_path, said, advice):
     monkeypatch.setattr(Trainer, "train_epoch", raises(sqlite3.DatabaseError(said)))
     fault(invoke("CUB200", *SHORT), tmp_path / "runs", said, advice)
@@ -124,9 +112,6 @@ def test_faults_of_a_database_of_logs(invoke, monkeypatch, tmp_path, said, advic
 def test_memory_that_does_not_suffice(monkeypatch, tmp_path, work):
     monkeypatch.setattr(tables, "ours", work)
     fault(run("tables", "--output", tmp_path), "memory does not suffice; give smaller numbers")
-
-
-# --- a full disk ---------------------------------------------------------------------------------
 
 
 def test_a_run_on_a_full_disk_goes_on_when_there_is_room(invoke, tmp_path):
@@ -144,13 +129,9 @@ def test_a_comparison_on_a_full_disk_goes_on_when_there_is_room(few_images, tmp_
     ok(run(*call))
 
 
-# --- checkpoints and results ---------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def interrupted(roots, tmp_path_factory):
-    """Runs with a checkpoint after the first of two epochs."""
-    folder = tmp_path_factory.mktemp("interrupted") / "runs"
+@pytest.fixture
+def runs(invoke, tmp_path):
+    """Those with a checkpoint after the first of two epochs."""
     train = Trainer.train_epoch
 
     def stopped(self, epoch):
@@ -158,17 +139,10 @@ def interrupted(roots, tmp_path_factory):
             raise KeyboardInterrupt
         train(self, epoch)
 
-    options = ["CUB200", "--root", roots["CUB200"], *SMALL, *SHORT, "--output", folder]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "train_epoch", stopped)
-        assert run("paper", *options).exit_code == 130
-    return folder
-
-
-@pytest.fixture
-def runs(interrupted, tmp_path):
-    """A copy of them."""
-    return Path(shutil.copytree(interrupted, tmp_path / "runs"))
+        assert invoke("CUB200", *SHORT).exit_code == 130
+    return tmp_path / "runs"
 
 
 def cut(path):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import benchmarks
 
 HERE = Path(benchmarks.__file__).parent
@@ -42,6 +44,7 @@ def test_the_rooms_are_at_most_fourteen_with_the_commands():
     assert len(folders) + len(commands) <= 14
 
 
+@pytest.mark.exhaustive
 def test_reading_a_result_imports_no_trainer():
     code = "import sys, benchmarks.tables, benchmarks.tuning_report, benchmarks.report.collected; "
     code += f"print([m for m in {TRAINERS!r} if m in sys.modules])"

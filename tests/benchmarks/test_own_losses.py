@@ -87,6 +87,7 @@ def test_tuning_searches_what_is_annotated(mine, pictures, tmp_path, monkeypatch
     assert output.count("±") >= 12
 
 
+@pytest.mark.exhaustive
 def test_similarity_usage_has_its_letters(mine, tmp_path):
     output = run("similarity_usage", "--losses", f"{mine},SNP", "--output", tmp_path)
     (row,) = [line for line in output.splitlines() if line.startswith("| mine.py:Softmax")]

@@ -101,15 +101,8 @@ def test_steps_take_turns_until_each_has_had_its_time():
     summary = times["slow"].summary()
     expected = {"ms": 40, "forward_ms": 10, "backward_ms": 30, "repetitions": 3}
     assert {name: summary[name] for name in expected} == pytest.approx(expected)
-
-
-def test_median_and_quartiles():
-    times = Times()
-    for milliseconds in (1, 2, 3, 4, 100):
-        times.add([0.0, 1e-3 * milliseconds])
-    summary = times.summary()
-    assert (summary["ms"], summary["ms_q1"]) == (pytest.approx(3), pytest.approx(1.5))
-    assert "forward_ms" not in summary
+    whole = Times([1.0, 2.0, 3.0, 4.0, 100.0]).summary()
+    assert (whole["ms"], whole["ms_q1"], "forward_ms" in whole) == (3, 1.5, False)
 
 
 def hold(megabytes, keeps=False):

@@ -87,7 +87,7 @@ def test_results_of_before_samplers_were_settings_say_how_they_were_made(tmp_pat
     for name in ("sampler", "tf32"):
         del result["experiment"][name]
     path.write_text(json.dumps(result))
-    (line,) = lines_with(sections_of(tmp_path)["CUB200"], "ours, last epoch")
+    (line,) = lines_with(sections_of(tmp_path)["CUB200"], "ours, last epoch", "weights aaaa")
     assert "released, weights aaaa, sampler random, tf32 True" in line
 
 

@@ -76,6 +76,7 @@ def test_a_tuning_that_is_killed_goes_on_to_the_same_numbers(finished, tmp_path,
     same(exported(tmp_path), exported(finished))
 
 
+@pytest.mark.exhaustive
 def test_more_trials_go_on_with_those_that_are_there(finished, tmp_path):
     for trials in (1, 3):
         tuning_lives.run(tmp_path, replace(SMALL, trials=trials))

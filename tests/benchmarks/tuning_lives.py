@@ -55,16 +55,13 @@ def run(folder, tuning=SMALL, threads=1, load=few_glyphs):
 
 
 POINTS = {
-    "before a fold is scored": (Point(tuning_runs, "train_and_score"), 6),
-    "after the first fold is kept": (Point(optuna.Trial, "set_user_attr", is_after=True), 1),
-    "after another fold is kept": (Point(optuna.Trial, "set_user_attr", is_after=True), 13),
-    "before the transaction of a trial ends": (
-        Point(sqlalchemy.orm.Session, "flush", is_after=True),
-        25,
-    ),
-    "after a trial is added": (Point(tuning_runs, "add_trial", is_after=True), 4),
-    "before the result of a test is renamed": (Point(os, "replace"), 3),
-    "after a test": (Point(tuning_runs, "_test", is_after=True), 3),
+    "before a fold is scored": (tuning_runs, "train_and_score", 6, False),
+    "after the first fold is kept": (optuna.Trial, "set_user_attr", 1, True),
+    "after another fold is kept": (optuna.Trial, "set_user_attr", 13, True),
+    "before the transaction of a trial ends": (sqlalchemy.orm.Session, "flush", 25, True),
+    "after a trial is added": (tuning_runs, "add_trial", 4, True),
+    "before the result of a test is renamed": (os, "replace", 3, False),
+    "after a test": (tuning_runs, "_test", 3, True),
 }
 
 
@@ -73,8 +70,8 @@ def exit_code_of_a_life(folder, point):
     pid = os.fork()
     if pid == 0:
         try:
-            chosen, nth = POINTS[point]
-            chosen.kill_at(nth)
+            owner, name, nth, is_after = POINTS[point]
+            Point(owner, name, is_after=is_after).kill_at(nth)
             run(folder)
         finally:
             os._exit(1)

@@ -53,7 +53,3 @@ def test_bars(name, bar):
     if not name.startswith("composed"):
         assert found[0].operations == found[1].operations
     assert (found[0].waits == 0) == (not name.startswith("composed"))
-
-
-def test_pml_waits():
-    assert counted(steps.counted_step("PML", 80, 64)).waits > 0

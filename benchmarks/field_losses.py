@@ -15,6 +15,7 @@ from pml_gpw.training.files import write_atomically
 
 from .data import options
 from .data.faults import command, integers, output_folder
+from .data.plan import one_of
 from .measure.field_losses import BY_HAND, LOSSES, METHODS, PML, peak_within, step
 from .measure.stopwatch import PEAK_STEPS, time_in_turns
 from .report.numbers import number
@@ -33,20 +34,18 @@ one, and where its step keeps within {limit} GB."""
 @command
 def main(
     sizes: Annotated[str, typer.Option(help="Batch sizes N.")] = "80,480,1000,4000",
-    losses: Annotated[str, typer.Option(help="Names of losses; empty: all.")] = "",
-    seconds: Annotated[float, typer.Option(min=0, max=3600, help="Time for each cell.")] = 1.0,
+    losses: Annotated[
+        str, typer.Option("--losses", "--rows", help=f"all, or out of: {', '.join(LOSSES)}.")
+    ] = "all",
+    seconds: options.Seconds = 1.0,
     limit: Annotated[float, typer.Option(min=1, help="GB that a step of PML may take.")] = 8.0,
     output: options.Output = RESULTS,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep the rows of the same call that are there.")
-    ] = False,
+    resume: options.Resume = False,
 ) -> None:
     """Time each loss beside PML's class, measure its peak memory, and save the table."""
     batches = integers("--sizes", sizes, 20, MOST)
-    names = [name.strip() for name in losses.split(",")] if losses else [*LOSSES]
-    for name in names:
-        if name not in LOSSES:
-            raise typer.BadParameter(f"must be of {', '.join(LOSSES)}, got {name!r}")
+    named = [*LOSSES] if losses == "all" else losses.split(",")
+    names = [one_of("--losses", name.strip(), LOSSES) for name in named]
     output_folder(output)
     path = output / "field-losses.csv"
     saved = pd.read_csv(path) if resume and path.is_file() else pd.DataFrame({"loss": [], "N": []})
@@ -67,8 +66,8 @@ def _row(name: str, n: int, seconds: float, limit: float) -> dict[str, Any]:
     methods = [method for method in METHODS[name] if method != PML or peaks[PML] == peaks[PML]]
     steps = {method: step(name, method, n, DIMS) for method in (*methods, "floor")}
     times = {method: found.summary() for method, found in time_in_turns(steps, seconds, 3).items()}
-    row: dict[str, Any] = {"loss": name, "N": n, "D": DIMS, "by_hand": name in BY_HAND}
-    row["pml_class"] = PML in METHODS[name]
+    row: dict[str, Any] = {"loss": name, "class": LOSSES[name].__name__, "N": n, "D": DIMS}
+    row |= {"by_hand": name in BY_HAND, "pml_class": PML in METHODS[name]}
     for method, summary in times.items():
         key = method.lower()
         row |= {f"{key}_ms": summary["ms"], f"{key}_q1": summary["ms_q1"]}

@@ -20,7 +20,6 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
-from pml_gpw import losses as ours
 from pml_gpw.analysis import PairWeightRecorder, pair_weights, plots
 from pml_gpw.backbones import backbone
 from pml_gpw.datasets import Glyphs
@@ -31,21 +30,12 @@ from .data import options
 from .data.faults import command, output_folder
 from .data.plan import checked_losses
 from .data.presets import PER_CLASS
-from .data.rows import MinerAndLoss
 from .measure.steps import embeddings
 from .measure.stopwatch import Marks, now, time_in_turns
 from .report.saving import RESULTS, save
 
-FIELD: dict[str, GPWLoss] = {
-    "NT-Xent": ours.NTXentLoss(),
-    "SupCon": ours.SupConLoss(),
-    "Circle": ours.CircleLoss(),
-    "sigmoid": ours.SigmoidLoss(),
-    "tuplet margin": ours.TupletMarginLoss(),
-    "margin": ours.MarginLoss(),
-    "ranked list": ours.RankedListLoss(margin=0.4, Tn=10.0),
-    "FastAP": ours.FastAPLoss(),
-}
+USUAL = "MultiSimilarityLoss,ContrastiveLoss,NCALoss,CircleLoss,SN,N"
+FIELD = "pml_gpw.losses:NTXentLoss,supcon,circle,sigmoid,tuplet,margin,ranked-list,fast-ap"
 """Losses of the field, as this package has them."""
 BATCH, DIMS, EVERY = 80, 128, 50
 SIZE = 1024  # of the batch whose pair weights are timed
@@ -54,7 +44,7 @@ SIZE = 1024  # of the batch whose pair weights are timed
 @command
 def main(
     iterations: Annotated[int, typer.Option(min=1, help="Training steps on Glyphs.")] = 500,
-    seconds: Annotated[float, typer.Option(min=0, max=3600, help="Time for each cell.")] = 4.0,
+    seconds: options.Seconds = 4.0,
     output: options.Output = RESULTS,
     losses: options.Losses = "all",
 ) -> None:
@@ -63,12 +53,11 @@ def main(
     With `--losses` the cost and the weights of just these, on a batch after that training.
     """
     output_folder(output)
-    chosen, name = _usual(), "pair-weight-cost"
-    rows = {} if losses == "all" else checked_losses(losses)
-    if rows:
-        chosen, name = {row.name: row.make() for row in rows.values()}, f"{name}-losses"
+    usual, name = losses == "all", "pair-weight-cost" + "-losses" * (losses != "all")
+    rows = checked_losses(f"{USUAL},{FIELD}" if usual else losses)
+    chosen = {row.name: row.make() for row in rows.values()}
     costs = [_cost_of_pair_weights(n, *one, seconds) for n, one in chosen.items()]
-    table = pd.DataFrame(costs if rows else [*costs, _cost_of_recording(seconds)])
+    table = pd.DataFrame([*costs, _cost_of_recording(seconds)] if usual else costs)
     text = (
         "### What pair weights cost\n\n"
         f"`pair_weights` of {SIZE:,} embeddings beside forward and backward of the loss alone; "
@@ -79,7 +68,7 @@ def main(
     )
     save(output, {f"{name}.md": text, f"{name}.csv": table.to_csv(index=False)})
     history, x, y = _train(iterations)
-    if rows:
+    if not usual:
         shown = {n: (loss, miner) for n, (miner, loss) in chosen.items()}
         draw = partial(plots.plot_weight_against_similarity, shown, x, y)
         save(output, {f"{name}.png": lambda path: _picture(path, lambda ax: draw(ax=ax))})
@@ -94,23 +83,6 @@ def main(
     }
     save(output, pictures)
     typer.echo(text)
-
-
-def _usual() -> dict[str, MinerAndLoss]:
-    """The losses of the table, none of them mined."""
-    found: dict[str, MinerAndLoss] = {}
-    for loss in (
-        losses.MultiSimilarityLoss(),
-        losses.ContrastiveLoss(),
-        losses.NCALoss(),
-        losses.CircleLoss(),
-        MSWeightedLoss(),
-        GPWLoss(LiftedStructure()),
-        *FIELD.values(),
-    ):
-        weighting = f"GPWLoss({type(loss.weighting).__name__})" if isinstance(loss, GPWLoss) else ""
-        found[weighting or type(loss).__name__] = (None, loss)
-    return found
 
 
 def _cost_of_pair_weights(
@@ -236,10 +208,9 @@ def _weights_of_losses(x: torch.Tensor, y: torch.Tensor, path: Path) -> None:
 def _weights_of_the_field(x: torch.Tensor, y: torch.Tensor, path: Path) -> None:
     """Four losses a panel."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
-    names = [*FIELD]
-    for ax, some in zip(figure.subplots(1, 2), (names[:4], names[4:]), strict=True):
-        shown = {name: FIELD[name] for name in some}
-        plots.plot_weight_against_similarity(shown, x, y, ax=ax)
+    shown = [(name, row.make()[1]) for name, row in checked_losses(FIELD).items()]
+    for ax, some in zip(figure.subplots(1, 2), (shown[:4], shown[4:]), strict=True):
+        plots.plot_weight_against_similarity(dict(some), x, y, ax=ax)
     figure.savefig(path, dpi=130)
 
 

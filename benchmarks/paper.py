@@ -14,7 +14,7 @@ from pml_gpw.training.experiment import SAMPLERS
 from .data import options
 from .data.datasets import DATASETS
 from .data.faults import bad, command, output_folder
-from .data.options import CONFIGURED
+from .data.options import configured
 from .data.plan import (
     changed,
     check_batch,
@@ -61,46 +61,21 @@ def main(
     seeds: options.Seeds = 1,
     fresh: options.Fresh = False,
     backbone: options.Backbone = None,
-    pooling: Annotated[
-        str | None,
-        typer.Option(help="average, max, sum (of both) or own.", show_default=CONFIGURED),
-    ] = None,
-    frozen_batch_norm: Annotated[
-        bool | None,
-        typer.Option(
-            "--frozen-batch-norm/--no-frozen-batch-norm",
-            help="Keep the running statistics.",
-            show_default=CONFIGURED,
-        ),
-    ] = None,
+    pooling: Annotated[str | None, configured("average, max, sum (of both) or own.")] = None,
+    frozen_batch_norm: Annotated[bool | None, configured("Keep the running statistics.")] = None,
     memory: Annotated[
         int, typer.Option(min=0, max=10**8, help="Embeddings in a cross-batch memory; 0: none.")
     ] = 0,
-    alpha: Annotated[
-        float | None,
-        typer.Option(help="α, sharpness for positives.", show_default=CONFIGURED),
-    ] = None,
-    beta: Annotated[
-        float | None,
-        typer.Option(help="β, sharpness for negatives.", show_default=CONFIGURED),
-    ] = None,
-    base: Annotated[
-        float | None,
-        typer.Option(help="λ, where pairs begin to count.", show_default=CONFIGURED),
-    ] = None,
+    alpha: Annotated[float | None, configured("α, sharpness for positives.")] = None,
+    beta: Annotated[float | None, configured("β, sharpness for negatives.")] = None,
+    base: Annotated[float | None, configured("λ, where pairs begin to count.")] = None,
     epsilon: Annotated[
-        float | None,
-        typer.Option(min=0, help="ε of the mining; larger keeps more.", show_default=CONFIGURED),
+        float | None, configured("ε of the mining; larger keeps more.", min=0)
     ] = None,
     batch: options.Batch = None,
     iterations: options.Iterations = None,
     evaluate_every: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Steps between evaluations, each a checkpoint.",
-            show_default=CONFIGURED,
-        ),
+        int | None, configured("Steps between evaluations, each a checkpoint.", min=1)
     ] = None,
     learning_rate: options.LearningRate = None,
     resize: options.Resize = None,

@@ -36,6 +36,7 @@ from pml_gpw.training.processes import destroy_process_group
 
 from .data import options
 from .data.faults import bad, command, integers, output_folder
+from .data.plan import one_of
 from .measure import steps
 from .measure.stopwatch import peak_here
 from .report.saving import RESULTS, save
@@ -43,14 +44,6 @@ from .report.saving import RESULTS, save
 LossOf = Callable[[Tensor, Tensor], Tensor]
 Step = Callable[[], Tensor]
 Measure = Callable[["Job", int], dict[str, float]]
-
-
-def _streamed(n: int) -> LossOf:
-    return DistributedLoss(MSLoss())
-
-
-def _whole_rows(n: int) -> LossOf:
-    return DistributedLoss(MSLoss(chunk_size=n))
 
 
 def _pml(n: int) -> LossOf:
@@ -61,8 +54,8 @@ def _pml(n: int) -> LossOf:
 
 
 METHODS: dict[str, Callable[[int], LossOf]] = {
-    "DistributedLoss, all rows at once": _whole_rows,
-    "DistributedLoss, streamed": _streamed,
+    "DistributedLoss, all rows at once": lambda n: DistributedLoss(MSLoss(chunk_size=n)),
+    "DistributedLoss, streamed": lambda n: DistributedLoss(MSLoss()),
     "PML's wrapper": _pml,
 }
 
@@ -88,9 +81,7 @@ def main(
             "--worlds",
             f"must be integers >= 1 whose {steps.PER_CLASS}-folds divide {batch}, got {worlds!r}",
         )
-    if dims not in steps.NOISE:
-        known = ", ".join(map(str, steps.NOISE))
-        raise typer.BadParameter(f"must be one of {known}, got {dims}", param_hint="--dims")
+    one_of("--dims", str(dims), [*map(str, steps.NOISE)])
     output_folder(output)
     jobs = [(w, n, k) for k in ("random", "trained-like") for w in counts for n in METHODS]
     rows = [
@@ -270,6 +261,7 @@ def _report(rows: pd.DataFrame, batch: int, dims: int, output: Path) -> None:
 
 
 def _markdown(table: pd.DataFrame) -> str:
+    table = table.sort_values(["method", "processes"], kind="stable")
     shown = pd.DataFrame(
         {
             "method": table["method"],
@@ -281,13 +273,8 @@ def _markdown(table: pd.DataFrame) -> str:
             "value": table["value"].map("{:.6f}".format),
             "gradient": table["gradient_error"].map("{:.1e}".format),
         }
-    ).sort_values(["method", "processes"], key=lambda c: c.map(_order(c)), kind="stable")
+    )
     return shown.to_markdown(index=False, disable_numparse=True)
-
-
-def _order(column: "pd.Series[str]") -> dict[str, int]:
-    names = [*METHODS] if column.name == "method" else sorted(set(column), key=int)
-    return {name: i for i, name in enumerate(names)}
 
 
 if __name__ == "__main__":

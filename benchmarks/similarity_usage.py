@@ -110,8 +110,8 @@ def methods() -> list[tuple[str, Any, str]]:
         ("GPWLoss(MultiSimilarity), eq 15", GPWLoss(MultiSimilarity()), ""),
         ("MSLoss: mined, eq 11-15", MSLoss(), "SNP"),
         *(
-            (f"pml_gpw {name}", make(**ARGUMENTS.get(name, {})), "")
-            for name, make in LOSSES.items()
+            (f"pml_gpw {made.__name__}", made(**ARGUMENTS.get(name, {})), "")
+            for name, made in LOSSES.items()
         ),
     ]
 

@@ -3,7 +3,6 @@
 python -m benchmarks.speed --help
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,19 +14,17 @@ import typer
 from tqdm import tqdm
 
 from pml_gpw.training.environment import environment
-from pml_gpw.training.files import write_atomically
 
 from .data import options
 from .data.faults import bad, command, integers, output_folder, usable_device
-from .data.own_losses import row_of
 from .data.plan import checked_losses
 from .measure import steps
 from .measure.counts import MODEL, counted
-from .measure.methods import COUNTED, FORMULAS, MEMORIES, MINED, TUPLES, UNMINED
+from .measure.methods import COUNTED
 from .measure.stopwatch import PEAK_PROCESSES, PEAK_STEPS, peak_megabytes, time_in_turns
 from .report.numbers import number
 from .report.plots import plot_counts, plot_speed
-from .report.saving import RESULTS
+from .report.saving import RESULTS, save
 
 DIMS, MEMORY_DIMS, MEMORY_BATCH = 512, 128, 256
 PLACES = ((60, 512), (120, 4096), (60, 8448), (160, 12288))
@@ -43,6 +40,11 @@ COUNTED_TITLE = "Loss step, mined, counted, no GPU"
 SAME = 1e-4  # relative difference of the losses of methods, above which the table is refused
 
 
+def _embeddings(help: str) -> Any:
+    """An option that is a number of embeddings."""
+    return typer.Option(min=0, max=MOST, help=f"{help}; 0: none.")
+
+
 @command
 def main(
     batches: Annotated[str, typer.Option(help="Batch sizes N.")] = "80,320,1000,4000",
@@ -52,22 +54,11 @@ def main(
     layouts: Annotated[
         str, typer.Option(help="Batch sizes whose peak is measured in each layout; empty: none.")
     ] = "12000,30000",
-    huge: Annotated[
-        int, typer.Option(min=0, max=MOST, help="A batch that only streaming holds; 0: none.")
-    ] = 100_000,
-    columns: Annotated[
-        int, typer.Option(min=0, max=MOST, help="Queries, against as many documents; 0: none.")
-    ] = 32_768,
+    huge: Annotated[int, _embeddings("In a batch that only streaming holds")] = 100_000,
+    columns: Annotated[int, _embeddings("Queries, against as many documents")] = 32_768,
     memory: Annotated[str, typer.Option(help="Sizes of the memory; empty: none.")] = "1024,55000",
-    retrieval: Annotated[
-        int, typer.Option(min=0, max=MOST, help="Embeddings to rank by each method; 0: none.")
-    ] = 20_000,
-    deep_retrieval: Annotated[
-        int,
-        typer.Option(
-            min=0, max=MOST, help="Embeddings to rank to K = 1000, by ours alone; 0: none."
-        ),
-    ] = 60_502,
+    retrieval: Annotated[int, _embeddings("To rank by each method")] = 20_000,
+    deep_retrieval: Annotated[int, _embeddings("To rank to K = 1000, by ours alone")] = 60_502,
     counts: Annotated[
         bool, typer.Option(help="Count operations, waits and bytes of a loss step.")
     ] = True,
@@ -79,9 +70,7 @@ def main(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
     output: options.Output = RESULTS,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep the tables of the same call that are there.")
-    ] = False,
+    resume: options.Resume = False,
     losses: options.Losses = "all",
 ) -> None:
     """Time every method in turns, measure its peak memory, and print and save the tables.
@@ -92,7 +81,8 @@ def main(
     come first: with `--device cuda` the lines that say whether ours are faster than PML on that
     card are there within a minute or two.
     """
-    sizes = _sizes(batches)
+    # In smaller ones too few pairs are mined: PML takes a single pair for none.
+    sizes = integers("--batches", batches, 4 * steps.PER_CLASS, MOST)
     memories = integers("--memory", memory, MEMORY_BATCH, MOST) if memory else []
     layout_sizes = integers("--layouts", layouts, 1, MOST) if layouts else []
     for option, n, ks in (
@@ -101,8 +91,6 @@ def main(
     ):
         if 0 < n <= max(ks):
             raise bad(option, f"must be 0 or more than {max(ks)}, the largest K, got {n}")
-    if seconds is not None and not math.isfinite(seconds):
-        raise bad("--seconds", f"must be a number of seconds, got {seconds}")
     usable_device(device)
     output_folder(output)
     if seconds is None:
@@ -110,19 +98,17 @@ def main(
     rows = {} if losses == "all" else checked_losses(losses)
     tasks: list[Task] = [
         *_loss_tasks(sizes, counts, seconds, device),
-        *_formula_tasks(sizes, seconds, device),
         *(_live_tasks(seconds, device) if live else []),
         *_memory_tasks(memories, seconds, device),
         *_retrieval_tasks(retrieval, deep_retrieval, seconds, device),
         *(partial(_layout_rows, n) for n in layout_sizes if device == "cpu"),
-        *_huge_tasks(huge, device),
+        *([partial(_huge_rows, huge, device)] if huge else []),
         *([partial(_column_rows, columns)] if columns and device == "cpu" else []),
     ]
     stem, text = output / f"speed-{device.replace(':', '')}", ""
     if rows:
-        of = [row.source for row in rows.values()]
-        batch_of = partial(steps.Batch, "trained-like", dims=DIMS)
-        tasks = [partial(_row_rows, seconds, batch_of(n=n), of, device) for n in sizes]
+        of = {name: row.source for name, row in rows.items()}
+        tasks = [partial(_row_rows, seconds, n, of, device) for n in sizes]
         stem = stem.with_name(f"{stem.name}-losses")
     saved = pd.DataFrame({"table": []})
     if resume and stem.with_name(f"{stem.name}.csv").is_file():
@@ -137,42 +123,27 @@ def main(
             table = pd.DataFrame(found).assign(table=key)
         tables.append(table)
         text = _saved_tables(pd.concat(tables), stem, device)
-    _save_plots(pd.concat(tables), stem)
+    plots = {f"{stem.name}.png": plot_speed, f"{stem.name}-counts.png": plot_counts}
+    drawn = [*plots] if "operations" in pd.concat(tables) else [*plots][:1]
+    save(output, {name: partial(plots[name], pd.concat(tables)) for name in drawn})
     typer.echo(f"\n{text}")
     typer.echo(f"Saved {stem}.md, .csv and plots")
-
-
-def _sizes(batches: str) -> list[int]:
-    # In smaller ones too few pairs are mined: PML takes a single pair for none.
-    return integers("--batches", batches, 4 * steps.PER_CLASS, MOST)
 
 
 Task = partial[list[dict[str, Any]]]
 
 
 def _loss_tasks(sizes: list[int], counts: bool, seconds: float, device: str) -> list[Task]:
-    """Loss steps of each size, counted and timed."""
+    """Loss steps of each size, counted and timed; a formula of rows for the largest."""
     tasks: list[Task] = []
     for n in sizes:
         if counts:
             tasks.append(partial(_counted_rows, n))
         for mined, kind in ((True, "trained-like"), (True, "random"), (False, "random")):
             batch = steps.Batch(kind, n, DIMS, mined=mined)
-            tasks.append(partial(_loss_rows, seconds, batch, device))
-    return tasks
-
-
-def _formula_tasks(sizes: list[int], seconds: float, device: str) -> list[Task]:
-    """Losses that are written as rows, for the largest batch."""
-    return [
-        partial(
-            _formula_rows,
-            seconds,
-            steps.Batch("random", max(sizes), DIMS, mined=False, formula=formula),
-            device,
-        )
-        for formula in FORMULAS
-    ]
+            tasks.append(partial(_method_rows, "loss", seconds, batch, device))
+    largest = steps.Batch("random", max(sizes), DIMS, mined=False)
+    return [*tasks, partial(_method_rows, "formula", seconds, largest, device)]
 
 
 def _live_tasks(seconds: float, device: str) -> list[Task]:
@@ -180,39 +151,32 @@ def _live_tasks(seconds: float, device: str) -> list[Task]:
     places = [steps.Batch("rank 48", 4 * classes, dims, 4) for classes, dims in PLACES]
     terms = steps.Batch("rank 48", TERMS, TERM_DIMS, 2, mined=False)
     return [
-        *(partial(_loss_rows, seconds, batch, device) for batch in places),
-        partial(_tuple_rows, seconds, terms, device),
+        *(partial(_method_rows, "loss", seconds, batch, device) for batch in places),
+        partial(_method_rows, "tuple", seconds, terms, device),
     ]
 
 
 def _memory_tasks(sizes: list[int], seconds: float, device: str) -> list[Task]:
-    return [
-        partial(
-            _memory_rows, seconds, steps.Batch(kind, MEMORY_BATCH, MEMORY_DIMS, memory=size), device
-        )
-        for size in sizes
-        for kind in ("trained-like", "random")
-    ]
+    kinds = [(size, kind) for size in sizes for kind in ("trained-like", "random")]
+    batches = [steps.Batch(k, MEMORY_BATCH, MEMORY_DIMS, memory=size) for size, k in kinds]
+    return [partial(_method_rows, "memory", seconds, batch, device) for batch in batches]
 
 
 def _retrieval_tasks(retrieval: int, deep: int, seconds: float, device: str) -> list[Task]:
-    every, ours = steps.RETRIEVALS, ("torch", "faiss")
-    tasks: list[Task] = []
-    if retrieval:
-        tasks.append(partial(_retrieval_rows, seconds, every, retrieval, KS, device))
-    if deep:
-        tasks.append(partial(_retrieval_rows, 0, ours, deep, DEEP_KS, device))
-    return tasks
+    all_of = partial(_retrieval_rows, seconds, steps.RETRIEVALS, retrieval, KS, device)
+    deep_of = partial(_retrieval_rows, 0, ("torch", "faiss"), deep, DEEP_KS, device)
+    return [*([all_of] if retrieval else []), *([deep_of] if deep else [])]
 
 
-def _huge_tasks(n: int, device: str) -> list[Task]:
-    batch = steps.Batch("trained-like", n, MEMORY_DIMS)
-    return [partial(_huge_rows, batch, device)] if n else []
+def _labels(task: str, title: str, batch: steps.Batch) -> dict[str, Any]:
+    """The columns that rows of a table share."""
+    sizes = {"N": batch.n, "M": batch.memory or batch.n, "D": batch.dims}
+    return {"task": task, "title": title, "kind": batch.kind, "mined": batch.mined, **sizes}
 
 
 def _counted_rows(n: int) -> list[dict[str, Any]]:
     """What a step asks of an accelerator, counted on the CPU."""
-    labels = {"task": "counts", "title": COUNTED_TITLE, "kind": "random", "mined": True}
+    labels = _labels("counts", COUNTED_TITLE, steps.Batch("random", n, DIMS))
     rows = []
     for name in COUNTED:
         counts = counted(steps.counted_step(name, n, DIMS))
@@ -222,7 +186,7 @@ def _counted_rows(n: int) -> list[dict[str, Any]]:
             "moved_mb": counts.bytes_moved / 1e6,
             "product_share": counts.product_share,
         }
-        rows.append({**labels, "N": n, "M": n, "D": DIMS, "method": name, **found})
+        rows.append({**labels, "method": name, **found})
     return rows
 
 
@@ -238,89 +202,59 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     return f"{first['title']}, N = {first['N']:,}{than}"
 
 
-def _loss_rows(seconds: float, batch: steps.Batch, device: str) -> list[dict[str, Any]]:
-    names = [
-        name
-        for name in (MINED if batch.mined else UNMINED)
-        if name != "loop over anchors" or batch.n <= steps.LOOP_LIMIT
-    ]
-    if batch.mined:
-        kept = steps.share_of_negatives_kept(*batch.embeddings(device))
-        title = f"Loss step, mined, {batch.kind} ({100 * kept:.1f} % of negatives kept)"
-    else:
-        title = f"Loss step, not mined, {batch.kind}"
-    return _measured("loss", title, batch, names, seconds, device, batch.n >= 1000)
+def _title(task: str, batch: steps.Batch, device: str) -> str:
+    if task == "formula":
+        return f"Loss step of Multi-Similarity, not mined as rows, {batch.kind}"
+    if task == "tuple":
+        triplets = len(steps.mined_triplets(*batch.embeddings(device))[0])
+        return f"Loss step of an index tuple of {triplets:,} triplets"
+    if task == "memory":
+        return f"Cross-batch memory step, {batch.kind}"
+    if not batch.mined:
+        return f"Loss step, not mined, {batch.kind}"
+    kept = steps.share_of_negatives_kept(*batch.embeddings(device))
+    return f"Loss step, mined, {batch.kind} ({100 * kept:.1f} % of negatives kept)"
 
 
-def _formula_rows(seconds: float, batch: steps.Batch, device: str) -> list[dict[str, Any]]:
-    title = f"Loss step of {batch.formula} as rows, {batch.kind}"
-    return _measured("formula", title, batch, [*FORMULAS[batch.formula]], seconds, device, True)
-
-
-def _tuple_rows(seconds: float, batch: steps.Batch, device: str) -> list[dict[str, Any]]:
-    triplets = len(steps.mined_triplets(*batch.embeddings(device))[0])
-    title = f"Loss step of an index tuple of {triplets:,} triplets"
-    return _measured("tuple", title, batch, [*TUPLES], seconds, device, True)
-
-
-def _memory_rows(seconds: float, batch: steps.Batch, device: str) -> list[dict[str, Any]]:
-    title = f"Cross-batch memory step, {batch.kind}"
-    return _measured("memory", title, batch, [*MEMORIES], seconds, device, True)
-
-
-def _row_rows(
-    seconds: float, batch: steps.Batch, sources: list[str], device: str
+def _method_rows(
+    task: str, seconds: float, batch: steps.Batch, device: str
 ) -> list[dict[str, Any]]:
-    """Losses that differ, by the sources of their rows."""
-    title = "Loss step of each loss with its miner, trained-like"
-    labels = {"task": "losses", "title": title, "kind": batch.kind, "mined": False}
-    sizes = {"N": batch.n, "M": batch.n, "D": batch.dims}
-    rows = _timed(
-        {**labels, **sizes},
-        seconds,
-        sources,
-        lambda source: (steps.loss_step, "row", source, batch, device),
-        True,
-    )
-    for row in rows:
-        row["method"] = row["method"] if row["method"] == "floor" else row_of(row["method"]).name
-    return rows
-
-
-def _measured(
-    task: str,
-    title: str,
-    batch: steps.Batch,
-    names: list[str],
-    seconds: float,
-    device: str,
-    with_memory: bool,
-) -> list[dict[str, Any]]:
-    """A row for each method, all of which must compute the same loss."""
+    """A row for each method of a task, all of which must compute the same loss."""
+    names = [*steps.methods_of(task, batch)]
+    if batch.n > steps.LOOP_LIMIT:
+        names = [name for name in names if name != "loop over anchors"]
     values = {name: steps.loss_value(task, name, batch, device) for name in names}
     if max(values.values()) - min(values.values()) > SAME * max(values.values()):
         raise RuntimeError(f"methods do not compute the same loss: {values}")
-    sizes = {"N": batch.n, "M": batch.memory or batch.n, "D": batch.dims}
-    labels = {"task": task, "title": title, "kind": batch.kind, "mined": batch.mined, **sizes}
 
     def job(name: str) -> tuple[Any, ...]:
         return steps.loss_step, task, name, batch, device
 
-    return _timed(labels, seconds, names, job, with_memory)
+    labels = _labels(task, _title(task, batch, device), batch)
+    return _timed(labels, seconds, names, job, task != "loss" or batch.n >= 1000)
+
+
+def _row_rows(seconds: float, n: int, sources: dict[str, str], device: str) -> list[dict[str, Any]]:
+    """Losses that differ, by the sources of their rows."""
+    batch = steps.Batch("trained-like", n, DIMS)
+    title = "Loss step of each loss with its miner, trained-like"
+
+    def job(name: str) -> tuple[Any, ...]:
+        return steps.loss_step, "row", sources.get(name, name), batch, device
+
+    return _timed(_labels("losses", title, batch), seconds, [*sources], job, True)
 
 
 def _retrieval_rows(
     seconds: float, names: tuple[str, ...], n: int, ks: tuple[int, ...], device: str
 ) -> list[dict[str, Any]]:
     title = f"Recall@K of all among themselves, K to {max(ks)}; floor: one product"
-    sizes = {"N": n, "M": n, "D": DIMS}
-    return _timed(
-        {"task": "retrieval", "title": title, "kind": "trained-like", **sizes},
-        seconds,
-        list(names),
-        lambda name: (steps.retrieval_step, name, n, DIMS, ks, device),
-        True,
-    )
+
+    def job(name: str) -> tuple[Any, ...]:
+        return steps.retrieval_step, name, n, DIMS, ks, device
+
+    labels = _labels("retrieval", title, steps.Batch("trained-like", n, DIMS))
+    return _timed(labels, seconds, [*names], job, True)
 
 
 def _layout_rows(n: int) -> list[dict[str, Any]]:
@@ -336,16 +270,15 @@ def _column_rows(n: int) -> list[dict[str, Any]]:
     return [_peak_row(title, batch, name, steps.column_step, name, batch) for name in names]
 
 
-def _huge_rows(batch: steps.Batch, device: str) -> list[dict[str, Any]]:
-    title, name = f"Loss step, mined, {batch.kind}: a batch that only streaming holds", HUGE
-    return [_peak_row(title, batch, name, steps.loss_step, "loss", name, batch, device)]
+def _huge_rows(n: int, device: str) -> list[dict[str, Any]]:
+    batch = steps.Batch("trained-like", n, MEMORY_DIMS)
+    title = f"Loss step, mined, {batch.kind}: a batch that only streaming holds"
+    return [_peak_row(title, batch, HUGE, steps.loss_step, "loss", HUGE, batch, device)]
 
 
 def _peak_row(title: str, batch: steps.Batch, method: str, *job: Any) -> dict[str, Any]:
     """A row of a step that is not timed."""
-    row = {"task": "peak", "title": title, "kind": batch.kind, "mined": True, "method": method}
-    sizes = {"N": batch.n, "M": batch.n, "D": batch.dims}
-    return {**row, **sizes, "peak_mb": peak_megabytes(*job)}
+    return {**_labels("peak", title, batch), "method": method, "peak_mb": peak_megabytes(*job)}
 
 
 def _timed(
@@ -396,21 +329,9 @@ def _saved_tables(rows: pd.DataFrame, stem: Path, device: str) -> str:
         lines += [f"**{title}, {sizes}**", "", _markdown(table), ""]
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
     text = "\n".join([*lines, f"{environment()}, {where}", ""])
-    write_atomically(
-        stem.with_name(f"{stem.name}.md"), lambda path: path.write_text(text, encoding="utf-8")
-    )
-    write_atomically(
-        stem.with_name(f"{stem.name}.csv"), lambda path: rows.to_csv(path, index=False)
-    )
+    csv = rows.to_csv(index=False)
+    save(stem.parent, {f"{stem.name}.md": text, f"{stem.name}.csv": csv})
     return text
-
-
-def _save_plots(rows: pd.DataFrame, stem: Path) -> None:
-    plots = {".png": plot_speed}
-    if "operations" in rows:
-        plots["-counts.png"] = plot_counts
-    for ending, plot in plots.items():
-        write_atomically(stem.with_name(stem.name + ending), partial(plot, rows))
 
 
 COLUMNS: dict[str, Callable[[pd.Series], str]] = {

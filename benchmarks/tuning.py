@@ -19,7 +19,6 @@ from filelock import FileLock, Timeout
 from pml_gpw.training import evaluation_transform
 from pml_gpw.training.environment import code_digest, versions
 from pml_gpw.training.file_errors import reading_file
-from pml_gpw.training.files import write_atomically
 
 from .data import balanced, options
 from .data import rows as all_rows
@@ -40,7 +39,7 @@ from .measure.folds import contiguous_folds
 from .measure.runs import Place
 from .measure.tuning_plan import FOLDS, TUNED, Tuning
 from .measure.tuning_runs import Images, processes, run_all
-from .report.saving import RESULTS
+from .report.saving import RESULTS, save
 from .report.tuning_collect import collect
 from .tuning_report import report
 
@@ -190,8 +189,7 @@ def _begun(folder: Path, tuning: Tuning, fresh: bool, report_only: bool) -> Tuni
     if not file.exists():
         if report_only:
             raise bad("--report-only", f"must have something to report, got nothing in {folder}")
-        text = json.dumps(now, indent=1)
-        write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+        save(folder, {file.name: json.dumps(now, indent=1)})
         return tuning
     with reading_file(file, AGAIN):
         before: dict[str, Any] = dict(json.loads(file.read_text(encoding="utf-8")))

@@ -3,7 +3,7 @@
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.measure.counts import WAITS, is_by_mask
+from benchmarks.measure.counts import waits
 
 
 class LargestTensor(TorchDispatchMode):
@@ -50,10 +50,10 @@ class NoWaiting(TorchDispatchMode):
     host values and would have to be copied.
     """
 
-    WAITS = WAITS | {"histc", "lift_fresh", "multinomial"}
+    WAITS = ("histc", "lift_fresh", "multinomial")
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func._schema.name.removeprefix("aten::")
-        if name in self.WAITS or is_by_mask(name, args):
+        if name in self.WAITS or waits(func, args):
             raise WouldWait(f"{name} makes the host wait")
         return func(*args, **(kwargs or {}))

@@ -5,7 +5,7 @@ None stands for an option that was not given: the configuration decides.
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +28,13 @@ Losses = Annotated[
         "or (miner, loss).",
     ),
 ]
+
+
+def configured(help: str, **limits: Any) -> Any:
+    """An option that the configuration decides where it is not given."""
+    return typer.Option(help=help, show_default=CONFIGURED, **limits)
+
+
 Root = Annotated[
     Path | None,
     typer.Option(help="Folder of the data set.", show_default="for Glyphs, the user's cache"),
@@ -35,46 +42,26 @@ Root = Annotated[
 Seeds = Annotated[int, typer.Option(min=1, help="Runs of each loss, with seeds 0, 1, ….")]
 Backbone = Annotated[
     str | None,
-    typer.Option(
-        help="small_cnn, bn_inception, timm/<model> or torchvision/<model>; ngram_bag for names.",
-        show_default=CONFIGURED,
+    configured(
+        "small_cnn, bn_inception, timm/<model> or torchvision/<model>; ngram_bag for names."
     ),
 ]
-Dims = Annotated[
-    int | None,
-    typer.Option(min=1, max=MOST_DIMS, help="Embedding dimensions.", show_default=CONFIGURED),
-]
+Dims = Annotated[int | None, configured("Embedding dimensions.", min=1, max=MOST_DIMS)]
 Iterations = Annotated[
     int | None,
-    typer.Option(
-        min=1,
-        help="Steps; those of the learning rate come at the same shares of them.",
-        show_default=CONFIGURED,
-    ),
+    configured("Steps; those of the learning rate come at the same shares of them.", min=1),
 ]
 Batch = Annotated[
-    int | None,
-    typer.Option(
-        min=PER_CLASS, help=f"Images per step, {PER_CLASS} of each class.", show_default=CONFIGURED
-    ),
+    int | None, configured(f"Images per step, {PER_CLASS} of each class.", min=PER_CLASS)
 ]
-LearningRate = Annotated[
-    float | None, typer.Option(min=1e-9, max=1, help="Of Adam.", show_default=CONFIGURED)
-]
-Resize = Annotated[
-    int | None,
-    typer.Option(min=8, max=4096, help="Shorter side before cropping.", show_default=CONFIGURED),
-]
-Crop = Annotated[
-    int | None,
-    typer.Option(min=8, max=4096, help="Pixels of the network's image.", show_default=CONFIGURED),
-]
+LearningRate = Annotated[float | None, configured("Of Adam.", min=1e-9, max=1)]
+Resize = Annotated[int | None, configured("Shorter side before cropping.", min=8, max=4096)]
+Crop = Annotated[int | None, configured("Pixels of the network's image.", min=8, max=4096)]
 Sampler = Annotated[
     str | None,
-    typer.Option(
-        help=f"{' or '.join(SAMPLERS)}: use groups of {PER_CLASS} images up before any comes "
-        "again, or draw each batch from all images.",
-        show_default=CONFIGURED,
+    configured(
+        f"{' or '.join(SAMPLERS)}: use groups of {PER_CLASS} images up before any comes again, or "
+        "draw each batch from all images."
     ),
 ]
 Workers = Annotated[
@@ -82,9 +69,13 @@ Workers = Annotated[
     typer.Option(min=0, max=1024, help="Processes that load images.", show_default="up to 4"),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …", show_default="cuda, else cpu")]
+Seconds = Annotated[float, typer.Option(min=0, max=3600, help="Time for each cell.")]
 Output = Annotated[Path, typer.Option(help="Folder for tables, pictures and runs.")]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Train again what is finished or interrupted.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Keep what an earlier call of the same has measured.")
 ]
 
 

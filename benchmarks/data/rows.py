@@ -175,6 +175,9 @@ FIELD = _by_name(
         {"margin": (MARGIN, 0.4), "Tn": (Range(0, 20, least=0), 10.0)},
     ),
     _row("fast-ap", _loss(ours.FastAPLoss), {}),
+    _row("n-pair", _loss(ours.NPairLoss), {}),
+    _row("graded-contrastive", _loss(ours.GradedContrastiveLoss), {"margin": (MARGIN, 0.5)}),
+    _row("graded-supcon", _loss(ours.GradedSupConLoss), {"temperature": (TEMPERATURE, 0.1)}),
 )
 """Losses of the field that a table has where they are asked for: ours, scale and bias of "sigmoid"
 and the boundary of "margin" trained."""

@@ -18,40 +18,12 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from pml_gpw.engine.compiled import CompiledFunction
 from pml_gpw.value_checks import deferred_checks
 
-NO_LAUNCH = frozenset(
-    {
-        "_local_scalar_dense",
-        "_unsafe_view",
-        "alias",
-        "detach",
-        "empty",
-        "empty_like",
-        "empty_strided",
-        "lift_fresh",
-        "new_empty",
-        "new_empty_strided",
-        "resize_",
-        "set_",
-    }
-)
-"""Operations that only look at, or allocate, memory."""
+NO_LAUNCH = frozenset({"_local_scalar_dense", "_unsafe_view", "resize_", "set_"})
+"""Operations that only look at, or allocate, memory, beside those that make something empty."""
 
-WAITS = frozenset(
-    {
-        "_local_scalar_dense",
-        "_unique2",
-        "bincount",
-        "equal",
-        "is_nonzero",
-        "masked_select",
-        "nonzero",
-        "repeat_interleave",
-        "unique_consecutive",
-        "unique_dim",
-    }
-)
-"""Operations whose result the host has to wait for, on an accelerator."""
-
+WAITS = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
+"""How torch marks operations whose result the host has to wait for, on an accelerator."""
+INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_")
 MASKS = (torch.bool, torch.uint8)
 PRODUCTS = frozenset({"addmm", "addmm_", "bmm", "mm"})
 
@@ -91,22 +63,22 @@ class _Counting(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func._schema.name.removeprefix("aten::")
-        if name in WAITS or is_by_mask(name, args):
+        if waits(func, args):
             self.counts.waits += 1
             self.counts.other_seconds += WAIT_SECONDS
         is_view = any(
             r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns
         )
-        if not is_view and name not in NO_LAUNCH:
+        if not is_view and name not in NO_LAUNCH and "empty" not in name:
             _add(self.counts, name, [*_tensors(args), *_tensors((kwargs or {}).values())], result)
         return result
 
 
-def is_by_mask(name: str, args: Any) -> bool:
-    """Whether an operation picks or sets entries by a mask, whose number the host must know."""
-    if name not in ("index", "index_put", "index_put_", "_index_put_impl_"):
-        return False
-    return any(isinstance(i, Tensor) and i.dtype in MASKS for i in args[1])
+def waits(func: Any, args: Any) -> bool:
+    """Whether an operation makes the host wait, on an accelerator."""
+    if func._schema.name.removeprefix("aten::") in INDEXING:  # by a mask, whose number it must know
+        return any(isinstance(i, Tensor) and i.dtype in MASKS for i in args[1])
+    return not WAITS.isdisjoint(func.tags)
 
 
 def _add(counts: Counts, name: str, inputs: list[Tensor], result: Any) -> None:

@@ -3,7 +3,6 @@
 N embeddings, D dims.
 """
 
-import multiprocessing
 import resource
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,32 +15,33 @@ from pml_gpw import losses as ours
 from pml_gpw.weightings import RowLoss
 
 from . import steps
-from .stopwatch import Step, peak_here
+from .stopwatch import Step, in_a_process, peak_here
 
 PML = "PML"
-ARGUMENTS: Mapping[str, dict[str, Any]] = {"RankedListLoss": {"margin": 0.4, "Tn": 5.0}}
+ARGUMENTS: Mapping[str, dict[str, Any]] = {"ranked-list": {"margin": 0.4, "Tn": 5.0}}
 """Of losses that have no defaults."""
 LOSSES: Mapping[str, Callable[..., Any]] = {
-    "MSWeightedLoss": ours.MSWeightedLoss,
-    "NTXentLoss": ours.NTXentLoss,
-    "SupConLoss": ours.SupConLoss,
-    "DecoupledLoss": ours.DecoupledLoss,
-    "HardNTXentLoss": ours.HardNTXentLoss,
-    "NPairLoss": ours.NPairLoss,
-    "TupletMarginLoss": ours.TupletMarginLoss,
-    "CircleLoss": ours.CircleLoss,
-    "SigmoidLoss": ours.SigmoidLoss,
-    "MarginLoss": ours.MarginLoss,
-    "RankedListLoss": ours.RankedListLoss,
-    "FastAPLoss": ours.FastAPLoss,
-    "GradedContrastiveLoss": ours.GradedContrastiveLoss,
-    "GradedSupConLoss": ours.GradedSupConLoss,
+    "SN": ours.MSWeightedLoss,
+    "ntxent": ours.NTXentLoss,
+    "supcon": ours.SupConLoss,
+    "decoupled": ours.DecoupledLoss,
+    "hard-ntxent": ours.HardNTXentLoss,
+    "n-pair": ours.NPairLoss,
+    "tuplet": ours.TupletMarginLoss,
+    "circle": ours.CircleLoss,
+    "sigmoid": ours.SigmoidLoss,
+    "margin": ours.MarginLoss,
+    "ranked-list": ours.RankedListLoss,
+    "fast-ap": ours.FastAPLoss,
+    "graded-contrastive": ours.GradedContrastiveLoss,
+    "graded-supcon": ours.GradedSupConLoss,
 }
+"""Ours, by the names of rows."""
 TWINS: Mapping[str, type[BaseMetricLossFunction]] = {
-    "MSWeightedLoss": theirs.MultiSimilarityLoss,
-    **{name: getattr(theirs, name) for name in LOSSES if hasattr(theirs, name)},
+    "SN": theirs.MultiSimilarityLoss,
+    **{n: getattr(theirs, c.__name__) for n, c in LOSSES.items() if hasattr(theirs, c.__name__)},
 }
-"""PML's classes, by the names of ours."""
+"""PML's classes of the same names as ours."""
 METHODS: Mapping[str, tuple[str, ...]] = {
     name: ("streamed", "fused", *((PML,) if name in TWINS else ())) for name in LOSSES
 }
@@ -72,17 +72,10 @@ def step(name: str, method: str, n: int, dims: int) -> Step:
 
 def peak_within(limit: float, *job: Any) -> float:
     """The peak memory, MB beyond the inputs, of a step in a process; NaN beyond a limit in GB."""
-    pool = multiprocessing.get_context("spawn").Pool(1)
-    try:
-        found: float = pool.apply(_peak, (limit, torch.get_num_threads(), job))
-        return found
-    finally:  # closed rather than ended, so that the process cleans up behind itself
-        pool.close()
-        pool.join()
+    return in_a_process(_peak, limit, job)
 
 
-def _peak(limit: float, threads: int, job: tuple[Any, ...]) -> float:
-    torch.set_num_threads(threads)
+def _peak(limit: float, job: tuple[Any, ...]) -> float:
     run = step(*job)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (used + int(limit * 1e9),) * 2)

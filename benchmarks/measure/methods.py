@@ -32,28 +32,21 @@ MemoryLoss = Callable[[Tensor, Tensor], Tensor]
 """From embeddings (N, D) of norm 1 and labels (N,) to the loss against a memory of M embeddings."""
 
 
-def _composed(chunk_size: int | None = None) -> BatchLoss:
-    miner, loss = MSMiner(chunk_size=chunk_size), MSWeightedLoss(chunk_size=chunk_size)
+def _with_miner(miner: Callable[..., IndexTuple], loss: Callable[..., Tensor]) -> BatchLoss:
     return lambda x, labels: loss(x, labels, miner(x, labels))
+
+
+def _composed(chunk_size: int | None = None) -> BatchLoss:
+    return _with_miner(MSMiner(chunk_size=chunk_size), MSWeightedLoss(chunk_size=chunk_size))
 
 
 def _pml() -> BatchLoss:
-    miner, loss = MultiSimilarityMiner(), MultiSimilarityLoss()
-    return lambda x, labels: loss(x, labels, miner(x, labels))
+    return _with_miner(MultiSimilarityMiner(), MultiSimilarityLoss())
 
 
-def _fused() -> BatchLoss:
+def _warm(loss: BatchLoss) -> BatchLoss:
     warm_up(MultiSimilarity(), MSMining())
-    return MSLoss(fused=True)
-
-
-def _fused_function() -> BatchLoss:
-    warm_up(MultiSimilarity(), MSMining())
-    return partial(ms_loss, fused=True)
-
-
-def _compiled_autograd() -> BatchLoss:
-    return torch.compile(_dense_autograd())
+    return loss
 
 
 def _dense_autograd(mined: bool = True) -> BatchLoss:
@@ -106,12 +99,12 @@ def _anchor_loop() -> BatchLoss:
 
 MINED: Mapping[str, Callable[[], BatchLoss]] = {
     "streamed (MSLoss)": partial(MSLoss, fused=False),
-    "fused (MSLoss)": _fused,
-    "fused (ms_loss)": _fused_function,
+    "fused (MSLoss)": lambda: _warm(MSLoss(fused=True)),
+    "fused (ms_loss)": lambda: _warm(partial(ms_loss, fused=True)),
     "composed (MSMiner + MSWeightedLoss)": _composed,
     "PML": _pml,
     "dense autograd": _dense_autograd,
-    "dense autograd, compiled": _compiled_autograd,
+    "dense autograd, compiled": lambda: torch.compile(_dense_autograd()),
     "loop over anchors": _anchor_loop,
 }
 UNMINED: Mapping[str, Callable[[], BatchLoss]] = {
@@ -130,15 +123,14 @@ COUNTED: dict[str, Callable[[int], BatchLoss]] = {
 """All N anchors at once, as accelerators take them up to N = 5,792."""
 
 
-FORMULAS: Mapping[str, Mapping[str, Callable[[], BatchLoss]]] = {
-    "Multi-Similarity, not mined": {
-        "streamed (RowLoss)": lambda: GPWLoss(RowMultiSimilarity()),
-        "fused (RowLoss)": lambda: GPWLoss(RowMultiSimilarity(), fused=True),
-        "streamed (weights by hand)": lambda: GPWLoss(MultiSimilarity()),
-        "fused (weights by hand)": lambda: GPWLoss(MultiSimilarity(), fused=True),
-        "PML": MultiSimilarityLoss,
-    },
+FORMULA: Mapping[str, Callable[[], BatchLoss]] = {
+    "streamed (RowLoss)": lambda: GPWLoss(RowMultiSimilarity()),
+    "fused (RowLoss)": lambda: GPWLoss(RowMultiSimilarity(), fused=True),
+    "streamed (weights by hand)": lambda: GPWLoss(MultiSimilarity()),
+    "fused (weights by hand)": lambda: GPWLoss(MultiSimilarity(), fused=True),
+    "PML": MultiSimilarityLoss,
 }
+"""Multi-Similarity, not mined, as a formula of rows."""
 
 
 def _by_tuple(loss: MSWeightedLoss | MultiSimilarityLoss) -> TupleLoss:

@@ -3,7 +3,7 @@
 N anchors, M references, D dims.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from pml_gpw.functional import column_loss
 from pml_gpw.weightings import MultiSimilarity, NTXent
 
 from ..data.own_losses import row_of
-from .methods import COUNTED, FORMULAS, MEMORIES, MINED, TUPLES, UNMINED
+from .methods import COUNTED, FORMULA, MEMORIES, MINED, TUPLES, UNMINED
 from .stopwatch import Marks, Step, now
 
 PER_CLASS = 5
@@ -68,7 +68,6 @@ class Batch(NamedTuple):
     per_class: int = PER_CLASS
     mined: bool = True
     memory: int = 0  # embeddings in a memory; 0: the batch within itself
-    formula: str = ""  # of a loss that is written as rows; "": Multi-Similarity
 
     def embeddings(self, device: str) -> Embeddings:
         """Those of the batch."""
@@ -82,17 +81,16 @@ class LossOfLeaf(NamedTuple):
     loss: Callable[[], Tensor]
 
 
-def of_batch(name: str, batch: Batch, device: str) -> LossOfLeaf:
+def methods_of(task: str, batch: Batch) -> Mapping[str, Callable[..., Any]]:
+    """The methods that do a task."""
+    loss: Any = MINED if batch.mined else UNMINED
+    return {"loss": loss, "formula": FORMULA, "tuple": TUPLES, "memory": MEMORIES}[task]
+
+
+def of_batch(task: str, name: str, batch: Batch, device: str) -> LossOfLeaf:
     """Mine and compute the loss of a batch within itself, as a trainer does it."""
     x, labels = batch.embeddings(device)
-    loss = (MINED if batch.mined else UNMINED)[name]()
-    return LossOfLeaf(x, lambda: loss(x, labels))
-
-
-def of_formula(name: str, batch: Batch, device: str) -> LossOfLeaf:
-    """The loss of a batch within itself by a formula of rows."""
-    x, labels = batch.embeddings(device)
-    loss = FORMULAS[batch.formula][name]()
+    loss = methods_of(task, batch)[name]()
     return LossOfLeaf(x, lambda: loss(x, labels))
 
 
@@ -127,10 +125,10 @@ def of_row(source: str, batch: Batch, device: str) -> LossOfLeaf:
     return LossOfLeaf(x, lambda: loss(x, labels, None if miner is None else miner(x, labels)))
 
 
-LOSSES = {
+LOSSES: Mapping[str, Callable[[str, Batch, str], LossOfLeaf]] = {
     "row": of_row,
-    "loss": of_batch,
-    "formula": of_formula,
+    "loss": partial(of_batch, "loss"),
+    "formula": partial(of_batch, "formula"),
     "tuple": of_tuple,
     "memory": of_memory,
 }

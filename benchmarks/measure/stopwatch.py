@@ -79,20 +79,22 @@ def peak_megabytes(make: Callable[..., Step], *arguments: Any) -> float:
     not tell (Linux tells).
     """
     # One after another: threads of several that wait for each other take many times as long.
-    return max(_peak_of_a_process(make, arguments) for _ in range(PEAK_PROCESSES))
+    return max(in_a_process(_peak, make, arguments) for _ in range(PEAK_PROCESSES))
 
 
-def _peak_of_a_process(make: Callable[..., Step], arguments: tuple[Any, ...]) -> float:
-    pool = multiprocessing.get_context("spawn").Pool(1)
+def in_a_process(function: Callable[..., float], *arguments: Any) -> float:
+    """What a function gives in a process of its own, with as many threads as this one."""
+    pool = multiprocessing.get_context("spawn").Pool(
+        1, torch.set_num_threads, (torch.get_num_threads(),)
+    )
     try:
-        return pool.apply(_peak, (make, arguments, torch.get_num_threads()))
+        return pool.apply(function, arguments)
     finally:  # closed rather than ended, so that the process cleans up behind itself
         pool.close()
         pool.join()
 
 
-def _peak(make: Callable[..., Step], arguments: Iterable[Any], threads: int) -> float:
-    torch.set_num_threads(threads)
+def _peak(make: Callable[..., Step], arguments: Iterable[Any]) -> float:
     return peak_here(make(*arguments))
 
 

@@ -3,8 +3,10 @@
 from itertools import cycle
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pml_gpw.analysis.colours import DARK, LIGHT, MIDDLE
@@ -26,9 +28,7 @@ def plot_recall(summary: pd.DataFrame, title: str, path: Path) -> None:
     )
     axes.set_yticks(range(len(rows)), rows["loss"])
     axes.set_xlabel("Recall@1 on unseen classes, % (mean and 95 % CI over seeds)")
-    axes.set_title(title, loc="left", fontsize="medium")
-    axes.grid(axis="x", color="0.9")
-    axes.spines[["top", "right"]].set_visible(False)
+    styled(axes, title, axis="x")
     figure.savefig(path, dpi=150)
 
 
@@ -52,11 +52,8 @@ def plot_speed(rows: pd.DataFrame, path: Path) -> None:
         if len(table):
             axes.set(xscale="log", yscale="log")
         axes.set(xlabel="batch size N", ylabel=label)
-        axes.set_title(title, loc="left", fontsize="medium")
-        axes.grid(color="0.9", which="both")
-        axes.spines[["top", "right"]].set_visible(False)
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+        styled(axes, title, which="both")
+    _legend_below(figure)
     figure.savefig(path, dpi=150)
 
 
@@ -76,13 +73,22 @@ def plot_counts(rows: pd.DataFrame, path: Path) -> None:
         axes.set(xscale="log", xlabel="batch size N", ylim=(0, None))
         if column == "moved_mb":
             axes.set(yscale="log", ylim=(None, None))
-        axes.set_title(title, loc="left", fontsize="medium")
-        axes.grid(color="0.9", which="both")
-        axes.spines[["top", "right"]].set_visible(False)
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+        styled(axes, title, which="both")
+    _legend_below(figure)
     figure.suptitle("Counted, no GPU", x=0.01, ha="left", fontsize="medium")
     figure.savefig(path, dpi=150)
+
+
+def styled(axes: Axes, title: str = "", **grid: Any) -> None:
+    """What all axes have: a title on the left, a light grid, no frame above and on the right."""
+    axes.set_title(title, loc="left", fontsize="medium")
+    axes.grid(color="0.9", **grid)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend_below(figure: Figure) -> None:
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
 
 
 def _styles() -> list[dict[str, str]]:
@@ -125,9 +131,7 @@ def plot_dimensions(cells: pd.DataFrame, path: Path) -> None:
         axes.set_xticks([64, 128, 256, 512], ["64", "128", "256", "512"])
         axes.set_xlim(min(50, 0.8 * panel["dim"].min()), max(650, 1.25 * panel["dim"].max()))
         axes.set_xlabel("embedding dimension")
-        axes.set_title(dataset, loc="left", fontsize="medium")
-        axes.grid(color="0.9")
-        axes.spines[["top", "right"]].set_visible(False)
+        styled(axes, dataset)
     panels[0].set_ylabel("Recall@1 of MS, %")
     found = {
         name: h for a in panels for h, name in zip(*a.get_legend_handles_labels(), strict=True)

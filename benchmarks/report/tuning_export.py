@@ -15,15 +15,16 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from pml_gpw.training.file_errors import reading_file
-from pml_gpw.training.files import write_atomically
 from pml_gpw.weightings import Range
 
 from ..data.presets import METRICS
 from ..data.rows import ROWS, Row
 from ..measure.search import trial_of
+from .saving import save
 
 TRIAL_NUMBERS = ["trial", "map_at_r", "cpu_seconds"]
 TEST_NUMBERS = ["seed", *METRICS, "cpu_seconds"]
+FILES = ("settings.json", "trials.csv", "tests.csv")
 WORDS = ("row", "parameters", "failed", "space")
 
 
@@ -56,17 +57,15 @@ class Export:
 
     def write(self, folder: Path) -> None:
         """Write the three files."""
-        text = json.dumps(self.settings, indent=1, ensure_ascii=False)
-        settings, trials, tests = _files(folder)
-        write_atomically(settings, lambda path: path.write_text(f"{text}\n", encoding="utf-8"))
-        write_atomically(trials, lambda path: self.trials.to_csv(path, index=False))
-        write_atomically(tests, lambda path: self.tests.to_csv(path, index=False))
+        text = json.dumps(self.settings, indent=1, ensure_ascii=False) + "\n"
+        tables = [table.to_csv(index=False) for table in (self.trials, self.tests)]
+        save(folder, dict(zip(FILES, (text, *tables), strict=True)))
 
     @classmethod
     def read(cls, folder: Path) -> "Export":
         """Read the three files; FileError where one is missing or not what it should be."""
         advice = "give a folder that benchmarks.tuning has written"
-        settings, trials, tests = _files(folder)
+        settings, trials, tests = (folder / name for name in FILES)
         with reading_file(settings, advice):
             content = json.loads(settings.read_text(encoding="utf-8"))
             content["experiment"]["iterations"], content["rows"], content["trials"]
@@ -93,10 +92,6 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def _not_here(**_: float) -> Any:
     raise ValueError("an export does not hold the code of its rows")
-
-
-def _files(folder: Path) -> tuple[Path, Path, Path]:
-    return folder / "settings.json", folder / "trials.csv", folder / "tests.csv"
 
 
 def _trial(line: dict[str, Any]) -> FrozenTrial:

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from pml_gpw.analysis.colours import DARK, FIELD, LIGHT, MIDDLE
 
+from .plots import styled
+
 SYMBOLS = {
     "alpha": "α",
     "beta": "β",
@@ -29,14 +31,7 @@ def plot_tests(summary: pd.DataFrame, path: Path) -> None:
 
     ``summary`` as of ``benchmarks.tuning_report``.
     """
-    names = [*summary["row"].unique()]
-    figure = Figure(figsize=(9, 0.36 * len(names) + 1.5), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, (metric, label) in zip(panels, METRICS.items(), strict=True):
-        _intervals(axes, summary, metric, names, [*summary["row"]])
-        axes.set_xlabel(f"{label} on unseen classes, % (mean, 95 % CI)")
-    _rows_below_each_other(panels, names)
-    _legend(figure, panels[0])
+    figure, _ = _two_panels(summary, [*summary["row"]], "on unseen classes, % (mean, 95 % CI)")
     figure.savefig(path, dpi=150)
 
 
@@ -44,15 +39,9 @@ def plot_differences(table: pd.DataFrame, path: Path) -> None:
     """What each similarity adds, default and tuned; saved as PNG."""
     labels = [f"{row} − {other}" for row, other in zip(table["row"], table["without"], strict=True)]
     labels = [f"{a}:  {b}" for a, b in zip(table["letter"], labels, strict=True)]
-    names = [*dict.fromkeys(labels)]
-    figure = Figure(figsize=(9, 0.36 * max(len(names), 1) + 1.5), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, (metric, label) in zip(panels, METRICS.items(), strict=True):
-        _intervals(axes, table, metric, names, labels)
+    figure, panels = _two_panels(table, labels, "points (mean of pairs, 95 % CI)")
+    for axes in panels:
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_xlabel(f"{label}, points (mean of pairs, 95 % CI)")
-    _rows_below_each_other(panels, names)
-    _legend(figure, panels[0])
     figure.savefig(path, dpi=150)
 
 
@@ -72,9 +61,7 @@ def plot_trials(trials: pd.DataFrame, path: Path) -> None:
         axes.step(number, value.cummax(), color=DARK, where="post", label="best so far")
         first = value.iloc[0]
         axes.axhline(first, color=MIDDLE, linestyle=":", label="defaults (first trial)")
-        axes.set_title(name, loc="left", fontsize="medium")
-        axes.grid(color="0.92")
-        axes.spines[["top", "right"]].set_visible(False)
+        styled(axes, str(name))
     figure.supxlabel("trial", fontsize="medium")
     figure.supylabel("validation MAP@R, %", fontsize="medium")
     _legend(figure, panels[0])
@@ -104,6 +91,21 @@ def plot_importances(parameters: pd.DataFrame, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+def _two_panels(table: pd.DataFrame, labels: list[str], unit: str) -> tuple[Figure, list[Axes]]:
+    """Recall@1 and MAP@R side by side, one line for each label, the first at the top."""
+    names = [*dict.fromkeys(labels)]
+    figure = Figure(figsize=(9, 0.36 * max(len(names), 1) + 1.5), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (metric, label) in zip(panels, METRICS.items(), strict=True):
+        _intervals(axes, table, metric, names, labels)
+        axes.set_xlabel(f"{label}, {unit}")
+        styled(axes, axis="x")
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(max(len(names), 1) - 0.5, -0.5)
+    _legend(figure, panels[0])
+    return figure, [*panels]
+
+
 def _intervals(
     axes: Axes, table: pd.DataFrame, metric: str, names: list[str], labels: list[str]
 ) -> None:
@@ -122,14 +124,6 @@ def _intervals(
             markerfacecolor=inside,
             marker="o",
         )
-
-
-def _rows_below_each_other(panels: list[Axes], names: list[str]) -> None:
-    for axes in panels:
-        axes.grid(axis="x", color="0.9")
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].set_ylim(max(len(names), 1) - 0.5, -0.5)
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

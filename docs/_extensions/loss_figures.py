@@ -24,7 +24,7 @@ def lines(loss: str) -> list[str]:
         "(S: the pair's own similarity, N: those of other negatives, P: those of positives)."
     ]
     for row in _rows("field-losses.csv"):
-        if row["loss"] == loss and int(row["N"]) >= 480:
+        if row["class"] == loss and int(row["N"]) >= 480:
             floor = float(row["floor_ms"])
             times = [float(row[f"{key}_ms"]) / floor for key in ("streamed", "fused")]
             memory = [float(row[f"{key}_mb"]) for key in ("streamed", "fused")]

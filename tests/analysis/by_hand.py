@@ -29,43 +29,43 @@ def table(entries):
     return w
 
 
-def contrastive(pos_margin=0.0, neg_margin=1.0):
-    """[D − m⁺]₊ and [m⁻ − D]₊, each averaged over its pairs above 0; S = −D."""
-    pos = [(i, j) for i in ALL for j in POS[i] if distance(i, j) > pos_margin]
-    neg = [(i, j) for i in ALL for j in NEG[i] if distance(i, j) < neg_margin]
+def contrastive():
+    """[D]₊ and [1 − D]₊, each averaged over its pairs above 0; S = −D."""
+    pos = [(i, j) for i in ALL for j in POS[i] if distance(i, j) > 0]
+    neg = [(i, j) for i in ALL for j in NEG[i] if distance(i, j) < 1]
     return table((i, j, 1 / len(pairs)) for pairs in (pos, neg) for i, j in pairs)
 
 
-def triplet(margin=0.05):
-    """[S_an − S_ap + m]₊, averaged over the triplets above 0."""
-    active = [
-        (a, p, n) for a in ALL for p in POS[a] for n in NEG[a] if S[a][n] - S[a][p] + margin > 0
-    ]
-    share = 1 / len(active)
-    return table([(a, j, share) for a, p, n in active for j in (p, n)])
+def triplet():
+    """[S_an − S_ap + 0.05]₊, averaged over the triplets above 0."""
+    every = [(a, p, n) for a in ALL for p in POS[a] for n in NEG[a]]
+    active = [(a, p, n) for a, p, n in every if S[a][n] - S[a][p] + 0.05 > 0]
+    return table((a, j, 1 / len(active)) for a, p, n in active for j in (p, n))
 
 
 def generalized_lifted(hinge=True):
-    """[log Σ e^{−S⁺} + log Σ e^{S⁻ − 1}]₊, averaged over anchors."""
+    """[log Σ e^{−S⁺} + log Σ e^{S⁻ − 1}]₊, averaged over anchors; eq 7 and 8 without the hinge."""
     entries = []
     for i in ALL:
         pos, neg = sum(exp(-S[i][k]) for k in POS[i]), sum(exp(S[i][k]) for k in NEG[i])
-        if hinge and log(pos) + log(neg) - 1 <= 0:
-            continue
-        entries += [(i, j, exp(-S[i][j]) / pos / 5) for j in POS[i]]
-        entries += [(i, j, exp(S[i][j]) / neg / 5) for j in NEG[i]]
+        if not hinge or log(pos) + log(neg) > 1:
+            entries += [(i, j, exp(-S[i][j]) / pos / 5) for j in POS[i]]
+            entries += [(i, j, exp(S[i][j]) / neg / 5) for j in NEG[i]]
     return table(entries)
+
+
+def lifted_structure():
+    return generalized_lifted(hinge=False)
 
 
 def ntxent(temperature=0.07):
     """−log softmax of S_ap / t against all negatives, averaged over positive pairs."""
     count, entries = sum(map(len, POS)), []
-    for a in ALL:
-        for p in POS[a]:
-            e = {j: exp(S[a][j] / temperature) for j in (p, *NEG[a])}
-            total = sum(e.values())
-            entries.append((a, p, (1 - e[p] / total) / temperature / count))
-            entries += [(a, n, e[n] / total / temperature / count) for n in NEG[a]]
+    for a, p in [(i, j) for i in ALL for j in POS[i]]:
+        e = {j: exp(S[a][j] / temperature) for j in (p, *NEG[a])}
+        scale = temperature * count * sum(e.values())
+        entries.append((a, p, (sum(e.values()) - e[p]) / scale))
+        entries += [(a, n, e[n] / scale) for n in NEG[a]]
     return table(entries)
 
 
@@ -94,27 +94,21 @@ def circle(m=0.4, gamma=80):
     return table(entries)
 
 
-def multi_similarity(alpha=2, beta=50, base=0.5):
+def of_sides(weights):
+    """The weights of either side of an anchor by e^{−2(S − ½)} or e^{50(S − ½)} of its pairs."""
+    entries = []
+    for i in ALL:
+        for kind, scale in ((POS[i], -2), (NEG[i], 50)):
+            e = {j: exp(scale * (S[i][j] - 0.5)) for j in kind}
+            entries += [(i, j, weight / 5) for j, weight in weights(e, abs(scale)).items()]
+    return table(entries)
+
+
+def multi_similarity():
     """Eq 13 and 14, averaged over anchors."""
-    entries = []
-    for i in ALL:
-        for kind, sign, scale in ((POS[i], -1, alpha), (NEG[i], 1, beta)):
-            e = {j: exp(sign * scale * (S[i][j] - base)) for j in kind}
-            entries += [(i, j, e[j] / (1 + sum(e.values())) / 5) for j in kind]
-    return table(entries)
+    return of_sides(lambda e, scale: {j: e[j] / (1 + sum(e.values())) for j in e})
 
 
-def binomial(alpha=2, beta=50, base=0.5):
+def binomial():
     """Eq 10, averaged over anchors."""
-    entries = []
-    for i in ALL:
-        for kind, sign, scale in ((POS[i], -1, alpha), (NEG[i], 1, beta)):
-            for j in kind:
-                e = exp(sign * scale * (S[i][j] - base))
-                entries.append((i, j, scale / len(kind) * e / (1 + e) / 5))
-    return table(entries)
-
-
-def lifted_structure():
-    """Eq 7 and 8 without the hinge, averaged over anchors."""
-    return generalized_lifted(hinge=False)
+    return of_sides(lambda e, scale: {j: scale / len(e) * e[j] / (1 + e[j]) for j in e})

@@ -2,16 +2,16 @@ import multiprocessing
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
+from PIL import Image
 
 from benchmarks import scaling
 from benchmarks.measure import stopwatch
 
 from ..datasets.miniatures import MINIATURES
-from .lives import Server
-from .small_runs import SMALL, app
+from .small_runs import SMALL, run
 
 
 @pytest.fixture(scope="session")
@@ -22,29 +22,29 @@ def roots(tmp_path_factory):
     return folders
 
 
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """A folder of 24 classes, each of nine noisy pictures of two colours."""
+    root = tmp_path_factory.mktemp("pictures") / "My pictures"
+    random = np.random.default_rng(0)
+    for name in range(24):
+        (root / f"class {name:02}").mkdir(parents=True)
+        colours = random.integers(0, 256, (2, 3)).repeat(12, axis=0)
+        for i in range(9):
+            pixels = (colours + random.integers(-40, 40, (24, 24, 3))).clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / f"class {name:02}" / f"{i}.png")
+    return root
+
+
 @pytest.fixture
 def invoke(roots, tmp_path):
-    def call(dataset, *options, output=tmp_path / "runs"):
-        root = ["--root", str(roots[dataset])] if dataset in roots else ["--root", "nowhere"]
-        arguments = [
-            dataset.partition(",")[0],
-            *root,
-            *SMALL,
-            "--output",
-            str(output),
-            *map(str, options),
-        ]
-        return CliRunner().invoke(app, arguments)
+    """The paper's experiment in miniature."""
+
+    def call(name, *options, output=tmp_path / "runs"):
+        fixed = (name.partition(",")[0], "--root", roots[name], *SMALL, "--output", output)
+        return run("paper", *fixed, *options)
 
     return call
-
-
-@pytest.fixture(scope="session")
-def server():
-    """Forks trainings that are to be killed."""
-    server = Server()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -1,167 +1,94 @@
-"""Named points of a training at which a process kills itself.
+"""Named points of a training at which a process kills itself."""
 
-Each point is a function that wraps one of the harness's, in the process that is to be killed.
-"""
-
+import itertools
 import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import record_keeper
 import torch
 
 from pml_gpw.datasets import CUB200
-from pml_gpw.training import Trainer, run
+from pml_gpw.training import Trainer
 
 
-class Strike:
-    """Kills this process at the ``nth`` time that its point is reached."""
+class Point(NamedTuple):
+    """Before or after those calls of a function that are meant."""
 
-    def __init__(self, nth):
-        self.left = nth
+    owner: Any
+    name: str
+    is_meant: Any = lambda *_, **__: True
+    is_after: bool = False
+    damage: Any = lambda *_, **__: None  # what is half done
 
-    def is_due(self):
-        self.left -= 1
-        return self.left == 0
+    def kill_at(self, nth):
+        """Let this process kill itself when it comes to the point for the ``nth`` time."""
+        real, times = getattr(self.owner, self.name), itertools.count(1)
 
-    def __call__(self):
-        if self.is_due():
-            self.kill()
+        def strike(*args, **kwargs):
+            if self.is_meant(*args, **kwargs) and next(times) == nth:
+                self.damage(*args, **kwargs)
+                os.kill(os.getpid(), signal.SIGKILL)
 
-    @staticmethod
-    def kill():
-        os.kill(os.getpid(), signal.SIGKILL)
+        def wrapped(*args, **kwargs):
+            if not self.is_after:
+                strike(*args, **kwargs)
+            result = real(*args, **kwargs)
+            if self.is_after:
+                strike(*args, **kwargs)
+            return result
 
-
-def around(owner, name, before=None, after=None):
-    """Let ``before`` and ``after`` see the arguments of each call of a function."""
-    real = getattr(owner, name)
-
-    def wrapped(*args, **kwargs):
-        if before is not None:
-            before(*args, **kwargs)
-        result = real(*args, **kwargs)
-        if after is not None:
-            after(*args, **kwargs)
-        return result
-
-    setattr(owner, name, wrapped)
+        setattr(self.owner, self.name, wrapped)
 
 
-def between_backward_and_the_optimizers(strike):
-    around(Trainer, "step_optimizers", before=lambda *_: strike())
+def renamed(is_meant, is_after=False):
+    return Point(os, "replace", lambda _, target: is_meant(Path(target)), is_after)
 
 
-def between_the_steps_of_two_optimizers(strike):
-    """The trunk has made its step, the embedding layer has not."""
-    steps = []
-
-    def after(*_, **__):
-        steps.append(1)
-        if len(steps) % 2:
-            strike()
-
-    around(torch.optim.Adam, "step", after=after)
-
-
-def while_the_images_of_an_evaluation_are_read(strike):
-    real = run.distributed_dataset_metrics
-
-    def evaluate(*args, **kwargs):
-        item = CUB200.__getitem__
-
-        def read(*args):
-            strike()
-            return item(*args)
-
-        CUB200.__getitem__ = read
-        try:
-            return real(*args, **kwargs)
-        finally:
-            CUB200.__getitem__ = item
-
-    run.distributed_dataset_metrics = evaluate
-
-
-def after_an_evaluation(strike):
-    around(run, "distributed_dataset_metrics", after=lambda *_, **__: strike())
-
-
-def between_the_csv_and_the_database_of_the_logs(strike):
-    def before(_, group, *__, **___):
-        if group == "evaluation":
-            strike()
-
-    around(record_keeper.record_keeper.DBManager, "write", before=before)
-
-
-def in_the_middle_of_a_checkpoints_file(strike):
-    def after(_, path, *__, **___):
-        if Path(path).name == "state.pt" and strike.is_due():
-            os.truncate(path, Path(path).stat().st_size // 2)
-            strike.kill()
-
-    around(torch, "save", after=after)
-
-
-def _renaming(strike, is_meant, **when):
-    def see(_, target):
-        if is_meant(Path(target)):
-            strike()
-
-    around(os, "replace", **{"before" if when["before"] else "after": see})
-
-
-def before_a_checkpoint_is_renamed(strike):
-    _renaming(strike, lambda path: path.parent.name == "checkpoints", before=True)
-
-
-def after_a_checkpoint_is_renamed(strike):
-    _renaming(strike, lambda path: path.parent.name == "checkpoints", before=False)
-
-
-def _removing(strike, is_meant):
+def removed(is_meant):
     """A folder's state is gone and the rest of it is not."""
-
-    def before(path, *_, **__):
-        path = Path(path)
-        if is_meant(path) and path.exists() and strike.is_due():
-            next(path.rglob("state.pt")).unlink()
-            strike.kill()
-
-    around(shutil, "rmtree", before=before)
+    return Point(
+        shutil,
+        "rmtree",
+        lambda path, *_, **__: is_meant(Path(path)) and Path(path).exists(),
+        damage=lambda path, *_, **__: next(Path(path).rglob("state.pt")).unlink(),
+    )
 
 
-def while_an_earlier_checkpoint_is_removed(strike):
-    _removing(strike, lambda path: path.parent.name == "checkpoints")
+def cut(_, path, *__):
+    os.truncate(path, Path(path).stat().st_size // 2)
 
 
-def while_the_logs_are_put_back(strike):
-    """Those of the killed life are removed, those of the checkpoint not yet there."""
-
-    def before(source, target, *_, **__):
-        if Path(source).parent.parent.name == "checkpoints" and Path(target).name == "logs":
-            strike()
-
-    around(shutil, "copytree", before=before)
+def is_checkpoint(path):
+    return path.parent.name == "checkpoints"
 
 
-def before_the_last_weights_are_renamed(strike):
-    _renaming(strike, lambda path: path.name == "last.pt", before=True)
-
-
-def between_the_last_and_the_best_weights(strike):
-    _renaming(strike, lambda path: path.name == "last.pt", before=False)
-
-
-def before_the_result_is_renamed(strike):
-    _renaming(strike, lambda path: path.name == "result.json", before=True)
-
-
-def after_the_result_is_renamed(strike):
-    _renaming(strike, lambda path: path.name == "result.json", before=False)
-
-
-def while_the_checkpoints_of_a_finished_run_are_removed(strike):
-    _removing(strike, lambda path: path.name == "checkpoints")
+one_of_two = itertools.cycle([True, False])
+POINTS = {
+    "between backward and the optimizers": Point(Trainer, "step_optimizers"),
+    "between the steps of two optimizers": Point(
+        torch.optim.Adam, "step", lambda *_: next(one_of_two), is_after=True
+    ),
+    "while the images of an evaluation are read": Point(
+        CUB200, "__getitem__", lambda images, _: images.split == "test"
+    ),
+    "between the CSV and the database of the logs": Point(
+        record_keeper.record_keeper.DBManager, "write", lambda *of, **_: of[1] == "evaluation"
+    ),
+    "in the middle of a checkpoint's file": Point(
+        torch, "save", lambda _, path, *__: Path(path).name == "state.pt", True, cut
+    ),
+    "before a checkpoint is renamed": renamed(is_checkpoint),
+    "after a checkpoint is renamed": renamed(is_checkpoint, is_after=True),
+    "while an earlier checkpoint is removed": removed(is_checkpoint),
+    "while the logs are put back": Point(
+        shutil, "copytree", lambda source, *_, **__: is_checkpoint(Path(source).parent)
+    ),
+    "between the last and the best weights": renamed(lambda p: p.name == "last.pt", True),
+    "before the result is renamed": renamed(lambda path: path.name == "result.json"),
+    "while the checkpoints of a finished run are removed": removed(
+        lambda path: path.name == "checkpoints"
+    ),
+}

@@ -1,27 +1,23 @@
 """The table of half-precision gradients, in miniature."""
 
 import pandas as pd
-import typer
-from typer.testing import CliRunner
 
 from benchmarks import half_precision
 from benchmarks.report.saving import COMMITTED
 
-DOCS = COMMITTED.parents[1] / "docs"
+from .small_runs import ok, run
 
-app = typer.Typer()
-app.command()(half_precision.main)
+DOCS = COMMITTED.parents[1] / "docs"
 
 
 def test_ours_are_nearer_to_float64_than_those_of_pml(tmp_path, monkeypatch):
     monkeypatch.setattr(half_precision, "PLACES", ((20, 64),))
-    result = CliRunner().invoke(app, ["--output", str(tmp_path)], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
+    output = ok(run("half_precision", "--output", tmp_path)).output
     table = pd.read_csv(tmp_path / "half-precision.csv")
     assert list(table["loss"]) == [*half_precision.LOSSES]
     for dtype in half_precision.DTYPES:
         assert (table[f"{dtype}: ours, %"] < 0.01 * table[f"{dtype}: PML, %"]).all()
-    assert (tmp_path / "half-precision.md").read_text() in result.output
+    assert (tmp_path / "half-precision.md").read_text() in output
 
 
 def test_the_committed_table_has_the_sizes_of_live_projects():

@@ -1,23 +1,16 @@
 """A formula in a user's file, through the commands by one option."""
 
-import numpy as np
+from concurrent.futures import ThreadPoolExecutor
+
 import pandas as pd
 import pytest
-import typer
-from PIL import Image
-from typer.testing import CliRunner
 
-from benchmarks import (
-    accuracy,
-    pair_weight_cost,
-    paper,
-    similarity_usage,
-    speed,
-    tables,
-    tuning,
-)
+from benchmarks import tuning
 from benchmarks.data import plan
-from pml_gpw.datasets import Glyphs, WorldNames
+from benchmarks.measure.tuning_runs import prepare
+from pml_gpw.datasets import WorldNames
+
+from . import small_runs
 
 FILE = """
 from dataclasses import dataclass
@@ -48,24 +41,12 @@ def mine(tmp_path, monkeypatch):
     return f"{tmp_path / 'mine.py'}:Softmax"
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    root = tmp_path_factory.mktemp("pictures")
-    random = np.random.default_rng(0)
-    for name in range(24):
-        (root / f"class {name:02}").mkdir(parents=True)
-        for i in range(9):
-            pixels = random.integers(0, 256, (24, 24, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / f"class {name:02}" / f"{i}.png")
-    return root
-
-
 def run(command, *options):
-    app = typer.Typer()
-    app.command()(command.main)
-    result = CliRunner().invoke(app, [str(option) for option in options])
-    assert result.exit_code == 0, result.output
-    return result.output
+    return small_runs.ok(small_runs.run(command, *options)).output
+
+
+DATASETS = [WorldNames.__name__]
+DATASETS += [pytest.param(n, marks=pytest.mark.exhaustive) for n in ("Glyphs", "ImageFolder")]
 
 
 def of(dataset, pictures):
@@ -74,66 +55,60 @@ def of(dataset, pictures):
     return ["--dataset", dataset, *small, *folder.get(dataset, [])]
 
 
-@pytest.mark.parametrize("dataset", [Glyphs.__name__, WorldNames.__name__, "ImageFolder"])
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_accuracy_has_a_row_of_it_with_an_interval(mine, pictures, tmp_path, dataset):
     losses = ["--losses", f"SNP,{mine},CircleLoss", "--seeds", 2, "--output", tmp_path / "out"]
-    output = run(accuracy, *of(dataset, pictures), *losses)
+    output = run("accuracy", *of(dataset, pictures), *losses)
     (row,) = [line for line in output.splitlines() if line.startswith("| mine.py:Softmax")]
     assert row.count("±") >= 5
     (path,) = (tmp_path / "out").glob("accuracy-*-only-SNP-mine.py_Softmax-*-runs.csv")
     table = pd.read_csv(path)
     assert (table["loss"] == "mine.py:Softmax").sum() == 2
     assert ("TF-IDF of n-grams" in output) is (dataset == "WorldNames")
-    again = run(accuracy, *of(dataset, pictures), *losses)
+    again = run("accuracy", *of(dataset, pictures), *losses)
     assert again.count("read from an earlier call") == 6
 
 
-@pytest.mark.parametrize("dataset", [Glyphs.__name__, "ImageFolder"])
-def test_tuning_searches_what_is_annotated(mine, pictures, tmp_path, dataset):
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_tuning_searches_what_is_annotated(mine, pictures, tmp_path, monkeypatch, dataset):
+    def threads(jobs, load, folds):  # the processes of a tuning do not know the small sets
+        return ThreadPoolExecutor(jobs, initializer=prepare, initargs=(load, folds))
+
+    monkeypatch.setattr(tuning, "processes", threads)
     options = [o for o in of(dataset, pictures) if o not in ("--resize", "--crop", 18, 16)]
     options += ["--losses", f"none,{mine},CircleLoss", "--trials", 2, "--seeds", 2, "--folds", 2]
-    output = run(tuning, *options, "--test-iterations", 2, "--output", tmp_path / "out")
+    output = run("tuning", *options, "--test-iterations", 2, "--output", tmp_path / "out")
     assert "| mine.py:Softmax | t " in output
     assert "Nothing is searched of none, CircleLoss: one trial." in output
     (path,) = (tmp_path / "out").glob("tuning-*/trials.csv")
-    trials = pd.read_csv(path)
-    assert (trials["row"] == "mine.py:Softmax").sum() == 2
-    assert trials.loc[trials["row"] == "mine.py:Softmax", "t"].iloc[0] == 0.1
+    trials = pd.read_csv(path).set_index("row").loc["mine.py:Softmax"]
+    assert len(trials) == 2
+    assert trials["t"].iloc[0] == 0.1
     assert output.count("±") >= 12
 
 
+@pytest.mark.exhaustive
 def test_similarity_usage_has_its_letters(mine, tmp_path):
-    output = run(similarity_usage, "--losses", f"{mine},SNP", "--output", tmp_path)
+    output = run("similarity_usage", "--losses", f"{mine},SNP", "--output", tmp_path)
     (row,) = [line for line in output.splitlines() if line.startswith("| mine.py:Softmax")]
     assert [cell.strip() for cell in row.split("|")[2:4]] == ["S N", "–"]
 
 
 def test_speed_and_the_cost_of_pair_weights_have_a_row_of_it(mine, tmp_path, quick_processes):
     losses = ["--losses", f"{mine},SNP", "--seconds", 0, "--output", tmp_path]
-    output = run(speed, *losses, "--batches", "40")
+    output = run("speed", *losses, "--batches", "40")
     assert "| mine.py:Softmax" in output
     assert "| floor" in output
-    assert (tmp_path / "speed-cpu-losses.csv").exists()
-    output = run(pair_weight_cost, *losses, "--iterations", 1)
+    output = run("pair_weight_cost", *losses, "--iterations", 1)
     assert "| pair_weights, mine.py:Softmax" in output
     assert (tmp_path / "pair-weight-cost-losses.png").stat().st_size > 5000
 
 
 def test_the_experiment_of_the_paper_and_its_tables_which_lie_beside_the_runs(mine, tmp_path):
-    options = ["--batch", 20, "--iterations", 2, "--dims", 8, "--device", "cpu", "--workers", 0]
+    small = [*of("", None)[2:], "--weights", "random", "--losses", f"SNP,{mine}"]
     runs = tmp_path / "out" / "runs"
-    run(
-        paper,
-        "WorldNames",
-        "--weights",
-        "random",
-        "--losses",
-        f"SNP,{mine}",
-        *options,
-        "--output",
-        runs,
-    )
-    output = run(tables, "--runs", runs)
+    run("paper", "WorldNames", *small, "--output", runs)
+    output = run("tables", "--runs", runs)
     assert "| mine.py:Softmax" in output
-    assert (runs.parent / "paper" / "tables.md").exists()
     assert "## WorldNames" in output
+    assert (runs.parent / "paper" / "tables.md").exists()

@@ -5,13 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from . import kills, lives
+from .lives import lives
 from .small_runs import SMALL
+
+pytestmark = pytest.mark.exhaustive
 
 OPTIONS = ["--no-frozen-batch-norm", "--memory", "30", "--learning-rate", "0.001"]
 EPOCHS = ["--iterations", "6", "--evaluate-every", "2"]
@@ -20,142 +23,85 @@ HALF = 10  # images of an evaluation, of which there are 20
 
 @pytest.fixture(scope="module")
 def arguments(roots):
-    return ["CUB200", "--root", str(roots["CUB200"]), *SMALL, *OPTIONS]
+    return ["CUB200", "--root", str(roots["CUB200"]), *SMALL, *OPTIONS, *EPOCHS, "--output"]
 
 
-def torchrun(count, *command):
-    """A command in ``count`` processes, started."""
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return subprocess.Popen(
-        [*run, f"--nproc-per-node={count}", *map(str, command)],
-        cwd=lives.ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def done(process):
-    try:
-        output, _ = process.communicate(timeout=120)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    return process.returncode, output
-
-
-def group(server, world, folder, arguments, kill=None):
-    """The same command in processes of the server; ``kill``: (rank, point, nth). Exit codes."""
+def group(world, folder, arguments, kill=None):
+    """The same command in processes side by side; ``kill``: (rank, point, nth). Exit codes."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     together = []
     for rank in range(world):
         ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world}
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
-        texts = {name: str(value) for name, value in (ranks | place).items()}
-        environment = {
-            **texts,
-            "TORCHELASTIC_USE_AGENT_STORE": "True",
-            "TORCHELASTIC_RESTART_COUNT": "0",
-            "GLOO_SOCKET_IFNAME": "lo",
-        }
-        life = {"arguments": arguments, "log": str(folder / "log"), "environment": environment}
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "GLOO_SOCKET_IFNAME": "lo"}
+        agent = {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0}
+        environment = {name: str(value) for name, value in (ranks | place | agent).items()}
+        life = {"arguments": [*arguments, str(folder / "runs")], "log": str(folder / "log")}
         if kill is not None and kill[0] == rank:
-            life |= {"point": kill[1].__name__, "nth": kill[2]}
-        together.append(life)
-    return server.run(*together)
+            life |= {"point": kill[1], "nth": kill[2]}
+        together.append({**life, "environment": environment})
+    return lives(*together)
 
 
-def weights(folder, name="last.pt"):
-    (path,) = folder.rglob(name)
-    parts = torch.load(path, weights_only=True)
-    return {f"{part}.{n}": t for part, state in parts.items() for n, t in state.items()}
-
-
-def equal(one, other):
-    one, other = weights(one), weights(other)
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        assert torch.equal(other[name], tensor), name
+def weights(folder):
+    (path,) = folder.rglob("last.pt")
+    return torch.load(path, weights_only=True)
 
 
 @pytest.fixture(scope="module")
 def by_two(arguments, tmp_path_factory):
-    """Six iterations in two processes."""
+    """Six iterations in two processes that torchrun starts."""
     output = tmp_path_factory.mktemp("two")
-    code, text = done(
-        torchrun(2, "-m", "benchmarks.paper", *arguments, *EPOCHS, "--output", output)
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*run, "-m", "benchmarks.paper", *arguments, str(output)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
     )
-    assert code == 0, text
-    return output, text
-
-
-def test_two_processes_train_as_one(server, arguments, by_two, tmp_path):
-    codes = group(server, 1, tmp_path, [*arguments, *EPOCHS, "--output", str(tmp_path / "runs")])
-    assert codes == [0], (tmp_path / "log").read_text()
-    one, two = weights(tmp_path), weights(by_two[0])
-    assert one.keys() == two.keys()
-    for name, tensor in one.items():
-        # Adam makes a step of the learning rate out of a gradient that is rounding alone
-        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=2e-3, msg=name)
-    changed = torch.cat([(one[n] - two[n]).flatten().float().abs() for n in one])
-    assert changed.median() < 1e-5
-    (first,), (second,) = (
-        [json.loads(p.read_text()) for p in folder.rglob("result.json")]
-        for folder in (tmp_path, by_two[0])
-    )
-    assert first["experiment"] == second["experiment"]
-
-
-def test_the_first_alone_speaks_and_writes(by_two):
-    output, text = by_two
-    assert text.count("after the last epoch") == 1
-    assert text.count("Compare with") == 1
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("after the last epoch") == 1, "the first alone speaks and writes"
     assert len([*output.rglob("events.out*")]) == 1
+    return output
+
+
+def test_two_processes_train_as_one(arguments, by_two, tmp_path):
+    assert group(1, tmp_path, arguments) == [0], (tmp_path / "log").read_text()
+    one, two = weights(tmp_path), weights(by_two)
+    # Adam makes a step of the learning rate out of a gradient that is rounding alone
+    torch.testing.assert_close(one, two, rtol=1e-3, atol=2e-3)
+    changed = [
+        (one[part][n] - two[part][n]).flatten().float().abs() for part in one for n in one[part]
+    ]
+    assert torch.cat(changed).median() < 1e-5
+    (first,), (second,) = (
+        [json.loads(p.read_text())["experiment"] for p in folder.rglob("result.json")]
+        for folder in (tmp_path, by_two)
+    )
+    assert first == second
 
 
 @pytest.mark.parametrize(
     ("rank", "point", "nth", "left"),
     [
-        (1, kills.between_backward_and_the_optimizers, 1, []),
-        (0, kills.between_the_steps_of_two_optimizers, 4, [1]),
-        (1, kills.while_the_images_of_an_evaluation_are_read, HALF + 3, [1]),
-        (0, kills.between_the_csv_and_the_database_of_the_logs, 2, [1]),
-        (0, kills.before_a_checkpoint_is_renamed, 3, [1]),
-        (0, kills.after_the_result_is_renamed, 1, [3]),
+        (1, "between backward and the optimizers", 1, []),
+        (1, "while the images of an evaluation are read", HALF + 3, [1]),
+        (0, "before a checkpoint is renamed", 3, [1]),
     ],
-    ids=lambda value: getattr(value, "__name__", None),
 )
 def test_killed_in_one_process_it_ends_in_the_same_bits(
-    server, arguments, by_two, tmp_path, rank, point, nth, left
+    arguments, by_two, tmp_path, rank, point, nth, left
 ):
-    command = [*arguments, *EPOCHS, "--output", str(tmp_path / "runs")]
-    codes = group(server, 2, tmp_path, command, (rank, point, nth))
+    codes = group(2, tmp_path, arguments, (rank, point, nth))
     assert codes[rank] == -signal.SIGKILL, (tmp_path / "log").read_text()
     assert 0 not in codes
     assert sorted(int(path.name) for path in tmp_path.rglob("checkpoints/0*")) == left
-    codes = group(server, 2, tmp_path, command)
-    assert codes == [0, 0], (tmp_path / "log").read_text()
-    equal(by_two[0], tmp_path)
+    assert group(2, tmp_path, arguments) == [0, 0], (tmp_path / "log").read_text()
+    torch.testing.assert_close(weights(tmp_path), weights(by_two), rtol=0, atol=0)
 
 
-def test_a_process_that_dies_ends_the_job_and_the_run_goes_on(server, arguments, by_two, tmp_path):
-    command = [*arguments, *EPOCHS, "--output", str(tmp_path / "runs")]
-    point = kills.between_backward_and_the_optimizers.__name__
-    code = f"from {lives.__name__} import kill_rank; kill_rank(1, {point!r}, 3, {command!r})"
-    code, text = done(torchrun(2, "--no-python", sys.executable, "-c", code))
-    assert code != 0
-    assert "SIGKILL" in text or "Signal 9" in text
-    assert not [*tmp_path.rglob("result.json")]
-    assert len([*tmp_path.rglob("checkpoints/0*")]) == 1
-    assert group(server, 2, tmp_path, command) == [0, 0]
-    equal(by_two[0], tmp_path)
-
-
-# --- batches and processes -----------------------------------------------------------------------
-
-
-def test_a_batch_that_cannot_be_shared(server, arguments, tmp_path):
-    codes = group(server, 3, tmp_path, [*arguments, "--output", str(tmp_path / "runs")])
-    assert 0 not in codes
+def test_a_batch_that_cannot_be_shared(arguments, tmp_path):
+    assert 0 not in group(3, tmp_path, arguments)
     assert "must be a multiple of 15" in (tmp_path / "log").read_text()

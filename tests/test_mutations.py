@@ -7,7 +7,7 @@ from .mutations import mutations
 @pytest.mark.parametrize(
     ("source", "faults"),
     [
-        ("a < b", {"a > b"}),
+        ("a < b", {"(a) > b"}),
         ("x = not a", {"x = (a)"}),
         ("x = a * b", {"x = (a)", "x = (b)"}),
         ("a += b", {"pass"}),

@@ -27,8 +27,17 @@ LARGEST_INTEGER = torch.iinfo(torch.int64).max
 WRAPPER = "pml_gpw.integrations.sentence_transformers.MetricLearningLoss(model, loss)"
 
 
+def _refuse_parameter(name: str, value: object) -> None:
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise ValueError(
+            f"{name} must be a number, got a {type(value).__name__}, which nothing would train: "
+            f"give a number, and name it in trainable=({name!r},) of the loss to train it"
+        )
+
+
 def positive(name: str, value: float) -> None:
     """Raise unless ``value`` is a finite number > 0, and so in float32, in which it is used."""
+    _refuse_parameter(name, value)
     if not (_is_number(value) and 0 < value < float("inf")):
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
     _fits_float32(name, value)
@@ -58,6 +67,7 @@ def _is_integer(value: object) -> bool:
 
 def non_negative(name: str, value: float) -> None:
     """Raise unless ``value`` is a finite number >= 0, and finite in float32."""
+    _refuse_parameter(name, value)
     if not (_is_number(value) and 0 <= value < float("inf")):
         raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
     _fits_float32(name, value)
@@ -65,6 +75,7 @@ def non_negative(name: str, value: float) -> None:
 
 def finite(name: str, value: float) -> None:
     """Raise unless ``value`` is a finite number, also in float32."""
+    _refuse_parameter(name, value)
     if not (_is_number(value) and abs(value) < float("inf")):
         raise ValueError(f"{name} must be a finite number, got {value!r}")
     _fits_float32(name, value)

@@ -43,6 +43,11 @@ class PairWeightTable:
     ref_labels: Tensor | None  # (M,)
     loss: float
 
+    def __repr__(self) -> str:
+        n, m = self.similarity.shape
+        figures = ", ".join(f"{name}={value:.3g}" for name, value in self.summary().items())
+        return f"{type(self).__name__}({n} x {m}, loss={self.loss:.4g}, {figures})"
+
     @property
     def weights(self) -> Tensor:
         """`|∂L/∂S_ij|` of the positives and negatives; 0 elsewhere."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from .. import checks
 from .feature_extractor import FeatureExtractor, no_feature_map_error
 from .weights import PRETRAINED, Weights, load_exactly, read_state_dict, weights_file
 
@@ -37,10 +38,11 @@ class NgramIndices(nn.Module):
 
     @override
     def forward(self, ngrams: Tensor) -> Tensor:
-        if ngrams.ndim != 2 or ngrams.dtype not in (torch.int64, torch.int32):
+        kinds = (torch.int64, torch.int32)
+        if not isinstance(ngrams, Tensor) or ngrams.ndim != 2 or ngrams.dtype not in kinds:
             raise ValueError(
-                "ngrams must be integers (B, L), of the transform character_ngrams, got "
-                f"{tuple(ngrams.shape)} of {ngrams.dtype}"
+                "ngrams must be integers (B, L), got "
+                f"{checks.described(ngrams)}: give the data set transform=character_ngrams"
             )
         return ngrams
 

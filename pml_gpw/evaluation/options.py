@@ -46,7 +46,7 @@ def checked_ks(ks: Iterable[int]) -> tuple[int, ...]:
         given = [*ks]
         values = [operator.index(k) for k in given if not isinstance(k, bool)]
     except TypeError:
-        raise ValueError(f"ks must be integers >= 1, got {ks!r}") from None
+        raise ValueError(f"ks must be integers >= 1, as in (1, 5), got {ks!r}") from None
     if not given or len(values) < len(given) or min(values) < 1:
         raise ValueError(f"ks must be at least one integer >= 1, got {given!r}")
     return tuple(dict.fromkeys(values))

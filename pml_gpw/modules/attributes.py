@@ -3,8 +3,10 @@
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from functools import partial
-from types import MappingProxyType
+from inspect import signature
+from types import FunctionType, MappingProxyType
 from typing import Any, ClassVar
 
 from torch import nn
@@ -143,13 +145,48 @@ class ConfigFields:
             )
 
 
+HOST_OPTIONS = (
+    "collect_stats",
+    "distance",
+    "embedding_reg_weight",
+    "embedding_regularizer",
+    "reducer",
+)
+
+
+def refuse_unknown(module: object, options: Mapping[str, Any]) -> None:
+    """Raise a ValueError for an option that no class of a module has as an argument.
+
+    >>> refuse_unknown(None, {"reduced": None})
+    Traceback (most recent call last):
+    ValueError: reduced must not be given to NoneType, which has no such argument: is reducer meant?
+    """
+    parameters = [
+        parameter
+        for cls in type(module).__mro__
+        if isinstance(init := vars(cls).get("__init__"), FunctionType)
+        for parameter in signature(init).parameters.values()
+    ]
+    known = {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    known = {*known, *HOST_OPTIONS} - {"self"}
+    for option in options:
+        if option not in known:
+            near = get_close_matches(option, sorted(known), 1, 0.5)
+            hint = f": is {near[0]} meant?" if near else ""
+            raise ValueError(
+                f"{option} must not be given to {type(module).__name__}, which has no such "
+                f"argument{hint}"
+            )
+
+
 def refuse_options(module: object, options: Mapping[str, Any]) -> None:
-    """Raise a ValueError for options that only the modules of a host have.
+    """Raise a ValueError for unknown options, and those that only the modules of a host have.
 
     >>> refuse_options(None, {"reducer": None})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ValueError: reducer must not be given to NoneType, which knows nothing of ...
     """
+    refuse_unknown(module, options)
     if options:
         raise ValueError(
             f"{', '.join(options)} must not be given to {type(module).__name__}, which knows "

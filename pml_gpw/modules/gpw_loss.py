@@ -23,6 +23,7 @@ from ..reductions import REDUCTIONS, ReductionName
 from ..relations import LINEAR, WeightedRelations
 from ..value_checks import host_can_read, report
 from ..weightings import PairWeighting
+from ..weightings.check import refuse_missing_expand
 from .attributes import SHARED_CHECKS, Checks, ConfigFields, checked_relations, refuse_options
 from .latest_share import LatestShare
 from .trained_fields import Trainable, TrainedFields
@@ -193,6 +194,7 @@ class GPWLoss(LatestShare, TrainedFields, ConfigFields, PairLoss):
         self.chunk_size = chunk_size
         self.fused = fused
         self.weighting = weighting
+        refuse_missing_expand(weighting)
         self.mining = mining
         self.train_fields(trainable)
 

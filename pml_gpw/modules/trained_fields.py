@@ -105,6 +105,11 @@ class TrainedFields:
         today = {field.name: float(self._value(field).mean()) for field in self.trained}
         return replace(self.weighting, **today) if today else self.weighting  # type: ignore[type-var]
 
+    def extra_repr(self) -> str:
+        """What the loss holds, for ``repr``, and today's value of what is trained, or its mean."""
+        today = (f"now {f.name}={float(self._value(f).mean()):.4g}" for f in self.trained)
+        return ", ".join([super().extra_repr(), *today])  # type: ignore[misc]
+
     def _trained_field(self, holder: str, name: str) -> TrainedField | None:
         fields = (field for field in self.trained if field.name == name)
         return next(fields, None) if holder == "weighting" else None

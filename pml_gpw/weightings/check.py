@@ -46,6 +46,7 @@ def check_weighting(weighting: PairWeighting) -> None:
     It takes random similarities of 6 anchors and 11 references, some anchors without positives or
     without negatives. There
 
+    - each anchor must have a finite loss;
     - each pair must have a weight that is not NaN and, except for a ``RowLoss``, not negative;
     - both layouts, and each anchor by itself, must give the same weights: without ``expand``, a
       value of one anchor reaches the pairs of others;
@@ -69,6 +70,11 @@ def check_weighting(weighting: PairWeighting) -> None:
                     f"weighting {name} must give {allowed}, got {float(some.min()):g} "
                     f"for a {kind} pair"
                 )
+        if not losses.isfinite().all():
+            raise ValueError(
+                f"weighting {name} must give finite losses, got {losses.tolist()}, of which the "
+                "first has no negatives, the second no positives: use torch.where on count()"
+            )
         if not weighting.needs_dense:
             found = _weighed(weighting, SparseRows, rows)
             _refuse_others(name, "as lists of pairs", found, (losses, dense))
@@ -119,6 +125,24 @@ def check_trained(weighting: PairWeighting, name: str, per_anchor: bool = False)
                 f"trainable must not name {name!r} of {kind}, whose gradient is {got:g} "
                 f"where the losses change by {change:g}: {LOST_GRADIENT}"
             )
+
+
+def refuse_missing_expand(weighting: PairWeighting) -> None:
+    """Raise a ValueError where values of anchors meet those of pairs without ``expand``.
+
+    A batch with itself has as many anchors as references, so that nothing would tell there. What
+    else may be wrong with a formula is left to :func:`check_weighting`.
+    """
+    if type(weighting).__module__.startswith("pml_gpw."):
+        return
+    try:
+        evaluated(weighting, *example_rows(0).as_layout(DenseRows))
+    except Exception as error:  # of any formula
+        if "must match the size of tensor" in str(error):
+            raise ValueError(
+                f"weighting {type(weighting).__name__} lets values of anchors meet those of pairs "
+                f"({error}): {ADVICE}"
+            ) from error
 
 
 def _field_gradients(

@@ -2,17 +2,19 @@
 allowed."""
 
 import warnings
+from dataclasses import dataclass
 
 import pytest
 import torch
 
-from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, PairMiner, ms_variant
+from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, PairMiner, modules, ms_variant
 from pml_gpw.functional import gpw_loss
 from pml_gpw.losses import CrossBatchMemory, PairSimilarityLoss, SelfSupervisedLoss
 from pml_gpw.mining import DistanceWeightedMining, EasyHardMining, MSMining, PairMarginMining
-from pml_gpw.weightings import MultiSimilarity, PairWeighting
+from pml_gpw.weightings import MultiSimilarity, NTXent, PairWeighting, RowLoss
 
 X, Y = torch.randn(4, 3), torch.tensor([0, 0, 1, 1])
+PARAMETER = torch.nn.Parameter(torch.tensor(0.1))
 NAN, INF = float("nan"), float("inf")
 with warnings.catch_warnings():  # torch says that they are new
     warnings.simplefilter("ignore")
@@ -24,6 +26,12 @@ class NoDataclass(PairWeighting):
         return pos.sim, neg.sim
 
 
+@dataclass(frozen=True)
+class WithoutExpand(RowLoss):
+    def loss(self, pos, neg):
+        return neg.sum((neg.sim - pos.min(pos.sim)).relu())
+
+
 def message_of(value):
     return value if isinstance(value, str) else ""
 
@@ -33,6 +41,17 @@ def message_of(value):
     [
         (lambda: GPWLoss("ms"), "weighting must be a PairWeighting .*, got 'ms'"),
         (lambda: GPWLoss(NoDataclass()), r"put @dataclass\(frozen=True\) above the class NoData"),
+        (
+            lambda: GPWLoss(WithoutExpand()),
+            "lets values of anchors meet those of pairs .*: use the",
+        ),
+        (lambda: GPWLoss(NTXent(), miner=3), "miner must not be .* to GPWLoss.* is mining meant"),
+        (lambda: MSMiner(epsilom=1), "epsilom must not be given to MSMiner.* is epsilon meant"),
+        (
+            lambda: modules.MSLoss(epsilom=1),
+            "epsilom must not be given to MSLoss.* is epsilon meant",
+        ),
+        (lambda: NTXent(PARAMETER), r"temperature must be a number, .* trainable=.'temperature',."),
         (lambda: GPWLoss(MultiSimilarity(), 0.1), "mining must be a PairMining .*, got 0.1"),
         (lambda: MSLoss(epsilon=-1), "epsilon must be a finite number >= 0, got -1"),
         (lambda: MSLoss(alpha=0), "alpha must be a finite number > 0, got 0"),

@@ -120,6 +120,8 @@ def _resolve_root(root: Any) -> Path:
     """Return the folder of the cache file, or raise a ValueError."""
     if root is None:
         return cache.default_folder()
+    if root in SplitDataset.splits:
+        raise ValueError(f"root must be a folder, got {root!r}: write split={root!r}")
     if not isinstance(root, (str, os.PathLike)):
         raise ValueError(f"root must be None or the path of a folder, got {root!r}")
     folder = Path(root)

@@ -10,6 +10,7 @@ from pytorch_metric_learning.regularizers import BaseRegularizer
 from torch import Tensor
 
 from ... import checks
+from ...modules.attributes import refuse_unknown
 
 KINDS: dict[str, type] = {
     "distance": BaseDistance,
@@ -51,6 +52,7 @@ class CheckedParts:
     zero_losses: Any
 
     def __init__(self, **kwargs: Any) -> None:
+        refuse_unknown(self, kwargs)
         for name in KINDS:  # PML copies a reducer before it is set
             if kwargs.get(name) is not None:
                 checked_part(name, kwargs[name])

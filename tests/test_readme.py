@@ -81,7 +81,7 @@ def test_the_exactness_is_that_of_the_committed_results():
 def test_the_cost_of_a_formula_is_that_of_the_committed_results():
     steps = results("speed-cpu.csv", "method", "N")
     cost = steps.loc[("streamed (RowLoss)", 4000), "times_floor"]
-    assert f"at {cost:.1f} times the two matrix products" in TEXT
+    assert f"at {cost:.1f} times the cost of the bare matrix products" in TEXT
 
 
 def test_the_study_is_the_committed_one():

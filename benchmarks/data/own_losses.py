@@ -18,6 +18,7 @@ from pytorch_metric_learning import losses as theirs
 from torch import nn
 
 from pml_gpw import GPWLoss
+from pml_gpw import losses as ours
 from pml_gpw.training.environment import source_digest
 from pml_gpw.weightings import PairWeighting, Range
 
@@ -46,7 +47,10 @@ def row_of(text: str) -> Row:
     found = getattr(module, name, None)
     if found is None or (not place and not inspect.isclass(found)):
         known = [*ROWS, *dir(theirs)] if not place else [n for n in dir(module) if n[0] != "_"]
-        nearest = "".join(f"; nearest: {n}" for n in get_close_matches(name, known, n=1))
+        near = get_close_matches(name, known, n=1)
+        if not place and name in ours.__all__:
+            near = [f"pml_gpw.losses:{name}"]
+        nearest = "".join(f"; nearest: {n}" for n in near)
         where = f"a name in {place}" if place else f"out of {', '.join(ROWS)}, a class of PML"
         raise ValueError(f"must be {where}, or an import path, got {name!r}{nearest}")
     file = place.endswith(".py")

@@ -89,6 +89,7 @@ def test_names_of_packages_of_pml_and_of_the_tables():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("HardNTXentLoss", "got 'HardNTXentLoss'; nearest: pml_gpw.losses:HardNTXentLoss"),
         ("CirkleLoss", "must be out of none, S, .*got 'CirkleLoss'; nearest: CircleLoss"),
         ("distances", "must be out of none"),
         ("nowhere.py:Circle", "must name a file that is there, got 'nowhere.py'"),

@@ -9,7 +9,6 @@ on, and ``tests/mutants.md`` is written.
 
 import importlib
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -19,6 +18,8 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -42,6 +43,7 @@ HEAVY = ("torch", "pytorch_metric_learning.losses", "hypothesis", "pandas", "pyt
 """What all tests import, imported once before the processes that run them are forked."""
 LIMIT = 900
 """Seconds after which tests that do not end count as tests that fail."""
+FAILED = re.compile(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", re.MULTILINE)
 DURATION = re.compile(r"^([\d.]+)s (?:call|setup)\s+(\S.*?)\s*$", re.MULTILINE)
 
 
@@ -149,7 +151,10 @@ def environment(copy: Path) -> dict[str, str]:
 
 
 def covering_tests(work: Path) -> dict[str, dict[int, list[str]]]:
-    """For each file and line of the package the tests that pass it, quick and unlike ones first."""
+    """For each file and line of the package the tests that pass it, quick and unlike ones first.
+
+    Tests that fail in a forked process, before there is a mutant, are left out.
+    """
     kept = work / "map.json"
     if not kept.exists():
         copy = copy_of_repository(work / "map")
@@ -160,16 +165,19 @@ def covering_tests(work: Path) -> dict[str, dict[int, list[str]]]:
         )
         if run.returncode:
             raise SystemExit(f"the tests fail before there is a mutant:\n{run.stdout[-4000:]}")
-        kept.write_text(json.dumps(_read_map(copy, run.stdout)), encoding="utf-8")
+        found = _read_map(copy, run.stdout)
+        found["unfit"] = _failures(copy, found["tests"], "--maxfail=1000")
+        kept.write_text(json.dumps(found), encoding="utf-8")
     stored = json.loads(kept.read_text(encoding="utf-8"))
-    tests = stored["tests"]
+    tests = dict(enumerate(stored["tests"]))
+    fit = {i: test for i, test in tests.items() if test not in stored["unfit"]}
     return {
-        path: {int(line): [tests[i] for i in found] for line, found in lines.items()}
+        path: {int(line): [fit[i] for i in found if i in fit] for line, found in lines.items()}
         for path, lines in stored["lines"].items()
     }
 
 
-def _read_map(copy: Path, output: str) -> dict[str, object]:
+def _read_map(copy: Path, output: str) -> dict[str, list[str] | dict]:
     from coverage import CoverageData
 
     seconds: Counter[str] = Counter()
@@ -210,9 +218,8 @@ def tests_for(mutant: Mutant, covering: dict[str, dict[int, list[str]]]) -> list
     return [test for test, _ in count.most_common()]
 
 
-def judge(task: tuple[Mutant, list[str], str]) -> tuple[Mutant, str, float]:
+def judge(mutant: Mutant, tests: list[str], work: str) -> tuple[Mutant, str, float]:
     """What becomes of a mutant: the test that fails, "no test fails" or "no test passes here"."""
-    mutant, tests, work = task
     copy = Path(work) / f"copy-{os.getpid()}"
     if not copy.exists():
         copy_of_repository(copy)
@@ -220,18 +227,20 @@ def judge(task: tuple[Mutant, list[str], str]) -> tuple[Mutant, str, float]:
     begun, sound = time.monotonic(), place.read_text(encoding="utf-8")
     place.write_text(mutant.source, encoding="utf-8")
     try:
-        outcome = _first_failure(copy, tests) if tests else "no test passes here"
+        failed = _failures(copy, tests, "-x") if tests else ["no test passes here"]
+        outcome = failed[0] if failed else "no test fails"
     finally:
         place.write_text(sound, encoding="utf-8")
     return mutant, outcome, time.monotonic() - begun
 
 
-def _first_failure(copy: Path, tests: list[str]) -> str:
+def _failures(copy: Path, tests: list[str], *options: str) -> list[str]:
+    """The tests that fail, in a process of their own; [] where all pass."""
     output = copy / "output.txt"
     child = os.fork()
     if not child:
         os.setsid()
-        _run_tests(copy, tests, output)
+        _run_tests(copy, [*tests, *options], output)
     end = time.monotonic() + LIMIT
     while time.monotonic() < end:
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -241,14 +250,12 @@ def _first_failure(copy: Path, tests: list[str]) -> str:
     else:
         os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        return f"the tests did not end in {LIMIT} s"
-    if not status:
-        return "no test fails"
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output.read_text(errors="replace"), re.MULTILINE)
-    return failed.group(1) if failed else "the tests cannot begin"
+        return [f"the tests did not end in {LIMIT} s"]
+    failed = FAILED.findall(output.read_text(errors="replace"))
+    return failed or (["the tests cannot begin"] if status else [])
 
 
-def _run_tests(copy: Path, tests: list[str], output: Path) -> None:
+def _run_tests(copy: Path, arguments: list[str], output: Path) -> None:
     """The tests in this process, a copy of one that has imported what they need; never returns."""
     code = 3
     try:
@@ -264,7 +271,7 @@ def _run_tests(copy: Path, tests: list[str], output: Path) -> None:
             os.dup2(file.fileno(), 2)
         import pytest
 
-        code = pytest.main([*tests, "-x", "-n0", "-p", "no:cacheprovider", "--tb=line"])
+        code = pytest.main([*arguments, "-n0", "-p", "no:cacheprovider", "--tb=line"])
     finally:
         sys.stdout.flush()
         os._exit(code)
@@ -338,17 +345,20 @@ def main(
     """Run the tests on each mutant, and write tests/mutants.md."""
     work = work.resolve()
     work.mkdir(parents=True, exist_ok=True)
+    for name in HEAVY:
+        importlib.import_module(name)
     covering = covering_tests(work)
     mutants = drawn(count, seed) + answered()
     kept = work / "outcomes.jsonl"
     known = {}
     if kept.exists():
         known = dict(json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines())
-    for name in HEAVY:
-        importlib.import_module(name)
     tasks = [(m, tests_for(m, covering), str(work)) for m in mutants if m.key not in known]
-    with multiprocessing.get_context("fork").Pool(jobs) as pool, kept.open("a") as file:
-        for mutant, outcome, seconds in tqdm(pool.imap_unordered(judge, tasks), total=len(tasks)):
+    # Its processes may have children, as loaders of data are: those of a Pool may not.
+    with ProcessPoolExecutor(jobs, get_context("fork")) as pool, kept.open("a") as file:
+        futures = [pool.submit(judge, *task) for task in tasks]
+        for future in tqdm(as_completed(futures), total=len(futures)):
+            mutant, outcome, seconds = future.result()
             known[mutant.key] = [outcome, seconds]
             file.write(json.dumps([mutant.key, known[mutant.key]]) + "\n")
             file.flush()

@@ -44,9 +44,18 @@ def test_a_broken_promise_is_named(formula, said):
         check_weighting(Mine(formula))
 
 
+@dataclass(frozen=True)
+class OfAllAnchors(Mine):
+    needs_dense = True  # so that there is no other layout that differs
+
+
 @pytest.mark.parametrize(
     ("weighting", "said"),
     [
+        (
+            OfAllAnchors(lambda p, n: PairWeights(p.sim.abs(), n.sim.abs() / n.sim.abs().sum())),
+            "by itself",
+        ),
         (NotTheDerivative(), "NotTheDerivative must be the derivative"),
         (3, "must be a PairWeighting"),
         (MultiSimilarity, "must be a PairWeighting"),

@@ -1,16 +1,14 @@
 """Training in several processes: the result of one, and after a kill the same bits."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 
+from ..distributed.processes import by_torchrun
 from .lives import lives
 from .small_runs import SMALL
 
@@ -51,18 +49,8 @@ def weights(folder):
 def by_two(arguments, tmp_path_factory):
     """Six iterations in two processes that torchrun starts."""
     output = tmp_path_factory.mktemp("two")
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*run, "-m", "benchmarks.paper", *arguments, str(output)],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.count("after the last epoch") == 1, "the first alone speaks and writes"
+    said = by_torchrun(Path(__file__).parents[2], "-m", "benchmarks.paper", *arguments, str(output))
+    assert said.count("after the last epoch") == 1, "the first alone speaks and writes"
     assert len([*output.rglob("events.out*")]) == 1
     return output
 

@@ -3,6 +3,8 @@
 import importlib
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 import traceback
 from datetime import timedelta
@@ -81,6 +83,23 @@ def checks_of(*modules):
         for name in vars(module)
         if name.startswith("check_")
     ]
+
+
+def by_torchrun(folder, *program):
+    """What a program says in two processes that torchrun starts, with the packages of a folder."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    own = {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*torchrun, *program],
+        cwd=folder,
+        env={**os.environ, **own, "GLOO_SOCKET_IFNAME": "lo"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 def _work(pipe, store, rank, world, patience):

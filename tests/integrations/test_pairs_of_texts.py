@@ -9,7 +9,6 @@ from pml_gpw.integrations.sentence_transformers import CachedLoss, PairsLoss
 from pml_gpw.mining import HardestNegatives
 from pml_gpw.weightings import MultiSimilarity, NTXent
 
-from ..distributed.processes import Processes
 from ..tolerances import close
 from .texts import all_close, gradients, sentences, trainer
 
@@ -81,10 +80,8 @@ def check_the_documents_of_all_processes():
 
 
 @pytest.mark.exhaustive
-def test_over_processes(tmp_path):
-    pool = Processes(2, tmp_path, patience=240)  # the libraries take long to import
-    pool.run(__name__, check_the_documents_of_all_processes.__name__)
-    pool.stop()
+def test_over_processes(pair):
+    pair.run(__name__, check_the_documents_of_all_processes.__name__)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,6 @@ from pml_gpw.mining import HardestNegatives, MSMining
 from pml_gpw.training import ExhaustiveClassBatches, RandomClassBatches
 from pml_gpw.weightings import Contrastive, MultiSimilarity
 
-from ..distributed.processes import Processes
 from ..tolerances import close
 from .texts import DIMS, LABELS, all_close, gradients, read_model, sentences, write_encoder
 from .texts import trainer as trainer_of_columns
@@ -295,12 +294,8 @@ def check_two_processes():
 
 
 @pytest.mark.exhaustive
-def test_two_processes(tmp_path):
-    pool = Processes(2, tmp_path, patience=240)  # the libraries take long to import
-    try:
-        pool.run(__name__, check_two_processes.__name__)
-    finally:
-        pool.stop()
+def test_two_processes(pair):
+    pair.run(__name__, check_two_processes.__name__)
 
 
 X, STATIC = torch.randn(24, 4), torch.nn.Identity()

@@ -2,10 +2,7 @@
 
 import copy
 import json
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,7 @@ from torchmetrics import MetricCollection
 from pml_gpw.evaluation import map_at_r, r_precision, recall_at_k, retrieval_metrics
 from pml_gpw.integrations.torchmetrics import MAPAtR, RecallAtK, RetrievalMetrics, RPrecision
 
-from ..distributed.processes import Processes
+from ..distributed.processes import by_torchrun
 from ..tolerances import close
 from . import lightning_module, shards
 from .lightning_module import KS, Embedder, logged_values, points, trained
@@ -121,12 +118,8 @@ def test_a_call_gives_the_value_of_the_batch_and_keeps_no_graph():
     assert not metric.embeddings[0].requires_grad
 
 
-def test_two_processes(tmp_path):
-    pool = Processes(2, tmp_path, patience=240)  # the library takes long to import
-    try:
-        pool.run(shards.__name__, shards.check_metrics.__name__)
-    finally:
-        pool.stop()
+def test_two_processes(pair):
+    pair.run(shards.__name__, shards.check_metrics.__name__)
 
 
 def evaluated(network):
@@ -154,21 +147,13 @@ def test_in_lightning(tmp_path):
 @pytest.mark.exhaustive
 def test_in_lightning_in_two_processes(tmp_path):
     """The training and the metrics are those of one process: of all classes, of all images."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = ["-m", lightning_module.__name__, str(tmp_path / "logged.json")]
-    root = str(Path(__file__).parents[2])
-    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(
-        [*command, *script], cwd=root, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    path = tmp_path / "logged.json"
+    by_torchrun(Path(__file__).parents[2], "-m", lightning_module.__name__, str(path))
     network = Embedder().network
-    network.load_state_dict(torch.load(tmp_path / "logged.json.pth", weights_only=True))
-    alone = trained()[0].network
-    for name, value in network.state_dict().items():
-        close(value, alone.state_dict()[name], 1e-5)
-    logged = json.loads((tmp_path / "logged.json").read_text(encoding="utf-8"))
+    network.load_state_dict(torch.load(f"{path}.pth", weights_only=True))
+    for value, alone in zip(network.parameters(), trained()[0].network.parameters(), strict=True):
+        close(value, alone, 1e-5)
+    logged = json.loads(path.read_text(encoding="utf-8"))
     assert logged.pop("recall") == logged["recall_at_1"]
     assert logged == pytest.approx(evaluated(network), rel=1e-6)
 

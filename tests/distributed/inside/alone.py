@@ -7,11 +7,12 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw import MSLoss, MSMiner, MSWeightedLoss, distributed, evaluation
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
 
 from ..partition import partitioned_batch, run
+from .dataset_metrics import Images, Net
 
 
 def check_is_the_loss_itself():
@@ -46,6 +47,21 @@ def check_a_copy_has_the_group_and_a_pickle_none():
     loss.group = None
     read = pickle.loads(pickle.dumps(loss))
     assert read(batch.x, batch.labels).equal(loss(batch.x, batch.labels))
+
+
+def check_retrieval_is_that_of_the_functions():
+    """Of arrays, galleries and data sets, with their errors."""
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(20) // 4
+    for args in ((x, labels), (x.numpy(), labels.numpy()), (x[:9], labels[:9], x, labels)):
+        assert distributed.distributed_recall_at_k(*args) == evaluation.recall_at_k(*args)
+        many = distributed.distributed_retrieval_metrics(*args)
+        assert many == evaluation.retrieval_metrics(*args)
+    with pytest.raises(ValueError, match=r"^query must have at least one row"):
+        distributed.distributed_recall_at_k(x[:0], labels[:0])
+    args = Net(), Images(13), Images(9)
+    assert distributed.distributed_dataset_recall(*args) == evaluation.dataset_recall(*args)
+    assert distributed.distributed_dataset_metrics(*args) == evaluation.dataset_metrics(*args)
 
 
 def fails():

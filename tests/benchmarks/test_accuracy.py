@@ -121,16 +121,15 @@ def test_what_other_settings_code_or_versions_have_trained_is_trained_again(invo
 
 
 def test_only_the_full_comparison_has_the_plain_name():
-    settings = replace(preset("Glyphs", "small"), iterations=500)
-
-    def stem(chosen, names):
-        return accuracy._stem("Glyphs", chosen, settings, names, 5)
-
-    plain = stem(settings, COMPARED)
-    assert plain == "accuracy-glyphs-500it-5seeds"
-    assert stem(settings, {"SNP": COMPARED["SNP"]}) == f"{plain}-only-SNP"
-    other = replace(settings, batch=160, dims=64, learning_rate=0.001)
-    assert stem(other, COMPARED) == f"{plain}-batch160-64d-lr0.001"
+    plain = replace(preset("Glyphs", "small"), iterations=500)
+    other = replace(plain, batch=160, dims=64, learning_rate=0.001)
+    for settings, names, end in (
+        (plain, COMPARED, ""),
+        (plain, ["SNP"], "-only-SNP"),
+        (other, COMPARED, "-batch160-64d-lr0.001"),
+    ):
+        stem = accuracy._stem("Glyphs", settings, plain, names, 5)
+        assert stem == f"accuracy-glyphs-500it-5seeds{end}"
 
 
 def of_pictures(pictures, output, *options):

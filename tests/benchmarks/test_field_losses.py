@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import field_losses
 from benchmarks.data.rows import ROWS
-from benchmarks.measure.field_losses import BY_HAND, LOSSES, TWINS, peak_within, step
+from benchmarks.measure.field_losses import LOSSES, peak_within, step
 from benchmarks.report.saving import COMMITTED
 
 from .small_runs import ok, run
@@ -55,19 +55,12 @@ def test_a_step_beyond_the_limit_has_no_peak():
     assert peak_within(1.0, "ntxent", "PML", 20, 8) >= 0
 
 
-def test_every_loss_is_there_and_a_twin_computes_the_same():
-    assert len(LOSSES) == 14
-    assert LOSSES.keys() <= ROWS.keys()
-    assert len(TWINS) == 8
-    assert {"ntxent", "circle", "sigmoid"} <= set(BY_HAND)
-
-
 def test_what_the_committed_table_shows():
     """At N = 4,000, as the pages say: little memory, near the two products, faster than PML."""
     table = pd.read_csv(COMMITTED / "field-losses.csv")
     assert {*table["N"]} == {80, 480, 1000, 4000}
     large = table[table["N"] == 4000].set_index("loss")
-    assert {*large.index} == {*LOSSES}
+    assert {*large.index} == {*LOSSES} <= {*ROWS}
     for method in ("streamed", "fused"):
         assert (large[f"{method}_mb"] <= 200).all()
     assert (large["fused_ms"] <= 2.2 * large["floor_ms"]).all()

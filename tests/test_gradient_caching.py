@@ -72,7 +72,6 @@ LOSSES = {
     ],
 )
 def test_steps_equal_the_ordinary_ones(name, chunk_size, dtype):
-    """Values and gradients of network and loss, which add up over some steps."""
     tolerance = EXACT if dtype == torch.float64 else 10 * FLOAT32
     made = []
     for _ in range(2):
@@ -96,8 +95,6 @@ def weighted_sum(embeddings, labels):
 
 
 class Then(nn.Module):
-    """A function as a module."""
-
     def __init__(self, function):
         super().__init__()
         self.function = function
@@ -107,7 +104,6 @@ class Then(nn.Module):
 
 
 def noisy():
-    """A network with randomness of several kinds."""
     return network(Then(lambda x: nn.functional.dropout(x, 0.4) + 0.1 * torch.randn_like(x)))
 
 
@@ -209,7 +205,6 @@ class Stashes(torch.autograd.Function):
 
 
 def test_one_graph_at_a_time():
-    """No more is held for backward than by one chunk."""
     inputs, labels = data(n=40)
     held = [{"now": 0, "peak": 0} for _ in range(2)]
     whole, cached = (network().append(Then(lambda x, h=h: Stashes.apply(x, h))) for h in held)
@@ -322,7 +317,6 @@ def test_a_loss_without_the_embeddings():
 
 
 def test_parameters_that_are_frozen():
-    """Also all of them, where something before the model learns."""
     model, reference = network(), network()
     model[0].requires_grad_(False)
     GradientCache(model, MSLoss(), 7)(*data())

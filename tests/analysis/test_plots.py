@@ -48,7 +48,6 @@ def test_weight_field_is_level_where_a_similarity_is_not_used(ax):
 
 @pytest.mark.parametrize("count", [8, 24])
 def test_no_two_lines_look_alike(batch, ax, count):
-    """Up to eight have a colour each; all differ by colour, dashes and marker."""
     against({i: MSLoss() for i in range(count)}, batch, ax=ax)
     lines = ax.get_lines()
     assert len({line.get_color() for line in lines}) == min(count, 8)
@@ -64,7 +63,6 @@ def test_a_field_is_named_by_its_loss_or_by_its_formula(ax):
 
 @pytest.mark.parametrize("given", [None, "an Axes"])
 def test_without_matplotlib(batch, monkeypatch, given):
-    """The error names the extra, not only the module that is missing."""
     for module in ("matplotlib", "matplotlib.pyplot", "matplotlib.axes"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r'matplotlib is needed .* "pml-gpw\[plots\]"'):

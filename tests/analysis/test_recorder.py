@@ -60,7 +60,6 @@ def test_in_a_loop_of_ones_own_until_it_is_closed(batch):
 
 
 def test_logs_to_a_function(batch):
-    """Beside the history, under a name and with the numbers of the iterations."""
     loss, logged = MSLoss(), []
     recorder = PairWeightRecorder(loss, every=2, name="weights", log=lambda *f: logged.append(f))
     for iteration in range(5):

@@ -80,7 +80,6 @@ def test_conventions_of_the_libraries_under_autocast():
 @pytest.mark.parametrize("name", ["timm/test_resnet", "torchvision/shufflenet_v2_x0_5"])
 @pytest.mark.parametrize("classes", [0, 7])
 def test_weights_from_a_file(name, classes, tmp_path):
-    """With a classifier or without, and nothing else too much."""
     library, _, model = name.partition("/")
     made = (timm.create_model if library == "timm" else models.get_model)(model, num_classes=7)
     state = {n: t for n, t in made.state_dict().items() if classes or not n.startswith("fc.")}

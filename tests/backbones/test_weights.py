@@ -93,7 +93,6 @@ def test_numbers_that_are_no_weights(good, weight, said):
 
 
 def test_integers_and_infinities_that_belong_to_a_network():
-    """Such as the infinities of a mask."""
     network = nn.BatchNorm1d(2)
     network.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
     state = {**network.state_dict(), "mask": torch.tensor([-torch.inf, 0.0])}

@@ -22,8 +22,6 @@ from .small_runs import ok, run
 
 
 class FewImages(TensorDataset):
-    """Six classes of six noisy pictures, in place of the real set."""
-
     ks = (1, 2, 4, 8)
 
     def __init__(self, root, split, transform=None):

@@ -15,8 +15,6 @@ from .data.test_own_losses import FILE
 
 
 class FewNames(WorldNames):
-    """Names of cities in a dozen languages."""
-
     def __init__(self, root=None, split="train", transform=None):
         some = ("ar", "de", "el", "en", "es", "fr", "hu", "it", "ja", "ko", "lt", "pl", "ru", "zh")
         super().__init__(root, split, transform, kinds=["cities"], languages=some)

@@ -146,8 +146,6 @@ def test_means_and_paired_differences_of_the_report():
 
 
 class Infinite(torch.utils.data.Dataset):
-    """A data set whose images are infinitely bright."""
-
     def __init__(self, dataset):
         self.dataset, self.labels = dataset, dataset.labels
 

@@ -60,7 +60,6 @@ CELEBA = "000001.jpg 0\n000002.jpg 0\n000003.jpg 1\n"
     ],
 )
 def test_annotations_that_cannot_be(copy_of, annotations, old, new, said):
-    """By file and line, and the report lists them."""
     name, file = annotations
     dataset, root = copy_of(name)
     path = root / file

@@ -25,7 +25,6 @@ HIDDEN, SHOWN = (10, 20, 30), (200, 100, 50)
 
 
 def transparent(path, mode):
-    """A transparent pixel and an opaque one."""
     image = Image.new(mode, (2, 1))
     if mode == "P":
         image.putpalette([*HIDDEN, *SHOWN])

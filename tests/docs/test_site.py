@@ -23,8 +23,6 @@ ANY_PAGE = {"", "top"}
 
 
 class Page(HTMLParser):
-    """The links of a page of the site, and the places in it that links may name."""
-
     def __init__(self, path):
         super().__init__()
         self.links, self.anchors = [], set()

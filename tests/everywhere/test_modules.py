@@ -80,7 +80,6 @@ CALLED = "must be an object that can be called, got .*: give"
     ],
 )
 def test_what_is_refused_is_told_the_right_one(make, said):
-    """An error names the class with its module, and what of it, or around it, belongs there."""
     with pytest.raises(ValueError, match=said):
         make()
 

@@ -62,7 +62,6 @@ RULES = [
 
 @pytest.mark.parametrize(("weighting", "mining"), RULES, ids=repr)
 def test_gradients_are_those_of_the_plain_loss(steady, weighting, mining):
-    """In one graph, and cached by texts or by tokens."""
     plain, loss = GPWLoss(weighting, mining), PairWeightingLoss(steady, weighting, mining)
     x = features(steady)[0]
     expected = gradients(steady, lambda: plain(steady(x)["sentence_embedding"], LABEL_TENSOR))
@@ -136,7 +135,6 @@ def test_trains_saves_and_is_cited(model, tmp_path, cached, sampler):
 
 
 def test_training_is_that_of_a_loop_by_hand(steady, tmp_path):
-    """The trainer's steps with our batches, against the plain loss and the same optimizer."""
     twin = copy.deepcopy(steady)
     options = {"optim": "sgd", "lr_scheduler_type": "constant", "max_grad_norm": 0.0, "seed": 3}
     trainer(steady, ms_loss(steady), tmp_path, batch_sampler=PER_CLASS, **options).train()

@@ -44,7 +44,6 @@ def tensors(values):
     ("kind", "backend"), [("cosine", "torch"), ("dot", "auto"), ("l2", "auto")]
 )
 def test_values_are_those_of_the_evaluation(name, kind, backend):
-    """Of queries in parts, that search each other or a gallery."""
     make, function = KINDS[name]
     x, labels = task()
     options = {"metric": kind, "backend": backend}
@@ -108,7 +107,6 @@ def test_a_copy_goes_on_where_the_metric_was(twin):
 
 
 def test_a_call_gives_the_value_of_the_batch_and_keeps_no_graph():
-    """Of half precision and other integers, too."""
     x, labels = task()
     x, labels = x.half().requires_grad_(), labels.int()
     metric = RecallAtK()
@@ -129,7 +127,6 @@ def evaluated(network):
 
 
 def test_in_lightning(tmp_path):
-    """What is logged, and the trained fields in the checkpoint."""
     module, trainer = trained()
     expected = evaluated(module.network)
     assert expected != evaluated(Embedder().network), "nothing was learned"

@@ -25,8 +25,6 @@ from pml_gpw.training import (
 
 
 class Unsendable(Exception):
-    """Holds what cannot be sent to another process."""
-
     def __init__(self, text):
         super().__init__(text)
         self.lock = threading.Lock()

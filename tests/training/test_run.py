@@ -129,8 +129,6 @@ def test_a_folder_changes_nothing_and_is_read_with_the_weights_when_it_is_finish
 
 
 class Broken(Clusters):
-    """A data set that is lost while the model is trained."""
-
     def __getitem__(self, index):
         if index:
             raise RuntimeError("no more of this data set")
@@ -234,7 +232,6 @@ class Pictures(Clusters):
     ],
 )
 def test_bad_arguments_are_named(options, message, monkeypatch):
-    """Before the first step."""
     monkeypatch.setattr(Trainer, "step", None)
     with pytest.raises(ValueError, match=message):
         train(**options)

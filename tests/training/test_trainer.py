@@ -146,8 +146,6 @@ def test_a_look_at_the_labels_draws_no_random_number():
 
 
 class Items(list):
-    """Texts in dicts beside a tensor, with a label each: no image anywhere."""
-
     labels = torch.arange(12) // 3
 
 

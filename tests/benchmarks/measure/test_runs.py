@@ -28,7 +28,6 @@ def live(roots, folder, epochs, **kill):
 
 @pytest.mark.exhaustive
 def test_killed_in_many_lives_it_ends_in_the_same_bits(roots, tmp_path):
-    """One run that is killed at every point, one after another."""
     epochs = ["--iterations", "4", "--evaluate-every", "1"]
     whole, many = tmp_path / "whole", tmp_path / "many"
     for folder in (whole, many):

@@ -114,7 +114,6 @@ def with_hook(text):
 
 
 def check_failures_on_the_way():
-    """Before the embeddings are gathered and after, in what the loss calls."""
     x, labels = partitioned_batch(THREE).part
     reducing = MSLoss(reducer=ReducerFailsOnOne())
     for loss, message in (

@@ -70,7 +70,6 @@ def check_every_variant():
 
 
 def check_every_loss_of_the_field():
-    """Alone and in a memory, with and without a mining, and with a trained field."""
     assert len(NAMED) == 13
     for number, name in enumerate(NAMED):
         options = {"margin": 0.4, "Tn": 5.0} if name == "RankedListLoss" else {}
@@ -125,7 +124,6 @@ def check_references_that_are_the_anchors_of_one_process():
 
 
 def check_relations_of_labels():
-    """Graded pairs, a hierarchy, classes that stay known, and a memory of tags."""
     batch = partitioned_batch()
     n = len(batch.x)
     tags = torch.rand(n, 5, generator=torch.Generator().manual_seed(2)) < 0.4

@@ -95,7 +95,6 @@ class ReadsThePairs(GPWLoss):
 
 
 def check_users_own_losses_and_random_rules():
-    """Composed with a miner, and in a memory, of which some rules draw at random."""
     similar, batch = MultiSimilarity(), partitioned_batch()
     for loss, miner in (
         (ReadsThePairs(similar), PairMiner(DistanceWeightedMining(dim=5))),

@@ -46,7 +46,6 @@ def random_embeddings():
 
 
 def check_shards():
-    """Embeddings that tie and those that do not; extreme shards; scales beyond float32."""
     (x, labels), draw, world = random_embeddings(), random.Random(1), dist.get_world_size()
     apart = [30] + [0] * (world - 1), [0] * (world - 1) + [60]
     for number, metric in enumerate(METRICS):
@@ -102,7 +101,6 @@ def check_queries_without_a_relevant_reference():
 
 
 def check_relevance_of_every_kind():
-    """Lists of places among all references, relations that are told places, matrices."""
     for seed, kind in enumerate(("lists", "relation", "matrix") * 2):
         generator, draw = torch.Generator().manual_seed(seed), random.Random(seed)
         m = draw.randint(4, 25)
@@ -151,7 +149,6 @@ def fails(*_):
 
 
 def check_one_at_fault():
-    """A bad shard, a failing search, faiss that is not there, on one process."""
     x, world = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), dist.get_world_size()
     labels, places = torch.arange(6) // 2, 6 * world
     task, lists = (x, labels), [[0]] * 6

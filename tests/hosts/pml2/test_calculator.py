@@ -176,8 +176,6 @@ def test_labels_beyond_float32():
 
 
 class Counting:
-    """A search that notes how many neighbours are asked for."""
-
     def __init__(self):
         self.asked = []
 

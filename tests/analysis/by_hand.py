@@ -43,19 +43,15 @@ def triplet():
     return table((a, j, 1 / len(active)) for a, p, n in active for j in (p, n))
 
 
-def generalized_lifted(hinge=True):
-    """[log Σ e^{−S⁺} + log Σ e^{S⁻ − 1}]₊, averaged over anchors; eq 7 and 8 without the hinge."""
+def generalized_lifted():
+    """[log Σ e^{−S⁺} + log Σ e^{S⁻ − 1}]₊, averaged over anchors."""
     entries = []
     for i in ALL:
         pos, neg = sum(exp(-S[i][k]) for k in POS[i]), sum(exp(S[i][k]) for k in NEG[i])
-        if not hinge or log(pos) + log(neg) > 1:
+        if log(pos) + log(neg) > 1:
             entries += [(i, j, exp(-S[i][j]) / pos / 5) for j in POS[i]]
             entries += [(i, j, exp(S[i][j]) / neg / 5) for j in NEG[i]]
     return table(entries)
-
-
-def lifted_structure():
-    return generalized_lifted(hinge=False)
 
 
 def ntxent(temperature=0.07):
@@ -94,21 +90,11 @@ def circle(m=0.4, gamma=80):
     return table(entries)
 
 
-def of_sides(weights):
-    """The weights of either side of an anchor by e^{−2(S − ½)} or e^{50(S − ½)} of its pairs."""
+def multi_similarity():
+    """Eq 13 and 14, averaged over anchors: by e^{−2(S − ½)} and e^{50(S − ½)}."""
     entries = []
     for i in ALL:
         for kind, scale in ((POS[i], -2), (NEG[i], 50)):
             e = {j: exp(scale * (S[i][j] - 0.5)) for j in kind}
-            entries += [(i, j, weight / 5) for j, weight in weights(e, abs(scale)).items()]
+            entries += [(i, j, e[j] / (1 + sum(e.values())) / 5) for j in kind]
     return table(entries)
-
-
-def multi_similarity():
-    """Eq 13 and 14, averaged over anchors."""
-    return of_sides(lambda e, scale: {j: e[j] / (1 + sum(e.values())) for j in e})
-
-
-def binomial():
-    """Eq 10, averaged over anchors."""
-    return of_sides(lambda e, scale: {j: scale / len(e) * e[j] / (1 + e[j]) for j in e})

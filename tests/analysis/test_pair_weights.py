@@ -5,9 +5,9 @@ import torch
 from pytorch_metric_learning import distances, losses, miners, regularizers
 from pytorch_metric_learning.reducers import DoNothingReducer, SumReducer
 
-from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.analysis import pair_weights
-from pml_gpw.weightings import BinomialDeviance, LiftedStructure, MultiSimilarity
+from pml_gpw.weightings import MultiSimilarity
 
 from ..tolerances import close
 from . import by_hand
@@ -17,8 +17,6 @@ BY_HAND = {
     "contrastive": (losses.ContrastiveLoss(), by_hand.contrastive),
     "triplet": (losses.TripletMarginLoss(**COSINE), by_hand.triplet),
     "lifted": (losses.GeneralizedLiftedStructureLoss(**COSINE), by_hand.generalized_lifted),
-    "lifted, ours": (GPWLoss(LiftedStructure(1, 1, margin=None)), by_hand.lifted_structure),
-    "binomial, ours": (GPWLoss(BinomialDeviance(2, 50, 0.5)), by_hand.binomial),
     "NT-Xent": (losses.NTXentLoss(), by_hand.ntxent),
     "NCA": (losses.NCALoss(), by_hand.nca),
     "circle": (losses.CircleLoss(), by_hand.circle),

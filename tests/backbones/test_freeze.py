@@ -23,7 +23,7 @@ def initialised():
     return net
 
 
-def moved(net):
+def moved(net, images=images):
     """Names of the statistics that a training step changes."""
     before = {n: b.clone() for n, b in net.named_buffers()}
     net.train()(images()).square().sum().backward()

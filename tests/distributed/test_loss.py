@@ -78,17 +78,3 @@ def test_bad_arguments(args, message):
 def test_bad_calls_without_a_group(batch, args, given, message):
     with pytest.raises(ValueError, match=message):
         DistributedLoss(*args)(*batch, **given)
-
-
-@pytest.mark.exhaustive
-def test_a_process_that_waits_in_vain_is_noticed(tmp_path):
-    """One fails; the other waits for it in a collective, and is not waited for."""
-    pool = Processes(2, tmp_path)
-    with pytest.raises(pytest.fail.Exception, match=r"rank 0: no answer\nrank 1: [^$]*left alone"):
-        pool.run(__name__, one_leaves.__name__)
-    assert not pool.workers
-
-
-def one_leaves():
-    assert dist.get_rank() == 0, "left alone"
-    dist.all_reduce(torch.ones(1))

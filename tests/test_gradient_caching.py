@@ -64,13 +64,11 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "chunk_size", "dtype"),
-    [
-        *((name, 7, torch.float64) for name in LOSSES),
-        *(("MSLoss", size, torch.float32) for size in (1, 7, N, N + 10)),
-    ],
-)
+STEPS = [(name, 7, torch.float64) for name in LOSSES]
+STEPS += [("MSLoss", size, torch.float32) for size in (1, 7, N, N + 10)]
+
+
+@pytest.mark.parametrize(("name", "chunk_size", "dtype"), STEPS)
 def test_steps_equal_the_ordinary_ones(name, chunk_size, dtype):
     tolerance = EXACT if dtype == torch.float64 else 10 * FLOAT32
     made = []
@@ -299,11 +297,10 @@ def test_autocast():
 
 
 def test_gradient_scaler():
-    batch = data(torch.float32)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    model, reference = network(dtype=torch.float32), network(dtype=torch.float32)
-    value = GradientCache(model, MSLoss(), 7, scaler=scaler)(*batch)
-    close(value, ordinary(reference, MSLoss(), *batch))
+    model, reference = (network(dtype=torch.float32) for _ in range(2))
+    value = GradientCache(model, MSLoss(), 7, scaler=scaler)(*data(torch.float32))
+    close(value, ordinary(reference, MSLoss(), *data(torch.float32)))
     scaler.unscale_(torch.optim.SGD(model.parameters(), lr=0.1))
     same_gradients(model, reference, 10 * FLOAT32)
 
@@ -340,18 +337,14 @@ X, LABELS = data()
     [
         ({"model": lambda x: x}, X, LABELS, r"model must be an nn\.Module, got function"),
         ({"loss_fn": 3}, X, LABELS, "loss_fn must be callable, got int"),
-        ({"loss_fn": None}, X, LABELS, "loss_fn must be callable, got NoneType"),
         ({"miner": 0.1}, X, LABELS, "miner must be callable, got float"),
         ({"scaler": "x"}, X, LABELS, "scaler must be a GradScaler or None, got str"),
         ({"chunk_size": 0}, X, LABELS, "chunk_size must be an integer > 0, got 0"),
-        ({"chunk_size": None}, X, LABELS, "chunk_size must be an integer > 0, got None"),
         ({}, X[:0], LABELS[:0], "inputs must have at least one row in a single process, got none"),
         ({}, X, LABELS[1:], r"labels must have the 23 rows of inputs, got shape \(22,\)"),
         ({}, X, LABELS[0], r"labels must have the 23 rows of inputs, got shape \(\)"),
         ({}, (X, X[2:]), LABELS, "inputs must have the same number of rows .*, got 21, 23"),
         ({}, "text", LABELS, "inputs must be a tensor .*, got str"),
-        ({}, (X, None), LABELS, "inputs must be a tensor .*, got NoneType"),
-        ({}, {"x": X, "y": {}}, LABELS, "inputs must be a tensor .*, got dict"),
         ({}, (), LABELS, "inputs must be a tensor .*, got tuple"),
         ({}, X[0, 0], LABELS, r"inputs must be a tensor .*, got torch\.float64 \(\)"),
         ({"model": giving(lambda x: x[:, 0])}, X, LABELS, r"model .* \(6, D\).*, got .* \(6,\)"),

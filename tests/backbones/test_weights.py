@@ -36,10 +36,7 @@ def cut(path, share):
         (lambda path: cut(path, 0.01), r"weights\.pth.*damaged"),
         (lambda path: cut(path, 0.999), r"weights\.pth.*damaged"),
         (lambda path: torch.save({"x": Code()}, path), r"weights\.pth.*holds more than tensors"),
-        (
-            lambda path: path.write_bytes(pickle.dumps(Code(), protocol=2)),
-            r"\.pth.*holds more than tensors",
-        ),
+        (lambda path: path.write_bytes(pickle.dumps(Code(), 2)), "holds more than tensors"),
         (lambda path: torch.save([ONES], path), r"dict of names and tensors, got .*weights\.pth"),
         (lambda path: torch.save({}, path), "dict of names and tensors"),
         (lambda path: torch.save({"epoch": 3}, path), "dict of names and tensors"),

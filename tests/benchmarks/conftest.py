@@ -51,9 +51,7 @@ def invoke(roots, tmp_path):
 def quick_processes(monkeypatch):
     """Processes of the benchmarks' own, forked from one that has imported what they need."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["torch", "pml_gpw", "benchmarks.measure.steps", "benchmarks.scaling"]
-    )
+    context.set_forkserver_preload(["pml_gpw", "benchmarks.measure.steps", "benchmarks.scaling"])
     server = SimpleNamespace(get_context=lambda _: context)
     monkeypatch.setattr(stopwatch, "multiprocessing", server)
     start = partial(torch.multiprocessing.start_processes, start_method="forkserver")

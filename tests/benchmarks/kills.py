@@ -88,7 +88,5 @@ POINTS = {
     ),
     "between the last and the best weights": renamed(lambda p: p.name == "last.pt", True),
     "before the result is renamed": renamed(lambda path: path.name == "result.json"),
-    "while the checkpoints of a finished run are removed": removed(
-        lambda path: path.name == "checkpoints"
-    ),
+    "while the checkpoints of a whole run are removed": removed(lambda p: p.name == "checkpoints"),
 }

@@ -12,7 +12,7 @@ from .small_runs import ok, run
 
 
 @pytest.fixture
-def without_processes(monkeypatch):
+def no_processes(monkeypatch):
     """Peaks of nothing: NaN for NT-Xent of PML, as where it needs too much."""
     asked = []
 
@@ -28,9 +28,7 @@ def without_processes(monkeypatch):
     return asked
 
 
-def test_rows_of_losses_with_a_class_of_pml_without_one_and_with_one_too_large(
-    tmp_path, without_processes
-):
+def test_rows_of_losses_with_a_class_of_pml_without_one_and_one_too_large(tmp_path, no_processes):
     names = ["ntxent", "supcon", "sigmoid"]
     small = ["--sizes", "20,40", "--seconds", 0, "--losses", ",".join(names)]
     output = ok(run("field_losses", *small, "--output", tmp_path)).output
@@ -43,9 +41,9 @@ def test_rows_of_losses_with_a_class_of_pml_without_one_and_with_one_too_large(
     assert text in output
     for cell in ("more than 8,000", "no class", "ntxent, by hand", "N = 40, D = 512"):
         assert cell in text
-    del without_processes[:]
+    del no_processes[:]
     ok(run("field_losses", *small, "--output", tmp_path, "--resume"))
-    assert without_processes == []
+    assert no_processes == []
     assert pd.read_csv(tmp_path / "field-losses.csv").set_index(["loss", "N"]).equals(table)
 
 

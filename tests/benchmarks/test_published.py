@@ -9,13 +9,10 @@ import pytest
 from pml_gpw.datasets import WorldNames
 
 ROOT = Path(__file__).parents[2]
-PAGE = "".join(
-    (ROOT / "docs" / page).read_text(encoding="utf-8")
-    for page in ("ablation.md", "ablation_details.md")
-)
-PUBLISHED = pd.read_csv(
-    ROOT / "benchmarks/data/published_validation.csv", comment="#", index_col="run"
-)
+PAGES = ROOT / "docs/ablation.md", ROOT / "docs/ablation_details.md"
+PAGE = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+VALIDATION = ROOT / "benchmarks/data/published_validation.csv"
+PUBLISHED = pd.read_csv(VALIDATION, comment="#", index_col="run")
 RUNS = {
     "CUB200": ("cub_multi_similarity", "cub_multi_similarity_with_ms_miner"),
     "CUB200, large batch": (
@@ -31,9 +28,7 @@ RUNS = {
 def test_published_results_are_quoted_exactly(data, runs):
     (line,) = re.findall(rf"^\| {data} \| (.*) \|$", PAGE, re.MULTILINE)
     *quoted, added = map(float, line.split(" | "))
-    expected = [
-        PUBLISHED.loc[run, column] for run in runs for column in ("best_of_10", "best_of_50")
-    ]
+    expected = [PUBLISHED.loc[run, best] for run in runs for best in ("best_of_10", "best_of_50")]
     assert quoted == expected
     assert added == pytest.approx(quoted[3] - quoted[1], abs=1e-9)
 
@@ -177,9 +172,8 @@ def test_what_was_found_is_quoted_exactly(said):
 
 def test_differences_to_snp_are_those_of_the_tests():
     tests = pd.read_csv(FIRST / "tests.csv", keep_default_na=False, na_values="")
-    tuned = tests[tests["parameters"] == "tuned"].pivot(
-        index="seed", columns="row", values="map_at_r"
-    )
+    tests = tests[tests["parameters"] == "tuned"]
+    tuned = tests.pivot(index="seed", columns="row", values="map_at_r")
     found = tuned["N"] - tuned["SNP"]
     line = table(FIRST, "summary.csv", "row").loc[("N", "tuned")]
     assert line["map_at_r_less"] == pytest.approx(found.mean())
@@ -201,10 +195,8 @@ def test_the_difficulty_of_names_is_that_of_the_committed_tables():
 
 def test_what_is_said_without_tuning_is_the_committed_table():
     table = pd.read_csv(RESULTS / "accuracy-glyphs-500it-5seeds.csv", keep_default_na=False)
-    recall = {
-        row: f"{100 * float(value):.1f}"
-        for row, value in zip(table["loss"], table["recall_at_1"], strict=True)
-    }
+    recalls = table.set_index("loss")["recall_at_1"].astype(float)
+    recall = {row: f"{100 * value:.1f}" for row, value in recalls.items()}
     said = " ".join(PAGE.split())
     assert f"N alone ({recall['N']}) is the best row" in said
     assert f"from {recall['none']} with constant weights" in said

@@ -60,9 +60,8 @@ def test_two_processes_train_as_one(arguments, by_two, tmp_path):
     one, two = weights(tmp_path), weights(by_two)
     # Adam makes a step of the learning rate out of a gradient that is rounding alone
     torch.testing.assert_close(one, two, rtol=1e-3, atol=2e-3)
-    changed = [
-        (one[part][n] - two[part][n]).flatten().float().abs() for part in one for n in one[part]
-    ]
+    names = [(part, name) for part in one for name in one[part]]
+    changed = [(one[part][n] - two[part][n]).flatten().float().abs() for part, n in names]
     assert torch.cat(changed).median() < 1e-5
     (first,), (second,) = (
         [json.loads(p.read_text())["experiment"] for p in folder.rglob("result.json")]
@@ -79,9 +78,7 @@ def test_two_processes_train_as_one(arguments, by_two, tmp_path):
         (0, "before a checkpoint is renamed", 3, [1]),
     ],
 )
-def test_killed_in_one_process_it_ends_in_the_same_bits(
-    arguments, by_two, tmp_path, rank, point, nth, left
-):
+def test_killed_it_ends_in_the_same_bits(arguments, by_two, tmp_path, rank, point, nth, left):
     codes = group(2, tmp_path, arguments, (rank, point, nth))
     assert codes[rank] == -signal.SIGKILL, (tmp_path / "log").read_text()
     assert 0 not in codes

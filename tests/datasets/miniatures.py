@@ -111,9 +111,7 @@ def in_shop(root, images="img", partition="Eval", train=(1, 2, 5, 80), test=(3, 
 
 
 def image_folder(root):
-    for label, name in enumerate(
-        ("ash", "birch tree", "cedar", "elm", "fir", "oak", "pine", "yew")
-    ):
+    for label, name in enumerate(("ash", "birch", "cedar", "elm", "fir", "oak", "pine", "yew")):
         for i in range(PER_CLASS):
             picture(root / name / "2026" / f"{i}.JPG", label, i, *_mode(5 * label + i))
         (root / name / "notes.txt").write_text("no image")

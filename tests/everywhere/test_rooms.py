@@ -68,9 +68,8 @@ def test_recorder_and_plots(batch):
         plots.plot_batch(drawn)
         plots.plot_histogram(drawn)
     plots.plot_weight_field(loss)
-    plots.plot_weight_against_similarity(
-        {"MS": (modules.MSWeightedLoss(), modules.MSMiner())}, *batch
-    )
+    mined = {"MS": (modules.MSWeightedLoss(), modules.MSMiner())}
+    plots.plot_weight_against_similarity(mined, *batch)
 
 
 class Points(TensorDataset):

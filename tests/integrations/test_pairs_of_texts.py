@@ -94,7 +94,8 @@ def test_over_processes(pair):
     ],
 )
 def test_bad_arguments_are_named(options, message):
+    def loss():
+        return PairsLoss(torch.nn.Identity(), NTXent(0.1), **options)
+
     with pytest.raises(ValueError, match=message):
-        PairsLoss(torch.nn.Identity(), NTXent(0.1), **options).compute_loss_from_embeddings(
-            [torch.rand(3, 2)]
-        )
+        loss().compute_loss_from_embeddings([torch.rand(3, 2)])

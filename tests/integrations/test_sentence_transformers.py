@@ -53,11 +53,8 @@ def trainer(model, loss, folder, **options):
     return trainer_of_columns(model, loss, folder, COLUMNS, **options)
 
 
-RULES = [
-    (MultiSimilarity(), MSMining()),
-    (Contrastive(), None),
-    (Contrastive(), HardestNegatives(3)),
-]
+MS = MultiSimilarity()
+RULES = [(MS, MSMining()), (Contrastive(), None), (Contrastive(), HardestNegatives(3))]
 
 
 @pytest.mark.parametrize(("weighting", "mining"), RULES, ids=repr)
@@ -96,9 +93,8 @@ def test_the_cache_replays_dropout(model):
     cached = CachedLoss(model, ms_loss(model), mini_batch_size=12)
 
     def by_hand():
-        parts = [
-            {name: x[part] for name, x in texts.items()} for part in (slice(12), slice(12, 24))
-        ]
+        halves = slice(12), slice(12, 24)
+        parts = [{name: x[half] for name, x in texts.items()} for half in halves]
         embeddings = [model(part)["sentence_embedding"] for part in parts]
         return MSLoss()(torch.cat(embeddings), LABEL_TENSOR)
 
@@ -258,9 +254,7 @@ def test_a_cached_loss_of_theirs(model):
     assert model[0].auto_model.embeddings.word_embeddings.weight.grad.count_nonzero()
 
 
-def test_the_trainer_puts_its_wrapped_model_into_the_loss_and_trains_its_parameters(
-    model, tmp_path
-):
+def test_the_trainer_puts_its_wrapped_model_into_the_loss_and_trains_parameters(model, tmp_path):
     proxies = ProxyAnchorLoss(num_classes=4, embedding_size=DIMS)
     before = proxies.proxies.detach().clone()
     loss, wrapped = CachedLoss(model, MetricLearningLoss(model, proxies)), torch.nn.Sequential()
@@ -306,20 +300,11 @@ REFUSED = [
     (lambda: ms_loss(STATIC)([{}, {}], LABEL_TENSOR), "sentence_features must be one column .* 2"),
     (lambda: MetricLearningLoss(STATIC, "ms"), "loss must be a Module, got 'ms'"),
     (lambda: PairWeightingLoss(STATIC, "ms"), "weighting must be"),
-    (
-        lambda: PairWeightingLoss(STATIC, MSLoss()),
-        "weighting .* got a MSLoss: .*MetricLearningLoss",
-    ),
+    (lambda: PairWeightingLoss(STATIC, MSLoss()), "weighting .* a MSLoss: .*MetricLearningLoss"),
     (lambda: MetricLearningLoss(STATIC, MSLoss(), MSMining()), r"miner .* give PairMiner\(MSMini"),
-    (
-        lambda: MSLoss()([{}], LABEL_TENSOR),
-        r"got list, features .*: .*MetricLearningLoss\(model, l",
-    ),
+    (lambda: MSLoss()([{}], LABEL_TENSOR), r"got list, features .*: .*MetricLearningLoss\(model"),
     (lambda: CachedLoss(STATIC, MSLoss()), "loss must have compute_loss_from_embeddings"),
-    (
-        lambda: CachedLoss(STATIC, ms_loss(STATIC), mini_batch_size=0),
-        "mini_batch_size must be an integer > 0, got 0",
-    ),
+    (lambda: CachedLoss(STATIC, ms_loss(STATIC), 0), "mini_batch_size must be an integer > 0, got"),
     (lambda: batches(valid_label_columns=["score"]), r"a column of labels, one of \['score'"),
     (lambda: batches(per_class=3), "batch_size must be a multiple of 3"),
 ]

@@ -103,9 +103,7 @@ def test_parameters_of_a_loss_are_trained_at_their_own_rate():
     assert proxies(None) == pytest.approx(3e-5, rel=1e-2)
 
 
-def test_a_folder_changes_nothing_and_is_read_with_the_weights_when_it_is_finished(
-    tmp_path, monkeypatch
-):
+def test_a_folder_changes_nothing_and_a_finished_one_is_read_with_weights(tmp_path, monkeypatch):
     """Without a folder nothing is written. Errors name the files that a folder needs."""
     monkeypatch.chdir(tmp_path)
     bare, _ = train()

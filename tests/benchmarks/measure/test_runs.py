@@ -71,9 +71,7 @@ def tf32():
 
 
 @pytest.mark.parametrize("options", [(), ("--tf32",)])
-def test_tf32_is_off_unless_asked_for_and_versions_and_device_are_kept(
-    invoke, tmp_path, monkeypatch, options
-):
+def test_tf32_is_off_unless_asked_for_and_versions_are_kept(invoke, tmp_path, monkeypatch, options):
     before, seen = tf32(), []
     step, recall = Trainer.step, run.distributed_dataset_metrics
     monkeypatch.setattr(Trainer, "step", lambda *a: (seen.append(tf32()), step(*a)))

@@ -15,10 +15,8 @@ def test_letters_that_are_one_shape_are_alike_and_others_are_not(renderings):
     candidates, images, labels, _ = renderings
 
     def alike(one, other):
-        first, second = (
-            lookalikes.unit_vectors(images[labels == candidates.index(letter)])
-            for letter in (one, other)
-        )
+        chosen = (images[labels == candidates.index(letter)] for letter in (one, other))
+        first, second = map(lookalikes.unit_vectors, chosen)
         return float((first @ second.T).max())
 
     same = ["AΑ", "AА", "ΑА", "Oo", "oо", "HН", "Xx", "Vᴠ", "KК", "ÄӒ"]

@@ -19,18 +19,13 @@ def check_is_the_loss_itself():
     batch = partitioned_batch((24,), torch.float32)
     x, labels, mask = batch.x, batch.labels, torch.arange(24) % 2 == 0
     mined, memories = MSMiner()(x, labels), [CrossBatchMemory(MSLoss(), 5) for _ in range(2)]
-    for one, many in (
-        (run(MSLoss(), x, labels), run(DistributedLoss(MSLoss()), x, labels)),
-        (
-            run(MSWeightedLoss(), x, labels, mined),
-            run(DistributedLoss(MSWeightedLoss(), MSMiner()), x, labels),
-        ),
-        (
-            run(memories[0], x, labels, None, mask),
-            run(DistributedLoss(memories[1]), x, labels, enqueue_mask=mask),
-        ),
+    for loss, given, many, options in (
+        (MSLoss(), (), DistributedLoss(MSLoss()), {}),
+        (MSWeightedLoss(), (mined,), DistributedLoss(MSWeightedLoss(), MSMiner()), {}),
+        (memories[0], (None, mask), DistributedLoss(memories[1]), {"enqueue_mask": mask}),
     ):
-        assert all(a.equal(b) for a, b in zip(one, many, strict=True))
+        one, ours = run(loss, x, labels, *given), run(many, x, labels, **options)
+        assert all(a.equal(b) for a, b in zip(one, ours, strict=True))
 
 
 def check_a_copy_has_the_group_and_a_pickle_none():

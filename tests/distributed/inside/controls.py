@@ -3,10 +3,7 @@
 import pytest
 import torch
 import torch.distributed as dist
-from pytorch_metric_learning.utils.distributed import (
-    DistributedLossWrapper,
-    DistributedMinerWrapper,
-)
+from pytorch_metric_learning.utils import distributed as theirs
 
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss
@@ -40,13 +37,13 @@ def check_wrappers_of_pml():
     for loss, miner in ((MSLoss(), None), (MSWeightedLoss(), MSMiner())):
         mined = None if miner is None else miner(batch.x, batch.labels)
         one = run(loss, batch.x, batch.labels, mined)
-        theirs = None if miner is None else DistributedMinerWrapper(miner)(*batch.part)
-        value, gradient = run(DistributedLossWrapper(loss), *batch.part, theirs)
+        of_theirs = None if miner is None else theirs.DistributedMinerWrapper(miner)(*batch.part)
+        value, gradient = run(theirs.DistributedLossWrapper(loss), *batch.part, of_theirs)
         equal((value / world, gradient), one, batch.rows)
     alone, inside = (CrossBatchMemory(MSLoss(), 5, 200) for _ in range(2))
     for step in range(3):
         x = batch.x + 0.1 * step
-        value, gradient = run(DistributedLossWrapper(inside), x[batch.rows], batch.part[1])
+        value, gradient = run(theirs.DistributedLossWrapper(inside), x[batch.rows], batch.part[1])
         equal((value / world, gradient), run(alone, x, batch.labels), batch.rows)
 
 
@@ -55,5 +52,5 @@ def check_tuples_of_the_miner_wrapper_of_pml():
     batch = even()
     one = run(MSLoss(), batch.x, batch.labels)
     for efficient in (False, True):
-        mined = DistributedMinerWrapper(MSMiner(), efficient)(*batch.part)
+        mined = theirs.DistributedMinerWrapper(MSMiner(), efficient)(*batch.part)
         equal(run(DistributedLoss(MSWeightedLoss()), *batch.part, mined), one, batch.rows)

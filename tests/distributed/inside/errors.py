@@ -189,11 +189,7 @@ def check_memory():
     of_memory, mined = DistributedLoss(memory), DistributedLoss(MSWeightedLoss(), MSMiner())
     for loss, args, message in (
         (of_memory, (x, labels, contradicting), from_last("indices_tuple must agree with the")),
-        (
-            of_memory,
-            (x, labels, *[None] * 3, short),
-            from_last(r"enqueue_mask must be .* of \(3,\)"),
-        ),
+        (of_memory, (x, labels, *[None] * 3, short), from_last(r"enqueue_mask must .* \(3,\)")),
         (of_memory, (x[:, 1:], labels), "embeddings must have the 5 dimensions .*memory"),
         (of_memory, (x, labels, None, x, labels), "rank 0 .*ref_emb must be None"),
         (of_memory, (x,), "labels must be given: a memory holds them too"),

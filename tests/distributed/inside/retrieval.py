@@ -105,9 +105,8 @@ def check_relevance_of_every_kind():
         generator, draw = torch.Generator().manual_seed(seed), random.Random(seed)
         m = draw.randint(4, 25)
         n = m if seed % 2 else draw.randint(1, 20)
-        query, reference = (
-            torch.randint(-1, 2, (n + m, 2), generator=generator).float().split([n, m])
-        )
+        x = torch.randint(-1, 2, (n + m, 2), generator=generator).float()
+        query, reference = x.split([n, m])
         grades = torch.randint(-2, 4, (n, m), generator=generator).clamp(min=0).double()
         rules = {"relevant": grades, "ignore": torch.rand(n, m, generator=generator) < 0.2}
         if kind == "lists":
@@ -174,14 +173,8 @@ def check_one_at_fault():
         kind = RuntimeError if message in ("no room", 'backend="faiss" needs') else ValueError
         args, options = (args, right | options) if at_fault() else (task, right)
         with mock.patch.dict(sys.modules, {"faiss": None}):
-            raised_on_all(
-                retrieval_metrics,
-                *args,
-                group=dist.group.WORLD,
-                **options,
-                message=from_last(message),
-                kind=kind,
-            )
+            said = {"message": from_last(message), "kind": kind}
+            raised_on_all(retrieval_metrics, *args, group=dist.group.WORLD, **options, **said)
     assert same(*both(task, [[6] + [0] * (world - 1)], ks=(1, 2)))
 
 

@@ -96,16 +96,6 @@ def their_multiple_losses(losses, miners):
     return called
 
 
-def their_loss_of_two_views(loss, symmetric):
-    def called(x, y):
-        labels = torch.arange(len(x))
-        if symmetric:
-            return loss(torch.cat([x, y]), torch.cat([labels, labels]), None, None, None)
-        return loss(x, labels, None, y, labels)
-
-    return called
-
-
 class TheirMemory(torch.nn.Module):
     """A queue; own copies are left out by the candidates that the miner and the loss get."""
 
@@ -180,9 +170,6 @@ def test_wrappers_of_release_3(batch):
     candidates = modules.PairMiner(PairMarginMining(0.8, 0.0))(x, labels)
     narrowed = run(loss, x, labels, miner(x, labels, candidates))
     close_runs(run(their_multiple_losses([loss], [miner]), x, labels, candidates), narrowed)
-    for symmetric in (True, False):
-        ours = modules.SelfSupervisedLoss(loss, symmetric)(x[:12], x[12:])
-        close(their_loss_of_two_views(loss, symmetric)(x[:12], x[12:]), ours)
 
 
 @pytest.mark.parametrize("miner", [None, modules.MSMiner(EPSILON)], ids=["all", "mined"])

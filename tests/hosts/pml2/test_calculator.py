@@ -249,9 +249,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("options", "said", "arguments"), [*((*o, None) for o in OPTIONS), *CALLS]
-)
+@pytest.mark.parametrize(("options", "said", "arguments"), [*((*o, None) for o in OPTIONS), *CALLS])
 def test_what_is_refused(data, options, said, arguments):
     task = data if arguments is None else arguments(*data)
     with pytest.raises((ValueError, TypeError), match=said):

@@ -74,7 +74,7 @@ def test_two_processes_train_as_one(arguments, by_two, tmp_path):
     ("rank", "point", "nth", "left"),
     [
         (1, "between backward and the optimizers", 1, []),
-        (1, "while the images of an evaluation are read", HALF + 3, [1]),
+        (1, "while a test image is read", HALF + 3, [1]),
         (0, "before a checkpoint is renamed", 3, [1]),
     ],
 )

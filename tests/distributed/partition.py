@@ -26,7 +26,7 @@ class PartitionedBatch(NamedTuple):
         return self.x[self.rows], self.labels[self.rows]
 
 
-def partitioned_batch(sizes=SIZES, dtype=torch.float64, seed=0):
+def sharded(sizes=SIZES, dtype=torch.float64, seed=0):
     """The same batch on every process: six loose classes, and three labels that are alone.
 
     So some process has no anchor with a positive, where one has row 10 or 11 to itself.
@@ -85,7 +85,7 @@ def compare_memories(alone, steps=4, labels=None):
     memory = copy.deepcopy(alone)
     many = DistributedLoss(memory)
     for seed in range(steps):
-        compare(alone, partitioned_batch(seed=seed), many, labels=labels)
+        compare(alone, sharded(seed=seed), many, labels=labels)
         assert memory.embedding_memory.equal(alone.embedding_memory)
         assert memory.label_memory.equal(alone.label_memory)
         assert memory.get_extra_state() == alone.get_extra_state()

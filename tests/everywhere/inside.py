@@ -4,11 +4,11 @@ from pml_gpw import modules
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.weightings import MultiSimilarity
 
-from ..distributed.partition import compare, compare_memories, composed, partitioned_batch
+from ..distributed.partition import compare, compare_memories, composed, sharded
 
 
 def check_losses_miners_and_memories():
-    batch = partitioned_batch()
+    batch = sharded()
     for reduction in ("mean", "sum", "mean_of_nonzero"):
         compare(modules.MSLoss(reduction=reduction), batch)
     compare(modules.GPWLoss(MultiSimilarity(), trainable=("base",)).double(), batch)

@@ -11,12 +11,12 @@ from pml_gpw import MSLoss, MSMiner, MSWeightedLoss, distributed, evaluation
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
 
-from ..partition import partitioned_batch, run
+from ..partition import run, sharded
 from .dataset_metrics import Images, Net
 
 
 def check_is_the_loss_itself():
-    batch = partitioned_batch((24,), torch.float32)
+    batch = sharded((24,), torch.float32)
     x, labels, mask = batch.x, batch.labels, torch.arange(24) % 2 == 0
     mined, memories = MSMiner()(x, labels), [CrossBatchMemory(MSLoss(), 5) for _ in range(2)]
     for loss, given, many, options in (
@@ -29,7 +29,7 @@ def check_is_the_loss_itself():
 
 
 def check_a_copy_has_the_group_and_a_pickle_none():
-    batch = partitioned_batch((24,))
+    batch = sharded((24,))
     loss = DistributedLoss(MSLoss(trainable=("base",)), MSMiner(), dist.new_group([0]))
     copied = copy.deepcopy(torch.nn.ModuleList([loss]))[0]
     assert copied.group is loss.group

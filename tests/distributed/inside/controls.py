@@ -9,12 +9,12 @@ from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
 
-from ..partition import equal, partitioned_batch, run
+from ..partition import equal, run, sharded
 
 
 def even():
     """What PML's wrappers take: as many on every process; here two of each label at least."""
-    batch = partitioned_batch((8,) * dist.get_world_size())
+    batch = sharded((8,) * dist.get_world_size())
     return batch._replace(labels=torch.arange(len(batch.x)) % 6)
 
 

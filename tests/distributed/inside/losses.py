@@ -24,16 +24,7 @@ from pml_gpw.weightings import GradedContrastive, LiftedStructure, MultiSimilari
 from ...cases import CASES
 from ...probes import LargestTensor
 from ...tolerances import close
-from ..partition import (
-    REF_SIZES,
-    SIZES,
-    compare,
-    compare_memories,
-    composed,
-    equal,
-    partitioned_batch,
-    run,
-)
+from ..partition import REF_SIZES, SIZES, compare, compare_memories, composed, equal, run, sharded
 
 REDUCERS = [
     reducers.SumReducer(),
@@ -58,14 +49,14 @@ def check_every_weighting():
     for number, (case, mining) in enumerate(product(CASES, (None, MSMining(0.1)))):
         loss = GPWLoss(case.weighting, mining)
         loss.layout = LAYOUTS[number // 2 % 2]
-        compare(loss, partitioned_batch(dtype=DTYPES[number // 4 % 2]))
+        compare(loss, sharded(dtype=DTYPES[number // 4 % 2]))
 
 
 def check_every_variant():
     for number, letters in enumerate(VARIANTS):
         miner, loss = ms_variant(letters)
         loss.layout = LAYOUTS[number % 2]
-        batch = partitioned_batch(seed=1)
+        batch = sharded(seed=1)
         compare(composed(loss, miner), batch, DistributedLoss(loss, miner))
 
 
@@ -75,14 +66,14 @@ def check_every_loss_of_the_field():
         options = {"margin": 0.4, "Tn": 5.0} if name == "RankedListLoss" else {}
         for mining in (None, MSMining(0.3))[:: 1 - 2 * (number % 2)]:
             loss = getattr(losses, name)(**options, mining=mining).double()
-            compare(loss, partitioned_batch())
+            compare(loss, sharded())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             compare_memories(CrossBatchMemory(loss, 5, 60), 2)
 
 
 def check_reducers_regularizers_and_distances():
-    batch, loss = partitioned_batch(), None
+    batch, loss = sharded(), None
     for reducer in REDUCERS:
         compare(MSLoss(reducer=reducer), batch, scale=0.3)
     terms = DistributedLoss(MSLoss(reducer=reducers.DoNothingReducer()))(*batch.part)
@@ -101,7 +92,7 @@ def check_reducers_regularizers_and_distances():
 
 def check_references():
     """They have gradients of their own; those that are the anchors again are known as such."""
-    batch, refs = partitioned_batch(), partitioned_batch(REF_SIZES, seed=2)
+    batch, refs = sharded(), sharded(REF_SIZES, seed=2)
     for miner, loss in ((None, MSLoss()), (MSMiner(), MSWeightedLoss())):
         for other in (refs, batch):
             leaf, mine = (e.clone().requires_grad_() for e in (other.x, other.x[other.rows]))
@@ -117,14 +108,14 @@ def check_references():
 
 def check_references_that_are_the_anchors_of_one_process():
     """To the batch of all they are others, so that an anchor and its copy are a positive pair."""
-    batch = partitioned_batch()
+    batch = sharded()
     n = SIZES[dist.get_world_size()][0]
-    refs = partitioned_batch((n,) + (0,) * (dist.get_world_size() - 1))
+    refs = sharded((n,) + (0,) * (dist.get_world_size() - 1))
     compare(MSLoss(), batch, refs=refs._replace(x=batch.x[:n], labels=batch.labels[:n]))
 
 
 def check_relations_of_labels():
-    batch = partitioned_batch()
+    batch = sharded()
     n = len(batch.x)
     tags = torch.rand(n, 5, generator=torch.Generator().manual_seed(2)) < 0.4
     taxa = torch.stack([torch.arange(n) // 2, torch.arange(n) // 4, torch.arange(n) // 8], dim=1)
@@ -138,7 +129,7 @@ def check_relations_of_labels():
         (modules.GPWLoss(similar, **by_class).double(), batch.labels % 5),
     ):
         compare(loss, batch, labels=labels)
-    refs = partitioned_batch(REF_SIZES, seed=2)
+    refs = sharded(REF_SIZES, seed=2)
     compare(loss, batch, refs=refs._replace(labels=refs.labels % 5), labels=labels)
     kept = {"label_shape": (5,), "label_dtype": torch.bool}
     memory = modules.CrossBatchMemory(modules.GPWLoss(graded, pairs=jaccard), 5, 60, **kept)
@@ -172,11 +163,11 @@ def check_parameters_of_a_loss():
         losses.NTXentLoss(trainable=("temperature",)),
         CrossBatchMemory(MSLoss(trainable=("beta",)), 5, 40),
     ):
-        compare(loss.double(), partitioned_batch())
+        compare(loss.double(), sharded())
 
 
 def check_a_warning_of_parameters_that_began_apart():
-    batch = partitioned_batch()
+    batch = sharded()
     for is_apart in (False, True):
         loss = DistributedLoss(MSLoss(trainable=("base",)).double())
         loss.loss.base = 0.5 + 0.1 * is_apart * dist.get_rank()
@@ -200,7 +191,7 @@ class WithLoss(torch.nn.Module):
 
 
 def check_parameters_inside_ddp():
-    batch = partitioned_batch()
+    batch = sharded()
     torch.manual_seed(0)
     whole = WithLoss(MSLoss(trainable=("beta", "base")).double())
     inner = copy.deepcopy(whole)
@@ -217,13 +208,13 @@ def check_fused():
     torch._dynamo.reset()
     with patch.object(torch, "compile", partial(torch.compile, backend="eager")):
         one, many = (GPWLoss(MultiSimilarity(), MSMining(), fused=on) for on in (False, True))
-        compare(one, partitioned_batch(), DistributedLoss(many))
+        compare(one, sharded(), DistributedLoss(many))
 
 
 def check_half_precision():
     """The loss of float32, and its gradient but for the last digit: summed before it is rounded."""
     for dtype in (torch.bfloat16, torch.float16):
-        batch = partitioned_batch(dtype=dtype)
+        batch = sharded(dtype=dtype)
         value, exact = run(MSLoss(), batch.x.float(), batch.labels)
         exact = dist.get_world_size() * exact[batch.rows]
         for context in (nullcontext(), torch.autocast("cpu", dtype=torch.bfloat16)):
@@ -237,7 +228,7 @@ def check_half_precision():
 
 
 def check_gradients_that_some_or_none_need():
-    batch = partitioned_batch()
+    batch = sharded()
     one, loss = run(MSLoss(), batch.x, batch.labels), DistributedLoss(MSLoss())
     with torch.no_grad():
         value = loss(*batch.part)
@@ -253,7 +244,7 @@ def check_gradients_that_some_or_none_need():
 
 def check_backward_twice():
     """A retained graph gives the same gradient again; a second derivative is refused."""
-    batch = partitioned_batch()
+    batch = sharded()
     x = batch.part[0].clone().requires_grad_()
     for reducer in (reducers.MeanReducer(), reducers.ThresholdReducer(low=0)):
         value = DistributedLoss(MSLoss(reducer=reducer))(x, batch.part[1])
@@ -265,7 +256,7 @@ def check_backward_twice():
 
 
 def check_statistics_and_warning_are_of_the_whole():
-    batch = partitioned_batch()
+    batch = sharded()
     alone, loss = MSLoss(collect_stats=True), MSLoss(collect_stats=True)
     alone(batch.x, batch.labels)
     with warnings.catch_warnings():
@@ -294,7 +285,7 @@ def check_largest_tensor():
     """No process ever holds the N×N matrix, nor its own n×N rows of it."""
     world, chunk_size = dist.get_world_size(), 10
     n = 240 // world
-    batch = partitioned_batch((n,) * world, torch.float32)
+    batch = sharded((n,) * world, torch.float32)
     leaf = batch.part[0].clone().requires_grad_()
 
     def seen(loss, miner=None):

@@ -1,5 +1,3 @@
-"""The network for short texts: its n-grams by hand."""
-
 import zlib
 
 import torch

@@ -9,8 +9,7 @@ import torch
 from .kills import POINTS
 from .small_runs import run
 
-PATIENCE = 120
-"""Seconds until a life counts as hung."""
+PATIENCE = 120  # seconds until a life counts as hung
 
 
 def _live(arguments, log, point=None, nth=1, environment=()):

@@ -1,5 +1,3 @@
-"""The table of half-precision gradients, in miniature."""
-
 import pandas as pd
 
 from benchmarks import half_precision

@@ -95,7 +95,6 @@ TAR = tar_of(FILES)
         (b"no archive", b"no archive", "Set", r"Set\.packed cannot be unpacked", ["Set.packed"]),
         (TAR, TAR, "Other", r"Set\.packed must hold the folder Other", ["Set.packed"]),
     ],
-    ids=["another file", "cut off", "damaged", "another folder"],
 )
 def test_archives_that_cannot_be(served, tmp_path, sent, published, folder, said, kept):
     archive = serve(served, published, folder)

@@ -16,8 +16,7 @@ import torch.distributed as dist
 
 from .. import environments
 
-PATIENCE = 60
-"""Seconds until a collective, or a check, counts as hung, unless said otherwise."""
+PATIENCE = 60  # seconds until a collective, or a check, counts as hung, unless said otherwise
 
 
 class Processes:

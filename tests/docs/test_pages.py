@@ -14,7 +14,6 @@ NEEDS = {  # pages about other packages, which an environment may be without
     "lightning": ("lightning", "torchmetrics"),
     "torchmetrics": ("torchmetrics",),
     "accelerate": ("accelerate",),
-    "logging": (),
 }
 
 

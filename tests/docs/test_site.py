@@ -16,10 +16,7 @@ from ..test_docstrings import SUBPACKAGES
 from .test_search import SUBJECTS
 
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-ANY_PAGE = {"", "top"}
-"""Fragments that every page has."""
+ANY_PAGE = {"", "top"}  # fragments that every page has
 
 
 class Page(HTMLParser):

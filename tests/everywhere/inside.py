@@ -1,5 +1,3 @@
-"""A check that runs in each process of a group."""
-
 from pml_gpw import modules
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.weightings import MultiSimilarity

@@ -14,14 +14,8 @@ from torch import nn
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
-from pml_gpw.training import (
-    ExhaustiveClassBatches,
-    FileError,
-    data_parallel,
-    loss_over_processes,
-    process_group,
-    processes,
-)
+from pml_gpw.training import ExhaustiveClassBatches, FileError, processes
+from pml_gpw.training.processes import data_parallel, loss_over_processes, process_group
 
 
 class Unsendable(Exception):

@@ -78,7 +78,6 @@ def parts(frozen=False):
         (lambda: CrossBatchMemory(MSWeightedLoss(), 4, 40, MSMiner()), None, parts),
         (lambda: losses.ProxyAnchorLoss(8, 4), None, None),
     ],
-    ids=["ours", "of PML", "a frozen trunk", "memory", "proxies"],
 )
 def test_any_model_and_loss_goes_on_where_it_was_interrupted(tmp_path, loss, miner, model):
     def one(**options):

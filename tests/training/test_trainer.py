@@ -117,7 +117,6 @@ SHUFFLED = [LABELS[i] for i in np.random.default_rng(0).permutation(42)]
         ([0, *LABELS[:-1]], "those of the items, got one .* 0 and 7, which have 0 and 1"),
         (torch.tensor(SHUFFLED), "those of the items"),
     ],
-    ids=["shorter", "longer", "shifted", "shuffled"],
 )
 def test_labels_that_are_not_those_of_the_items(labels, said):
     """They are refused before the first step, where a sample of the items shows it."""

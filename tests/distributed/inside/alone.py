@@ -1,5 +1,3 @@
-"""A group of one process."""
-
 import copy
 import pickle
 

@@ -1,6 +1,5 @@
 """Value and gradient of every loss, reducer, distance and relation, with and without references."""
 
-import copy
 import warnings
 from contextlib import nullcontext
 from functools import partial
@@ -11,7 +10,6 @@ import pytest
 import torch
 import torch.distributed as dist
 from pytorch_metric_learning import distances, reducers, regularizers
-from torch.nn.parallel import DistributedDataParallel
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, losses, modules, ms_variant
 from pml_gpw.distributed import DistributedLoss
@@ -138,10 +136,9 @@ def check_relations_of_labels():
 
 def check_columns_of_queries_and_documents():
     """Those of all processes are references of each query, with ids of queries or without."""
-    sizes, rank = SIZES[dist.get_world_size()], dist.get_rank()
-    rows = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
-    generator, n = torch.Generator().manual_seed(0), sum(sizes)
-    columns = torch.randn(4, n, 5, generator=generator, dtype=torch.float64)
+    batch, generator = sharded(), torch.Generator().manual_seed(0)
+    rows, n = batch.rows, len(batch.x)
+    x = torch.randn(4, n, 5, generator=generator, dtype=torch.float64).transpose(0, 1)
     for loss, ids in (
         (modules.GPWLoss(LiftedStructure()), None),
         (modules.GPWLoss(MultiSimilarity(), trainable=("base",)), None),
@@ -152,7 +149,6 @@ def check_columns_of_queries_and_documents():
             both = modules.ColumnLoss(within, ("query_to_doc", "doc_to_query"))
             return both(*x.unbind(1), **({} if ids is None else {"query_ids": ids[rows]}))
 
-        x = columns.transpose(0, 1)
         many = run(of_columns, x[rows], DistributedLoss(loss), rows)
         equal(many, run(of_columns, x), rows)
 
@@ -177,30 +173,6 @@ def check_a_warning_of_parameters_that_began_apart():
                 run(loss, *batch.part)
             said = [w for w in seen if "parameters of the loss differ" in str(w.message)]
             assert len(said) == (is_apart and is_first)
-
-
-class WithLoss(torch.nn.Module):
-    """A network and its loss in one module, as DistributedDataParallel takes them."""
-
-    def __init__(self, loss):
-        super().__init__()
-        self.net, self.loss = torch.nn.Linear(5, 4).double(), loss
-
-    def forward(self, x, labels):
-        return self.loss(self.net(x), labels)
-
-
-def check_parameters_inside_ddp():
-    batch = sharded()
-    torch.manual_seed(0)
-    whole = WithLoss(MSLoss(trainable=("beta", "base")).double())
-    inner = copy.deepcopy(whole)
-    inner.loss = DistributedLoss(inner.loss)
-    whole(batch.x, batch.labels).backward()
-    ddp = DistributedDataParallel(inner)  # it has to live until backward
-    ddp(*batch.part).backward()
-    for found, expected in zip(inner.parameters(), whole.parameters(), strict=True):
-        close(found.grad, expected.grad)
 
 
 def check_fused():

@@ -348,12 +348,10 @@ X, LABELS = data()
         ({}, (), LABELS, "inputs must be a tensor .*, got tuple"),
         ({}, X[0, 0], LABELS, r"inputs must be a tensor .*, got torch\.float64 \(\)"),
         ({"model": giving(lambda x: x[:, 0])}, X, LABELS, r"model .* \(6, D\).*, got .* \(6,\)"),
-        ({"model": giving(lambda x: x[1:])}, X, LABELS, r"model .* \(6, D\).*, got .* \(5, 5\)"),
         ({"model": giving(lambda x: (x, x))}, X, LABELS, r"model .* \(6, D\).*, got tuple"),
         ({"model": giving(lambda x: x.long())}, X, LABELS, "model .* floating-point .*int64"),
         ({"model": network().requires_grad_(False)}, X, LABELS, "model must have a parameter that"),
         ({"loss_fn": lambda x, y: x.sum(dim=1)}, X, LABELS, r"loss_fn .* scalar, got .* \(23,\)"),
-        ({"loss_fn": lambda x, y: 3.0}, X, LABELS, "loss_fn must give a scalar, got float"),
         ({"loss_fn": lambda x, y: x.sum().detach()}, X, LABELS, "loss_fn .* loss with a gradient"),
     ],
 )

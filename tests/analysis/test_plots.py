@@ -111,7 +111,6 @@ KINDS = "at most 24, for that many kinds of lines, got 25"
 REFUSED = [
     (lambda batch: against(MSWeightedLoss(), batch), "losses must be a mapping .*, got MSWeighted"),
     (lambda batch: against({"a": None}, batch), "loss must be a loss of pairs"),
-    (lambda batch: against({"a": (MSLoss(),)}, batch), "loss must be a .*, got tuple"),
     (lambda batch: against({}, batch, ["hard"]), "relation must be one of negative, positive"),
     (lambda batch: against(dict.fromkeys(range(25), MSLoss()), batch), f"losses must be {KINDS}"),
     (lambda _: plots.plot_weight_field(None), "loss must be a loss of pairs"),

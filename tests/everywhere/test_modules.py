@@ -70,7 +70,6 @@ CALLED = "must be an object that can be called, got .*: give"
         (lambda: functional.gpw_loss(*BATCH, MS, modules.MSMiner(0.2)), GIVE_MINING),
         (lambda: modules.PairMiner(Namesake()), "got tests.everywhere.*MSMining"),
         (lambda: modules.CrossBatchMemory(OTHER, 4), f"{LOSS} torch.nn.modules.linear.Identity"),
-        (lambda: modules.CrossBatchMemory(torch.nn.TripletMarginLoss(), 4), f"{LOSS} torch.nn.mod"),
         (lambda: modules.CrossBatchMemory(modules.MSMiner(), 4), f"{LOSS} pml_gpw.*MSMiner"),
         (lambda: modules.CrossBatchMemory(MS, 4), rf"loss {CALLED} GPWLoss\(MultiSimilarity"),
         (lambda: modules.CrossBatchMemory(PLAIN, 4, miner=MS), f"miner {CALLED}"),

@@ -213,7 +213,6 @@ class Pictures(Clusters):
         ({"model": lambda: {"body": nn.Linear(1, 1)}}, "parts trunk and embedder, got body"),
         ({"train": TensorDataset(torch.zeros(3, 1))}, "train must have an attribute labels"),
         ({"primary_metric": "recall@1"}, "primary_metric must be one of recall_at_1, recall_at_2"),
-        ({"ks": (2,)}, "primary_metric must be one of recall_at_2, r_precision, map_at_r"),
         ({"ks": (1, 64)}, r"ks must be at most 63, .*, got \[64\]"),
         ({"ks": (1, 9), "references": TensorDataset(X, Y)}, r"ks must be at most 8, .*, got \[9\]"),
         ({"backend": "x"}, "backend must be one of auto, torch, faiss, got 'x'"),

@@ -39,11 +39,8 @@ def check_one_bad_batch():
     wrong = {
         "embeddings must be finite, got NaN": (spoiled(x), labels),
         "embeddings must be a torch.Tensor, got list": (x.tolist(), labels),
-        r"embeddings must have shape \(N, D\)": (x[0], labels),
         "labels must have shape": (x, labels[1:]),
-        "labels must be integers": (x, labels + 0.5),
         "ref_emb must have the 5 dimensions": (x, labels, None, x[:, 1:], labels),
-        "ref_labels must have shape": (x, labels, None, x, labels[1:]),
         r"indices_tuple must hold positive indices in \[0, \d+\), got": (x, labels, beyond),
         "indices_tuple must be .* got 2 tensors": (x, labels, PAIRS[:2]),
         "each of indices_tuple must be a .* integers": (x, labels, [p + 0.5 for p in PAIRS]),

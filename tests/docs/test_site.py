@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import zlib
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,33 +19,22 @@ DOCS = Path(__file__).parents[2] / "docs"
 ANY_PAGE = {"", "top"}  # fragments that every page has
 
 
-class Page(HTMLParser):
-    def __init__(self, path):
-        super().__init__()
-        self.links, self.anchors = [], set()
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        self.links += [given[name] for name in ("href", "src") if given.get(name)]
-        self.anchors |= {given[name] for name in ("id", "name") if given.get(name)}
-
-
 def build(folder):
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", DOCS, folder / "html"]
     return subprocess.run(command, capture_output=True, text=True, cwd=DOCS.parent)
 
 
 def broken_links(html):
-    pages = {path: Page(path) for path in sorted(html.rglob("*.html"))}
-    for path, page in pages.items():
-        for link in page.links:
+    pages = {path: path.read_text(encoding="utf-8") for path in sorted(html.rglob("*.html"))}
+    anchors = {path: {*re.findall(r' (?:id|name)="(.*?)"', text)} for path, text in pages.items()}
+    for path, text in pages.items():
+        for link in map(unescape, re.findall(r' (?:href|src)="(.+?)"', text)):
             url = urlsplit(link)
             if url.scheme or url.netloc:
                 continue
             target = (path.parent / unquote(url.path)).resolve() if url.path else path
-            anchors = pages[target].anchors if url.fragment and target in pages else {url.fragment}
-            if not target.exists() or unquote(url.fragment) not in {*anchors, *ANY_PAGE}:
+            found = anchors.get(target, {url.fragment}) | ANY_PAGE
+            if not target.exists() or unquote(url.fragment) not in found:
                 yield f"{path.name}: {link}"
 
 

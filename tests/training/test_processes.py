@@ -98,9 +98,8 @@ def test_devices_of_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert processes.launched_processes() == 4
-    assert processes.local_device("cuda") == "cuda:3"
-    assert processes.local_device("cuda:1") == "cuda:1"
-    assert processes.local_device("cpu") == "cpu"
+    devices = {"cuda": "cuda:3", "cuda:1": "cuda:1", "cpu": "cpu"}
+    assert {name: processes.local_device(name) for name in devices} == devices
 
 
 def test_a_group_for_the_time_of_a_block(monkeypatch, tmp_path):

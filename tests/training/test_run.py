@@ -18,24 +18,16 @@ from pml_gpw.mining import BatchHardMining
 from pml_gpw.training import Experiment, FileError, Trainer, train_and_evaluate
 from pml_gpw.weightings import Constant
 
+from ..hosts.pml2.training import TinyDataset
+
 SHORT = Experiment(iterations=6, batch=20, learning_rate=0.01, evaluate_every=2, seed=3)
-
-
-class Clusters(TensorDataset):
-    """Eight classes of eight noisy points, which differ most in what is not their class."""
-
-    def __init__(self, seed, classes=8):
-        self.labels = torch.arange(8 * classes) // 8
-        noise = torch.randn(8 * classes, 10, generator=torch.Generator().manual_seed(seed))
-        noise[:, 8:] *= 20  # which says nothing of the class
-        super().__init__(torch.eye(10)[self.labels] + 0.2 * noise, self.labels)
 
 
 def train(experiment=SHORT, loss=None, model=None, **options):
     torch.manual_seed(0)
     model = nn.Linear(10, 4) if model is None else model()
     loss = MSWeightedLoss() if loss is None else loss
-    options = {"train": Clusters(1), "test": Clusters(2), "device": "cpu", **options}
+    options = {"train": TinyDataset(1), "test": TinyDataset(2), "device": "cpu", **options}
     result = train_and_evaluate(experiment, model, loss, **options)
     return result, model
 
@@ -47,7 +39,7 @@ def interrupt(trainer):
 
 def test_the_metrics_are_those_of_the_model():
     result, model = train(miner=MSMiner(), ks=(1, 3))
-    test = Clusters(2)
+    test = TinyDataset(2)
     embeddings = model(test.tensors[0]).detach()
     expected = retrieval_metrics(embeddings, test.labels, ks=(1, 3))
     last = result["last"]
@@ -125,7 +117,7 @@ def test_a_folder_changes_nothing_and_a_finished_one_is_read_with_weights(tmp_pa
         train(folder=tmp_path, advice="do this")
 
 
-class Broken(Clusters):
+class Broken(TinyDataset):
     def __getitem__(self, index):
         if index:
             raise RuntimeError("no more of this data set")
@@ -148,7 +140,7 @@ def test_a_first_evaluation_that_fails_costs_no_training(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*no relevant reference")
 def test_metrics_that_are_not_numbers_are_kept(tmp_path):
     """No query has a relevant reference: null in the file, which is JSON, and NaN here."""
-    test = Clusters(2)
+    test = TinyDataset(2)
     test.labels = torch.arange(64)
     test.tensors = test.tensors[0], test.labels
     result, _ = train(test=test, folder=tmp_path)
@@ -176,8 +168,8 @@ def finished_and_stopped(tmp_path_factory):
         ({"ks": (1, 5)}, r"ks \[1, 2, 4, 8\], not \[1, 5\]"),
         ({"model": lambda: nn.Linear(10, 5)}, "parameters '44 .*', not '55 "),
         ({"experiment": Experiment(batch=40, seed=3)}, "iterations 6, not 3000"),
-        ({"train": Clusters(1, classes=9)}, "data"),
-        ({"test": Clusters(1, classes=9)}, "data"),
+        ({"train": TinyDataset(1, classes=9)}, "data"),
+        ({"test": TinyDataset(1, classes=9)}, "data"),
         ({"loss": MSWeightedLoss(beta=7)}, "loss_func"),
         ({"miner": MSMiner(0.7)}, "mining_func"),
     ],
@@ -197,7 +189,7 @@ def test_a_refusal_costs_nothing(finished_and_stopped):
 X, Y = torch.randn(8, 10), torch.arange(8) // 2
 
 
-class Pictures(Clusters):
+class Pictures(TinyDataset):
     """A data set without its transform."""
 
     def __getitem__(self, index):

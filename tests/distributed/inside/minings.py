@@ -26,8 +26,7 @@ class AtRandom(PairMining):
     is_random: ClassVar[bool] = True
 
     def select(self, pos, neg):
-        keep = (rows.uniform(self.seed) < self.probability for rows in (pos, neg))
-        return tuple(keep)
+        return tuple(rows.uniform(self.seed) < self.probability for rows in (pos, neg))
 
 
 def check_every_mining():

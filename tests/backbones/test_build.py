@@ -45,22 +45,17 @@ def test_features(name, pooling, count):
     assert got[0].ne(got[1]).any()
 
 
+WITH_AN_AVERAGE = "timm/test_resnet timm/test_efficientnet torchvision/densenet121 "
+WITH_AN_AVERAGE += (
+    "torchvision/mobilenet_v2 torchvision/shufflenet_v2_x0_5 torchvision/regnet_y_400mf"
+)
+MORE = (f"torchvision/{name}" for name in ("resnet18", "googlenet", "inception_v3"))
+MORE = [pytest.param(name, marks=pytest.mark.exhaustive) for name in MORE]
+
+
 # Models that end in a global average and one linear layer: cut before the pooling or after it,
 # they must have the same features. This sees a layer lost or moved on the way.
-@pytest.mark.parametrize(
-    "name",
-    [
-        "timm/test_resnet",
-        "timm/test_efficientnet",
-        "torchvision/densenet121",
-        "torchvision/mobilenet_v2",
-        "torchvision/shufflenet_v2_x0_5",
-        "torchvision/regnet_y_400mf",
-        pytest.param("torchvision/resnet18", marks=pytest.mark.exhaustive),
-        pytest.param("torchvision/googlenet", marks=pytest.mark.exhaustive),
-        pytest.param("torchvision/inception_v3", marks=pytest.mark.exhaustive),
-    ],
-)
+@pytest.mark.parametrize("name", [*WITH_AN_AVERAGE.split(), *MORE])
 def test_average_is_the_models_own(name):
     own, average = backbone(name, "own"), backbone(name, "average")
     state = own.state_dict()

@@ -61,9 +61,7 @@ def tiff_of_12_bits(path):
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("16.png", OF_16_BITS),
-        ("16.tif", OF_16_BITS),
-        ("16.pgm", OF_16_BITS),
+        *((f"16.{kind}", OF_16_BITS) for kind in ("png", "tif", "pgm")),
         ("big-endian.tif", OF_16_BITS.astype(">u2")),
         ("12.tif", tiff_of_12_bits),
         ("float.tif", RAMP.astype(np.float32) / 255),

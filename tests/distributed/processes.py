@@ -87,18 +87,12 @@ def checks_of(*modules):
 def by_torchrun(folder, *program):
     """What a program says in two processes that torchrun starts, with the packages of a folder."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    torchrun += program
     own = {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*torchrun, *program],
-        cwd=folder,
-        env={**os.environ, **own, "GLOO_SOCKET_IFNAME": "lo"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    place = {"cwd": folder, "env": {**os.environ, **own, "GLOO_SOCKET_IFNAME": "lo"}}
+    done = subprocess.run(torchrun, **place, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
 
 
 def _work(pipe, store, rank, world, patience):

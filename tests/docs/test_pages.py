@@ -27,12 +27,10 @@ def _empty_folder(tmp_path, monkeypatch):
 def test_blocks_run(page):
     for package in NEEDS.get(page.stem, ()):
         pytest.importorskip(package)
-    run_page(page)
-
-
-def test_the_recall_of_the_first_training_is_that_of_the_page():
-    assert "ends near 0.79 at K = 1" in (DOCS / "getting_started.md").read_text(encoding="utf-8")
-    assert abs(run_page(DOCS / "getting_started.md")["recall"][1] - 0.79) < 0.04
+    names = run_page(page)
+    if page.stem == "getting_started":
+        assert "ends near 0.79 at K = 1" in page.read_text(encoding="utf-8")
+        assert abs(names["recall"][1] - 0.79) < 0.04
 
 
 def test_pages_on_moving_over_are_a_screen_and_few_blocks_are_not_run():

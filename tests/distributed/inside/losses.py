@@ -35,12 +35,8 @@ REDUCERS = [
 ]
 LAYOUTS = ("auto", "sparse rows")
 DTYPES = (torch.float64, torch.float32)
-NAMED = [
-    name
-    for module in (contrastive_losses, margin_losses, ranking_losses)
-    for name, value in vars(module).items()
-    if getattr(value, "__module__", "") == module.__name__
-]
+ROOMS = contrastive_losses, margin_losses, ranking_losses
+NAMED = [n for m in ROOMS for n, v in vars(m).items() if getattr(v, "__module__", "") == m.__name__]
 
 
 def check_every_weighting():
@@ -78,12 +74,9 @@ def check_reducers_regularizers_and_distances():
     assert terms["loss"]["losses"].shape == (24,)
     for regularizer in (regularizers.LpRegularizer(), regularizers.ZeroMeanRegularizer()):
         compare(MSLoss(embedding_regularizer=regularizer, embedding_reg_weight=0.3), batch)
-    for distance in (
-        distances.DotProductSimilarity(normalize_embeddings=False),
-        distances.LpDistance(),
-        distances.LpDistance(p=1, normalize_embeddings=False),
-        distances.SNRDistance(),
-    ):
+    dot = distances.DotProductSimilarity(normalize_embeddings=False)
+    of_one = distances.LpDistance(p=1, normalize_embeddings=False)
+    for distance in (dot, of_one, distances.LpDistance(), distances.SNRDistance()):
         miner, loss = MSMiner(distance=distance), MSWeightedLoss(distance=distance)
         compare(composed(loss, miner), batch, DistributedLoss(loss, miner))
 

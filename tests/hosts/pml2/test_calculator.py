@@ -203,12 +203,8 @@ def test_copies_arrays_and_a_named_device(data):
     options = {"ks": (1, 3), "metric": "l2", "include": ("r_precision",), "k": 20}
     calculator = RecallCalculator(**options)
     wanted, arrays = calculator.get_accuracy(*data), [t.numpy() for t in data]
-    for twin in (
-        pickle.loads(pickle.dumps(calculator)),
-        copy.deepcopy(calculator),
-        RecallCalculator(**options, device="cpu"),
-        RecallCalculator(**options, device=torch.device("cpu")),
-    ):
+    twins = [RecallCalculator(**options, device=device) for device in ("cpu", torch.device("cpu"))]
+    for twin in (*twins, copy.deepcopy(calculator), pickle.loads(pickle.dumps(calculator))):
         assert twin.get_accuracy(*data) == twin.get_accuracy(*arrays) == wanted
         assert twin.get_curr_metrics() == calculator.get_curr_metrics()
 

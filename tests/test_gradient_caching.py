@@ -148,8 +148,7 @@ class Counts(nn.Module):
 
 
 def test_buffers_move_once_per_chunk():
-    """Batch normalisation by the statistics of a chunk, spectral normalisation, a counter; the
-    gradients of two batches add up."""
+    """Of batch and spectral normalisation and a counter; gradients of two batches add up."""
 
     def make():
         return nn.Sequential(

@@ -24,7 +24,6 @@ ALSO_USED = [  # further ones stand in the committed table of benchmarks.similar
     # a distance is a negated similarity
     (losses.ContrastiveLoss(0, 1), "S / –"),
     (losses.ContrastiveLoss(0.5, 1), "S / S"),
-    (losses.SignalToNoiseRatioContrastiveLoss(pos_margin=0, neg_margin=1), "S / –"),
     (GPWLoss(Contrastive(margin=1.0), **EUCLIDEAN), "S / –"),
     (MSLoss(**EUCLIDEAN), "SNP / SNP"),
 ]

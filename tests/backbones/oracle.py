@@ -1,7 +1,4 @@
-"""BN-Inception as it was published, from flat names, in plain functions: the oracle.
-
-Written from the definition, not from the architecture that the package uses.
-"""
+"""BN-Inception by its published definition, from flat names, in plain functions: the oracle."""
 
 import torch
 import torch.nn.functional as F

@@ -82,15 +82,6 @@ def test_backbone_from_a_file_of_the_old_format(state, tmp_path):
         load_bn_inception(path)
 
 
-def test_own_pooling_is_the_average():
-    x = torch.rand(1, 3, 97, 97)
-    own = backbone("bn_inception", "own").eval()
-    average = backbone("bn_inception", "average").eval()
-    average.load_state_dict(own.state_dict())
-    with torch.no_grad():
-        assert torch.equal(own(x), average(x))
-
-
 @pytest.mark.parametrize(
     ("without", "extra", "says"),
     [

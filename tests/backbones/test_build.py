@@ -45,7 +45,7 @@ def test_features(name, pooling, count):
     assert got[0].ne(got[1]).any()
 
 
-WITH_AN_AVERAGE = "timm/test_resnet timm/test_efficientnet torchvision/densenet121 "
+WITH_AN_AVERAGE = "bn_inception timm/test_resnet timm/test_efficientnet torchvision/densenet121 "
 WITH_AN_AVERAGE += (
     "torchvision/mobilenet_v2 torchvision/shufflenet_v2_x0_5 torchvision/regnet_y_400mf"
 )

@@ -1,7 +1,6 @@
 """Frozen batch normalization: statistics stay, scale and shift are trained."""
 
 import copy
-import io
 import pickle
 
 import pytest
@@ -30,13 +29,6 @@ def moved(net, images=images):
     return {n for n, b in net.named_buffers() if not torch.equal(b, before[n])}
 
 
-def saved_whole(net):
-    file = io.BytesIO()
-    torch.save(net, file)
-    file.seek(0)
-    return torch.load(file, weights_only=False)
-
-
 def replica(net):
     """A copy as DataParallel makes it of each module, on the device where it is."""
     made = net._replicate_for_data_parallel()
@@ -52,7 +44,6 @@ def replica(net):
         lambda net: net,
         freeze_batch_norm,  # twice is once
         lambda net: copy.deepcopy(pickle.loads(pickle.dumps(copy.deepcopy(net)))),
-        saved_whole,
         replica,
     ],
 )

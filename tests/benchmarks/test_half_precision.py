@@ -5,8 +5,6 @@ from benchmarks.report.saving import COMMITTED
 
 from .small_runs import ok, run
 
-DOCS = COMMITTED.parents[1] / "docs"
-
 
 def test_ours_are_nearer_to_float64_than_those_of_pml(tmp_path, monkeypatch):
     monkeypatch.setattr(half_precision, "PLACES", ((20, 64),))
@@ -26,7 +24,8 @@ def test_the_page_on_place_recognition_quotes_the_committed_table():
         assert (table[f"{dtype}: ours, %"] < 2e-4).all()
     errors = table[table["loss"] == "Multi-Similarity"]
     low, high = errors["fp16: PML, %"].min(), errors["fp16: PML, %"].max()
-    text = " ".join((DOCS / "from_gsv_cities.md").read_text(encoding="utf-8").split())
+    page = COMMITTED.parents[1] / "docs" / "from_gsv_cities.md"
+    text = " ".join(page.read_text(encoding="utf-8").split())
     bf16 = errors["bf16: PML, %"].mean()
     said = f"off by {low:.1f} to {high:.1f} % under fp16 and by {bf16:.0f} % under"
     assert f"{said} bf16 at these sizes, ours by 10⁻⁶" in text

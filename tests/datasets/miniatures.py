@@ -1,8 +1,4 @@
-"""Each data set in a few small images, in its real format and with its real traps.
-
-``MINIATURES`` maps a name to (class, function that fills a folder). All have four classes of five
-images in training and in test, unless a trap makes it otherwise.
-"""
+"""Each data set in its real format, with its real traps: four classes of five images a part."""
 
 from pathlib import Path
 

@@ -1,7 +1,4 @@
-"""A small LightningModule that learns two-dimensional points of some classes and measures itself.
-
-As a program it trains in the processes that torchrun starts and writes down what was logged.
-"""
+"""A small LightningModule that measures itself; as a program it trains by torchrun and logs."""
 
 import json
 import sys

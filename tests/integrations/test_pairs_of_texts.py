@@ -88,7 +88,6 @@ def test_over_processes(pair):
     ("options", "message"),
     [
         ({"directions": ("query_to_doc", "query_to_query")}, "query_to_query has none"),
-        ({"directions": ("query_to_doc", "doc_to_doc")}, "doc_to_doc has none"),
         ({"partition_mode": "joint"}, "partition_mode must be per_direction, .* got 'joint'"),
         ({}, "two tensors or more, got 1"),
     ],

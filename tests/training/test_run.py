@@ -190,8 +190,6 @@ X, Y = torch.randn(8, 10), torch.arange(8) // 2
 
 
 class Pictures(TinyDataset):
-    """A data set without its transform."""
-
     def __getitem__(self, index):
         return Image.new("RGB", (4, 4)), int(self.labels[index])
 

@@ -19,8 +19,6 @@ from ..partition import REF_SIZES, compare, compare_memories, composed, equal, r
 
 @dataclass(frozen=True)
 class AtRandom(PairMining):
-    """A user's own random rule: each pair with a probability, by a seed of its own."""
-
     probability: float = 0.5
     seed: int = 3
     is_random: ClassVar[bool] = True

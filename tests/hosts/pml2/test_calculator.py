@@ -1,7 +1,4 @@
-"""RecallCalculator: the values of retrieval_metrics under the contract of PML's AccuracyCalculator.
-
-The last test runs it in PML's tester.
-"""
+"""RecallCalculator: the values of retrieval_metrics under the contract of PML's calculator."""
 
 import copy
 import math

@@ -83,7 +83,7 @@ def test_training_curves(ax):
     history = [{"iteration": i, "hardest_1": i / 10, "zero_share": 0.5} for i in (1, 2)]
     assert plots.plot_training(history, ("hardest_1", "zero_share"), ax) is ax
     assert list(lines_of(ax)["hardest_1"].get_ydata()) == [0.1, 0.2]
-    own = plots.plot_training(history)
+    own = plots.plot_training(history, ["zero_share"])
     assert own is not ax
     plt.close(own.figure)
 

@@ -102,11 +102,11 @@ def test_pytorchcv_weights_bring_their_convention(monkeypatch):
     from pml_gpw.backbones import bn_inception
 
     random, asked = bn_inception.pytorchcv_network, []
-    monkeypatch.setattr(bn_inception, "pytorchcv_network", lambda x: asked.append(x) or random())
+    monkeypatch.setattr(bn_inception, "pytorchcv_network", lambda **o: asked.append(o) or random())
     own = backbone("bn_inception", weights="pretrained").convention
-    assert asked == [True]
+    assert asked == [{"pretrained": True}]
     assert (own.channels, own.scale) == ("RGB", 1)
     assert own.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     convention = backbone("bn_inception").convention
-    assert asked == [True, False]
+    assert asked[1:] == [{"pretrained": False}]
     assert (convention.channels, convention.scale) == ("BGR", 255)

@@ -123,7 +123,7 @@ def test_only_the_full_comparison_has_the_plain_name():
     other = replace(plain, batch=160, dims=64, learning_rate=0.001)
     for settings, names, end in (
         (plain, COMPARED, ""),
-        (plain, ["SNP"], "-only-SNP"),
+        (plain, {"SNP": COMPARED["SNP"]}, "-only-SNP"),
         (other, COMPARED, "-batch160-64d-lr0.001"),
     ):
         stem = accuracy._stem("Glyphs", settings, plain, names, 5)

@@ -42,6 +42,16 @@ def eager_backend():
         yield
 
 
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory):
+    """A group of two processes, with time to import large libraries."""
+    from .distributed.processes import Processes
+
+    pool = Processes(2, tmp_path_factory.mktemp("stores"), patience=240)
+    yield pool
+    pool.stop()
+
+
 @pytest.fixture
 def no_warnings():
     with warnings.catch_warnings():

@@ -64,15 +64,12 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "chunk_size", "dtype"),
-    [
-        *((name, 7, torch.float64) for name in LOSSES),
-        *(("MSLoss", size, torch.float32) for size in (1, 7, N, N + 10)),
-    ],
-)
+STEPS = [(name, 7, torch.float64) for name in LOSSES]
+STEPS += [("MSLoss", size, torch.float32) for size in (1, 7, N, N + 10)]
+
+
+@pytest.mark.parametrize(("name", "chunk_size", "dtype"), STEPS)
 def test_steps_equal_the_ordinary_ones(name, chunk_size, dtype):
-    """Values and gradients of network and loss, which add up over some steps."""
     tolerance = EXACT if dtype == torch.float64 else 10 * FLOAT32
     made = []
     for _ in range(2):
@@ -96,8 +93,6 @@ def weighted_sum(embeddings, labels):
 
 
 class Then(nn.Module):
-    """A function as a module."""
-
     def __init__(self, function):
         super().__init__()
         self.function = function
@@ -107,7 +102,6 @@ class Then(nn.Module):
 
 
 def noisy():
-    """A network with randomness of several kinds."""
     return network(Then(lambda x: nn.functional.dropout(x, 0.4) + 0.1 * torch.randn_like(x)))
 
 
@@ -154,8 +148,7 @@ class Counts(nn.Module):
 
 
 def test_buffers_move_once_per_chunk():
-    """Batch normalisation by the statistics of a chunk, spectral normalisation, a counter; the
-    gradients of two batches add up."""
+    """Of batch and spectral normalisation and a counter; gradients of two batches add up."""
 
     def make():
         return nn.Sequential(
@@ -209,7 +202,6 @@ class Stashes(torch.autograd.Function):
 
 
 def test_one_graph_at_a_time():
-    """No more is held for backward than by one chunk."""
     inputs, labels = data(n=40)
     held = [{"now": 0, "peak": 0} for _ in range(2)]
     whole, cached = (network().append(Then(lambda x, h=h: Stashes.apply(x, h))) for h in held)
@@ -304,11 +296,10 @@ def test_autocast():
 
 
 def test_gradient_scaler():
-    batch = data(torch.float32)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    model, reference = network(dtype=torch.float32), network(dtype=torch.float32)
-    value = GradientCache(model, MSLoss(), 7, scaler=scaler)(*batch)
-    close(value, ordinary(reference, MSLoss(), *batch))
+    model, reference = (network(dtype=torch.float32) for _ in range(2))
+    value = GradientCache(model, MSLoss(), 7, scaler=scaler)(*data(torch.float32))
+    close(value, ordinary(reference, MSLoss(), *data(torch.float32)))
     scaler.unscale_(torch.optim.SGD(model.parameters(), lr=0.1))
     same_gradients(model, reference, 10 * FLOAT32)
 
@@ -322,7 +313,6 @@ def test_a_loss_without_the_embeddings():
 
 
 def test_parameters_that_are_frozen():
-    """Also all of them, where something before the model learns."""
     model, reference = network(), network()
     model[0].requires_grad_(False)
     GradientCache(model, MSLoss(), 7)(*data())
@@ -346,27 +336,21 @@ X, LABELS = data()
     [
         ({"model": lambda x: x}, X, LABELS, r"model must be an nn\.Module, got function"),
         ({"loss_fn": 3}, X, LABELS, "loss_fn must be callable, got int"),
-        ({"loss_fn": None}, X, LABELS, "loss_fn must be callable, got NoneType"),
         ({"miner": 0.1}, X, LABELS, "miner must be callable, got float"),
         ({"scaler": "x"}, X, LABELS, "scaler must be a GradScaler or None, got str"),
         ({"chunk_size": 0}, X, LABELS, "chunk_size must be an integer > 0, got 0"),
-        ({"chunk_size": None}, X, LABELS, "chunk_size must be an integer > 0, got None"),
         ({}, X[:0], LABELS[:0], "inputs must have at least one row in a single process, got none"),
         ({}, X, LABELS[1:], r"labels must have the 23 rows of inputs, got shape \(22,\)"),
         ({}, X, LABELS[0], r"labels must have the 23 rows of inputs, got shape \(\)"),
         ({}, (X, X[2:]), LABELS, "inputs must have the same number of rows .*, got 21, 23"),
         ({}, "text", LABELS, "inputs must be a tensor .*, got str"),
-        ({}, (X, None), LABELS, "inputs must be a tensor .*, got NoneType"),
-        ({}, {"x": X, "y": {}}, LABELS, "inputs must be a tensor .*, got dict"),
         ({}, (), LABELS, "inputs must be a tensor .*, got tuple"),
         ({}, X[0, 0], LABELS, r"inputs must be a tensor .*, got torch\.float64 \(\)"),
         ({"model": giving(lambda x: x[:, 0])}, X, LABELS, r"model .* \(6, D\).*, got .* \(6,\)"),
-        ({"model": giving(lambda x: x[1:])}, X, LABELS, r"model .* \(6, D\).*, got .* \(5, 5\)"),
         ({"model": giving(lambda x: (x, x))}, X, LABELS, r"model .* \(6, D\).*, got tuple"),
         ({"model": giving(lambda x: x.long())}, X, LABELS, "model .* floating-point .*int64"),
         ({"model": network().requires_grad_(False)}, X, LABELS, "model must have a parameter that"),
         ({"loss_fn": lambda x, y: x.sum(dim=1)}, X, LABELS, r"loss_fn .* scalar, got .* \(23,\)"),
-        ({"loss_fn": lambda x, y: 3.0}, X, LABELS, "loss_fn must give a scalar, got float"),
         ({"loss_fn": lambda x, y: x.sum().detach()}, X, LABELS, "loss_fn .* loss with a gradient"),
     ],
 )

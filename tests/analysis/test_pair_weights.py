@@ -1,33 +1,53 @@
 """Pair weights of PML's losses and ours: by hand, by the chain rule, and nothing is disturbed."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from pytorch_metric_learning import distances, losses, miners, regularizers
 from pytorch_metric_learning.reducers import DoNothingReducer, SumReducer
 
-from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss
+from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.analysis import pair_weights
-from pml_gpw.weightings import BinomialDeviance, LiftedStructure, MultiSimilarity
+from pml_gpw.weightings import MultiSimilarity
 
+from .. import oracles
 from ..tolerances import close
-from . import by_hand
 
 COSINE = {"distance": distances.CosineSimilarity()}
+FIVE = [[0.9, 0.3, 0.1], [0.7, -0.2, 0.5], [-0.1, 0.8, 0.4], [0.5, 0.6, -0.3], [0.2, 0.9, 0.7]]
+POINTS, LABELS = torch.tensor(FIVE, dtype=torch.float64), torch.tensor([0, 0, 1, 1, 1])
+POS, NEG = oracles.pairs_of(LABELS)
+UNIT = torch.nn.functional.normalize(POINTS)
+S, D = UNIT @ UNIT.T, torch.cdist(UNIT, UNIT)
+
+
+def by_rows(oracle, sim=S, **fields):
+    """The weight of each pair by the slow loop of a formula."""
+    return oracles.row_by_row(oracle, SimpleNamespace(**fields), sim, POS, NEG)[1].abs()
+
+
+def nca():
+    """−log Σ_pos softmax(−D²), averaged over anchors; S = −D²."""
+    e = (-(D**2)).exp() * (POS | NEG)
+    of_positives = e * POS / (e * POS).sum(dim=1, keepdim=True)
+    return (of_positives - e / e.sum(dim=1, keepdim=True)).abs() / 5
+
+
+TRIPLETS = by_rows(oracles.triplet, margin=0.05)  # averaged over the triplets above 0
+NEAR = by_rows(oracles.contrastive, -D, margin=-1.0) * NEG  # [1 − D]₊, averaged over those above 0
+LIFTED = by_rows(oracles.lifted_structure, alpha=1, beta=1, margin=-1)
+MS = by_rows(oracles.multi_similarity, alpha=2, beta=50, base=0.5)
 BY_HAND = {
-    "contrastive": (losses.ContrastiveLoss(), by_hand.contrastive),
-    "triplet": (losses.TripletMarginLoss(**COSINE), by_hand.triplet),
-    "lifted": (losses.GeneralizedLiftedStructureLoss(**COSINE), by_hand.generalized_lifted),
-    "lifted, ours": (GPWLoss(LiftedStructure(1, 1, margin=None)), by_hand.lifted_structure),
-    "binomial, ours": (GPWLoss(BinomialDeviance(2, 50, 0.5)), by_hand.binomial),
-    "NT-Xent": (losses.NTXentLoss(), by_hand.ntxent),
-    "NCA": (losses.NCALoss(), by_hand.nca),
-    "circle": (losses.CircleLoss(), by_hand.circle),
-    "MS": (losses.MultiSimilarityLoss(), by_hand.multi_similarity),
-    "MS, ours": (MSWeightedLoss(), by_hand.multi_similarity),
+    "contrastive": (losses.ContrastiveLoss(), POS / POS.sum() + NEAR / NEAR.sum()),
+    "triplet": (losses.TripletMarginLoss(**COSINE), TRIPLETS / (TRIPLETS * POS).sum()),
+    "lifted": (losses.GeneralizedLiftedStructureLoss(**COSINE), LIFTED / 5),
+    "NT-Xent": (losses.NTXentLoss(), by_rows(oracles.nt_xent, temperature=0.07) / POS.sum()),
+    "NCA": (losses.NCALoss(), nca()),
+    "circle": (losses.CircleLoss(), by_rows(oracles.circle, m=0.4, gamma=80) / 5),
+    "MS": (losses.MultiSimilarityLoss(), MS / 5),
+    "MS, ours": (MSWeightedLoss(), MS / 5),
 }
-POINTS = torch.tensor(by_hand.POINTS, dtype=torch.float64)
-LABELS = torch.tensor(by_hand.LABELS)
-X = torch.tensor(by_hand.X, dtype=torch.float64)
 
 
 def name(value):
@@ -38,12 +58,10 @@ def name(value):
 def test_five_points_by_hand(loss):
     module, expected = BY_HAND[loss]
     table = pair_weights(module, POINTS, LABELS)
-    similarity = torch.tensor(by_hand.S, dtype=torch.float64)
-    distance = torch.cdist(X, X)
-    similarity = {"contrastive": -distance, "NCA": -(distance**2)}.get(loss, similarity)
+    similarity = {"contrastive": -D, "NCA": -(D**2)}.get(loss, S)
     apart = ~torch.eye(5).bool()  # rounding moves a point's distance to itself to 1e-8
     close(table.similarity[apart], similarity[apart])
-    close(table.weights, torch.tensor(expected(), dtype=torch.float64))
+    close(table.weights, expected)
     assert (table.gradient[table.positives] <= 0).all()
     assert (table.gradient[table.negatives] >= 0).all()
 

@@ -1,5 +1,3 @@
-"""What the tests of backbones share."""
-
 import torch
 
 SIDES = {"timm/test_resnet": 64, "timm/test_vit": 160, "torchvision/vit_b_16": 224}

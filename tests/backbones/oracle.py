@@ -1,7 +1,4 @@
-"""BN-Inception as it was published, from flat names, in plain functions: the oracle.
-
-Written from the definition, not from the architecture that the package uses.
-"""
+"""BN-Inception by its published definition, from flat names, in plain functions: the oracle."""
 
 import torch
 import torch.nn.functional as F
@@ -41,11 +38,7 @@ def convolutions():
 
 
 def checkpoint(seed=0, classifier="last_linear", rows=False, batches=True, prefix=""):
-    """A random checkpoint in float64, no bias or statistic of which is trivial.
-
-    ``rows`` has batch normalization tensors as (1, C), ``batches`` counts num_batches_tracked,
-    and names begin with ``prefix``.
-    """
+    """Random, in float64; ``rows`` of batch normalization as (1, C), ``batches`` are counted."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):

@@ -1,5 +1,3 @@
-"""The network for short texts: its n-grams by hand."""
-
 import zlib
 
 import pytest
@@ -17,7 +15,6 @@ def test_ngrams_of_a_short_text_by_hand():
 
 
 def test_features_are_the_mean_over_the_ngrams_that_are_there():
-    """Those that fill up are not trained."""
     model = backbone("ngram_bag", pooling="own")
     texts = ["Ob", "Ärger im Büro", ""]
     found = model(torch.stack([character_ngrams(text) for text in texts]))

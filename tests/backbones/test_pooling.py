@@ -1,5 +1,3 @@
-"""Global pooling, by hand."""
-
 import pytest
 import torch
 

@@ -13,7 +13,6 @@ models = pytest.importorskip("torchvision.models")
     [("resnet18", {}), ("googlenet", {"transform_input": True, "init_weights": True})],
 )
 def test_features_are_those_before_the_models_classifier(name, options):
-    """Of images as its own forward wants them."""
     torch.manual_seed(0)
     model = getattr(models, name)(**options).eval()
     trunk = backbone(f"torchvision/{name}")

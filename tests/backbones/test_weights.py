@@ -36,10 +36,7 @@ def cut(path, share):
         (lambda path: cut(path, 0.01), r"weights\.pth.*damaged"),
         (lambda path: cut(path, 0.999), r"weights\.pth.*damaged"),
         (lambda path: torch.save({"x": Code()}, path), r"weights\.pth.*holds more than tensors"),
-        (
-            lambda path: path.write_bytes(pickle.dumps(Code(), protocol=2)),
-            r"\.pth.*holds more than tensors",
-        ),
+        (lambda path: path.write_bytes(pickle.dumps(Code(), 2)), "holds more than tensors"),
         (lambda path: torch.save([ONES], path), r"dict of names and tensors, got .*weights\.pth"),
         (lambda path: torch.save({}, path), "dict of names and tensors"),
         (lambda path: torch.save({"epoch": 3}, path), "dict of names and tensors"),
@@ -62,9 +59,7 @@ def test_prefixes(good):
 
 
 def spoiled(value):
-    weight = torch.ones(3, 2, dtype=torch.float64)
-    weight[1, 1] = value
-    return weight
+    return torch.tensor([[1.0, 1.0], [1.0, value], [1.0, 1.0]], dtype=torch.float64)
 
 
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor")
@@ -93,7 +88,6 @@ def test_numbers_that_are_no_weights(good, weight, said):
 
 
 def test_integers_and_infinities_that_belong_to_a_network():
-    """Such as the infinities of a mask."""
     network = nn.BatchNorm1d(2)
     network.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
     state = {**network.state_dict(), "mask": torch.tensor([-torch.inf, 0.0])}

@@ -1,16 +1,15 @@
 import multiprocessing
 from functools import partial
+from itertools import product
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from benchmarks import scaling
 from benchmarks.measure import stopwatch
 
-from ..datasets.miniatures import MINIATURES
+from ..datasets.miniatures import MINIATURES, picture
 from .small_runs import SMALL, run
 
 
@@ -24,15 +23,10 @@ def roots(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory):
-    """A folder of 24 classes, each of nine noisy pictures of two colours."""
+    """A folder of 24 classes, each of nine pictures."""
     root = tmp_path_factory.mktemp("pictures") / "My pictures"
-    random = np.random.default_rng(0)
-    for name in range(24):
-        (root / f"class {name:02}").mkdir(parents=True)
-        colours = random.integers(0, 256, (2, 3)).repeat(12, axis=0)
-        for i in range(9):
-            pixels = (colours + random.integers(-40, 40, (24, 24, 3))).clip(0, 255)
-            Image.fromarray(pixels.astype(np.uint8)).save(root / f"class {name:02}" / f"{i}.png")
+    for name, i in product(range(24), range(9)):
+        picture(root / f"class {name:02}/{i}.png", name, i, file_format="PNG", size=(24, 24))
     return root
 
 
@@ -51,9 +45,7 @@ def invoke(roots, tmp_path):
 def quick_processes(monkeypatch):
     """Processes of the benchmarks' own, forked from one that has imported what they need."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["torch", "pml_gpw", "benchmarks.measure.steps", "benchmarks.scaling"]
-    )
+    context.set_forkserver_preload(["pml_gpw", "benchmarks.measure.steps", "benchmarks.scaling"])
     server = SimpleNamespace(get_context=lambda _: context)
     monkeypatch.setattr(stopwatch, "multiprocessing", server)
     start = partial(torch.multiprocessing.start_processes, start_method="forkserver")

@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import record_keeper
 import torch
+from record_keeper.record_keeper import DBManager
 
 from pml_gpw.datasets import CUB200
 from pml_gpw.training import Trainer
@@ -68,15 +68,9 @@ def is_checkpoint(path):
 one_of_two = itertools.cycle([True, False])
 POINTS = {
     "between backward and the optimizers": Point(Trainer, "step_optimizers"),
-    "between the steps of two optimizers": Point(
-        torch.optim.Adam, "step", lambda *_: next(one_of_two), is_after=True
-    ),
-    "while the images of an evaluation are read": Point(
-        CUB200, "__getitem__", lambda images, _: images.split == "test"
-    ),
-    "between the CSV and the database of the logs": Point(
-        record_keeper.record_keeper.DBManager, "write", lambda *of, **_: of[1] == "evaluation"
-    ),
+    "between two optimizers": Point(torch.optim.Adam, "step", lambda *_: next(one_of_two), True),
+    "while a test image is read": Point(CUB200, "__getitem__", lambda d, _: d.split == "test"),
+    "between CSV and database": Point(DBManager, "write", lambda *of, **_: of[1] == "evaluation"),
     "in the middle of a checkpoint's file": Point(
         torch, "save", lambda _, path, *__: Path(path).name == "state.pt", True, cut
     ),
@@ -88,7 +82,5 @@ POINTS = {
     ),
     "between the last and the best weights": renamed(lambda p: p.name == "last.pt", True),
     "before the result is renamed": renamed(lambda path: path.name == "result.json"),
-    "while the checkpoints of a finished run are removed": removed(
-        lambda path: path.name == "checkpoints"
-    ),
+    "while the checkpoints of a whole run are removed": removed(lambda p: p.name == "checkpoints"),
 }

@@ -9,15 +9,12 @@ import torch
 from .kills import POINTS
 from .small_runs import run
 
-PATIENCE = 120
-"""Seconds until a life counts as hung."""
-
 
 def _live(arguments, log, point=None, nth=1, environment=()):
     """One life of ``python -m benchmarks.paper`` in this process, which it does not outlive."""
     code = 1
     try:
-        signal.alarm(PATIENCE)
+        signal.alarm(120)  # seconds until a life counts as hung
         os.environ.update(environment)
         torch.set_num_threads(1)
         if point is not None:

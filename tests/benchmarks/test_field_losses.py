@@ -5,14 +5,14 @@ import pytest
 
 from benchmarks import field_losses
 from benchmarks.data.rows import ROWS
-from benchmarks.measure.field_losses import BY_HAND, LOSSES, TWINS, peak_within, step
+from benchmarks.measure.field_losses import LOSSES, peak_within, step
 from benchmarks.report.saving import COMMITTED
 
 from .small_runs import ok, run
 
 
 @pytest.fixture
-def without_processes(monkeypatch):
+def no_processes(monkeypatch):
     """Peaks of nothing: NaN for NT-Xent of PML, as where it needs too much."""
     asked = []
 
@@ -28,9 +28,7 @@ def without_processes(monkeypatch):
     return asked
 
 
-def test_rows_of_losses_with_a_class_of_pml_without_one_and_with_one_too_large(
-    tmp_path, without_processes
-):
+def test_rows_of_losses_with_a_class_of_pml_without_one_and_one_too_large(tmp_path, no_processes):
     names = ["ntxent", "supcon", "sigmoid"]
     small = ["--sizes", "20,40", "--seconds", 0, "--losses", ",".join(names)]
     output = ok(run("field_losses", *small, "--output", tmp_path)).output
@@ -43,9 +41,9 @@ def test_rows_of_losses_with_a_class_of_pml_without_one_and_with_one_too_large(
     assert text in output
     for cell in ("more than 8,000", "no class", "ntxent, by hand", "N = 40, D = 512"):
         assert cell in text
-    del without_processes[:]
+    del no_processes[:]
     ok(run("field_losses", *small, "--output", tmp_path, "--resume"))
-    assert without_processes == []
+    assert no_processes == []
     assert pd.read_csv(tmp_path / "field-losses.csv").set_index(["loss", "N"]).equals(table)
 
 
@@ -55,19 +53,12 @@ def test_a_step_beyond_the_limit_has_no_peak():
     assert peak_within(1.0, "ntxent", "PML", 20, 8) >= 0
 
 
-def test_every_loss_is_there_and_a_twin_computes_the_same():
-    assert len(LOSSES) == 14
-    assert LOSSES.keys() <= ROWS.keys()
-    assert len(TWINS) == 8
-    assert {"ntxent", "circle", "sigmoid"} <= set(BY_HAND)
-
-
 def test_what_the_committed_table_shows():
     """At N = 4,000, as the pages say: little memory, near the two products, faster than PML."""
     table = pd.read_csv(COMMITTED / "field-losses.csv")
     assert {*table["N"]} == {80, 480, 1000, 4000}
     large = table[table["N"] == 4000].set_index("loss")
-    assert {*large.index} == {*LOSSES}
+    assert {*large.index} == {*LOSSES} <= {*ROWS}
     for method in ("streamed", "fused"):
         assert (large[f"{method}_mb"] <= 200).all()
     assert (large["fused_ms"] <= 2.2 * large["floor_ms"]).all()

@@ -10,11 +10,7 @@ import pytest
 import benchmarks
 
 HERE = Path(benchmarks.__file__).parent
-BELOW = {
-    "data": set(),
-    "measure": {"data"},
-    "report": {"data", "measure"},
-}
+BELOW = {"data": set(), "measure": {"data"}, "report": {"data", "measure"}}
 FILES = sorted(path for path in HERE.rglob("*.py") if path.name != "__init__.py")
 TRAINERS = ("pml_gpw.training.trainer", "pml_gpw.training.run", "benchmarks.measure.runs")
 
@@ -29,19 +25,14 @@ def imported(path):
             yield from ([*base, *names] if names else [*base, a.name] for a in node.names)
 
 
-def test_imports_run_downward():
+def test_imports_run_downward_in_at_most_fourteen_rooms_and_commands():
+    commands = {*BELOW, *(p.stem for p in HERE.glob("[!_]*.py"))}
+    assert {path.parent.name for path in HERE.glob("*/__init__.py")} == {*BELOW}
+    assert len(commands) <= 14
     for path in FILES:
         folder = path.parent.name if path.parent != HERE else None
-        commands = {*BELOW, *(p.stem for p in HERE.glob("*.py"))}
         for names in imported(path):
             assert names[0] in {folder} | BELOW.get(folder, commands), f"{path}: {names}"
-
-
-def test_the_rooms_are_at_most_fourteen_with_the_commands():
-    folders = [path for path in HERE.iterdir() if (path / "__init__.py").exists()]
-    commands = [*HERE.glob("[!_]*.py")]
-    assert {folder.name for folder in folders} == {*BELOW}
-    assert len(folders) + len(commands) <= 14
 
 
 @pytest.mark.exhaustive

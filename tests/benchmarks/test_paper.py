@@ -16,8 +16,6 @@ from pml_gpw.training import evaluation_transform
 from .small_runs import compared, ok, results
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*published", "ignore:.*lr_scheduler.step")
-
-
 ALSO = ("Cars196", "Cars196, classification", "StanfordOnlineProducts")
 SETS = ("CUB200", "InShop", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ALSO))
 

@@ -9,13 +9,10 @@ import pytest
 from pml_gpw.datasets import WorldNames
 
 ROOT = Path(__file__).parents[2]
-PAGE = "".join(
-    (ROOT / "docs" / page).read_text(encoding="utf-8")
-    for page in ("ablation.md", "ablation_details.md")
-)
-PUBLISHED = pd.read_csv(
-    ROOT / "benchmarks/data/published_validation.csv", comment="#", index_col="run"
-)
+PAGES = ROOT / "docs/ablation.md", ROOT / "docs/ablation_details.md"
+PAGE = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+VALIDATION = ROOT / "benchmarks/data/published_validation.csv"
+PUBLISHED = pd.read_csv(VALIDATION, comment="#", index_col="run")
 RUNS = {
     "CUB200": ("cub_multi_similarity", "cub_multi_similarity_with_ms_miner"),
     "CUB200, large batch": (
@@ -31,9 +28,7 @@ RUNS = {
 def test_published_results_are_quoted_exactly(data, runs):
     (line,) = re.findall(rf"^\| {data} \| (.*) \|$", PAGE, re.MULTILINE)
     *quoted, added = map(float, line.split(" | "))
-    expected = [
-        PUBLISHED.loc[run, column] for run in runs for column in ("best_of_10", "best_of_50")
-    ]
+    expected = [PUBLISHED.loc[run, best] for run in runs for best in ("best_of_10", "best_of_50")]
     assert quoted == expected
     assert added == pytest.approx(quoted[3] - quoted[1], abs=1e-9)
 
@@ -55,75 +50,61 @@ def table(folder, name, *keys):
     return found.set_index([*keys, "parameters"])
 
 
-def points(line, name):
-    """A mean with its half-width, in points as the page writes it."""
-    return f"{100 * line[name]:.1f} ± {100 * line[f'{name}_ci']:.1f}".replace("-", "−")
-
-
 def mean(row, folder=FIRST):
     return f"{100 * table(folder, 'summary.csv', 'row').loc[(row, 'tuned'), 'map_at_r']:.1f}"
 
 
+def signed(line, name, sign=1):
+    """A mean with its half-width, in points as the page writes it."""
+    width = 100 * line[f"{name}_ci"]
+    return f"{100 * sign * line[name]:+.1f} ± {width:.1f}".replace("-", "−")
+
+
 def less(row):
-    return points(table(FIRST, "summary.csv", "row").loc[(row, "tuned")], "map_at_r_less")
+    line = table(FIRST, "summary.csv", "row").loc[(row, "tuned")]
+    return signed(line, "map_at_r_less").removeprefix("+")
 
 
-def adds(row, without, parameters="tuned", folder=FIRST):
+def gains(row, without, parameters="tuned", folder=FIRST):
     differences = table(folder, "differences.csv", "row", "without")
-    return points(differences.loc[(row, without, parameters)], "map_at_r")
+    return signed(differences.loc[(row, without, parameters)], "map_at_r")
 
 
-def of_both(name, found):
-    """A row of the table of both sets."""
-    return f"| {name} | {found(FIRST)} | {found(NAMES)} |"
+def adds(*of, **folder):
+    return gains(*of, **folder).removeprefix("+")
 
 
-def gained(row, without, parameters="tuned"):
-    def found(folder):
-        difference = adds(row, without, parameters, folder)
-        return difference if difference.startswith("−") else f"+{difference}"
-
-    return found
-
-
-def snp_less(row):
-    def found(folder):
-        line = table(folder, "summary.csv", "row").loc[(row, "tuned")]
-        mean, width = -100 * line["map_at_r_less"], 100 * line["map_at_r_less_ci"]
-        return f"{mean:+.1f} ± {width:.1f}".replace("-", "−")
-
-    return found
+GAINS = {
+    "N added to none": ("N", "none"),
+    "N added to S": ("SN", "S"),
+    "P added to SN, with the defaults": ("SNP", "SN", "default"),
+    "P added to SN, tuned": ("SNP", "SN"),
+    "P added to N, tuned": ("NP", "N"),
+    "S added to N, tuned": ("SN", "N"),
+    "S added to NP, tuned": ("SNP", "NP"),
+}
+LESS = {"N": "N", "NT-Xent": "ntxent", "contrastive": "contrastive"}
+LESS["semi-hard triplet"] = "triplet-semihard"
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        of_both("N added to none", gained("N", "none")),
-        of_both("N added to S", gained("SN", "S")),
-        of_both("P added to SN, with the defaults", gained("SNP", "SN", "default")),
-        of_both("P added to SN, tuned", gained("SNP", "SN")),
-        of_both("P added to N, tuned", gained("NP", "N")),
-        of_both("S added to N, tuned", gained("SN", "N")),
-        of_both("S added to NP, tuned", gained("SNP", "NP")),
-        of_both("SNP less N", snp_less("N")),
-        of_both("SNP less NT-Xent", snp_less("ntxent")),
-        of_both("SNP less contrastive", snp_less("contrastive")),
-        of_both("SNP less semi-hard triplet", snp_less("triplet-semihard")),
-        f"SN and SNP ({mean('SN', NAMES)}) are\n  more than five points ahead of every other row",
-    ],
-)
-def test_what_holds_on_both_sets_is_quoted_exactly(said):
-    assert said in PAGE
+def test_what_holds_on_both_sets_is_quoted_exactly():
+    both = FIRST, NAMES
+    for name, of in GAINS.items():
+        assert f"| {name} | {' | '.join(gains(*of, folder=folder) for folder in both)} |" in PAGE
+    for name, row in LESS.items():
+        lines = [table(folder, "summary.csv", "row").loc[(row, "tuned")] for folder in both]
+        cells = [signed(line, "map_at_r_less", -1) for line in lines]
+        assert f"| SNP less {name} | {' | '.join(cells)} |" in PAGE
+    ahead = "are\n  more than five points ahead of every other row"
+    assert f"SN and SNP ({mean('SN', NAMES)}) {ahead}" in PAGE
 
 
 @pytest.mark.parametrize(("name", "data"), [("letters", "glyphs"), ("names", "worldnames")])
 def test_the_losses_of_the_field_are_quoted_exactly(name, data):
     folder = RESULTS / f"tuning-{data}-150it-25trials-500it-10seeds-only-d988189e"
     summary = table(folder, "summary.csv", "row").xs("tuned", level="parameters")
-    cells = []
-    for row in ("SN", "ntxent", "supcon", "circle", "sigmoid", "margin"):
-        mean, width = (100 * summary.loc[row, f"map_at_r_less{end}"] for end in ("", "_ci"))
-        cells.append(f"{mean:+.1f} ± {width:.1f}".replace("-", "−"))
+    rows = ("SN", "ntxent", "supcon", "circle", "sigmoid", "margin")
+    cells = [signed(summary.loc[row], "map_at_r_less") for row in rows]
     assert f"| {name} | {' | '.join(cells)} |" in PAGE
 
 
@@ -177,9 +158,8 @@ def test_what_was_found_is_quoted_exactly(said):
 
 def test_differences_to_snp_are_those_of_the_tests():
     tests = pd.read_csv(FIRST / "tests.csv", keep_default_na=False, na_values="")
-    tuned = tests[tests["parameters"] == "tuned"].pivot(
-        index="seed", columns="row", values="map_at_r"
-    )
+    tests = tests[tests["parameters"] == "tuned"]
+    tuned = tests.pivot(index="seed", columns="row", values="map_at_r")
     found = tuned["N"] - tuned["SNP"]
     line = table(FIRST, "summary.csv", "row").loc[("N", "tuned")]
     assert line["map_at_r_less"] == pytest.approx(found.mean())
@@ -201,10 +181,8 @@ def test_the_difficulty_of_names_is_that_of_the_committed_tables():
 
 def test_what_is_said_without_tuning_is_the_committed_table():
     table = pd.read_csv(RESULTS / "accuracy-glyphs-500it-5seeds.csv", keep_default_na=False)
-    recall = {
-        row: f"{100 * float(value):.1f}"
-        for row, value in zip(table["loss"], table["recall_at_1"], strict=True)
-    }
+    recalls = table.set_index("loss")["recall_at_1"].astype(float)
+    recall = {row: f"{100 * value:.1f}" for row, value in recalls.items()}
     said = " ".join(PAGE.split())
     assert f"N alone ({recall['N']}) is the best row" in said
     assert f"from {recall['none']} with constant weights" in said

@@ -1,5 +1,3 @@
-"""The table of similarities is that of the code as it stands."""
-
 import pandas as pd
 import pytest
 

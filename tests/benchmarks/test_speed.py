@@ -22,7 +22,6 @@ def peaks_here(monkeypatch):
 @pytest.mark.exhaustive
 @pytest.mark.usefixtures("peaks_here")
 def test_tables_plots_and_ratios(monkeypatch, tmp_path):
-    """All tables, those of live projects in miniature."""
     monkeypatch.setattr(speed, "PLACES", ((8, 64),))
     monkeypatch.setattr(speed, "TERMS", 40)
     sizes = ["--batches", "20,40", "--layouts", "60", "--huge", 40, "--columns", 24]

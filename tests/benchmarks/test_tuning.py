@@ -98,6 +98,8 @@ def test_the_control_takes_what_was_found_for_its_row(tmp_path):
 
 
 def test_the_report_is_rebuilt_from_its_export(finished, tmp_path):
+    missing = run("tuning_report", tmp_path)
+    assert (missing.exit_code, "settings.json cannot be read" in words(missing)) == (1, True)
     export = collect(SMALL, finished)
     export.write(tmp_path / "one")
     text = report(tmp_path / "one")
@@ -119,12 +121,6 @@ def test_the_report_is_rebuilt_from_its_export(finished, tmp_path):
         assert [(t.number, t.values, t.params, t.distributions) for t in stored] == [
             (t.number, t.values, t.params, t.distributions) for t in read.trials_of(row.name)
         ]
-
-
-def test_a_folder_without_an_export_is_named(tmp_path):
-    result = run("tuning_report", tmp_path)
-    assert result.exit_code == 1
-    assert "settings.json cannot be read" in words(result)
 
 
 def test_means_and_paired_differences_of_the_report():
@@ -150,8 +146,6 @@ def test_means_and_paired_differences_of_the_report():
 
 
 class Infinite(torch.utils.data.Dataset):
-    """A data set whose images are infinitely bright."""
-
     def __init__(self, dataset):
         self.dataset, self.labels = dataset, dataset.labels
 

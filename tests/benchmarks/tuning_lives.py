@@ -25,15 +25,8 @@ def rows_of(*names):
     return {name: ROWS[name] for name in names}
 
 
-SMALL = Tuning(
-    experiment=replace(preset("Glyphs", "small"), iterations=2, batch=20, dims=8),
-    initial="random",
-    folds=4,
-    test_iterations=3,
-    rows=rows_of("S", "none", "ntxent"),
-    trials=3,
-    seeds=2,
-)
+EXPERIMENT = replace(preset("Glyphs", "small"), iterations=2, batch=20, dims=8)
+SMALL = Tuning(EXPERIMENT, "random", 4, 3, rows_of("S", "none", "ntxent"), trials=3, seeds=2)
 PLACE = Place(Path("nowhere"), None, torch.device("cpu"))
 
 

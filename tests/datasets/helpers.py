@@ -1,5 +1,3 @@
-"""Miniatures that are refused."""
-
 import re
 
 import pytest

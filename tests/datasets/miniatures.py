@@ -1,8 +1,4 @@
-"""Each data set in a few small images, in its real format and with its real traps.
-
-``MINIATURES`` maps a name to (class, function that fills a folder). All have four classes of five
-images in training and in test, unless a trap makes it otherwise.
-"""
+"""Each data set in its real format, with its real traps: four classes of five images a part."""
 
 from pathlib import Path
 
@@ -111,9 +107,7 @@ def in_shop(root, images="img", partition="Eval", train=(1, 2, 5, 80), test=(3, 
 
 
 def image_folder(root):
-    for label, name in enumerate(
-        ("ash", "birch tree", "cedar", "elm", "fir", "oak", "pine", "yew")
-    ):
+    for label, name in enumerate(("ash", "birch", "cedar", "elm", "fir", "oak", "pine", "yew")):
         for i in range(PER_CLASS):
             picture(root / name / "2026" / f"{i}.JPG", label, i, *_mode(5 * label + i))
         (root / name / "notes.txt").write_text("no image")

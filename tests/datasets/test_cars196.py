@@ -66,21 +66,15 @@ def two_cars(root, **changes):
     return root / "cars_annos.mat"
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "said"),
-    [
-        *(
-            ("class", value, "class must be an integer in 1..196, got ")
-            for value in (2.7, "x", -1.0, 0, 197, np.nan, np.inf, np.array([1, 2]), "9" * 5000)
-        ),
-        *(
-            ("relative_im_path", value, "relative_im_path must be the path of an image, got ")
-            for value in (7.5, "", np.array([1, 2]))
-        ),
-        ("relative_im_path", "car_ims/2.jpg/", "must name a file, got 'car_ims/2.jpg/'"),
-    ],
-    ids=lambda value: str(value)[:9],
-)
+PATH = "relative_im_path"
+CLASSES = (2.7, "x", -1.0, 0, 197, np.nan, np.inf, np.array([1, 2]), "9" * 5000)
+ROWS = [("class", value, "class must be an integer in 1..196, got ") for value in CLASSES]
+OTHERS = 7.5, "", np.array([1, 2])
+ROWS += [(PATH, value, f"{PATH} must be the path of an image, got ") for value in OTHERS]
+ROWS += [(PATH, "car_ims/2.jpg/", "must name a file, got 'car_ims/2.jpg/'")]
+
+
+@pytest.mark.parametrize(("field", "value", "said"), ROWS, ids=lambda value: str(value)[:9])
 def test_rows_that_cannot_be(tmp_path, field, value, said):
     two_cars(tmp_path)
     assert [(type(label), label) for label in Cars196(tmp_path, "test").labels] == [(int, 99)]

@@ -57,9 +57,8 @@ def test_another_size_than_published_is_a_warning(miniature_roots):
 
 
 def test_the_digest_names_paths_labels_and_split(copy_of, miniature_roots):
-    train, test = (
-        ImageFolder(miniature_roots["ImageFolder"], split) for split in ("train", "test")
-    )
+    root = miniature_roots["ImageFolder"]
+    train, test = ImageFolder(root, "train"), ImageFolder(root, "test")
     _, root = copy_of("ImageFolder")
     assert train.digest() == ImageFolder(root, "train").digest() != test.digest()
     (root / "yew").rename(root / "aspen")

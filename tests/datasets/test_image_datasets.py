@@ -30,11 +30,7 @@ CELEBA = "000001.jpg 0\n000002.jpg 0\n000003.jpg 1\n"
         (SOP, LAST, TWICE, ", line 22: .* is also in"),
         (IN_SHOP, LAST, TWICE, ", line 1: the number of rows must be 41, .* got 40"),
         *((text, r"(\S+) .*\n+\Z", r"\1\n", r", line \d+: must have the form") for text in TEXTS),
-        *(
-            (text, r"\.(jpg|JPG)", r".\1/", ", line .* must name a file, got .*/'")
-            for text in TEXTS
-        ),
-        (CUB, r"\.jpg", r".jpg/.", r", line 1: must name a file, got .*/\.'"),
+        *((text, r"\.(jpg|JPG)", r".\1/", ", line .* must name a file, got .*/") for text in TEXTS),
         (CUB, "\n7 ", "\nseven ", ", line 7: the image id must be an integer"),
         (IN_SHOP, "  query", "  val", r", line \d+: evaluation_status must be one of train, query"),
         *(
@@ -48,19 +44,12 @@ CELEBA = "000001.jpg 0\n000002.jpg 0\n000003.jpg 1\n"
         (IN_SHOP, "id_00000003", f"id_{'9' * 5000}", ", line .* number of item_id must be an int"),
         (IN_SHOP, "id_00000003  query", "id_00000003  train", IN_BOTH),
         (SOP, " 11319 ", " 1 ", IN_BOTH),
-        (
-            IN_SHOP,
-            "3  gallery",
-            "33  gallery",
-            ", line .*'id_00000003' has no image in the gallery",
-        ),
+        (IN_SHOP, "3  gallery", "33  gallery", ", line .*'id_00000003' has no image in the gal"),
         (SOP, r"\A.*\n", "", ", line 1: must be the header"),
         (IN_SHOP, ALL, CELEBA, " must begin with .*CelebA has another file"),
-        (IN_SHOP, ALL, "", " must begin with"),
     ],
 )
 def test_annotations_that_cannot_be(copy_of, annotations, old, new, said):
-    """By file and line, and the report lists them."""
     name, file = annotations
     dataset, root = copy_of(name)
     path = root / file

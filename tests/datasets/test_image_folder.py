@@ -88,7 +88,6 @@ def test_images_in_no_class_are_a_warning(tmp_path, place):
 
 
 def test_folders_that_are_links(tmp_path):
-    """They are followed, once, and may not leave the root unless allowed."""
     make_images(tmp_path / "elsewhere", "1.png", "deep/2.png")
     root = tmp_path / "root"
     make_images(root, "ash/1.png")

@@ -25,7 +25,6 @@ HIDDEN, SHOWN = (10, 20, 30), (200, 100, 50)
 
 
 def transparent(path, mode):
-    """A transparent pixel and an opaque one."""
     image = Image.new(mode, (2, 1))
     if mode == "P":
         image.putpalette([*HIDDEN, *SHOWN])
@@ -62,9 +61,7 @@ def tiff_of_12_bits(path):
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("16.png", OF_16_BITS),
-        ("16.tif", OF_16_BITS),
-        ("16.pgm", OF_16_BITS),
+        *((f"16.{kind}", OF_16_BITS) for kind in ("png", "tif", "pgm")),
         ("big-endian.tif", OF_16_BITS.astype(">u2")),
         ("12.tif", tiff_of_12_bits),
         ("float.tif", RAMP.astype(np.float32) / 255),
@@ -90,7 +87,6 @@ def test_grey_of_more_than_8_bits_is_scaled(tmp_path, name, values):
         (-RAMP.astype(np.float32), r"its grey values must be in 0\.\.1, got -255 to -?0"),
         (np.full((1, 2), np.nan, np.float32), r"its grey values must be in 0\.\.1, got nan to nan"),
     ],
-    ids=["int32", "float", "negative", "nan"],
 )
 def test_grey_without_a_known_range_is_refused(tmp_path, values, said):
     path = tmp_path / "1.tif"

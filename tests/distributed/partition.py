@@ -26,11 +26,8 @@ class PartitionedBatch(NamedTuple):
         return self.x[self.rows], self.labels[self.rows]
 
 
-def partitioned_batch(sizes=SIZES, dtype=torch.float64, seed=0):
-    """The same batch on every process: six loose classes, and three labels that are alone.
-
-    So some process has no anchor with a positive, where one has row 10 or 11 to itself.
-    """
+def sharded(sizes=SIZES, dtype=torch.float64, seed=0):
+    """Six loose classes, and three labels alone, so that some process has no positive pair."""
     rank = dist.get_rank() if dist.is_initialized() else 0
     sizes = sizes[dist.get_world_size()] if isinstance(sizes, dict) else sizes
     start, n = sum(sizes[:rank]), sum(sizes)
@@ -63,10 +60,7 @@ def equal(many, one, rows):
 
 
 def compare(one, batch, many=None, refs=None, labels=None, scale=1):
-    """A loss of the parts is that of the whole, and so are the gradients of its parameters.
-
-    ``many``: the loss of the parts, where it is not a copy of ``one``; ``refs``: a second batch.
-    """
+    """A loss of the parts, ``many`` or a copy of ``one``, is that of the whole, parameters too."""
     many = DistributedLoss(copy.deepcopy(one)) if many is None else many
     labels = batch.labels if labels is None else labels
     of_one = [*one.parameters()] if isinstance(one, torch.nn.Module) else []
@@ -85,7 +79,7 @@ def compare_memories(alone, steps=4, labels=None):
     memory = copy.deepcopy(alone)
     many = DistributedLoss(memory)
     for seed in range(steps):
-        compare(alone, partitioned_batch(seed=seed), many, labels=labels)
+        compare(alone, sharded(seed=seed), many, labels=labels)
         assert memory.embedding_memory.equal(alone.embedding_memory)
         assert memory.label_memory.equal(alone.label_memory)
         assert memory.get_extra_state() == alone.get_extra_state()

@@ -3,6 +3,8 @@
 import importlib
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 import traceback
 from datetime import timedelta
@@ -14,8 +16,7 @@ import torch.distributed as dist
 
 from .. import environments
 
-PATIENCE = 60
-"""Seconds until a collective, or a check, counts as hung, unless said otherwise."""
+PATIENCE = 60  # seconds until a collective, or a check, counts as hung, unless said otherwise
 
 
 class Processes:
@@ -81,6 +82,17 @@ def checks_of(*modules):
         for name in vars(module)
         if name.startswith("check_")
     ]
+
+
+def by_torchrun(folder, *program):
+    """What a program says in two processes that torchrun starts, with the packages of a folder."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    torchrun += program
+    own = {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    place = {"cwd": folder, "env": {**os.environ, **own, "GLOO_SOCKET_IFNAME": "lo"}}
+    done = subprocess.run(torchrun, **place, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
 
 
 def _work(pipe, store, rank, world, patience):

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+# a block whose fence has more words, as "python no-run", is shown and not run
 BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
-"""A block whose fence has more words, as ``python no-run``, is shown and not run."""
 
 
 def python_blocks(page: Path) -> list[str]:

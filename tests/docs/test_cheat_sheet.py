@@ -63,11 +63,8 @@ def test_the_memory_is_that_of_the_committed_table():
 
 def test_what_is_sent_is_what_the_committed_projection_has():
     text = (ROOT / "benchmarks" / "results" / "scaling-4000x128.md").read_text(encoding="utf-8")
-    projection = re.findall(
-        r"^\| (\d+) (?:GPUs, one node|nodes of 8 GPUs) +\| ([\d,]+) +\| ([\d,.]+) +\| ([\d,.]+)",
-        text,
-        flags=re.MULTILINE,
-    )
+    row = r"^\| (\d+) (?:GPUs, one node|nodes of 8 GPUs) +\| ([\d,]+) +\| ([\d,.]+) +\| ([\d,.]+)"
+    projection = re.findall(row, text, flags=re.MULTILINE)
     assert len(projection) == 6
     for count, total, gflop, moved in projection:
         processes = {"8": 8, "32": 256}[count]

@@ -17,9 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 UNIT = r"%|×|x\b|(?:ms|s|MB|GB|KB|kB|MiB|GiB|points?|times|minutes?|seconds?|hours?|bytes)\b"
 FIGURE = re.compile(rf"±|\d(?:[\d,.]*\d)?\s*(?:{UNIT})")
-NOT_PROSE = re.compile(
-    r"^```.*?^```|\$\$.*?\$\$|^\|.*?$|\$[^$\n]*\$|^!\[.*?$", re.DOTALL | re.MULTILINE
-)
+NOT_PROSE = re.compile(r"^```.*?^```|\$\$.*?\$\$|^\|.*?$|\$[^$\n]*\$|^!\[.*?$", re.S | re.M)
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 with Path(__file__).with_name("claims.csv").open(encoding="utf-8", newline="") as file:
     CLAIMS = [tuple(row) for row in csv.reader(file)][1:]

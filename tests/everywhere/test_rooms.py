@@ -16,7 +16,6 @@ from pml_gpw.mining import MSMining
 from pml_gpw.weightings import LiftedStructure, MultiSimilarity
 
 from .. import environments
-from ..distributed.processes import Processes
 from ..tolerances import close
 from . import inside
 
@@ -36,16 +35,8 @@ def test_objects_of_pml_name_the_extra():
             resolve_name(f"pml_gpw.{name}")
 
 
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory):
-    pool = Processes(2, tmp_path_factory.mktemp("stores"))
-    yield pool
-    pool.stop()
-
-
-@pytest.mark.parametrize("check", [inside.check_losses, inside.check_miners, inside.check_memories])
-def test_as_one_process(processes, check):
-    processes.run(inside.__name__, check.__name__)
+def test_as_one_process(pair):
+    pair.run(inside.__name__, inside.check_losses_miners_and_memories.__name__)
 
 
 @pytest.mark.parametrize("mining", [None, MSMining()], ids=repr)
@@ -77,9 +68,8 @@ def test_recorder_and_plots(batch):
         plots.plot_batch(drawn)
         plots.plot_histogram(drawn)
     plots.plot_weight_field(loss)
-    plots.plot_weight_against_similarity(
-        {"MS": (modules.MSWeightedLoss(), modules.MSMiner())}, *batch
-    )
+    mined = {"MS": (modules.MSWeightedLoss(), modules.MSMiner())}
+    plots.plot_weight_against_similarity(mined, *batch)
 
 
 class Points(TensorDataset):

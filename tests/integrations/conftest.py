@@ -12,9 +12,7 @@ NEEDED = {
     "test_pairs_of_texts.py": TEXTS,
     "test_torchmetrics.py": ("torchmetrics", "lightning"),
 }
-collect_ignore = [
-    test for test, packages in NEEDED.items() if not all(find_spec(name) for name in packages)
-]
+collect_ignore = [test for test, packages in NEEDED.items() if not all(map(find_spec, packages))]
 
 
 @pytest.fixture

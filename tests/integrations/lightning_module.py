@@ -1,7 +1,4 @@
-"""A small LightningModule that learns two-dimensional points of some classes and measures itself.
-
-As a program it trains in the processes that torchrun starts and writes down what was logged.
-"""
+"""A small LightningModule that measures itself; as a program it trains by torchrun and logs."""
 
 import json
 import sys
@@ -24,9 +21,8 @@ class Embedder(lightning.LightningModule):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.network = torch.nn.Sequential(
-            torch.nn.Linear(2, 16), torch.nn.ReLU(), torch.nn.Linear(16, 8)
-        )
+        layers = torch.nn.Linear(2, 16), torch.nn.ReLU(), torch.nn.Linear(16, 8)
+        self.network = torch.nn.Sequential(*layers)
         self.loss = DistributedLoss(MSLoss(trainable=("base",)))
         self.recall = RecallAtK(k=1)
         self.metrics = RetrievalMetrics(ks=KS)
@@ -37,14 +33,11 @@ class Embedder(lightning.LightningModule):
         return DataLoader(data, batch_sampler=batches)
 
     def training_step(self, batch, _):
-        points, labels = batch
-        return self.loss(self.network(points), labels)
+        return self.loss(self.network(batch[0]), batch[1])
 
     def val_dataloader(self):
-        ranks = self.trainer.world_size
-        return DataLoader(
-            Subset(points(), range(self.trainer.global_rank, 48, ranks)), batch_size=9
-        )
+        mine = range(self.trainer.global_rank, 48, self.trainer.world_size)
+        return DataLoader(Subset(points(), mine), batch_size=9)
 
     def validation_step(self, batch, _):
         points, labels = batch
@@ -71,16 +64,9 @@ def points():
 
 def trained(**options):
     module = Embedder()
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=2,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        **options,
-    )
+    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    options |= dict.fromkeys((*off, "use_distributed_sampler"), False)
+    trainer = lightning.Trainer(accelerator="cpu", max_epochs=2, **options)
     trainer.fit(module)
     return module, trainer
 

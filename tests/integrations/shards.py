@@ -19,10 +19,8 @@ def given(metric, *parts):
 
 
 def cut(x, labels, *ends):
-    return [
-        (x[start:end], labels[start:end])
-        for start, end in zip((0, *ends), (*ends, len(x)), strict=True)
-    ]
+    places = zip((0, *ends), (*ends, len(x)), strict=True)
+    return [(x[start:end], labels[start:end]) for start, end in places]
 
 
 def check_metrics():

@@ -30,7 +30,6 @@ from pml_gpw.mining import HardestNegatives, MSMining
 from pml_gpw.training import ExhaustiveClassBatches, RandomClassBatches
 from pml_gpw.weightings import Contrastive, MultiSimilarity
 
-from ..distributed.processes import Processes
 from ..tolerances import close
 from .texts import DIMS, LABELS, all_close, gradients, read_model, sentences, write_encoder
 from .texts import trainer as trainer_of_columns
@@ -54,16 +53,12 @@ def trainer(model, loss, folder, **options):
     return trainer_of_columns(model, loss, folder, COLUMNS, **options)
 
 
-RULES = [
-    (MultiSimilarity(), MSMining()),
-    (Contrastive(), None),
-    (Contrastive(), HardestNegatives(3)),
-]
+MS = MultiSimilarity()
+RULES = [(MS, MSMining()), (Contrastive(), None), (Contrastive(), HardestNegatives(3))]
 
 
 @pytest.mark.parametrize(("weighting", "mining"), RULES, ids=repr)
 def test_gradients_are_those_of_the_plain_loss(steady, weighting, mining):
-    """In one graph, and cached by texts or by tokens."""
     plain, loss = GPWLoss(weighting, mining), PairWeightingLoss(steady, weighting, mining)
     x = features(steady)[0]
     expected = gradients(steady, lambda: plain(steady(x)["sentence_embedding"], LABEL_TENSOR))
@@ -98,9 +93,8 @@ def test_the_cache_replays_dropout(model):
     cached = CachedLoss(model, ms_loss(model), mini_batch_size=12)
 
     def by_hand():
-        parts = [
-            {name: x[part] for name, x in texts.items()} for part in (slice(12), slice(12, 24))
-        ]
+        halves = slice(12), slice(12, 24)
+        parts = [{name: x[half] for name, x in texts.items()} for half in halves]
         embeddings = [model(part)["sentence_embedding"] for part in parts]
         return MSLoss()(torch.cat(embeddings), LABEL_TENSOR)
 
@@ -137,7 +131,6 @@ def test_trains_saves_and_is_cited(model, tmp_path, cached, sampler):
 
 
 def test_training_is_that_of_a_loop_by_hand(steady, tmp_path):
-    """The trainer's steps with our batches, against the plain loss and the same optimizer."""
     twin = copy.deepcopy(steady)
     options = {"optim": "sgd", "lr_scheduler_type": "constant", "max_grad_norm": 0.0, "seed": 3}
     trainer(steady, ms_loss(steady), tmp_path, batch_sampler=PER_CLASS, **options).train()
@@ -152,12 +145,11 @@ def test_training_is_that_of_a_loop_by_hand(steady, tmp_path):
         close(steady.state_dict()[name], value)
 
 
-@pytest.mark.exhaustive
 def test_a_resumed_training_is_the_same(model, tmp_path):
-    """Four epochs and two batches; the second training begins at a checkpoint inside an epoch."""
+    """Its batches, weights and trained fields, from a checkpoint inside an epoch."""
     seen = []
 
-    class Watched(PairWeightingLoss):
+    class Watched(CachedLoss):
         def forward(self, sentence_features, labels=None):
             seen.append(sentence_features[0]["input_ids"].tolist())
             return super().forward(sentence_features, labels)
@@ -165,40 +157,25 @@ def test_a_resumed_training_is_the_same(model, tmp_path):
     def run(**options):
         seen.clear()
         twin = copy.deepcopy(model)
-        loss = Watched(twin, MultiSimilarity())
-        saving = {"max_steps": 14, "save_strategy": "steps", "save_steps": 5}
-        trainer(twin, loss, tmp_path, batch_sampler=PER_CLASS, **saving).train(**options)
-        return [*seen], twin.state_dict()
-
-    whole, expected = run()
-    rest, weights = run(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-5"))
-    assert len(whole) == 14
-    assert rest == whole[5:]
-    for name, value in expected.items():
-        close(weights[name], value)
-
-
-def test_a_resumed_training_has_the_fields_that_were_trained(model, tmp_path):
-    def run(**options):
-        twin = copy.deepcopy(model)
         loss = GPWLoss(MultiSimilarity(), trainable=("alpha", "base"))
-        wrapped = CachedLoss(twin, MetricLearningLoss(twin, loss), mini_batch_size=3)
-        saving = {"max_steps": 4, "learning_rate": 0.05, "save_strategy": "steps", "save_steps": 2}
-        training = trainer(twin, wrapped, tmp_path, **saving)
+        wrapped = Watched(twin, MetricLearningLoss(twin, loss), mini_batch_size=3)
+        saving = {"max_steps": 7, "learning_rate": 0.05, "save_strategy": "steps", "save_steps": 4}
+        training = trainer(twin, wrapped, tmp_path, batch_sampler=PER_CLASS, **saving)
         training.add_callback(LossCheckpoints(loss))
         training.train(**options)
-        return loss.current_weighting()
+        return [*seen], [*twin.state_dict().values(), *loss.parameters()], loss.base
 
-    expected = run()
-    assert abs(expected.base - 0.5) > 1e-3
-    checkpoint = tmp_path / "run" / "checkpoint-2"
-    resumed = run(resume_from_checkpoint=str(checkpoint))
-    close(resumed.alpha, expected.alpha)
-    close(resumed.base, expected.base)
+    whole, expected, base = run()
+    assert (len(whole), abs(base - 0.5) > 1e-3) == (7, True)
+    checkpoint = tmp_path / "run" / "checkpoint-4"
+    rest, weights, _ = run(resume_from_checkpoint=str(checkpoint))
+    assert rest == whole[4:]
+    for one, other in zip(weights, expected, strict=True):
+        close(one, other)
     (checkpoint / "loss.pt").unlink()
     with pytest.warns(UserWarning, match=r"loss\.pt is not there: the loss goes on as it was made"):
-        forgot = run(resume_from_checkpoint=str(checkpoint))
-    assert abs(forgot.base - expected.base) > 1e-4, "the state makes no difference"
+        *_, forgot = run(resume_from_checkpoint=str(checkpoint))
+    assert abs(forgot - base) > 1e-4, "the state makes no difference"
 
 
 @pytest.mark.parametrize("cached", [pytest.param(False, marks=pytest.mark.exhaustive), True])
@@ -261,9 +238,7 @@ def test_a_cached_loss_of_theirs(model):
     assert model[0].auto_model.embeddings.word_embeddings.weight.grad.count_nonzero()
 
 
-def test_the_trainer_puts_its_wrapped_model_into_the_loss_and_trains_its_parameters(
-    model, tmp_path
-):
+def test_the_trainer_puts_its_wrapped_model_into_the_loss_and_trains_parameters(model, tmp_path):
     proxies = ProxyAnchorLoss(num_classes=4, embedding_size=DIMS)
     before = proxies.proxies.detach().clone()
     loss, wrapped = CachedLoss(model, MetricLearningLoss(model, proxies)), torch.nn.Sequential()
@@ -295,12 +270,8 @@ def check_two_processes():
 
 
 @pytest.mark.exhaustive
-def test_two_processes(tmp_path):
-    pool = Processes(2, tmp_path, patience=240)  # the libraries take long to import
-    try:
-        pool.run(__name__, check_two_processes.__name__)
-    finally:
-        pool.stop()
+def test_two_processes(pair):
+    pair.run(__name__, check_two_processes.__name__)
 
 
 X, STATIC = torch.randn(24, 4), torch.nn.Identity()
@@ -313,20 +284,11 @@ REFUSED = [
     (lambda: ms_loss(STATIC)([{}, {}], LABEL_TENSOR), "sentence_features must be one column .* 2"),
     (lambda: MetricLearningLoss(STATIC, "ms"), "loss must be a Module, got 'ms'"),
     (lambda: PairWeightingLoss(STATIC, "ms"), "weighting must be"),
-    (
-        lambda: PairWeightingLoss(STATIC, MSLoss()),
-        "weighting .* got a MSLoss: .*MetricLearningLoss",
-    ),
+    (lambda: PairWeightingLoss(STATIC, MSLoss()), "weighting .* a MSLoss: .*MetricLearningLoss"),
     (lambda: MetricLearningLoss(STATIC, MSLoss(), MSMining()), r"miner .* give PairMiner\(MSMini"),
-    (
-        lambda: MSLoss()([{}], LABEL_TENSOR),
-        r"got list, features .*: .*MetricLearningLoss\(model, l",
-    ),
+    (lambda: MSLoss()([{}], LABEL_TENSOR), r"got list, features .*: .*MetricLearningLoss\(model"),
     (lambda: CachedLoss(STATIC, MSLoss()), "loss must have compute_loss_from_embeddings"),
-    (
-        lambda: CachedLoss(STATIC, ms_loss(STATIC), mini_batch_size=0),
-        "mini_batch_size must be an integer > 0, got 0",
-    ),
+    (lambda: CachedLoss(STATIC, ms_loss(STATIC), 0), "mini_batch_size must be an integer > 0, got"),
     (lambda: batches(valid_label_columns=["score"]), r"a column of labels, one of \['score'"),
     (lambda: batches(per_class=3), "batch_size must be a multiple of 3"),
 ]

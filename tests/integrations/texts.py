@@ -1,5 +1,6 @@
 """A small text model of random weights from a configuration, texts of classes, a trainer."""
 
+import sentence_transformers
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -32,18 +33,15 @@ def write_encoder(folder, dropout):
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", *WORDS])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
-    ).save_pretrained(folder)
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=DIMS,
-        num_hidden_layers=1,
-        num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=16,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
+        **{"num_hidden_layers": 1, "num_attention_heads": 2},
+        **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), dropout),
     )
     BertModel(config).save_pretrained(folder)
 
@@ -73,24 +71,12 @@ def all_close(actual, expected):
 def trainer(model, loss, folder, columns, **options):
     """The trainer of sentence-transformers, of a few quick steps on columns of texts."""
     from datasets import Dataset
-    from sentence_transformers import (
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
 
-    defaults = {
-        "output_dir": str(folder / "run"),
-        "per_device_train_batch_size": 8,
-        "max_steps": 3,
-        "learning_rate": 1e-3,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "save_strategy": "no",
-        "logging_strategy": "no",
-    }
-    args = SentenceTransformerTrainingArguments(**{**defaults, **options})
+    defaults = {"output_dir": str(folder / "run"), "per_device_train_batch_size": 8}
+    defaults |= {"max_steps": 3, "learning_rate": 1e-3, "disable_tqdm": True, "use_cpu": True}
+    defaults |= {"report_to": "none", "save_strategy": "no", "logging_strategy": "no"}
+    args = sentence_transformers.SentenceTransformerTrainingArguments(**{**defaults, **options})
     data = Dataset.from_dict(columns)
-    return SentenceTransformerTrainer(
+    return sentence_transformers.SentenceTransformerTrainer(
         model=model, args=args, train_dataset=data, eval_dataset=data, loss=loss
     )

@@ -83,7 +83,7 @@ LABELS = r"labels must be integers \(N,\), at least one, got "
         (
             lambda: training.process_group("cuda").__enter__(),
             {},
-            "device must be a device, got 'cuda'",
+            "device must be a device, got 'cu",
         ),
         (training.BatchNormOverProcesses(3), {"input": torch.zeros(2, 3)}, "4D"),
     ],

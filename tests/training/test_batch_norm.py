@@ -42,7 +42,6 @@ def check_values_gradients_and_statistics():
 
 
 def check_without_parameters_or_statistics():
-    """Every kind of layer, in training and in evaluation."""
     images = torch.randn(6, 3, 4, 5, generator=torch.Generator().manual_seed(0)) + 2
     own = share(6, 2)
     for kind in ({"affine": False}, {"track_running_stats": False}, {"momentum": None}):

@@ -55,7 +55,6 @@ def test_files_that_cannot_be_read(tmp_path):
     ("block", "error"),
     [
         (naming_file, RuntimeError("of no file")),
-        (naming_file, KeyError("x")),
         (naming_file, BrokenPipeError(errno.EPIPE, "")),
         (lambda path: reading_file(path, "get another"), MemoryError()),
         (lambda path: reading_file(path, "get another"), FileError("of another")),

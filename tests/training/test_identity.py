@@ -15,8 +15,6 @@ from pml_gpw.weightings import PairWeighting, PairWeights
 
 @dataclass(frozen=True)
 class Weighing(PairWeighting):
-    """A user's own with a function, whose repr has an address."""
-
     of_similarity: Callable[[torch.Tensor], torch.Tensor] = lambda sim: sim.exp()
 
     def weigh(self, pos, neg):

@@ -14,19 +14,11 @@ from torch import nn
 from pml_gpw import MSLoss, MSMiner, MSWeightedLoss
 from pml_gpw.distributed import DistributedLoss
 from pml_gpw.losses import CrossBatchMemory
-from pml_gpw.training import (
-    ExhaustiveClassBatches,
-    FileError,
-    data_parallel,
-    loss_over_processes,
-    process_group,
-    processes,
-)
+from pml_gpw.training import ExhaustiveClassBatches, FileError, processes
+from pml_gpw.training.processes import data_parallel, loss_over_processes, process_group
 
 
 class Unsendable(Exception):
-    """Holds what cannot be sent to another process."""
-
     def __init__(self, text):
         super().__init__(text)
         self.lock = threading.Lock()
@@ -106,9 +98,8 @@ def test_devices_of_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert processes.launched_processes() == 4
-    assert processes.local_device("cuda") == "cuda:3"
-    assert processes.local_device("cuda:1") == "cuda:1"
-    assert processes.local_device("cpu") == "cpu"
+    devices = {"cuda": "cuda:3", "cuda:1": "cuda:1", "cpu": "cpu"}
+    assert {name: processes.local_device(name) for name in devices} == devices
 
 
 def test_a_group_for_the_time_of_a_block(monkeypatch, tmp_path):

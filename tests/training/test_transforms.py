@@ -5,7 +5,6 @@ from pml_gpw.training import evaluation_transform, train_transform
 
 
 def half_red(mode="RGB"):
-    """Red on the left and black on the right."""
     image = Image.new("RGB", (80, 40))
     image.paste((255, 0, 0), (0, 0, 40, 40))
     return image.convert(mode)

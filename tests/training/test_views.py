@@ -9,11 +9,7 @@ from torch.utils.data import DataLoader
 from pml_gpw.training import NumberedBatches, SeededViews
 from pml_gpw.training.experiment import SAMPLERS
 
-LABELS = [i // 6 for i in range(60)]
-
-
-def sampler(rule="exhaustive", **options):
-    return SAMPLERS[rule](LABELS, 30, per_class=5, batches=4, **options)
+from .test_loaders import sampler
 
 
 class Noise(torch.utils.data.Dataset):
@@ -25,7 +21,7 @@ class Noise(torch.utils.data.Dataset):
 @pytest.mark.parametrize("world", [2, 6])
 def test_places_are_those_of_one_process(rule, world):
     whole = [*chain(*NumberedBatches(sampler(rule)))]
-    assert [place for _, place in whole] == [*range(120)]
+    assert [place for _, place in whole] == [*range(180)]
     assert [image for image, _ in whole] == [*chain(*sampler(rule))]
     shares = [NumberedBatches(sampler(rule, rank=rank, world_size=world)) for rank in range(world)]
     assert [*chain(*chain(*zip(*shares, strict=True)))] == whole
@@ -36,9 +32,9 @@ def test_places_go_on_after_an_interruption_and_in_the_next_epoch():
     again = sampler()
     again.load_state_dict(sampler().state_dict(batches_done=3))
     numbered = NumberedBatches(again)
-    assert len(numbered) == 4
+    assert len(numbered) == 6
     assert [*numbered] == whole[3:]
-    assert [place for _, place in chain(*numbered)] == [*range(120, 240)]
+    assert [place for _, place in chain(*numbered)] == [*range(180, 360)]
 
 
 def test_a_view_depends_on_seed_epoch_and_place_alone():

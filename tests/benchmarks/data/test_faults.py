@@ -60,11 +60,7 @@ WRITING = ("accuracy", "paper", "pair_weight_cost", "scaling", "similarity_usage
 
 @pytest.mark.parametrize(
     ("command", "number"),
-    [
-        *((name, errno.ENOSPC) for name in WRITING),
-        ("tables", errno.EROFS),
-        ("tables", errno.EACCES),
-    ],
+    [*((name, errno.ENOSPC) for name in WRITING), ("tables", errno.EROFS)],
 )
 def test_a_folder_that_takes_no_files_is_told_before_any_work(
     monkeypatch, few_images, roots, tmp_path, command, number
@@ -153,10 +149,8 @@ def changed_state(change):
 DAMAGES = {
     "cut": ("state.pt", cut),
     "the best are gone": ("best.pt", Path.unlink),
-    "a tensor": ("state.pt", lambda path: torch.save(torch.zeros(3), path)),
     "no model": ("state.pt", changed_state(lambda state: state["models"].pop("trunk"))),
     "epoch": ("state.pt", changed_state(lambda state: state["history"][0].update(epoch=7))),
-    "nothing": ("state.pt", changed_state(dict.clear)),
 }
 
 
@@ -188,24 +182,19 @@ def test_a_damaged_result_of_the_paper(invoke, runs, content):
         ok(invoke("CUB200", *SHORT, "--fresh"))
 
 
-def changed(result, **settings):
-    return {**result, "experiment": {**result["experiment"], **settings}}
+OTHER_SETTINGS = {"dataset": "Birds"}, {"configuration": "mine"}, {"milestones": None}
+OTHER_RESULTS = {"last": {}}, {"best": {"recall_at_1": 60}}, {"experiment": []}
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        lambda result: changed(result, dataset="Birds"),
-        lambda result: changed(result, configuration="mine"),
-        lambda result: changed(result, milestones=None),
-        lambda result: {**result, "last": {}},
-        lambda result: {**result, "best": {"recall_at_1": 60}},
-        lambda result: {**result, "experiment": []},
-    ],
+    ("settings", "changes"),
+    [*((given, {}) for given in OTHER_SETTINGS), *(({}, given) for given in OTHER_RESULTS)],
 )
-def test_a_result_of_something_else_stands_in_no_table(tmp_path, change):
+def test_a_result_of_something_else_stands_in_no_table(tmp_path, settings, changes):
     path = write(tmp_path, 0.5)
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    result = json.loads(path.read_text())
+    result["experiment"] |= settings
+    path.write_text(json.dumps(result | changes))
     fault(run("tables", "--runs", tmp_path / "runs", "--output", tmp_path), path, "--fresh")
 
 

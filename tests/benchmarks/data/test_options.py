@@ -7,25 +7,20 @@ import pytest
 
 from ..small_runs import SMALL, run, words
 
-LONG = "9" * 5000
 WIDE = "/" + "a" * 5000
 REFUSED = [
     ("speed --batches ''", "--batches: must be integers in 20..100000000, comma-separated, got ''"),
     ("speed --batches 12", "--batches: must be integers in 20..100000000"),
-    ("speed --batches 20,x", "--batches: must be integers in 20"),
-    ("speed --batches ²", "--batches: must be integers in 20"),
-    (f"speed --batches {LONG}", "--batches: must be integers in 20"),
+    (f"speed --batches ²,{'9' * 5000}", "--batches: must be integers in 20"),
     ("speed --huge -1", "'--huge'"),
     ("speed --memory 3", "--memory: must be integers in 256"),
     ("speed --layouts 0", "--layouts: must be integers in 1"),
     ("speed --retrieval 32", "--retrieval: must be 0 or more than 32, the largest K, got 32"),
     ("speed --deep-retrieval 1000", "--deep-retrieval: must be 0 or more than 1000"),
     ("speed --seconds nan", "'--seconds'"),
-    ("speed --device ''", "must be a device that torch has here, got ''"),
     ("speed --device meta", "must be a device that torch has here, got 'meta'"),
     ("scaling --worlds 1,0", "--worlds: must be integers in 1..1024, comma-separated, got '1,0'"),
     ("scaling --worlds 3", "must be integers >= 1 whose 5-folds divide 4000"),
-    (f"scaling --batch {10**20}", "10000000"),
     ("scaling --dims 64", "--dims: must be one of 512, 128, got '64'"),
     ("field_losses --rows NoLoss", "--losses: must be one of SN, ntxent"),
     ("accuracy --losses SNP,best", "--losses: must be out of none, S, N"),
@@ -34,7 +29,6 @@ REFUSED = [
     ("accuracy --batch 5000", "at most 1780 (356 training classes x 5), got 5000"),
     ("accuracy --device toaster", "must be a device that torch has here, got 'toaster'"),
     ("accuracy --learning-rate inf", "'--learning-rate'"),
-    ("accuracy --seeds 0", "'--seeds'"),
     ("accuracy --root FILE", "--root: root must be a folder"),
     ("accuracy --root PICTURES", "pictures of yours are --dataset ImageFolder"),
     ("accuracy --train-share 0.5", "--train-share: must be left out for Glyphs"),
@@ -47,9 +41,6 @@ REFUSED = [
     ("tuning --configuration large", "--configuration: must be one of released, text, small"),
     ("tuning --device toaster", "--device: must be a device that torch has here"),
     ("tuning --folds 300", "--folds: must be at most 178"),
-    ("tuning --folds 1", "'--folds'"),
-    ("tuning --trials 0", "'--trials'"),
-    ("tuning --test-iterations 0", "'--test-iterations'"),
     ("tuning --root FILE", "--root: root must be a folder"),
     ("tuning --report-only", "--report-only: must have something to report"),
     ("tuning --report-only --fresh", "--report-only: must not come with --fresh"),
@@ -67,7 +58,6 @@ REFUSED = [
     ("paper CUB200 --backend annoy", "--backend: must be one of auto, faiss, torch, got 'annoy'"),
     ("paper CUB200 --root PICTURES", "images.txt"),
     (f"paper CUB200 --root {WIDE}", "--root"),
-    (f"tables --runs {WIDE}", "--runs: must be a folder"),
 ]
 COMMANDS = ("accuracy", "field_losses", "half_precision", "pair_weight_cost", "paper", "scaling")
 COMMANDS += ("similarity_usage", "speed", "tables", "tuning")

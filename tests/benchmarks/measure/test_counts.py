@@ -46,8 +46,7 @@ def test_roofline():
     ],
 )
 def test_bars(name, bar):
-    """The same at every N: no loop but over chunks, and nothing waits but for index tuples, of
-    which small ones need fewer operations."""
+    """The same at every N: nothing loops but over chunks, or waits but for index tuples."""
     found = [counted(steps.counted_step(name, n, 64)) for n in (80, 600)]
     assert max(each.operations for each in found) <= bar
     if not name.startswith("composed"):

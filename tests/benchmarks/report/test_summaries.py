@@ -4,12 +4,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.data.rows import ROWS
-from benchmarks.report.summaries import (
-    confidence_half_width,
-    paired_differences,
-    summarize,
-    to_markdown,
-)
+from benchmarks.report import summaries
+from benchmarks.report.summaries import paired_differences, summarize, to_markdown
 
 
 def runs_of(**recalls):
@@ -23,8 +19,9 @@ def runs_of(**recalls):
 
 def test_confidence_interval_by_hand():
     # s = 1, n = 3, t(0.975, 2) = 4.302653
-    assert confidence_half_width(pd.Series([1.0, 2.0, 3.0])) == pytest.approx(4.302653 / 3**0.5)
-    assert math.isnan(confidence_half_width(pd.Series([1.0])))
+    width = summaries.confidence_half_width
+    assert width(pd.Series([1.0, 2.0, 3.0])) == pytest.approx(4.302653 / 3**0.5)
+    assert math.isnan(width(pd.Series([1.0])))
 
 
 def test_table_keeps_the_order_and_shows_mean_and_interval():

@@ -64,7 +64,6 @@ def archive(**arrays):
         lambda _: archive(cache_key=np.array("key"), x=np.array([object()])),
         lambda content: b"\0" * 32 + content,
     ],
-    ids=["empty", "text", "cut", "bit", "name", "another name of the key", "pickled", "of 0.2"],
 )
 def test_a_file_that_is_damaged_or_of_another_version_is_replaced(path, damage):
     whole = path.read_bytes()

@@ -105,13 +105,8 @@ def test_the_default_folder(root, monkeypatch, tmp_path):
 
 def test_an_outdated_file_is_made_again(tmp_path, monkeypatch):
     cache.load_or_build(tmp_path / "glyphs.cache", "old", lambda: {"images": np.zeros(1)})
-    few = {
-        "letters": np.array(["A", "Ж"]),
-        "images": np.zeros((2, 32, 32), np.uint8),
-        "labels": np.arange(2),
-        "faces": np.zeros(2, np.int64),
-        "test": np.array([False, True]),
-    }
+    few = {"letters": np.array(["A", "Ж"]), "images": np.zeros((2, 32, 32), np.uint8)}
+    few |= {"labels": np.arange(2), "faces": np.zeros(2, int), "test": np.array([False, True])}
     monkeypatch.setattr(construction, "build_arrays", lambda: few)
     with pytest.warns(UserWarning, match="another version") as caught:
         assert Glyphs(tmp_path, "test").classes == {1: "Ж"}

@@ -4,7 +4,6 @@ from pml_gpw.datasets.glyphs import construction, lookalikes
 
 
 def test_similarity_by_hand():
-    """Of pictures with ink at the left, at both sides and at the right."""
     pictures = np.zeros((3, 6, 6), np.uint8)
     pictures[:2, :3, :3] = pictures[1:, :3, 3:] = 200
     vectors = lookalikes.unit_vectors(pictures)
@@ -13,14 +12,11 @@ def test_similarity_by_hand():
 
 
 def test_letters_that_are_one_shape_are_alike_and_others_are_not(renderings):
-    """The threshold separates what a reader would: a control in both directions."""
     candidates, images, labels, _ = renderings
 
     def alike(one, other):
-        first, second = (
-            lookalikes.unit_vectors(images[labels == candidates.index(letter)])
-            for letter in (one, other)
-        )
+        chosen = (images[labels == candidates.index(letter)] for letter in (one, other))
+        first, second = map(lookalikes.unit_vectors, chosen)
         return float((first @ second.T).max())
 
     same = ["AΑ", "AА", "ΑА", "Oo", "oо", "HН", "Xx", "Vᴠ", "KК", "ÄӒ"]

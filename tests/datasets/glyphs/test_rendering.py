@@ -10,9 +10,8 @@ def test_a_distortion_cuts_nothing_off():
     square[margin:-margin, margin:-margin] = 255
     for seed in range(300):
         generator = np.random.default_rng(seed)
-        image = rendering.distort(
-            square, generator, max_shift=construction.MAX_SHIFT, max_fade=0, noise=0
-        )
+        options = {"max_shift": construction.MAX_SHIFT, "max_fade": 0, "noise": 0}
+        image = rendering.distort(square, generator, **options)
         border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
         assert border.max() == 0
         assert image.max() == 255

@@ -14,8 +14,6 @@ from .faults import at_fault, from_last, raised_on_all
 
 
 class Images(Dataset):
-    """Rows of random numbers, and how often each was looked at."""
-
     ks = (1, 2, 4)
 
     def __init__(self, n, seed=0):

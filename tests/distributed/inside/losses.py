@@ -1,6 +1,5 @@
 """Value and gradient of every loss, reducer, distance and relation, with and without references."""
 
-import copy
 import warnings
 from contextlib import nullcontext
 from functools import partial
@@ -11,7 +10,6 @@ import pytest
 import torch
 import torch.distributed as dist
 from pytorch_metric_learning import distances, reducers, regularizers
-from torch.nn.parallel import DistributedDataParallel
 
 from pml_gpw import GPWLoss, MSLoss, MSMiner, MSWeightedLoss, losses, modules, ms_variant
 from pml_gpw.distributed import DistributedLoss
@@ -24,16 +22,7 @@ from pml_gpw.weightings import GradedContrastive, LiftedStructure, MultiSimilari
 from ...cases import CASES
 from ...probes import LargestTensor
 from ...tolerances import close
-from ..partition import (
-    REF_SIZES,
-    SIZES,
-    compare,
-    compare_memories,
-    composed,
-    equal,
-    partitioned_batch,
-    run,
-)
+from ..partition import REF_SIZES, SIZES, compare, compare_memories, composed, equal, run, sharded
 
 REDUCERS = [
     reducers.SumReducer(),
@@ -46,63 +35,55 @@ REDUCERS = [
 ]
 LAYOUTS = ("auto", "sparse rows")
 DTYPES = (torch.float64, torch.float32)
-NAMED = [
-    name
-    for module in (contrastive_losses, margin_losses, ranking_losses)
-    for name, value in vars(module).items()
-    if getattr(value, "__module__", "") == module.__name__
-]
+ROOMS = contrastive_losses, margin_losses, ranking_losses
+NAMED = [n for m in ROOMS for n, v in vars(m).items() if getattr(v, "__module__", "") == m.__name__]
 
 
 def check_every_weighting():
     for number, (case, mining) in enumerate(product(CASES, (None, MSMining(0.1)))):
         loss = GPWLoss(case.weighting, mining)
         loss.layout = LAYOUTS[number // 2 % 2]
-        compare(loss, partitioned_batch(dtype=DTYPES[number // 4 % 2]))
+        compare(loss, sharded(dtype=DTYPES[number // 4 % 2]))
 
 
 def check_every_variant():
     for number, letters in enumerate(VARIANTS):
         miner, loss = ms_variant(letters)
         loss.layout = LAYOUTS[number % 2]
-        batch = partitioned_batch(seed=1)
+        batch = sharded(seed=1)
         compare(composed(loss, miner), batch, DistributedLoss(loss, miner))
 
 
 def check_every_loss_of_the_field():
-    """Alone and in a memory, with and without a mining, and with a trained field."""
     assert len(NAMED) == 13
     for number, name in enumerate(NAMED):
         options = {"margin": 0.4, "Tn": 5.0} if name == "RankedListLoss" else {}
         for mining in (None, MSMining(0.3))[:: 1 - 2 * (number % 2)]:
             loss = getattr(losses, name)(**options, mining=mining).double()
-            compare(loss, partitioned_batch())
+            compare(loss, sharded())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             compare_memories(CrossBatchMemory(loss, 5, 60), 2)
 
 
 def check_reducers_regularizers_and_distances():
-    batch, loss = partitioned_batch(), None
+    batch, loss = sharded(), None
     for reducer in REDUCERS:
         compare(MSLoss(reducer=reducer), batch, scale=0.3)
     terms = DistributedLoss(MSLoss(reducer=reducers.DoNothingReducer()))(*batch.part)
     assert terms["loss"]["losses"].shape == (24,)
     for regularizer in (regularizers.LpRegularizer(), regularizers.ZeroMeanRegularizer()):
         compare(MSLoss(embedding_regularizer=regularizer, embedding_reg_weight=0.3), batch)
-    for distance in (
-        distances.DotProductSimilarity(normalize_embeddings=False),
-        distances.LpDistance(),
-        distances.LpDistance(p=1, normalize_embeddings=False),
-        distances.SNRDistance(),
-    ):
+    dot = distances.DotProductSimilarity(normalize_embeddings=False)
+    of_one = distances.LpDistance(p=1, normalize_embeddings=False)
+    for distance in (dot, of_one, distances.LpDistance(), distances.SNRDistance()):
         miner, loss = MSMiner(distance=distance), MSWeightedLoss(distance=distance)
         compare(composed(loss, miner), batch, DistributedLoss(loss, miner))
 
 
 def check_references():
     """They have gradients of their own; those that are the anchors again are known as such."""
-    batch, refs = partitioned_batch(), partitioned_batch(REF_SIZES, seed=2)
+    batch, refs = sharded(), sharded(REF_SIZES, seed=2)
     for miner, loss in ((None, MSLoss()), (MSMiner(), MSWeightedLoss())):
         for other in (refs, batch):
             leaf, mine = (e.clone().requires_grad_() for e in (other.x, other.x[other.rows]))
@@ -118,15 +99,14 @@ def check_references():
 
 def check_references_that_are_the_anchors_of_one_process():
     """To the batch of all they are others, so that an anchor and its copy are a positive pair."""
-    batch = partitioned_batch()
+    batch = sharded()
     n = SIZES[dist.get_world_size()][0]
-    refs = partitioned_batch((n,) + (0,) * (dist.get_world_size() - 1))
+    refs = sharded((n,) + (0,) * (dist.get_world_size() - 1))
     compare(MSLoss(), batch, refs=refs._replace(x=batch.x[:n], labels=batch.labels[:n]))
 
 
 def check_relations_of_labels():
-    """Graded pairs, a hierarchy, classes that stay known, and a memory of tags."""
-    batch = partitioned_batch()
+    batch = sharded()
     n = len(batch.x)
     tags = torch.rand(n, 5, generator=torch.Generator().manual_seed(2)) < 0.4
     taxa = torch.stack([torch.arange(n) // 2, torch.arange(n) // 4, torch.arange(n) // 8], dim=1)
@@ -140,7 +120,7 @@ def check_relations_of_labels():
         (modules.GPWLoss(similar, **by_class).double(), batch.labels % 5),
     ):
         compare(loss, batch, labels=labels)
-    refs = partitioned_batch(REF_SIZES, seed=2)
+    refs = sharded(REF_SIZES, seed=2)
     compare(loss, batch, refs=refs._replace(labels=refs.labels % 5), labels=labels)
     kept = {"label_shape": (5,), "label_dtype": torch.bool}
     memory = modules.CrossBatchMemory(modules.GPWLoss(graded, pairs=jaccard), 5, 60, **kept)
@@ -149,10 +129,9 @@ def check_relations_of_labels():
 
 def check_columns_of_queries_and_documents():
     """Those of all processes are references of each query, with ids of queries or without."""
-    sizes, rank = SIZES[dist.get_world_size()], dist.get_rank()
-    rows = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
-    generator, n = torch.Generator().manual_seed(0), sum(sizes)
-    columns = torch.randn(4, n, 5, generator=generator, dtype=torch.float64)
+    batch, generator = sharded(), torch.Generator().manual_seed(0)
+    rows, n = batch.rows, len(batch.x)
+    x = torch.randn(4, n, 5, generator=generator, dtype=torch.float64).transpose(0, 1)
     for loss, ids in (
         (modules.GPWLoss(LiftedStructure()), None),
         (modules.GPWLoss(MultiSimilarity(), trainable=("base",)), None),
@@ -163,7 +142,6 @@ def check_columns_of_queries_and_documents():
             both = modules.ColumnLoss(within, ("query_to_doc", "doc_to_query"))
             return both(*x.unbind(1), **({} if ids is None else {"query_ids": ids[rows]}))
 
-        x = columns.transpose(0, 1)
         many = run(of_columns, x[rows], DistributedLoss(loss), rows)
         equal(many, run(of_columns, x), rows)
 
@@ -174,11 +152,11 @@ def check_parameters_of_a_loss():
         losses.NTXentLoss(trainable=("temperature",)),
         CrossBatchMemory(MSLoss(trainable=("beta",)), 5, 40),
     ):
-        compare(loss.double(), partitioned_batch())
+        compare(loss.double(), sharded())
 
 
 def check_a_warning_of_parameters_that_began_apart():
-    batch = partitioned_batch()
+    batch = sharded()
     for is_apart in (False, True):
         loss = DistributedLoss(MSLoss(trainable=("base",)).double())
         loss.loss.base = 0.5 + 0.1 * is_apart * dist.get_rank()
@@ -190,42 +168,18 @@ def check_a_warning_of_parameters_that_began_apart():
             assert len(said) == (is_apart and is_first)
 
 
-class WithLoss(torch.nn.Module):
-    """A network and its loss in one module, as DistributedDataParallel takes them."""
-
-    def __init__(self, loss):
-        super().__init__()
-        self.net, self.loss = torch.nn.Linear(5, 4).double(), loss
-
-    def forward(self, x, labels):
-        return self.loss(self.net(x), labels)
-
-
-def check_parameters_inside_ddp():
-    batch = partitioned_batch()
-    torch.manual_seed(0)
-    whole = WithLoss(MSLoss(trainable=("beta", "base")).double())
-    inner = copy.deepcopy(whole)
-    inner.loss = DistributedLoss(inner.loss)
-    whole(batch.x, batch.labels).backward()
-    ddp = DistributedDataParallel(inner)  # it has to live until backward
-    ddp(*batch.part).backward()
-    for found, expected in zip(inner.parameters(), whole.parameters(), strict=True):
-        close(found.grad, expected.grad)
-
-
 def check_fused():
     """Rows through a compiler, of the anchors of each process against all references."""
     torch._dynamo.reset()
     with patch.object(torch, "compile", partial(torch.compile, backend="eager")):
         one, many = (GPWLoss(MultiSimilarity(), MSMining(), fused=on) for on in (False, True))
-        compare(one, partitioned_batch(), DistributedLoss(many))
+        compare(one, sharded(), DistributedLoss(many))
 
 
 def check_half_precision():
     """The loss of float32, and its gradient but for the last digit: summed before it is rounded."""
     for dtype in (torch.bfloat16, torch.float16):
-        batch = partitioned_batch(dtype=dtype)
+        batch = sharded(dtype=dtype)
         value, exact = run(MSLoss(), batch.x.float(), batch.labels)
         exact = dist.get_world_size() * exact[batch.rows]
         for context in (nullcontext(), torch.autocast("cpu", dtype=torch.bfloat16)):
@@ -239,7 +193,7 @@ def check_half_precision():
 
 
 def check_gradients_that_some_or_none_need():
-    batch = partitioned_batch()
+    batch = sharded()
     one, loss = run(MSLoss(), batch.x, batch.labels), DistributedLoss(MSLoss())
     with torch.no_grad():
         value = loss(*batch.part)
@@ -255,7 +209,7 @@ def check_gradients_that_some_or_none_need():
 
 def check_backward_twice():
     """A retained graph gives the same gradient again; a second derivative is refused."""
-    batch = partitioned_batch()
+    batch = sharded()
     x = batch.part[0].clone().requires_grad_()
     for reducer in (reducers.MeanReducer(), reducers.ThresholdReducer(low=0)):
         value = DistributedLoss(MSLoss(reducer=reducer))(x, batch.part[1])
@@ -267,7 +221,7 @@ def check_backward_twice():
 
 
 def check_statistics_and_warning_are_of_the_whole():
-    batch = partitioned_batch()
+    batch = sharded()
     alone, loss = MSLoss(collect_stats=True), MSLoss(collect_stats=True)
     alone(batch.x, batch.labels)
     with warnings.catch_warnings():
@@ -296,7 +250,7 @@ def check_largest_tensor():
     """No process ever holds the N×N matrix, nor its own n×N rows of it."""
     world, chunk_size = dist.get_world_size(), 10
     n = 240 // world
-    batch = partitioned_batch((n,) * world, torch.float32)
+    batch = sharded((n,) * world, torch.float32)
     leaf = batch.part[0].clone().requires_grad_()
 
     def seen(loss, miner=None):
@@ -310,6 +264,4 @@ def check_largest_tensor():
             assert 0 < seen(loss) <= 2 * chunk_size * 240 < n * 240
     for loss, miner in ((MSLoss(), None), (MSWeightedLoss(), MSMiner())):
         loss.chunk_size = 240
-        assert n * 240 <= seen(loss, miner) < 240 * 240, (
-            "the probe sees nothing, or all is compared"
-        )
+        assert n * 240 <= seen(loss, miner) < 240 * 240, "the probe sees nothing, or too much"

@@ -14,32 +14,21 @@ from pml_gpw.mining import DistanceWeightedMining, PairMining
 from pml_gpw.weightings import MultiSimilarity
 
 from ...cases import MINING_CASES
-from ..partition import (
-    REF_SIZES,
-    compare,
-    compare_memories,
-    composed,
-    equal,
-    partitioned_batch,
-    run,
-)
+from ..partition import REF_SIZES, compare, compare_memories, composed, equal, run, sharded
 
 
 @dataclass(frozen=True)
 class AtRandom(PairMining):
-    """A user's own random rule: each pair with a probability, by a seed of its own."""
-
     probability: float = 0.5
     seed: int = 3
     is_random: ClassVar[bool] = True
 
     def select(self, pos, neg):
-        keep = (rows.uniform(self.seed) < self.probability for rows in (pos, neg))
-        return tuple(keep)
+        return tuple(rows.uniform(self.seed) < self.probability for rows in (pos, neg))
 
 
 def check_every_mining():
-    batch, refs = partitioned_batch(), partitioned_batch(REF_SIZES, seed=2)
+    batch, refs = sharded(), sharded(REF_SIZES, seed=2)
     for rule in (*(case.mining for case in MINING_CASES), AtRandom()):
         loss = GPWLoss(MultiSimilarity(), rule, chunk_size=7)
         for layout in ("auto", "sparse rows", "sparse batch"):
@@ -49,7 +38,7 @@ def check_every_mining():
 
 
 def check_every_miner():
-    batch, refs = partitioned_batch(), partitioned_batch(REF_SIZES, seed=2)
+    batch, refs = sharded(), sharded(REF_SIZES, seed=2)
     loss, of_pml = MSWeightedLoss(), [miners.PairMarginMiner(0.5, 0.5), miners.TripletMarginMiner()]
     for miner in [*(PairMiner(case.mining) for case in MINING_CASES), *of_pml]:
         for others in (None, refs):
@@ -58,7 +47,7 @@ def check_every_miner():
 
 def check_only_the_first_generator_counts():
     """Processes with other seeds draw the same pairs, those of rank 0."""
-    batch = partitioned_batch()
+    batch = sharded()
     loss = GPWLoss(MultiSimilarity(), DistanceWeightedMining(dim=5))
     many = DistributedLoss(loss)
 
@@ -95,8 +84,7 @@ class ReadsThePairs(GPWLoss):
 
 
 def check_users_own_losses_and_random_rules():
-    """Composed with a miner, and in a memory, of which some rules draw at random."""
-    similar, batch = MultiSimilarity(), partitioned_batch()
+    similar, batch = MultiSimilarity(), sharded()
     for loss, miner in (
         (ReadsThePairs(similar), PairMiner(DistanceWeightedMining(dim=5))),
         (GPWLoss(similar, AtRandom()), PairMiner(AtRandom())),
@@ -110,7 +98,7 @@ def check_users_own_losses_and_random_rules():
 
 def check_hooks_see_the_batch_and_the_pairs_of_all():
     """Where a hook listens on one process only, too; of a memory once for each loss."""
-    batch, first = partitioned_batch(), dist.get_rank() == 0
+    batch, first = sharded(), dist.get_rank() == 0
     miner, loss, seen = MSMiner(0.3), MSWeightedLoss(), []
     if first:
         loss.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -136,7 +124,7 @@ def mined_by_each(batch, miner):
 
 def check_tuple_of_the_local_batch():
     """Each process mines among its own; together that is one tuple of blocks."""
-    batch = partitioned_batch()
+    batch = sharded()
     miner, loss = miners.PairMarginMiner(0.5, 0.5), DistributedLoss(MSWeightedLoss())
     one = run(MSWeightedLoss(), batch.x, batch.labels, mined_by_each(batch, miner))
     for labels in (batch.part[1], None):
@@ -144,7 +132,7 @@ def check_tuple_of_the_local_batch():
 
 
 def check_only_own_anchors_are_mined():
-    batch = partitioned_batch()
+    batch = sharded()
     miner = MSMiner(collect_stats=True)
     miner(batch.x, batch.labels)
     every = torch.tensor([miner.num_pos_pairs, miner.num_neg_pairs])
@@ -169,7 +157,7 @@ def check_memory_with_mask_and_tuple():
     alone, memory = (CrossBatchMemory(MSWeightedLoss(), 5, 60, MSMiner(0.01)) for _ in range(2))
     many = DistributedLoss(memory)
     for step in range(4):
-        batch = partitioned_batch(seed=step)
+        batch = sharded(seed=step)
         mask = torch.arange(24) % 3 == 0
         one = run(alone, batch.x, batch.labels, None, mask)
         equal(run(many, *batch.part, enqueue_mask=mask[batch.rows]), one, batch.rows)

@@ -15,7 +15,7 @@ from pml_gpw.gradient_caching import GradientCache
 from pml_gpw.losses import CrossBatchMemory
 
 from ...tolerances import close
-from ..partition import SIZES, composed, partitioned_batch
+from ..partition import SIZES, composed, sharded
 
 STEPS, CHUNK_SIZE = 4, 3
 
@@ -50,7 +50,7 @@ def trained(model, step, local):
     sizes, values = SIZES[dist.get_world_size()], []
     for turn in range(STEPS):
         at = turn % len(sizes)
-        batch = partitioned_batch(sizes[at:] + sizes[:at], seed=turn)
+        batch = sharded(sizes[at:] + sizes[:at], seed=turn)
         optimizer.zero_grad()
         values.append(step(*(batch.part if local else (batch.x, batch.labels))))
         optimizer.step()
@@ -89,7 +89,7 @@ def check_training():
 
 def check_gradients_that_are_summed_or_accumulated():
     """Without DistributedDataParallel the loss over world_size, and a sum; of two losses, too."""
-    batch, world = partitioned_batch(), dist.get_world_size()
+    batch, world = sharded(), dist.get_world_size()
     other = ms_variant("S")[1]
     one, *many = (network() for _ in range(4))
     graph, chunked, ddp = many[0], many[1], DistributedDataParallel(many[2])
@@ -115,7 +115,7 @@ def check_gradients_that_are_summed_or_accumulated():
 
 def check_gradients_are_reduced_once():
     """Where backward for each chunk by itself would reduce them once a chunk."""
-    batch, counted = partitioned_batch((10,) * dist.get_world_size()), []
+    batch, counted = sharded((10,) * dist.get_world_size()), []
 
     def count(_, bucket):
         counted.append(bucket)
@@ -141,7 +141,7 @@ def check_buffers_start_from_those_of_rank_0():
     """As DistributedDataParallel has it, and then they move once per chunk."""
     net = network()
     net.insert(1, nn.BatchNorm1d(16).double())
-    batch = partitioned_batch((9, 15, 8, 12)[: dist.get_world_size()])
+    batch = sharded((9, 15, 8, 12)[: dist.get_world_size()])
     ddp = DistributedDataParallel(net)
     step = GradientCache(ddp, DistributedLoss(MSLoss()), 5)
     for _ in range(3):

@@ -1,7 +1,4 @@
-"""RecallCalculator: the values of retrieval_metrics under the contract of PML's AccuracyCalculator.
-
-The last test runs it in PML's tester.
-"""
+"""RecallCalculator: the values of retrieval_metrics under the contract of PML's calculator."""
 
 import copy
 import math
@@ -114,15 +111,9 @@ def test_per_class_by_hand():
 
 
 @pytest.mark.parametrize("averages", AVERAGES[:2], ids=str)
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({}, ""),
-        ({"include": PRECISIONS}, ".* R-precision and MAP@R are nan"),
-        ({"label_comparison_fn": parity}, ""),
-    ],
-)
-def test_no_query_has_a_relevant_reference(options, averages, said):
+@pytest.mark.parametrize("options", [{}, {"include": PRECISIONS}, {"label_comparison_fn": parity}])
+def test_no_query_has_a_relevant_reference(options, averages):
+    said = ".* R-precision and MAP@R are nan" if "include" in options else ""
     calculator = RecallCalculator(ks=(1,), **options, **averages)
     with pytest.warns(UserWarning, match=f"3 of 3 queries{said}"):
         got = calculator.get_accuracy(torch.eye(3), torch.arange(3))
@@ -175,17 +166,6 @@ def test_labels_beyond_float32():
     assert got.get_accuracy(query, labels) == wanted
 
 
-class Counting:
-    """A search that notes how many neighbours are asked for."""
-
-    def __init__(self):
-        self.asked = []
-
-    def __call__(self, query, k, reference, ref_includes_query=False):
-        self.asked.append(k)
-        return L2(query, k, reference, ref_includes_query)
-
-
 @pytest.mark.parametrize(
     ("include", "options", "asked"),
     [
@@ -202,10 +182,14 @@ class Counting:
 def test_no_more_neighbours_than_needed(data, include, options, asked):
     if include == ("NMI",):
         pytest.importorskip("faiss")
-    search = Counting()
-    calculator = RecallCalculator(include=include, knn_func=search, **options)
-    got = calculator.get_accuracy(*data)
-    assert search.asked == asked
+    ks = []
+
+    def search(query, k, *others):
+        ks.append(k)
+        return L2(query, k, *others)
+
+    got = RecallCalculator(include=include, knn_func=search, **options).get_accuracy(*data)
+    assert ks == asked
     assert all(0 < value < 1 for value in got.values())
     if "r_precision" in include:  # the search of one's own finds what the metrics find
         wanted = retrieval_metrics(*data, ks=(1,))["r_precision"]
@@ -216,68 +200,54 @@ def test_copies_arrays_and_a_named_device(data):
     options = {"ks": (1, 3), "metric": "l2", "include": ("r_precision",), "k": 20}
     calculator = RecallCalculator(**options)
     wanted, arrays = calculator.get_accuracy(*data), [t.numpy() for t in data]
-    for twin in (
-        pickle.loads(pickle.dumps(calculator)),
-        copy.deepcopy(calculator),
-        RecallCalculator(**options, device="cpu"),
-        RecallCalculator(**options, device=torch.device("cpu")),
-    ):
+    twins = [RecallCalculator(**options, device=device) for device in ("cpu", torch.device("cpu"))]
+    for twin in (*twins, copy.deepcopy(calculator), pickle.loads(pickle.dumps(calculator))):
         assert twin.get_accuracy(*data) == twin.get_accuracy(*arrays) == wanted
         assert twin.get_curr_metrics() == calculator.get_curr_metrics()
-
-
-@pytest.mark.parametrize(
-    ("error", "options", "said"),
-    [
-        (TypeError, {"colour": "red"}, "unexpected keyword argument 'colour'"),
-        (TypeError, {"include": "recall_at_1"}, "include must be a tuple or list, got str"),
-        (TypeError, {"exclude": "recall_at_1"}, "exclude must be a tuple or list, got str"),
-        (ValueError, {"include": ("recall_at_3",)}, "include must be names out of .*recall_at_1'"),
-        (ValueError, {"exclude": ("recall_at_3",)}, "exclude must be names out of .*recall_at_3'"),
-        (ValueError, {"device": "gpu zero"}, "device must be None, .* name, got 'gpu zero'"),
-        (ValueError, {"label_comparison_fn": "equal"}, "label_comparison_fn must be an object"),
-        (ValueError, {"kmeans_func": 3}, "kmeans_func must be an object that can be called, got 3"),
-        (ValueError, {"knn_func": "faiss"}, "knn_func must be an object that can .* got 'faiss'"),
-        (ValueError, {"knn_func": CustomKNN}, "knn_func must be an object, got the class CustomK"),
-        (ValueError, {"include": [["recall_at_1"]]}, r"include must be .* got \[\['recall_at_1'"),
-    ],
-)
-def test_options_that_are_refused(error, options, said):
-    with pytest.raises(error, match=said):
-        RecallCalculator(**options)
 
 
 COMPARED = {"ks": (1, 5), "label_comparison_fn": parity}
 MAP = {"k": 3, "include": ("map_at_r",), "exclude": ("recall_at_1",), **COMPARED, "ks": (1,)}
 BEYOND = torch.tensor([2**24, 2**24 + 1] * 30)
-BEGIN = "reference must begin with the rows of query"
 
 
-@pytest.mark.parametrize(
-    ("options", "arguments", "said"),
-    [
-        ({}, lambda x, y: (x[:20], y[:20], x.flip(0), y, True), BEGIN),
-        ({}, lambda x, y: (x, y, x[:20], y[:20], True), BEGIN),
-        ({}, lambda x, y: (x, y, None, None, False, ("map_at_r",)), "include must be names out"),
-        ({}, lambda x, y: (x, y, None, None, False, (), ("map_at_r",)), "exclude must be names"),
-        (COMPARED, lambda x, y: (x * torch.nan, y), "query must be finite"),
-        (COMPARED, lambda x, y: (x, y, x * torch.nan, y), "reference must be finite"),
-        (COMPARED, lambda x, y: (x[:5], y[:5]), r"ks must be at most 4, .* got \[5\]"),
-        (COMPARED, lambda x, y: (x, y, x), "must come together, got reference alone"),
-        (COMPARED | {"k": 3}, lambda x, y: (x, y), "k must be at least the largest of ks, 5, got"),
-        (MAP, lambda x, y: (x, y), r"k must be at least \d+, .* for map_at_r, got 3"),
-    ],
-)
-def test_calls_that_are_refused(data, options, arguments, said):
-    with pytest.raises(ValueError, match=said):
-        RecallCalculator(**options).get_accuracy(*arguments(*data))
+OPTIONS = [
+    ({"colour": "red"}, "unexpected keyword argument 'colour'"),
+    ({"include": "recall_at_1"}, "include must be a tuple or list, got str"),
+    ({"include": ("recall_at_3",)}, "include must be names out of .*recall_at_1'"),
+    ({"include": [["recall_at_1"]]}, r"include must be .* got \[\['recall_at_1'"),
+    ({"exclude": "recall_at_1"}, "exclude must be a tuple or list, got str"),
+    ({"exclude": ("recall_at_3",)}, "exclude must be names out of .*recall_at_3'"),
+    ({"device": "gpu zero"}, "device must be None, .* name, got 'gpu zero'"),
+    ({"label_comparison_fn": "equal"}, "label_comparison_fn must be an object"),
+    ({"kmeans_func": 3}, "kmeans_func must be an object that can be called, got 3"),
+    ({"knn_func": "faiss"}, "knn_func must be an object that can .* got 'faiss'"),
+    ({"knn_func": CustomKNN}, "knn_func must be an object, got the class CustomK"),
+]
+CALLS = [
+    ({}, "reference must begin with the rows of query", lambda x, y: (x, y, x.flip(0), y, True)),
+    ({}, "include must be names out", lambda x, y: (x, y, None, None, False, ("map_at_r",))),
+    ({}, "exclude must be names", lambda x, y: (x, y, None, None, False, (), ("map_at_r",))),
+    (COMPARED, "query must be finite", lambda x, y: (x * torch.nan, y)),
+    (COMPARED, "reference must be finite", lambda x, y: (x, y, x * torch.nan, y)),
+    (COMPARED, r"ks must be at most 4, .* got \[5\]", lambda x, y: (x[:5], y[:5])),
+    (COMPARED, "must come together, got reference alone", lambda x, y: (x, y, x)),
+    (COMPARED | {"k": 3}, "k must be at least the largest of ks, 5, got", None),
+    (MAP, r"k must be at least \d+, .* for map_at_r, got 3", None),
+]
+
+
+@pytest.mark.parametrize(("options", "said", "arguments"), [*((*o, None) for o in OPTIONS), *CALLS])
+def test_what_is_refused(data, options, said, arguments):
+    task = data if arguments is None else arguments(*data)
+    with pytest.raises((ValueError, TypeError), match=said):
+        RecallCalculator(**options).get_accuracy(*task)
 
 
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
         (BEYOND, r"query_labels must be within ±2\*\*24 .* got 16777217"),
-        (-BEYOND, "got -16777217"),
         (BEYOND[:, None], "got 16777217"),
         (BEYOND + 2**62, "got 46"),
         (torch.full((60,), torch.nan), "query_labels must be real numbers, got torch.float32"),
@@ -312,7 +282,6 @@ BOTH = tuple(map(torch.cat, zip(VAL.tensors, TRAIN.tensors, strict=True)))
         (("train", ["val"]), (*TRAIN.tensors, *VAL.tensors), False),
         (("val", ["train", "val"]), (*VAL.tensors, *BOTH), True),
     ],
-    ids=["itself", "gallery", "gallery with the queries"],
 )
 def test_tester_writes_the_columns_of_a_comparison(split, task, includes):
     calculator = RecallCalculator(ks=(1, 2), include=(*PRECISIONS, "recall_at_1", "recall_at_2"))

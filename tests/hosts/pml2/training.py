@@ -10,11 +10,11 @@ from torch.utils.data import TensorDataset
 class TinyDataset(TensorDataset):
     """Eight classes of eight points around class centres; ``labels`` as PML's samplers want."""
 
-    def __init__(self, seed=0):
+    def __init__(self, seed=0, classes=8):
         generator = torch.Generator().manual_seed(seed)
-        self.labels = torch.arange(64) // 8
-        centres = torch.randn(8, 10, generator=generator)
-        points = centres[self.labels] + 0.7 * torch.randn(64, 10, generator=generator)
+        self.labels = torch.arange(8 * classes) // 8
+        centres = torch.randn(classes, 10, generator=generator)
+        points = centres[self.labels] + 0.7 * torch.randn(8 * classes, 10, generator=generator)
         super().__init__(points, self.labels)
 
 

@@ -7,9 +7,18 @@ import pytest
 import torch
 
 from pml_gpw import functional, relations
+from pml_gpw.engine.relation_pairs import RelationPairs
+from pml_gpw.engine.weighted_pairs import WeightedPairs
 from pml_gpw.functional import gpw_loss, mine
 from pml_gpw.mining import BatchHardMining, DistanceWeightedMining, MSMining, PairMining
-from pml_gpw.relations import ByClass, ByDistance, SameLevel, WeightedRelations, jaccard
+from pml_gpw.relations import (
+    ByClass,
+    ByDistance,
+    SameLevel,
+    WeightedRelations,
+    jaccard,
+    share_a_label,
+)
 from pml_gpw.weightings import MultiSimilarity, PairWeighting, PairWeights, RowLoss
 
 from .runs import close_runs
@@ -225,6 +234,13 @@ def test_a_hierarchy_is_the_sum_of_its_levels(mining, options, weighting, eager_
     close_runs(outcome(at_once, embeddings(24)), outcome(one_by_one, embeddings(24)))
 
 
+def test_a_positive_of_one_level_is_no_negative_of_another():
+    every = [(RelationPairs(TAXA, TAXA, level), weight) for level, weight in LEVELS]
+    pos, neg = WeightedPairs(tuple(every)).masks(slice(0, 24))
+    assert pos.equal(TAXA[:, 2:] == TAXA[:, 2])
+    assert neg.equal(~pos)
+
+
 def test_products_of_a_hierarchy_are_formed_once(monkeypatch):
     calls = []
     real = torch.mm
@@ -270,6 +286,7 @@ def graded(pairs, labels=None, **options):
         (lambda: ByClass(ONES)(CLASSES + 1, CLASSES), r"labels must lie in \[0, 4\)"),
         (lambda: ByClass(ONES)(X[:, 0], CLASSES), "labels must be integers, got torch.float64"),
         (lambda: ByClass(ONES[:, :3]), "similarity must be"),
+        (lambda: share_a_label(TAGS, TAGS - 1), "reference_labels must be multi-hot, of 0 and 1"),
         (lambda: WeightedRelations(()), "relations must be at least one pair"),
         (lambda: WeightedRelations(((jaccard, 0.0),)), "weight of a relation must be a finite num"),
         (lambda: WeightedRelations((("a", 1.0),)), "relations must be functions of labels, got"),

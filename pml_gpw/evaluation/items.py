@@ -26,8 +26,9 @@ def to_device(items: Any, device: torch.device) -> Any:
     Mappings, lists and tuples are looked into. Images (B, C, H, W) get the memory format channels
     last. Nothing waits for a copy from pinned memory.
 
-    >>> to_device({"ids": torch.zeros(2, 3), "texts": ["a", "b"]}, torch.device("cpu"))["texts"]
-    ['a', 'b']
+    >>> moved = to_device({"ids": [torch.zeros(2, 3)], "texts": ["a", "b"]}, torch.device("meta"))
+    >>> moved["ids"][0].device, moved["texts"]
+    (device(type='meta'), ['a', 'b'])
     """
     if isinstance(items, Tensor):
         layout = torch.channels_last if items.ndim == 4 else torch.preserve_format

@@ -9,8 +9,9 @@ from pml_gpw import GPWLoss, PairMiner
 from pml_gpw.engine import dense_losses
 from pml_gpw.functional import gpw_loss, mine
 from pml_gpw.mining import MSMining, PairMining, check_mining
-from pml_gpw.weightings import Contrastive, MultiSimilarity, PairWeighting, PairWeights
-from pml_gpw.weightings.check import check_weighting
+from pml_gpw.weightings import Contrastive, DenseRows, MultiSimilarity, PairWeighting, PairWeights
+from pml_gpw.weightings.base import evaluated
+from pml_gpw.weightings.check import check_weighting, example_rows
 
 from ..engine.batches import embed
 from ..oracles import pairs_of
@@ -176,6 +177,11 @@ def test_a_rule_is_refused_where_it_is_given(calls, rule, message):
     for call in calls:
         with pytest.raises(ValueError, match=message):
             call(rule)
+
+
+def test_a_change_in_place_is_refused_where_it_happens():
+    with pytest.raises(ValueError, match=r"weighting ClampsInPlace must not change pos.sim"):
+        evaluated(ClampsInPlace(), *example_rows(0).as_layout(DenseRows))
 
 
 def test_a_field_that_is_set_to_a_tensor_is_refused():

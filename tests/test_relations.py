@@ -286,7 +286,10 @@ def graded(pairs, labels=None, **options):
         (lambda: ByClass(ONES)(CLASSES + 1, CLASSES), r"labels must lie in \[0, 4\)"),
         (lambda: ByClass(ONES)(X[:, 0], CLASSES), "labels must be integers, got torch.float64"),
         (lambda: ByClass(ONES[:, :3]), "similarity must be"),
-        (lambda: share_a_label(TAGS, TAGS - 1), "reference_labels must be multi-hot, of 0 and 1"),
+        (
+            lambda: share_a_label(TAGS, -TAGS.long()),
+            "reference_labels must be multi-hot, of 0 and 1",
+        ),
         (lambda: WeightedRelations(()), "relations must be at least one pair"),
         (lambda: WeightedRelations(((jaccard, 0.0),)), "weight of a relation must be a finite num"),
         (lambda: WeightedRelations((("a", 1.0),)), "relations must be functions of labels, got"),

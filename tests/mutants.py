@@ -48,7 +48,7 @@ DURATION = re.compile(r"^([\d.]+)s (?:call|setup)\s+(\S.*?)\s*$", re.MULTILINE)
 
 
 class Mutant(NamedTuple):
-    """A file of the repository with one fault, and what the line was and is."""
+    """A file of the repository with one fault, what the line was and is, and what was found."""
 
     path: str
     kind: str
@@ -57,6 +57,7 @@ class Mutant(NamedTuple):
     after: str
     source: str
     answer: str = ""
+    is_extra: bool = False  # not drawn
 
     @property
     def key(self) -> str:
@@ -102,28 +103,18 @@ def drawn(count: int, seed: int) -> list[Mutant]:
     return made
 
 
-def answered() -> list[Mutant]:
-    """The mutants of ``mutants.json``: lines that are to be found as they stand there."""
-    made = []
+def answered() -> dict[str, Mutant]:
+    """The mutants of ``mutants.json`` by their keys: the first line that is as it stands there."""
+    made = {}
     for entry in json.loads(ANSWERS.read_text(encoding="utf-8")):
-        path, before = ROOT / entry["path"], entry["before"]
-        text = path.read_text(encoding="utf-8")
-        if text.count(before) != 1:
-            raise ValueError(
-                f"{ANSWERS.name}: {path.name} has {before!r} {text.count(before)} times"
-            )
-        start = text.index(before)
-        made.append(
-            Mutant(
-                entry["path"],
-                "answered before",
-                text[:start].count("\n") + 1,
-                before,
-                entry["after"],
-                text.replace(before, entry["after"]),
-                entry["answer"],
-            )
-        )
+        before, after = entry["before"], entry["after"]
+        text = (ROOT / entry["path"]).read_text(encoding="utf-8")
+        if before not in text:
+            raise ValueError(f"{ANSWERS.name}: {entry['path']} must have {before!r}")
+        line = text[: text.index(before)].count("\n") + 1
+        faulty = text.replace(before, after, 1)
+        mutant = Mutant(entry["path"], "chosen", line, before, after, faulty, entry["answer"], True)
+        made[mutant.key] = mutant
     return made
 
 
@@ -211,8 +202,11 @@ def _unlike_first(names: set[str], seconds: Counter[str]) -> list[str]:
 def tests_for(mutant: Mutant, covering: dict[str, dict[int, list[str]]]) -> list[str]:
     """The tests that pass the mutant's line, or, of a line that runs on import, its file.
 
-    Those of the same file come first, then those of the same folder.
+    Those of the same file come first, then those of the same folder; a test that is the mutant's
+    answer is the only one.
     """
+    if "::" in mutant.answer:
+        return [mutant.answer]
     lines = covering.get(mutant.path, {})
     found = lines.get(mutant.line, [])
     if not found:
@@ -285,61 +279,34 @@ def _run_tests(copy: Path, arguments: list[str], output: Path) -> None:
         os._exit(code)
 
 
-def write_report(outcomes: list[tuple[Mutant, str]], seed: int, hours: float) -> None:
-    """The table of those that no test notices, each with its answer."""
-    drawn = [(m, o) for m, o in outcomes if not m.answer]
-    answers = {m.key: m.answer for m, _ in outcomes if m.answer}
-    unseen = [(m, o) for m, o in drawn if o.startswith("no test")]
-    same = [m for m, _ in unseen if answers.get(m.key, "").startswith("equal")]
-    counted = len(drawn) - len(same)
-    noticed = len(drawn) - len(unseen)
-    text = [
-        "# Mutants",
-        "",
-        "`python -m tests.mutants` puts one fault after the other into the package and runs the",
-        "tests of the suite without `exhaustive` that pass its line, until one fails.",
-        "",
-        f"- {len(drawn)} places, drawn by seed {seed} in proportion to code lines, "
-        f"in {hours:.1f} hours",
-        f"- {noticed} noticed, {len(same)} equal to the program as it is, "
-        f"{len(unseen) - len(same)} not noticed: of those that differ, "
-        f"{noticed / max(counted, 1):.1%} are noticed",
-        "",
-        "| fault | drawn | noticed |",
-        "|---|---|---|",
-    ]
-    kinds = Counter(m.kind for m, _ in drawn)
-    for kind, number in kinds.most_common():
-        missed = sum(m.kind == kind for m, _ in unseen)
-        text.append(f"| {kind} | {number} | {number - missed} |")
-    text += [
-        "",
-        "## Drawn, and not noticed",
-        "",
-        "| place | before | after | answer |",
-        "|---|---|---|---|",
-    ]
-    for m, _ in unseen:
-        text.append(_row(m, answers.get(m.key, "none yet")))
-    text += [
-        "",
-        "## Answered before",
-        "",
-        "| place | before | after | now | answer |",
-        "|---|---|---|---|---|",
-    ]
-    for m, outcome in outcomes:
-        if m.answer:
-            now = "not noticed" if outcome.startswith("no test") else "noticed"
-            text.append(_row(m, f"{now} | {m.answer}"))
-    REPORT.write_text("\n".join(text) + "\n", encoding="utf-8")
+def write_report(mutants: list[Mutant], outcomes: dict[str, str], seed: int, hours: float) -> None:
+    """How many are noticed, and the table of those that no test noticed, each with its answer."""
+    seen = {m.key: not outcomes[m.key].startswith("no test") for m in mutants}
+    at_random = [m for m in mutants if not m.is_extra]
+    equal = sum(m.answer.startswith("equal") for m in at_random)
+    noticed = sum(seen[m.key] for m in at_random)
+    text = f"""# Mutants
 
+`python -m tests.mutants` puts one fault after the other into the package and runs the tests of the
+suite without `exhaustive` that pass its line, until one fails.
 
-def _row(mutant: Mutant, rest: str) -> str:
-    before, after = (
-        f"`{' '.join(line.split())}`".replace("|", "\\|") for line in (mutant.before, mutant.after)
-    )
-    return f"| {mutant.path}:{mutant.line} | {before} | {after} | {rest} |"
+{len(at_random)} places, drawn by seed {seed} in proportion to code lines, in {hours:.1f} hours:
+{noticed} are noticed, {equal} change nothing that the program returns. Of those that differ,
+{noticed / max(len(at_random) - equal, 1):.1%} are noticed.
+
+| fault | drawn | noticed |
+|---|---|---|
+"""
+    for kind, number in Counter(m.kind for m in at_random).most_common():
+        text += f"| {kind} | {number} | {sum(seen[m.key] for m in at_random if m.kind == kind)} |\n"
+    text += "\n## Those that no test noticed at first\n\n"
+    text += "| place | before | after | now | answer |\n|---|---|---|---|---|\n"
+    for m in mutants:
+        if m.answer or not seen[m.key]:
+            now = "noticed" if seen[m.key] else "not noticed"
+            lines = (f"`{' '.join(t.split())}`".replace("|", "\\|") for t in (m.before, m.after))
+            text += f"| {m.path} | {' | '.join(lines)} | {now} | {m.answer or 'none yet'} |\n"
+    REPORT.write_text(text, encoding="utf-8")
 
 
 def main(
@@ -356,7 +323,12 @@ def main(
     for name in HEAVY:
         importlib.import_module(name)
     covering = covering_tests(work)
-    mutants = drawn(count, seed) + answered()
+    answers, at_random = answered(), drawn(count, seed)
+    keys = {m.key for m in at_random}
+    mutants = [
+        m._replace(answer=answers[m.key].answer) if m.key in answers else m for m in at_random
+    ]
+    mutants += [m for key, m in answers.items() if key not in keys]
     kept = work / "outcomes.jsonl"
     known = {}
     if kept.exists():
@@ -371,7 +343,7 @@ def main(
             file.write(json.dumps([mutant.key, known[mutant.key]]) + "\n")
             file.flush()
     hours = sum(seconds for _, seconds in known.values()) / jobs / 3600
-    write_report([(m, known[m.key][0]) for m in mutants], seed, hours)
+    write_report(mutants, {key: outcome for key, (outcome, _) in known.items()}, seed, hours)
 
 
 if __name__ == "__main__":

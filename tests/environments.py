@@ -18,7 +18,6 @@ NEEDS_PML = re.compile(
     r"^\s*(from|import) pytorch_metric_learning"
     r"|^\s*from pml_gpw\.(hosts\.pml2|reducers) import"
     r"|\bRecallCalculator\b"
-    r"|^from \.refusals import"
     r"|^from pml_gpw\.losses import .*PairSimilarityLoss"
     r"|^\s*from (tests|\.+)\.?(hosts|contract)\b"
     r"|^from \.\. import (mining_)?contract\b",

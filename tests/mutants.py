@@ -31,14 +31,8 @@ from .mutations import Mutation, mutations
 
 ROOT = Path(__file__).parents[1]
 REPORT, ANSWERS = ROOT / "tests" / "mutants.md", ROOT / "tests" / "mutants.json"
-PLACES = (
-    "weightings/*.py",
-    "mining/*.py",
-    "engine/**/*.py",
-    "modules/*.py",
-    "evaluation/*.py",
-    "training/sampling.py",
-)
+ROOMS = ("weightings", "mining", "engine", "modules", "evaluation")
+PLACES = (*(f"{room}/**/*.py" for room in ROOMS), "training/sampling.py")
 HEAVY = ("torch", "pytorch_metric_learning.losses", "hypothesis", "pandas", "pytest", "sklearn")
 """What all tests import, imported once before the processes that run them are forked."""
 LIMIT = 60
@@ -132,13 +126,8 @@ def copy_of_repository(folder: Path) -> Path:
 
 def environment(copy: Path) -> dict[str, str]:
     """The environment of tests of a copy: the same examples in each run, and no compiled files."""
-    return {
-        **os.environ,
-        "PYTHONPATH": str(copy),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "CI": "1",
-    }
+    own = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, **own, "OMP_NUM_THREADS": "1", "CI": "1"}
 
 
 def covering_tests(work: Path) -> dict[str, dict[int, list[str]]]:

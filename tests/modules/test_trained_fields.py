@@ -288,3 +288,9 @@ def test_inside_a_users_graph(weighting, trainable, reducer):
     loss = GPWLoss(weighting, trainable=trainable, reducer=reducer)
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     close_runs(*(gradients(function(leaf, labels), loss, leaf) for function in (compiled, loss)))
+
+
+def test_a_value_that_is_kept_in_one_dimension_as_pml_does_is_loaded():
+    loss = GPWLoss(NTXent(), trainable=("temperature",))
+    loss.load_state_dict({"log_temperature": torch.tensor([0.5])})
+    assert loss.log_temperature.item() == 0.5

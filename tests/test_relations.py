@@ -235,10 +235,12 @@ def test_a_hierarchy_is_the_sum_of_its_levels(mining, options, weighting, eager_
 
 
 def test_a_positive_of_one_level_is_no_negative_of_another():
-    every = [(RelationPairs(TAXA, TAXA, level), weight) for level, weight in LEVELS]
+    own = torch.arange(24)
+    every = [(RelationPairs(TAXA, TAXA, level, None, own), weight) for level, weight in LEVELS]
     pos, neg = WeightedPairs(tuple(every)).masks(slice(0, 24))
-    assert pos.equal(TAXA[:, 2:] == TAXA[:, 2])
-    assert neg.equal(~pos)
+    same = TAXA[:, 2:] == TAXA[:, 2]
+    assert pos.equal(same & (own != own[:, None]))
+    assert neg.equal(~same)
 
 
 def test_products_of_a_hierarchy_are_formed_once(monkeypatch):

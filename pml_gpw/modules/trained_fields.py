@@ -139,11 +139,3 @@ class TrainedFields:
         with torch.no_grad():
             new = torch.as_tensor(values, dtype=torch.float64)
             parameter.copy_(new.log() if field.is_log else new)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        for field in self.trained:
-            key, own = prefix + field.parameter, self._parameters[field.parameter]
-            if own is not None and key in state_dict and state_dict[key].shape == (1,):
-                # PML's losses keep one value as (1,).
-                state_dict[key] = state_dict[key].reshape(own.shape)
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[misc]

@@ -136,14 +136,3 @@ def test_queries_whose_relevant_references_are_ignored_are_left_out():
     with pytest.warns(UserWarning, match="3 of 3 queries.* mAP is nan"):
         found = retrieval_metrics(query, relevant=everyone, ignore=everyone, metrics=("map",))
     assert math.isnan(found["map"])
-
-
-def test_a_relevant_reference_behind_many_that_are_ignored():
-    angles = torch.linspace(0, 1, 400)
-    reference = torch.stack([angles.cos(), angles.sin()], dim=1)
-    place = torch.arange(400)[None]
-    rules = {"relevant": place == 300, "ignore": place < 300}
-    found = retrieval_metrics(
-        reference[:1], reference=reference, metrics=("recall_at_k",), ks=(1,), **rules
-    )
-    assert found["recall_at_1"] == 1

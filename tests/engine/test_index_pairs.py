@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pml_gpw import MSWeightedLoss
-from pml_gpw.engine import IndexPairs
+from pml_gpw.engine import IndexPairs, LabelPairs, PairBatch
+from pml_gpw.weightings.pair_rows import RowContext
 
 from .batches import clusters
 
@@ -15,6 +16,21 @@ def test_tuple_masks_of_pairs_and_triplets():
         pos, neg = IndexPairs.of(indices_tuple, (3, 4)).masks(slice(0, 3))
         assert pos.nonzero().tolist() == [[0, 1], [2, 3]]
         assert neg.nonzero().tolist() == [[0, 2], [0, 3], [2, 0]]
+
+
+def test_all_pairs_of_more_anchors_than_references():
+    pairs = LabelPairs(torch.tensor([0, 1, 1]), torch.tensor([0, 1]))
+    a1, p, a2, n = pairs.index_tuple()
+    assert [*zip(a1.tolist(), p.tolist(), strict=True)] == [(0, 0), (1, 1), (2, 1)]
+    assert [*zip(a2.tolist(), n.tolist(), strict=True)] == [(0, 1), (1, 0), (2, 0)]
+
+
+def test_a_part_of_a_part_knows_its_place():
+    x, labels = torch.randn(9, 3, requires_grad=True), torch.arange(9)
+    batch = PairBatch(x, x, LabelPairs(labels, labels))
+    assert not batch.detached().anchors.requires_grad
+    part = batch.part(slice(2, 8)).part(slice(3, 5))
+    assert (part.first_anchor, RowContext(5).at(slice(2, 4)).first_anchor) == (5, 7)
 
 
 LONG = torch.tensor([0, 1])

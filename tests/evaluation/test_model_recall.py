@@ -116,6 +116,7 @@ REFUSED = [
     ((IMAGES,), {"ks": None}, "ks must be given"),
     ((IMAGES,), {"ks": (4,), "model": nn.Flatten()}, "ks must be at most 3"),
     ((Subset(IMAGES, []),), {}, "queries must have at least one image"),
+    ((IMAGES,), {"model": nn.Flatten(), "ignore": [[0]] * 5}, "ignore must .* got 5"),
     ((IMAGES,), {"model": flat}, "model must be a Module, got <function"),
     ((IMAGES,), {}, r"model must map 4 items to embeddings \(4, D\), .*\(4, 3, 4, 4\)"),
     ((IMAGES,), {"model": HALVES}, r"embeddings \(4, D\), got torch.float32 \(8, 24\)"),

@@ -148,8 +148,15 @@ def test_enqueue_mask():
     memory(x, labels, enqueue_mask=torch.zeros(8).bool())
     assert (memory.queue_idx, memory.has_been_filled) == (16, False)
     assert before.equal(memory.embedding_memory)
-    memory(x, labels, enqueue_mask=mask)
+    memory(x.requires_grad_(), labels, enqueue_mask=mask)
     assert (memory.queue_idx, memory.has_been_filled) == (0, True), "full to the last row"
+    assert not memory.embedding_memory.requires_grad
+    state = {
+        k: v.to("meta") if isinstance(v, torch.Tensor) else v
+        for k, v in memory.state_dict().items()
+    }
+    memory.load_state_dict(state, assign=True)  # whose values nobody can look at
+    assert memory.label_memory.is_meta
 
 
 @pytest.mark.parametrize("miner", [None, MSMiner()])

@@ -372,7 +372,7 @@ class CrossBatchMemory(nn.Module):
                 raise ValueError(f"{name} must have shape {shape}, got {tuple(saved.shape)}")
             if not saved.is_meta:
                 checks.embedding_matrix(name, saved)
-        if "label_memory" in own and not getattr(own["label_memory"], "is_meta", False):
+        if "label_memory" in own:
             name, saved = "label_memory in state_dict", own["label_memory"]
             if self.label_shape == () and not self.label_dtype.is_floating_point:
                 checks.integer_labels(name, saved, self.memory_size)

@@ -148,9 +148,13 @@ def test_enqueue_mask():
     memory(x, labels, enqueue_mask=torch.zeros(8).bool())
     assert (memory.queue_idx, memory.has_been_filled) == (16, False)
     assert before.equal(memory.embedding_memory)
-    memory(x.requires_grad_(), labels, enqueue_mask=mask)
+    memory(x, labels, enqueue_mask=mask)
     assert (memory.queue_idx, memory.has_been_filled) == (0, True), "full to the last row"
-    assert not memory.embedding_memory.requires_grad
+    for options in ({"warm_up": 1}, {"add_batch_loss": True}):
+        x = x.detach().requires_grad_()
+        memory_of(MSWeightedLoss(), **options)(x, labels, enqueue_mask=mask).backward()
+        assert x.grad[~mask].any()
+        assert not x.grad[mask].any()
     state = {
         k: v.to("meta") if isinstance(v, torch.Tensor) else v
         for k, v in memory.state_dict().items()

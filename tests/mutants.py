@@ -12,7 +12,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -113,14 +112,9 @@ def answered() -> dict[str, Mutant]:
 
 
 def copy_of_repository(folder: Path) -> Path:
-    """A copy of what the tests read, at ``folder``."""
-    names = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    for name in names:
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    """A copy of what the tests read, at ``folder``, as the index of git has it."""
+    command = ["git", "checkout-index", "--all", f"--prefix={folder}/"]
+    subprocess.run(command, cwd=ROOT, check=True)
     return folder
 
 

@@ -106,7 +106,7 @@ class TrainedFields:
         return replace(self.weighting, **today) if today else self.weighting  # type: ignore[type-var]
 
     def extra_repr(self) -> str:
-        """What the loss holds, for ``repr``, and today's value of what is trained, or its mean."""
+        """The held values, for ``repr``, and today's value of each trained field, or its mean."""
         today = (f"now {f.name}={float(self._value(f).mean()):.4g}" for f in self.trained)
         return ", ".join([super().extra_repr(), *today])  # type: ignore[misc]
 

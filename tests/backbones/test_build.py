@@ -153,8 +153,13 @@ def test_arguments_that_cannot_be(function, bad):
         (character_ngrams, 3, "text must be a str, got int"),
         (backbone("small_cnn"), torch.rand(2, 2, 9, 9), r"shape \(B, 3, H, W\) or \(B, 1, H, W\)"),
         (backbone("small_cnn"), INTEGERS, "images must be uint8 in 0..255"),
-        (backbone("ngram_bag", "own"), torch.rand(2, 64), r"B, L.*got \(2, 64\) of torch.float32"),
-        (backbone("ngram_bag", "own"), INTEGERS[0, 0, 0], r"integers \(B, L\).*got \(9,\)"),
+        (backbone("ngram_bag", "own"), ["Peru"], "got list: give the data set transform=char"),
+        (backbone("ngram_bag", "own"), torch.rand(2, 64), r"B, L.*got torch.float32 \(2, 64\)"),
+        (
+            backbone("ngram_bag", "own"),
+            INTEGERS[0, 0, 0],
+            r"integers \(B, L\), got torch.int64 \(9,\)",
+        ),
     ],
 )
 def test_how_they_cannot_be(function, argument, says):

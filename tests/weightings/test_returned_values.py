@@ -189,5 +189,5 @@ def test_a_field_that_is_set_to_a_tensor_is_refused():
     for value in TENSORS:
         with pytest.raises(ValueError, match=POWER.format(type(value).__name__)):
             GPWLoss(Focal()).power = value
-        with pytest.raises(ValueError, match="alpha must be a finite number > 0, got"):
+        with pytest.raises(ValueError, match=r"alpha must be a (finite )?number"):
             MultiSimilarity(alpha=value)

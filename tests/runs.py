@@ -1,4 +1,4 @@
-"""A loss called once: its value and its gradient; graphs without a compiler."""
+"""A loss called once: value and gradient; graphs without a compiler; disks without room."""
 
 from contextlib import contextmanager
 from functools import partial
@@ -41,3 +41,15 @@ def eager_compiler():
         patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
         yield
     forget()
+
+
+@contextmanager
+def room_for(size):
+    """No file of this process may become larger than ``size`` bytes."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

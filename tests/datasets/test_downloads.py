@@ -15,7 +15,7 @@ from pml_gpw.datasets import CUB200
 from pml_gpw.datasets.__main__ import main
 from pml_gpw.datasets.downloads import Archive, download
 
-from ..limits import room_for
+from ..runs import room_for
 from . import miniatures
 
 

@@ -118,6 +118,7 @@ def test_arguments_that_cannot_be(tmp_path, dataset, bad):
         (CUB200, {"root": "no"}, "which is none. Get CUB_200_2011.tgz"),
         (Cars196, {"root": ".", "download": True}, "download must be False: Cars196 .*root"),
         (ImageFolder, {"root": "."}, "has no image in split 'train'. root must hold a folder per"),
+        (Glyphs, {"root": "test"}, "root must be a folder, got 'test': write split='test'"),
         (Glyphs, {"root": "a" * 5000}, "root must be a shorter path, got 5,000 characters$"),
         (Glyphs, {"root": __file__}, "root must be a folder, or not exist yet, got the file .*py'"),
         (WorldNames, {"kinds": ["towns"]}, "kinds must be some of territories, .*got 'towns'"),

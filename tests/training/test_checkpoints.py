@@ -8,7 +8,7 @@ import torch
 
 from pml_gpw.training import Checkpoints, FileError
 
-from ..limits import room_for
+from ..runs import room_for
 
 STATE = {"step": 3, "weights": torch.arange(4.0)}
 BEST = {"weights": torch.ones(4)}

@@ -15,7 +15,7 @@ from benchmarks import tables
 from benchmarks.data import faults, plan
 from pml_gpw.training import Trainer
 
-from ...limits import room_for
+from ...runs import room_for
 from ..small_runs import SMALL, ok, run
 from ..test_accuracy import FewImages
 from ..test_tables import write

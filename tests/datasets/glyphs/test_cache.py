@@ -6,7 +6,7 @@ import pytest
 
 from pml_gpw.datasets.glyphs import cache
 
-from ...limits import room_for
+from ...runs import room_for
 
 ARRAYS = {"numbers": np.arange(1000, dtype=np.uint8), "names": np.array(["a", "б"])}
 

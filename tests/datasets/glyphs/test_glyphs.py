@@ -127,8 +127,3 @@ def test_without_an_optional_package(root, monkeypatch, package):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"{package}.*pip install \"pml-gpw\[glyphs\]\""):
         Glyphs(root)
-
-
-def test_a_split_in_the_place_of_the_root_is_refused():
-    with pytest.raises(ValueError, match="root must be a folder, got 'test': write split='test'"):
-        Glyphs("test")

@@ -44,9 +44,8 @@ class PairWeightTable:
     loss: float
 
     def __repr__(self) -> str:
-        n, m = self.similarity.shape
         figures = ", ".join(f"{name}={value:.3g}" for name, value in self.summary().items())
-        return f"{type(self).__name__}({n} x {m}, loss={self.loss:.4g}, {figures})"
+        return f"{type(self).__name__}(loss={self.loss:.4g}, {figures})"
 
     @property
     def weights(self) -> Tensor:

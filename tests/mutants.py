@@ -3,8 +3,7 @@
 Places are drawn by seed in proportion to the code lines of the files, and never chosen; those of
 ``mutants.json``, each with the answer that was found, are looked at as well. A map says which
 tests of the suite without ``exhaustive`` pass which line. For each place these tests run until the
-first one fails. The outcome of each place is kept in a folder, where a run that was stopped goes
-on, and ``tests/mutants.md`` is written.
+first one fails. A run that was stopped goes on, and ``tests/mutants.md`` is written.
 """
 
 import importlib

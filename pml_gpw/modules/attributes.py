@@ -145,13 +145,7 @@ class ConfigFields:
             )
 
 
-HOST_OPTIONS = (
-    "collect_stats",
-    "distance",
-    "embedding_reg_weight",
-    "embedding_regularizer",
-    "reducer",
-)
+OF_HOSTS = {"collect_stats", "distance", "embedding_regularizer", "embedding_reg_weight", "reducer"}
 
 
 def refuse_unknown(module: object, options: Mapping[str, Any]) -> None:
@@ -161,14 +155,9 @@ def refuse_unknown(module: object, options: Mapping[str, Any]) -> None:
     Traceback (most recent call last):
     ValueError: reduced must not be given to NoneType, which has no such argument: is reducer meant?
     """
-    parameters = [
-        parameter
-        for cls in type(module).__mro__
-        if isinstance(init := vars(cls).get("__init__"), FunctionType)
-        for parameter in signature(init).parameters.values()
-    ]
-    known = {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    known = {*known, *HOST_OPTIONS} - {"self"}
+    inits = (vars(cls).get("__init__") for cls in type(module).__mro__)
+    named = (signature(init).parameters for init in inits if isinstance(init, FunctionType))
+    known = OF_HOSTS.union(*named) - {"self", "args", "kwargs", "options"}
     for option in options:
         if option not in known:
             near = get_close_matches(option, sorted(known), 1, 0.5)

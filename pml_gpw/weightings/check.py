@@ -72,8 +72,8 @@ def check_weighting(weighting: PairWeighting) -> None:
                 )
         if not losses.isfinite().all():
             raise ValueError(
-                f"weighting {name} must give finite losses, got {losses.tolist()}, of which the "
-                "first has no negatives, the second no positives: use torch.where on count()"
+                f"weighting {name} must give finite losses, without positives or negatives too, "
+                f"got {losses.tolist()}: use torch.where on count()"
             )
         if not weighting.needs_dense:
             found = _weighed(weighting, SparseRows, rows)

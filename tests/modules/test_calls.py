@@ -52,6 +52,7 @@ def message_of(value):
             "epsilom must not be given to MSLoss.* is epsilon meant",
         ),
         (lambda: MSMiner()(X, None), "labels must be given to mine pairs, got None"),
+        (lambda: NTXent(PARAMETER.data), "temperature must be a finite number > 0, got tensor"),
         (lambda: NTXent(PARAMETER), r"temperature must be a number, .* trainable=.'temperature',."),
         (lambda: GPWLoss(MultiSimilarity(), 0.1), "mining must be a PairMining .*, got 0.1"),
         (lambda: MSLoss(epsilon=-1), "epsilon must be a finite number >= 0, got -1"),
